@@ -1,0 +1,111 @@
+"""The contract of an augmentation: draw a record, then apply it; and how augmentations compose."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Protocol, runtime_checkable
+
+from torch import Tensor
+
+from equissl.params import Params, Space
+from equissl.random import Stream
+
+
+class Augmentation(ABC):
+    """A random image transform whose randomness is data.
+
+    Subclasses are frozen dataclasses; their fields are the policy (ranges, probabilities) and nothing is
+    ever stored on them by ``sample`` or ``apply``.
+    """
+
+    paper: ClassVar[str] = ""
+
+    @property
+    @abstractmethod
+    def space(self) -> Space:
+        """The factors a draw records, with units, neutral values and closed-form scales."""
+
+    @abstractmethod
+    def sample(self, stream: Stream, size: tuple[int, int]) -> Params:
+        """One draw per picture of ``stream``, on its device; ``size`` is the source's (H, W) in pixels."""
+
+    @abstractmethod
+    def apply(self, images: Tensor, params: Params) -> Tensor:
+        """(B, C, H, W) float in [0, 1] -> (B, C, h, w), a pure function of its arguments.
+
+        ``params`` may hold other augmentations' factors too; only this one's are read. A picture's result
+        does not depend on the others in the batch.
+        """
+
+    def output_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """The (h, w) that a source of (H, W) becomes."""
+        return size
+
+    @classmethod
+    def example(cls) -> Augmentation:
+        """A small instance for the laws in ``equissl.testing``; override when a field has no default."""
+        return cls()
+
+
+@dataclass(frozen=True)
+class Identity(Augmentation):
+    """Leave the picture as it is."""
+
+    @property
+    def space(self) -> Space:
+        return Space()
+
+    def sample(self, stream: Stream, size: tuple[int, int]) -> Params:
+        return Params.of(Space(), {}, count=len(stream))
+
+    def apply(self, images: Tensor, params: Params) -> Tensor:
+        return images
+
+
+@dataclass(frozen=True)
+class Pipeline(Augmentation):
+    """Several augmentations, one after the other."""
+
+    steps: tuple[Augmentation, ...] = ()
+
+    @property
+    def space(self) -> Space:
+        return sum((s.space for s in self.steps), Space())
+
+    def sample(self, stream: Stream, size: tuple[int, int]) -> Params:
+        params = Params.of(Space(), {}, count=len(stream))
+        for step in self.steps:
+            # Named by class, so that taking one step out leaves the other draws as they were.
+            params = params | step.sample(stream.fork(type(step).__name__), size)
+            size = step.output_size(size)
+        return params
+
+    def apply(self, images: Tensor, params: Params) -> Tensor:
+        for step in self.steps:
+            images = step.apply(images, params)
+        return images
+
+    def output_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        for step in self.steps:
+            size = step.output_size(size)
+        return size
+
+
+@runtime_checkable
+class Orbit(Protocol):
+    """Every element of a finite group applied to every picture: B pictures become B * order."""
+
+    @property
+    def space(self) -> Space: ...
+
+    def expand(self, images: Tensor, params: Params) -> tuple[Tensor, Params]:
+        """All pictures under the first element, then all under the second, ...: (order * B, C, H, W)."""
+        ...
+
+
+def replay(augmentation: Augmentation, images: Tensor, record: Mapping[str, Tensor]) -> Tensor:
+    """Apply a record of plain tensors, as read from a table: factor name -> (B, size)."""
+    values = {n: record[n] for n in augmentation.space.names}
+    return augmentation.apply(images, Params.of(augmentation.space, values, count=len(images)))

@@ -1,0 +1,27 @@
+"""The one exception a user's mistake raises, so that the command line can show it without a traceback."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+
+class UserError(Exception):
+    """One or more mistakes in what the user asked for, each a sentence that says what to do.
+
+    Args:
+        problems: one sentence per mistake; a single string is one mistake.
+    """
+
+    def __init__(self, problems: str | Sequence[str]):
+        self.problems = [problems] if isinstance(problems, str) else list(problems)
+        super().__init__("\n".join(self.problems))
+
+
+def nearest(name: str, valid: Iterable[str]) -> str:
+    """A sentence that names the valid choices, the nearest first: ``did you mean 'hue'? ...``."""
+    choices = sorted(valid)
+    close = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    shown = ", ".join(choices[:12]) + (", ..." if len(choices) > 12 else "")
+    return f"{hint}valid: {shown or 'none'}"
