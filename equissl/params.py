@@ -393,7 +393,10 @@ class Params:
 
     @staticmethod
     def of(
-        space: Space, values: Mapping[str, Tensor], applied: Tensor | None = None, count: int | None = None
+        space: Space,
+        values: Mapping[str, Tensor],
+        applied: Tensor | None = None,
+        count: int | None = None,
     ) -> Params:
         """Values with one flag for all factors; where ``applied`` is False they become neutral.
 

@@ -1,0 +1,159 @@
+"""The contract of a dataset: what it knows before it is opened, and batches of samples once it is."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from equissl.params import Params, Space
+from equissl.random import Stream
+from equissl.views import Batch
+
+Split = Literal["train", "test"]
+Progress = Callable[[str, int, int], None]  # what is being done, how many are done, of how many
+
+
+def quiet(what: str, done: int, total: int) -> None:
+    """The progress callback that says nothing."""
+
+
+@dataclass(frozen=True)
+class BadImage:
+    """A file that could not be used and why, one row of ``bad_images.csv``."""
+
+    path: str
+    reason: str
+
+
+class Dataset(ABC):
+    """An opened split of a dataset: samples by number."""
+
+    @property
+    @abstractmethod
+    def spaces(self) -> Mapping[str, Space]:
+        """Picture name -> the factors known for it; the keys are the pictures a batch holds."""
+
+    @property
+    @abstractmethod
+    def labels(self) -> Tensor:
+        """(N,) int64, -1 where unknown."""
+
+    @property
+    @abstractmethod
+    def classes(self) -> tuple[str, ...]:
+        """Names of the labels, empty if there are none."""
+
+    @property
+    @abstractmethod
+    def groups(self) -> Tensor:
+        """(N,) int64: samples of one group (one object, one picture) must not be split by a probe."""
+
+    @property
+    def bad_images(self) -> tuple[BadImage, ...]:
+        """Files that were skipped."""
+        return ()
+
+    @abstractmethod
+    def batch(self, index: Tensor, epoch: int = 0) -> Batch:
+        """The samples ``index`` (B,), in that order; ``epoch`` lets pairs be drawn anew."""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+class Data(ABC):
+    """Where pictures come from, as plain data; subclasses are frozen dataclasses.
+
+    Every subclass has a field ``size``: the side in pixels that its pictures are stored at.
+    """
+
+    paper: ClassVar[str] = ""
+    size: int
+
+    @abstractmethod
+    def open(self, split: Split, progress: Progress = quiet) -> Dataset:
+        """Open a split.
+
+        Raises:
+            UserError: the files are missing or unusable; the message says what to do.
+        """
+
+    @classmethod
+    @abstractmethod
+    def example(cls, folder: Path) -> Data:
+        """A tiny instance for the laws in ``equissl.testing``, with its files made below ``folder``."""
+
+
+@dataclass(frozen=True)
+class Resident(Dataset):
+    """Pictures that stay in memory, as uint8.
+
+    Args:
+        images: (N, C, H, W) uint8.
+        params: factors known for each picture.
+        target: (N,) int64 labels.
+        group: (N,) int64; every picture its own if absent.
+        names: class names.
+        paired: also offer "partner", another picture of the same group drawn anew each epoch.
+    """
+
+    images: Tensor
+    params: Params
+    target: Tensor
+    names: tuple[str, ...] = ()
+    group: Tensor | None = None
+    paired: bool = False
+    skipped: tuple[BadImage, ...] = ()
+    _by_group: tuple[Tensor, Tensor, Tensor, Tensor] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        # Sorted by group: the order, each picture's place in it, where its group starts, how long it is.
+        order = self.groups.argsort(dim=0, stable=True)
+        _, which, counts = torch.unique(self.groups, return_inverse=True, return_counts=True)
+        starts = (counts.cumsum(0) - counts)[which]
+        place = torch.empty_like(order)
+        place[order] = torch.arange(len(order))
+        object.__setattr__(self, "_by_group", (order, place, starts, counts[which]))
+
+    @property
+    def spaces(self) -> Mapping[str, Space]:
+        names = ("image", "partner") if self.paired else ("image",)
+        return dict.fromkeys(names, self.params.space)
+
+    @property
+    def labels(self) -> Tensor:
+        return self.target
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.names
+
+    @property
+    def groups(self) -> Tensor:
+        return torch.arange(len(self.target)) if self.group is None else self.group
+
+    @property
+    def bad_images(self) -> tuple[BadImage, ...]:
+        return self.skipped
+
+    def batch(self, index: Tensor, epoch: int = 0) -> Batch:
+        chosen = {"image": index}
+        if self.paired:
+            chosen["partner"] = self.partners(index, epoch)
+        pictures = {name: self.images[rows] for name, rows in chosen.items()}
+        params = {name: self.params[rows] for name, rows in chosen.items()}
+        return Batch(pictures, params, self.target[index], index)
+
+    def partners(self, index: Tensor, epoch: int) -> Tensor:
+        """Another picture of the same group for each of ``index``; itself if it is alone."""
+        order, place, starts, counts = self._by_group
+        step = Stream.of(index, "partner", epoch).uniform("step")[:, 0]
+        start, count = starts[index], counts[index]
+        other = (place[index] - start + 1 + (step * (count - 1)).long()) % count
+        return order[start + other]

@@ -1,0 +1,43 @@
+"""Multi-layer perceptrons on top of features, with the BatchNorm placements the papers differ in."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Literal
+
+from torch import Tensor, nn
+
+OutputNorm = Literal["none", "fixed", "affine"]
+
+
+class MLP(nn.Module):
+    """Linear - BatchNorm - ReLU blocks and an output layer: (B, sizes[0]) -> (B, sizes[-1]).
+
+    Hidden linear layers have no bias (BatchNorm follows).
+
+    Args:
+        sizes: input, hidden and output widths; two numbers are a single linear layer.
+        output_norm: BatchNorm after the last layer: none, without (fixed) or with (affine) weights.
+        output_bias: whether the last linear layer has a bias; by default where no norm follows.
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        output_norm: OutputNorm = "none",
+        output_bias: bool | None = None,
+    ):
+        super().__init__()
+        layers: list[nn.Module] = []
+        for a, b in itertools.pairwise(sizes[:-1]):
+            layers += [nn.Linear(a, b, bias=False), nn.BatchNorm1d(b), nn.ReLU(inplace=True)]
+        bias = output_norm == "none" if output_bias is None else output_bias
+        layers.append(nn.Linear(sizes[-2], sizes[-1], bias=bias))
+        if output_norm != "none":
+            layers.append(nn.BatchNorm1d(sizes[-1], affine=output_norm == "affine"))
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.layers(x)
+        return result
