@@ -279,7 +279,7 @@ class Permutation(Factor):
         return F.one_hot(value.round().long(), self.length).to(value.dtype).flatten(1)
 
     def decode(self, encoded: Tensor) -> Tensor:
-        scores = encoded.unflatten(1, (self.length, self.length))
+        scores = encoded.reshape(-1, self.length, self.length)
         chosen = []
         for k in range(self.length):  # greedy: each place takes the best thing that is left
             best = scores[:, k].argmax(1, keepdim=True)
@@ -288,7 +288,7 @@ class Permutation(Factor):
         return torch.cat(chosen, 1).to(encoded.dtype)
 
     def error(self, predicted: Tensor, value: Tensor) -> Tensor:
-        logits = predicted.unflatten(1, (self.length, self.length)).transpose(1, 2)
+        logits = predicted.reshape(-1, self.length, self.length).transpose(1, 2)
         return F.cross_entropy(logits, value.round().long(), reduction="none").mean(1)
 
 
@@ -512,6 +512,4 @@ def union(spaces: Mapping[str, Space], views: Sequence[str]) -> Space:
 def factor_errors(space: Space, guess: Tensor, truth: Params) -> dict[str, Tensor]:
     """One mean error per factor: (B, space.encoded_size) against the truth -> {factor name: ()}."""
     guesses = torch.split(guess, [f.encoded_size for f in space], 1)
-    return {
-        f.name: f.error(g, truth.values[f.name]).mean() for f, g in zip(space, guesses, strict=True)
-    }
+    return {f.name: f.error(g, truth.values[f.name]).mean() for f, g in zip(space, guesses, strict=True)}

@@ -91,9 +91,7 @@ def as_float(images: Tensor) -> Tensor:
     return images.float().div_(255) if images.dtype == torch.uint8 else images
 
 
-def make_views(
-    batch: Batch, specs: Mapping[str, ViewSpec], seed: int, epoch: int = 0
-) -> dict[str, View]:
+def make_views(batch: Batch, specs: Mapping[str, ViewSpec], seed: int, epoch: int = 0) -> dict[str, View]:
     """Make views in the order of ``specs``, so that one may refer to those before it.
 
     Each (seed, epoch, view name, picture) has its own random stream: adding a view, or changing the

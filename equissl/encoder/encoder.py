@@ -96,9 +96,9 @@ def _width(backbone: nn.Module, probe: tuple[int, int, int]) -> int:
     training = backbone.training
     device = next((p.device for p in backbone.parameters()), torch.device("cpu"))
     with torch.no_grad():
-        width = _features(backbone.eval(), torch.zeros(1, *probe, device=device))[0].shape[1]
+        vector, _ = _features(backbone.eval(), torch.zeros(1, *probe, device=device))
     backbone.train(training)
-    return width
+    return int(vector.shape[1])
 
 
 def _slices(parts: Mapping[str, int], width: int) -> dict[str, slice]:

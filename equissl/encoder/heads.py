@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Sequence
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 OutputNorm = Literal["none", "fixed", "affine"]
@@ -41,3 +42,8 @@ class MLP(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         result: Tensor = self.layers(x)
         return result
+
+
+def together(head: nn.Module, rows: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """One call of a head on several batches, so that its BatchNorm sees all of them at once."""
+    return tuple(head(torch.cat(list(rows))).split([len(r) for r in rows]))

@@ -1,0 +1,45 @@
+"""The few collective operations an objective needs; each is the identity in a single process."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+def world_size() -> int:
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def rank() -> int:
+    return dist.get_rank() if world_size() > 1 else 0
+
+
+class _Gather(torch.autograd.Function):
+    """All ranks' rows, with the gradients of every rank's loss flowing back to the rank that owns a row."""
+
+    @staticmethod
+    def forward(ctx: Any, local: Tensor) -> Tensor:
+        parts = [torch.empty_like(local) for _ in range(world_size())]
+        dist.all_gather(parts, local.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        total = grads[0].contiguous()
+        dist.all_reduce(total)
+        return total.chunk(world_size())[rank()]
+
+
+def gather(local: Tensor) -> Tensor:
+    """(n, d) on each rank -> (world * n, d) on every rank, differentiable.
+
+    With a loss that is a mean over local rows, and gradients averaged over ranks as DDP does, the gradient
+    is that of the mean over all rows: exact global-batch training. Every rank must hold the same n.
+    """
+    if world_size() == 1:
+        return local
+    result: Tensor = _Gather.apply(local)  # type: ignore[no-untyped-call]
+    return result

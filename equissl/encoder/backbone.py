@@ -1,0 +1,149 @@
+"""Backbones: any timm model by name, a small-image stem for ResNets, or a module of the user's own."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from equissl.encoder.encoder import Encoder
+from equissl.errors import UserError, nearest
+
+Stem = Literal["timm", "small"]
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+CIFAR10 = ((0.4914, 0.4822, 0.4465), (0.247, 0.243, 0.261))
+STL10 = ((0.43, 0.42, 0.39), (0.27, 0.26, 0.27))
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderConfig:
+    """Which backbone encodes the pictures.
+
+    Args:
+        name: a timm model (``equissl list backbones=resnet*``), or ``module:function`` that returns an
+            ``nn.Module`` (B, C, H, W) -> (B, D) or (B, D, h, w).
+        stem: "timm" leaves the model as it is; "small" replaces a ResNet's stem by one 3x3 convolution of
+            stride 1 without max-pooling, for pictures of about 32 pixels.
+        options: passed to the model, e.g. ``{"channels": [32, 64, 128, 256]}``.
+        parts: part name -> width; must add up to the feature width. Empty: only "all".
+        mean, std: per channel, subtracted from and divided into pictures in [0, 1].
+        weights: a local file of weights to start from (safetensors or torch), "" for random ones.
+        size: side of the pictures in pixels; needed by models with a fixed input size (ViTs).
+    """
+
+    name: str = "resnet18"
+    stem: Stem = "timm"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    parts: Mapping[str, int] = field(default_factory=dict)
+    mean: tuple[float, ...] = IMAGENET[0]
+    std: tuple[float, ...] = IMAGENET[1]
+    weights: str = ""
+    size: int = 224
+
+    def build(self) -> Encoder:
+        """A fresh encoder; its weights come from torch's global random state unless given.
+
+        Raises:
+            UserError: no such model, a stem that does not fit, weights that cannot be read.
+        """
+        backbone = _own(self) if ":" in self.name else _timm(self)
+        if self.weights:
+            load_weights(backbone, Path(self.weights))
+        probe = (len(self.mean), self.size, self.size)
+        return Encoder(backbone, self.parts, self.mean, self.std, probe)
+
+
+def _timm(config: EncoderConfig) -> nn.Module:
+    import timm
+
+    if not timm.is_model(config.name):
+        known = timm.list_models()
+        raise UserError(f"encoder.name: timm has no model {config.name!r}; {nearest(config.name, known)}")
+    options = {k: tuple(v) if isinstance(v, list) else v for k, v in config.options.items()}
+    options = {"in_chans": len(config.mean), **options}
+    try:
+        model = _create(config.name, config.size, options)
+    except (TypeError, RuntimeError, AssertionError, ValueError) as error:
+        raise UserError(f"encoder: timm cannot build {config.name!r} with {options}: {error}") from error
+    if config.stem == "small":
+        use_small_stem(model, config.name)
+    return model
+
+
+def _create(name: str, size: int, options: Mapping[str, Any]) -> nn.Module:
+    import timm
+
+    try:  # transformers are built for one picture size and take it as an argument; others refuse it
+        model: nn.Module = timm.create_model(name, num_classes=0, img_size=size, **options)
+    except TypeError as error:
+        if "img_size" not in str(error):
+            raise
+        model = timm.create_model(name, num_classes=0, **options)
+    return model
+
+
+def use_small_stem(model: nn.Module, name: str) -> None:
+    """Replace a timm ResNet's stem in place: 3x3 convolution, stride 1, padding 1, no max-pooling.
+
+    Raises:
+        UserError: the model has no such stem.
+    """
+    conv, pool = getattr(model, "conv1", None), getattr(model, "maxpool", None)
+    if conv is None or pool is None:
+        raise UserError(f"encoder.stem=small is for ResNets, but {name!r} is not one; use encoder.stem=timm")
+    first = next(m for m in model.modules() if isinstance(m, nn.Conv2d))
+    width = next(m for m in reversed(list(conv.modules())) if isinstance(m, nn.Conv2d)).out_channels
+    small = nn.Conv2d(first.in_channels, width, 3, stride=1, padding=1, bias=False)
+    nn.init.kaiming_normal_(small.weight, mode="fan_out", nonlinearity="relu")
+    model.conv1, model.maxpool = small, nn.Identity()
+
+
+def _own(config: EncoderConfig) -> nn.Module:
+    module, _, function = config.name.partition(":")
+    try:
+        make = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError) as error:
+        raise UserError(f"encoder.name={config.name!r} cannot be imported: {error}") from error
+    backbone = make(**config.options)
+    if not isinstance(backbone, nn.Module):
+        raise UserError(f"encoder.name={config.name!r} returned {type(backbone).__name__}, not an nn.Module")
+    return backbone
+
+
+def load_weights(backbone: nn.Module, path: Path) -> None:
+    """Load a local file of weights; a classifier in it is ignored.
+
+    Raises:
+        UserError: no such file, not a weight file, or it does not fit the backbone.
+    """
+    if not path.is_file():
+        raise UserError(f"weights: no file {str(path)!r}")
+    try:
+        state = _read(path)
+    except Exception as error:
+        raise UserError(f"weights: {str(path)!r} is not a readable weight file: {error}") from error
+    wanted = backbone.state_dict()
+    missing = [k for k in wanted if k not in state]
+    wrong = [k for k in wanted if k in state and state[k].shape != wanted[k].shape]
+    if missing or wrong:
+        raise UserError(
+            f"weights: {str(path)!r} does not fit the backbone: {len(missing)} tensors are missing "
+            f"(first: {missing[:1]}), {len(wrong)} have another shape (first: {wrong[:1]})"
+        )
+    backbone.load_state_dict({k: state[k] for k in wanted})
+
+
+def _read(path: Path) -> dict[str, torch.Tensor]:
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        return load_file(path)
+    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    for key in ("state_dict", "model"):
+        state = state.get(key, state)
+    return state

@@ -1,0 +1,157 @@
+"""EquiMod: predict where an embedding goes when its picture is augmented."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from equissl.augment.legacy import Count, legacy_vector
+from equissl.encoder.encoder import Encoded, Encoder
+from equissl.encoder.heads import MLP, together
+from equissl.losses import nt_xent, sibling_free
+from equissl.objective import Encodings, Equivariance, Spaces, Views
+from equissl.params import Params, Space, between, concatenate, union
+
+
+@dataclass(frozen=True)
+class NamedLayout:
+    """Every factor as its kind encodes it, scaled in closed form by the policy."""
+
+    def width(self, space: Space) -> int:
+        return space.relative().encoded_size
+
+    def encode(self, change: Params) -> Tensor:
+        """(B, width)."""
+        return change.encode()
+
+
+@dataclass(frozen=True)
+class LegacyLayout:
+    """The original's anonymous vector, standardised; needs plain pictures as sources.
+
+    Args:
+        count: 15, 17 or 18 numbers.
+        source: (H, W) of the source pictures in pixels.
+        mean, std: per number; ``augment.legacy.legacy_statistics`` computes them from the policy.
+    """
+
+    count: Count
+    source: tuple[int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if not len(self.mean) == len(self.std) == self.count:
+            raise ValueError(f"mean and std must hold {self.count} numbers each")
+
+    def width(self, space: Space) -> int:
+        return self.count
+
+    def encode(self, change: Params) -> Tensor:
+        # The source is a plain picture, so the view's values are the change added to the neutral ones.
+        values = dict(change.values)
+        for name in ("crop_height", "crop_width", "brightness", "contrast", "saturation"):
+            if name in values:
+                values[name] = values[name] + 1
+        absolute = Params(change.space, values, change.applied, change.count)
+        vector = legacy_vector(absolute, self.source[0], self.source[1], self.count)
+        return (vector - vector.new_tensor(self.mean)) / vector.new_tensor(self.std)
+
+
+class EquiMod(Equivariance):
+    """Predict the embedding of an augmented picture from the plain one and the parameters, contrastively.
+
+    Source: arXiv:2211.01244, section 3, and its code. The data flow is plain picture -> view; nothing is
+    detached. With the affine predictor the parameters shift the embedding by an amount that does not depend
+    on the picture; the residual predictor (arXiv:2510.27222) lets it.
+    """
+
+    paper: ClassVar[str] = "arXiv:2211.01244"
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config:
+        """
+        Args:
+            pairs: (source, target) views; the paper's are the plain picture and each augmented view.
+            factors: whose change is read; empty for all that the views record.
+            projector: hidden and output widths of the equivariance head (last norm without weights).
+            parameter_width: width of the linear parameter embedding; 0 feeds the encoding as it is.
+            predictor: "affine" (the paper's single layer) or "residual_mlp" (source + MLP).
+            loss: "released_code": NT-Xent in which the sibling view is a negative; "paper": sibling
+                excluded, positive not in the denominator; "paper_positive_counts": the latter with it.
+            temperature: of the contrast, above 0.
+            layout: how parameters become numbers.
+            part: which columns of the features are read.
+        """
+
+        pairs: tuple[tuple[str, str], ...] = (("plain", "a"), ("plain", "b"))
+        factors: tuple[str, ...] = ()
+        projector: tuple[int, ...] = (2048, 2048, 128)
+        parameter_width: int = 128
+        predictor: Literal["affine", "residual_mlp"] = "affine"
+        loss: Literal["released_code", "paper", "paper_positive_counts"] = "released_code"
+        temperature: float = 0.2
+        layout: NamedLayout | LegacyLayout = NamedLayout()
+        part: str = "all"
+
+        def __post_init__(self) -> None:
+            if not self.temperature > 0:
+                raise ValueError(f"temperature must be above 0, got {self.temperature}")
+            if self.loss != "released_code" and len(self.pairs) != 2:
+                raise ValueError(f"loss={self.loss!r} is defined for two pairs, got {len(self.pairs)}")
+
+        def build(self, encoder: Encoder, spaces: Spaces) -> EquiMod:
+            known = union(spaces, self.reads())
+            return EquiMod(self, encoder, known.select(self.factors or known.names))
+
+        def reads(self) -> tuple[str, ...]:
+            return tuple(dict.fromkeys(view for pair in self.pairs for view in pair))
+
+    def __init__(self, config: Config, encoder: Encoder, space: Space):
+        super().__init__()
+        if not len(space):
+            raise ValueError("EquiMod needs views that record parameters, but none of its views does")
+        self.config, self._space = config, space
+        width, given = config.projector[-1], config.layout.width(space)
+        self.projector = MLP((encoder.width(config.part), *config.projector), "fixed")
+        self.embed: nn.Module = nn.Identity()
+        if config.parameter_width:
+            self.embed = MLP((given, config.parameter_width), "affine")
+        wide = width + (config.parameter_width or given)
+        hidden = (wide, 2 * width, width) if config.predictor == "residual_mlp" else (wide, width)
+        self.predictor = MLP(hidden, "none" if config.predictor == "residual_mlp" else "fixed")
+
+    @property
+    def space(self) -> Space:
+        return self._space
+
+    def target(self, target: Encoded) -> Tensor:
+        embedding: Tensor = self.projector(target.part(self.config.part))
+        return embedding
+
+    def predict(self, source: Encoded, change: Params) -> Tensor:
+        return self._move(self.target(source), change)
+
+    def _move(self, source: Tensor, change: Params) -> Tensor:
+        given = self.embed(self.config.layout.encode(change).to(source.dtype))
+        moved: Tensor = self.predictor(torch.cat([source, given], 1))
+        return source + moved if self.config.predictor == "residual_mlp" else moved
+
+    def forward(
+        self, views: Views, encoded: Encodings, embeddings: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
+        c = self.config
+        names = c.reads()
+        projected = together(self.projector, [encoded[v].part(c.part) for v in names])
+        y = dict(zip(names, projected, strict=True))
+        changes = [between(views[s].params, views[t].params, self.space) for s, t in c.pairs]
+        source, target = (torch.cat([y[pair[end]] for pair in c.pairs]) for end in (0, 1))
+        predicted = self._move(source, concatenate(changes))
+        if c.loss == "released_code":
+            return {"contrast": nt_xent(target, predicted, c.temperature)}
+        counts = c.loss == "paper_positive_counts"
+        return {"contrast": sibling_free(target, predicted, c.temperature, positive_counts=counts)}

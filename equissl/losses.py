@@ -1,0 +1,69 @@
+"""Losses on embeddings, as pure functions; rows are pictures, and other ranks' rows are gathered."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from equissl.distributed import gather, rank
+
+Negatives = Literal["all", "other_view"]
+
+
+def nt_xent(a: Tensor, b: Tensor, temperature: float, negatives: Negatives = "all") -> Tensor:
+    """Normalised-temperature cross entropy of SimCLR (arXiv:2002.05709, eq. 1), averaged over both sides.
+
+    Args:
+        a, b: (n, d), row i of one is the positive of row i of the other; need not be normalised.
+        negatives: "all": every row of both but the anchor is in the denominator (2n - 2 negatives, SimCLR,
+            EquiMod, SIE); "other_view": only the other side's rows are (n - 1 negatives, E-SSL, MoCo v3).
+    """
+    a, b = F.normalize(a, dim=1), F.normalize(b, dim=1)
+    all_a, all_b = gather(a), gather(b)
+    positive = rank() * len(a) + torch.arange(len(a), device=a.device)
+    total = a.new_zeros(())
+    for own, other, all_own in ((a, all_b, all_a), (b, all_a, all_b)):
+        logits = own @ other.T / temperature
+        if negatives == "all":
+            same = own @ all_own.T / temperature
+            same = same.masked_fill(_at(positive, same), -torch.inf)
+            logits = torch.cat([logits, same], 1)
+        total = total + F.cross_entropy(logits.float() if logits.dtype.itemsize < 4 else logits, positive)
+    return total / 2
+
+
+def sibling_free(target: Tensor, predicted: Tensor, temperature: float, *, positive_counts: bool) -> Tensor:
+    """EquiMod's contrast as the paper states it: the other view of a picture is not a negative.
+
+    For view i of a picture with views i and j:
+    -log(exp(cos(y_i, yhat_i)/t) / sum over k not in {i, j} of exp(cos(y_i, y_k)/t)), averaged over views
+    (specs: arXiv:2211.01244, eq. 4 as restated by later implementations; not checked against the PDF).
+
+    Args:
+        target, predicted: (2n, d), the n first views then the n second views.
+        positive_counts: whether the positive pair is in the denominator too.
+    """
+    target, predicted = F.normalize(target, dim=1), F.normalize(predicted, dim=1)
+    n = len(target) // 2
+    everyone = gather(target.view(2, n, -1).transpose(0, 1).contiguous())  # (N, 2, d): picture by picture
+    logits = target @ everyone.flatten(0, 1).T / temperature
+    picture = rank() * n + torch.arange(n, device=target.device).repeat(2)
+    own = torch.zeros(len(target), len(everyone), dtype=torch.bool, device=target.device)
+    own = own.scatter(1, picture[:, None], True).repeat_interleave(2, dim=1)
+    logits = logits.masked_fill(own, -torch.inf)
+    positive = (target * predicted).sum(1) / temperature
+    if positive_counts:
+        logits = torch.cat([logits, positive[:, None]], 1)
+    return (logits.logsumexp(1) - positive).mean()
+
+
+def negative_cosine(predicted: Tensor, target: Tensor) -> Tensor:
+    """Minus the mean cosine similarity of rows: (n, d), (n, d) -> (); gradient reaches both."""
+    return -F.cosine_similarity(predicted, target, dim=1).mean()
+
+
+def _at(columns: Tensor, like: Tensor) -> Tensor:
+    return torch.zeros_like(like, dtype=torch.bool).scatter(1, columns[:, None], True)

@@ -1,0 +1,74 @@
+"""An encoder trained by one base objective plus weighted equivariance modules; the only sum there is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from equissl.encoder.encoder import Encoded, Encoder
+from equissl.objective import Base, Equivariance, Objective
+from equissl.views import View
+
+BatchNormMode = Literal["all_views", "per_view"]
+
+
+class Model(nn.Module):
+    """total = base(views) + sum of weight * module(views).
+
+    Args:
+        weights: module name -> its factor in the sum.
+        encoded_views: the views to encode, in order.
+        batch_norm: "all_views" encodes views of one picture size in a single pass, so BatchNorm sees them
+            together (EquiMod); "per_view" encodes one view after the other (SimSiam, E-SSL).
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        base: Base,
+        modules: Mapping[str, Equivariance],
+        weights: Mapping[str, float],
+        encoded_views: Sequence[str],
+        batch_norm: BatchNormMode = "all_views",
+    ):
+        super().__init__()
+        self.encoder, self.base = encoder, base
+        self.equivariance = nn.ModuleDict(modules)
+        self.modules_by_name = dict(modules)
+        self.weights, self.batch_norm = dict(weights), batch_norm
+        self.encoded_views = tuple(encoded_views)
+
+    def forward(self, views: Mapping[str, View]) -> dict[str, Tensor]:
+        """Named terms whose sum is the loss, e.g. "base/contrast", "equimod/contrast"."""
+        encoded = self.encode(views)
+        outcome = self.base(views, encoded)
+        terms = {f"base/{k}": v for k, v in outcome.losses.items()}
+        for name, module in self.modules_by_name.items():
+            for key, value in module(views, encoded, outcome.embeddings).items():
+                terms[f"{name}/{key}"] = self.weights[name] * value
+        return terms
+
+    def encode(self, views: Mapping[str, View]) -> dict[str, Encoded]:
+        """The encoded views, by name."""
+        if self.batch_norm == "per_view":
+            return {name: self.encoder(views[name].images) for name in self.encoded_views}
+        sizes: dict[torch.Size, list[str]] = {}
+        for name in self.encoded_views:
+            sizes.setdefault(views[name].images.shape[1:], []).append(name)
+        encoded: dict[str, Encoded] = {}
+        for names in sizes.values():
+            whole = self.encoder(torch.cat([views[n].images for n in names]))
+            start = 0
+            for name in names:
+                stop = start + len(views[name].images)
+                encoded[name] = whole.rows(start, stop)
+                start = stop
+        return encoded
+
+    def after_step(self, progress: float) -> None:
+        objectives: tuple[Objective, ...] = (self.base, *self.modules_by_name.values())
+        for objective in objectives:
+            objective.after_step(self.encoder, progress)

@@ -1,0 +1,141 @@
+"""Optimisers and the learning-rate schedule, as plain data that builds itself."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True, kw_only=True)
+class WarmupCosine:
+    """Linear from ``floor`` * rate to rate over the warm-up, then a cosine down to ``floor`` (absolute).
+
+    The peak is used by the first step after the warm-up; the floor only after the last step, as EquiMod's
+    code has it (the convention of its released schedule).
+    """
+
+    warmup_epochs: float = 10
+    floor: float = 1e-8
+
+    def rate(self, step: int, peak: float, total: int, steps_per_epoch: int) -> float:
+        """The learning rate that step ``step`` (from 0) of ``total`` uses."""
+        warmup = min(round(self.warmup_epochs * steps_per_epoch), total)
+        if step < warmup:
+            return peak * (self.floor + (1 - self.floor) * step / warmup)
+        share = (step - warmup) / max(total - warmup, 1)
+        return self.floor + (peak - self.floor) * (1 + math.cos(math.pi * share)) / 2
+
+
+class OptimizerConfig(Protocol):
+    """A frozen dataclass that describes an optimiser; ``rate`` is the peak learning rate."""
+
+    @property
+    def rate(self) -> float: ...
+
+    def build(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+        """From ``parameter_groups``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SGD:
+    """Stochastic gradient descent with momentum; decay on every parameter."""
+
+    rate: float = 0.03
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    nesterov: bool = False
+
+    def build(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+        for group in groups:
+            group["weight_decay"] = self.weight_decay
+        return torch.optim.SGD(groups, self.rate, self.momentum, nesterov=self.nesterov)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdamW:
+    """Adam with decoupled weight decay, none on biases and norms (arXiv:1711.05101)."""
+
+    rate: float = 1e-3
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = 1e-4
+
+    def build(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+        for group in groups:
+            group["weight_decay"] = self.weight_decay if group["matrix"] else 0.0
+        return torch.optim.AdamW(groups, self.rate, self.betas)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LARS:
+    """Layer-wise adaptive rates (arXiv:1708.03888) as SimCLR-style code has them; see ``LARSOptimizer``."""
+
+    rate: float = 4.0
+    momentum: float = 0.9
+    weight_decay: float = 1e-6
+    trust: float = 1e-3
+
+    def build(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+        for group in groups:
+            group["weight_decay"] = self.weight_decay if group["matrix"] else 0.0
+        return LARSOptimizer(groups, self.rate, self.momentum, self.trust)
+
+
+class LARSOptimizer(torch.optim.Optimizer):
+    """Momentum SGD whose matrices take steps proportional to their norm.
+
+    Matrices: g <- g + decay w; local rate = rate * trust |w| / |g| (rate where a norm is 0);
+    buffer <- momentum buffer + local rate g; w <- w - buffer. Biases and norms: the same without decay and
+    adaptation. The rate is inside the buffer; no clipping of the ratio, no epsilon.
+    """
+
+    def __init__(self, params: Iterable[Any], lr: float, momentum: float = 0.9, trust: float = 1e-3):
+        super().__init__(params, {"lr": lr, "momentum": momentum, "trust": trust, "weight_decay": 0.0})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        loss = closure() if closure is not None else None
+        for group in self.param_groups:
+            with_gradient = [p for p in group["params"] if p.grad is not None]
+            if with_gradient:
+                self._step_group(group, with_gradient)
+        return loss
+
+    def _step_group(self, group: dict[str, Any], params: list[Tensor]) -> None:
+        grads = [p.grad for p in params if p.grad is not None]
+        if group["matrix"]:
+            grads = list(torch._foreach_add(grads, params, alpha=group["weight_decay"]))
+            ratios = _trust(params, grads, group["trust"])
+            moves = list(torch._foreach_mul(grads, [group["lr"] * r for r in ratios]))
+        else:
+            moves = list(torch._foreach_mul(grads, group["lr"]))
+        buffers = [self.state[p].setdefault("buffer", torch.zeros_like(p)) for p in params]
+        torch._foreach_mul_(buffers, group["momentum"])
+        torch._foreach_add_(buffers, moves)
+        torch._foreach_sub_(params, buffers)
+
+
+def _trust(params: list[Tensor], grads: list[Tensor], trust: float) -> list[Tensor]:
+    # No branch on values, so that nothing waits for the device.
+    norms = zip(torch._foreach_norm(params), torch._foreach_norm(grads), strict=True)
+    return [torch.where((w * g) > 0, trust * w / g.clamp(min=1e-300), 1.0) for w, g in norms]
+
+
+def parameter_groups(model: nn.Module, constant: Iterable[str] = ()) -> list[dict[str, Any]]:
+    """Every trainable parameter in exactly one group: matrices apart from biases and norms, and those whose
+    rate does not decay apart from the rest.
+
+    Args:
+        constant: prefixes of parameter names whose learning rate stays at the peak.
+    """
+    prefixes = tuple(constant)
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            steady = bool(prefixes) and name.startswith(prefixes)
+            groups.setdefault((parameter.dim() > 1, steady), []).append(parameter)
+    return [{"params": p, "matrix": m, "constant_rate": s} for (m, s), p in sorted(groups.items(), key=str)]
