@@ -138,4 +138,5 @@ def parameter_groups(model: nn.Module, constant: Iterable[str] = ()) -> list[dic
         if parameter.requires_grad:
             steady = bool(prefixes) and name.startswith(prefixes)
             groups.setdefault((parameter.dim() > 1, steady), []).append(parameter)
-    return [{"params": p, "matrix": m, "constant_rate": s} for (m, s), p in sorted(groups.items(), key=str)]
+    ordered = sorted(groups.items(), key=lambda item: item[0], reverse=True)
+    return [{"params": p, "matrix": m, "constant_rate": s} for (m, s), p in ordered]

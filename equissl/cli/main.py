@@ -1,0 +1,97 @@
+"""Entry point: help, dispatch, and mistakes shown without a traceback."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+from equissl.cli.arguments import Verb, read
+from equissl.cli.verbs import VERBS
+from equissl.errors import UserError, nearest
+
+USAGE = """\
+equissl learns image representations without labels that keep what augmentations destroy.
+
+usage: equissl VERB [THINGS] [key=value ...]
+"""
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run a command line; returns the exit code: 0 done, 2 a mistake in the command, 130 interrupted."""
+    given = list(sys.argv[1:] if words is None else words)
+    if not given or given[0] in ("-h", "--help", "help"):
+        print(overview() if len(given) < 2 or given[1] not in _names() else describe(_find(given[1])))
+        return 0
+    if given[0] in ("-V", "--version"):
+        from importlib.metadata import version
+
+        print(f"equissl {version('equissl')}")
+        return 0
+    try:
+        verb = _find(given[0])
+        if {"-h", "--help"} & set(given[1:]):
+            print(describe(verb))
+            return 0
+        return verb.run(read(verb, given[1:]))
+    except UserError as error:
+        _show(error)
+        return 2
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+def overview() -> str:
+    width = max(len(v.name) for v in VERBS)
+    lines = [f"  {v.name:<{width}}  {v.line}" for v in VERBS]
+    ending = "\n`equissl VERB --help` tells what a verb accepts. Set EQUISSL_DEBUG=1 to see tracebacks."
+    return "\n".join([USAGE, *lines, ending])
+
+
+def describe(verb: Verb) -> str:
+    """The help of one verb."""
+    usage = " ".join(
+        ["usage: equissl", verb.name, f"[{verb.things}]" if verb.optional else verb.things, "[key=value ...]"]
+    )
+    lines = [usage.replace("  ", " "), "", verb.line, ""]
+    width = max((len(k.name) for k in verb.keys), default=0)
+    for key in verb.keys:
+        ending = (
+            " (needed)" if key.required else f" (default: {key.default})" if key.default is not None else ""
+        )
+        lines.append(f"  {key.name:<{width}}  {key.line}{ending}")
+    if verb.settings:
+        lines += ["", "Any setting of the recipe can be given as path.to.field=value, for example"]
+        lines += ["  epochs=10 batch_size=128 seed=1 encoder.name=resnet50 encoder.stem=timm"]
+    if verb.examples:
+        lines += ["", "examples:", *(f"  {e}" for e in verb.examples)]
+    return "\n".join(lines)
+
+
+def _names() -> list[str]:
+    return [v.name for v in VERBS]
+
+
+def _find(name: str) -> Verb:
+    for verb in VERBS:
+        if verb.name == name:
+            return verb
+    raise UserError(f"{name!r} is not a verb of equissl; {nearest(name, _names())}")
+
+
+def _show(error: UserError) -> None:
+    if os.environ.get("EQUISSL_DEBUG"):
+        traceback.print_exc()
+    count = len(error.problems)
+    heading = "error:" if count == 1 else f"{count} errors:"
+    lines = error.problems if count == 1 else [f"\n  - {p}" for p in error.problems]
+    print(f"{heading} {''.join(lines)}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

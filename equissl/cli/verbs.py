@@ -1,0 +1,157 @@
+"""The table of verbs: what each does, what it accepts, and where it is implemented."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from equissl.cli.arguments import Key, Verb
+
+_DATA = Key("data", Path, "folder of pictures (nested or flat)")
+_OUT = Key("out", Path, "where to write")
+_DEVICE = Key("device", str, "auto, cpu or cuda", "auto")
+_SEED = Key("seed", int, "of every random choice", 0)
+_COUNT = Key("count", int, "pictures looked at", 1000)
+_LABELS = Key("labels", str, "none, folders (first level), or a csv file with columns file,label", "none")
+_TRUST = Key("trust", tuple[str, ...], "packages outside equissl whose code a run may name", ())
+
+_RUNNING = (
+    Key("device", str, "auto, cpu or cuda", "auto"),
+    Key("devices", int, "how many processes share a batch", 1),
+    Key("trackers", tuple[str, ...], "tensorboard, wandb, mlflow; or [] for none", ("tensorboard",)),
+    Key("log_every", int, "steps between logged rows", 10),
+    Key("save_every", int, "steps between checkpoints; 0: every five minutes and at the end", 0),
+    Key("stop_after", int, "stop after this step as if interrupted; 0: never", 0),
+)
+
+VERBS = (
+    Verb(
+        "quickstart",
+        "Train the same small encoder twice, invariant and equivariant, audit both, write a report.",
+        "equissl.cli.quickstart:run",
+        keys=(Key("out", Path, "folder to write", Path("equissl-quickstart")), _SEED, _DEVICE),
+        examples=("equissl quickstart",),
+    ),
+    Verb(
+        "pretrain",
+        "Pretrain an encoder on a folder of pictures, without labels.",
+        "equissl.cli.pretrain:pretrain",
+        keys=(
+            _DATA,
+            Key("out", Path, "run folder to write", required=True),
+            Key("recipe", str, "a recipe's name (equissl list recipes), module:function; chosen if absent"),
+            _LABELS,
+            _TRUST,
+            *_RUNNING,
+        ),
+        settings=True,
+        examples=(
+            "equissl pretrain data=photos out=runs/first",
+            "equissl pretrain data=photos out=runs/second recipe=equimod.simclr_cifar10 epochs=10",
+        ),
+    ),
+    Verb(
+        "resume",
+        "Continue a run from its last checkpoint, exactly; epochs=N may prolong it.",
+        "equissl.cli.pretrain:resume",
+        things="RUN",
+        keys=(_TRUST, *_RUNNING),
+        settings=True,
+        examples=("equissl resume runs/first", "equissl resume runs/first epochs=200"),
+    ),
+    Verb(
+        "evaluate",
+        "Score a run: linear probe, kNN, factors, equivariance measures.",
+        "equissl.cli.evaluate:evaluate",
+        things="RUN",
+        keys=(_DATA, _LABELS, _COUNT, _SEED, _DEVICE, _TRUST),
+        examples=("equissl evaluate runs/first data=photos labels=folders",),
+    ),
+    Verb(
+        "audit",
+        "Which augmentation factors can be read from any encoder's features? Needs no labels.",
+        "equissl.cli.evaluate:audit",
+        things="MODEL...",
+        keys=(
+            Key("data", Path, "folder of pictures (nested or flat)", required=True),
+            Key("out", Path, "folder for scores.jsonl and report.html; nothing is written if absent"),
+            Key("weights", Path, "local weight file for a timm/NAME model; random ones if absent"),
+            Key("factors", tuple[str, ...], "which to audit; all if absent", ()),
+            Key("size", int, "side of the pictures in pixels; 0: the run's, or 224", 0),
+            _COUNT,
+            _SEED,
+            _DEVICE,
+            _TRUST,
+        ),
+        examples=(
+            "equissl audit runs/first data=photos",
+            "equissl audit timm/resnet18 data=photos weights=resnet18.safetensors",
+        ),
+    ),
+    Verb(
+        "report",
+        "Compare runs in one self-contained page.",
+        "equissl.cli.report:run",
+        things="RUN...",
+        keys=(Key("out", Path, "page to write; RUN/report.html if absent"),),
+        examples=("equissl report runs/first runs/second out=comparison.html",),
+    ),
+    Verb(
+        "embed",
+        "Write the features of every picture in a folder.",
+        "equissl.cli.embed:run",
+        things="MODEL",
+        keys=(
+            Key("data", Path, "folder of pictures", required=True),
+            Key("out", Path, "a .npz or .csv file to write", required=True),
+            Key("weights", Path, "local weight file for a timm/NAME model; random ones if absent"),
+            Key("size", int, "side of the pictures in pixels; 0: the run's, or 224", 0),
+            _DEVICE,
+            _TRUST,
+        ),
+        examples=("equissl embed runs/first data=photos out=features.npz",),
+    ),
+    Verb(
+        "export",
+        "Write the encoder as a folder that timm loads without equissl (or as ONNX).",
+        "equissl.cli.export:run",
+        things="RUN",
+        keys=(
+            Key("out", Path, "folder to write; RUN/export if absent"),
+            Key("format", Literal["timm", "onnx"], "timm (safetensors) or onnx (the extra)", "timm"),
+            _TRUST,
+        ),
+        examples=("equissl export runs/first", "equissl export runs/first format=onnx"),
+    ),
+    Verb(
+        "render",
+        "Render the built-in benchmark Solids into a folder of pictures with known factors.",
+        "equissl.cli.render:run",
+        things="solids",
+        keys=(
+            Key("out", Path, "folder to write", required=True),
+            Key("objects", int, "how many objects", 400),
+            Key("views", int, "pictures per object", 10),
+            Key("size", int, "side in pixels", 64),
+            _SEED,
+        ),
+        examples=("equissl render solids out=solids objects=100 views=8 size=128",),
+    ),
+    Verb(
+        "list",
+        "What there is: recipes, bases, equivariance, augmentations, datasets, evaluations, backbones.",
+        "equissl.cli.listing:run",
+        things="KIND",
+        optional=True,
+        keys=(Key("match", str, "pattern for backbones, such as resnet*", "*"),),
+        examples=("equissl list", "equissl list recipes", "equissl list backbones match=vit_small*"),
+    ),
+    Verb(
+        "check",
+        "Look at a folder of pictures before any training.",
+        "equissl.cli.check:run",
+        things="DIR",
+        examples=("equissl check photos",),
+    ),
+    Verb("doctor", "Report the environment and what is missing.", "equissl.cli.doctor:run"),
+)

@@ -1,0 +1,1 @@
+"""Equivariance modules, one file each."""

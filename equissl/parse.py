@@ -1,0 +1,36 @@
+"""One setting from its text, by its type; nothing here imports torch."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, get_origin
+
+from equissl.errors import UserError
+
+
+def parse(text: str, hint: Any, path: str) -> Any:
+    """The value that ``text`` stands for, of the type ``hint``; tuples as ``1,2`` or ``[1, 2]``.
+
+    Raises:
+        UserError: naming ``path``, what came and what was expected.
+        pydantic.errors.PydanticSchemaGenerationError: ``hint`` is not a plain type.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(hint).validate_python(_plain(text, hint))
+    except ValidationError as error:
+        first = error.errors()[0]
+        expected = first["msg"][0].lower() + first["msg"][1:]
+        raise UserError(f"{path}={text}: {expected}") from error
+
+
+def _plain(text: str, hint: Any) -> Any:
+    if hint is str:
+        return text
+    listed = get_origin(hint) is tuple and text[:1] not in ("[", "(")
+    wrapped = f"[{text}]" if listed else text
+    try:
+        return json.loads(wrapped.replace("(", "[").replace(")", "]"))
+    except json.JSONDecodeError:
+        return [t.strip() for t in text.split(",")] if listed else text

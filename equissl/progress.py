@@ -1,0 +1,88 @@
+"""What a person sees while long work runs: a live bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+PLAIN_EVERY = 10.0  # seconds between plain lines
+
+
+class Display:
+    """Progress of one piece of work after another; use as a context manager.
+
+    Args:
+        silent: show nothing (other ranks, tests).
+    """
+
+    def __init__(self, silent: bool = False):
+        self.console = Console(stderr=True, quiet=silent)
+        self.live = self.console.is_terminal and not silent
+        self._bar: Progress | None = None
+        self._task: tuple[str, TaskID] | None = None
+        self._last = 0.0
+        self._began = ("", 0.0)
+
+    def __enter__(self) -> Display:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.finish()
+
+    def __call__(self, what: str, done: int, total: int, note: str = "") -> None:
+        """``done`` of ``total`` steps of ``what``; ``note`` is shown behind it."""
+        if self.live:
+            self._show(what, done, total, note)
+            return
+        if self._began[0] != what:
+            self._began, self._last = (what, time.monotonic()), 0.0
+        now = time.monotonic()
+        if done >= total or now - self._last >= PLAIN_EVERY:
+            self._last = now
+            self.say(f"{what}: {done}/{total}{_left(now - self._began[1], done, total)}  {note}".rstrip())
+
+    def say(self, line: str) -> None:
+        """A line that stays."""
+        console = self._bar.console if self._bar else self.console
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    def finish(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+        self._bar, self._task = None, None
+
+    def _show(self, what: str, done: int, total: int, note: str) -> None:
+        if self._bar is None or self._task is None or self._task[0] != what:
+            self.finish()
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=24),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[note]}"),
+            )
+            self._bar = Progress(*columns, console=self.console, refresh_per_second=4)
+            self._bar.start()
+            self._task = (what, self._bar.add_task(what, total=total, note=note))
+        self._bar.update(self._task[1], completed=done, total=total, note=note)
+
+
+def _left(seconds: float, done: int, total: int) -> str:
+    if done <= 0 or done >= total or seconds < 1:
+        return ""
+    rest = seconds / done * (total - done)
+    return f", {int(rest // 60)} min {int(rest % 60)} s left"

@@ -1,0 +1,1 @@
+"""Published and small recipes, as functions that return plain data."""

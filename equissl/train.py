@@ -1,0 +1,358 @@
+"""The training loop, to be read from top to bottom."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from equissl import checkpoint, runs
+from equissl.data.base import Dataset
+from equissl.data.loader import batches, batches_per_epoch
+from equissl.distributed import rank
+from equissl.encoder.encoder import Encoder
+from equissl.errors import UserError
+from equissl.interruption import Interrupted, Interruption
+from equissl.model import Model
+from equissl.monitor import monitor
+from equissl.optimize import parameter_groups
+from equissl.progress import Display
+from equissl.recipe import Recipe
+from equissl.track import Tracker, trackers
+from equissl.views import Batch, View, make_views
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How a run is carried out; none of these changes its numbers.
+
+    Args:
+        accelerator: "auto", "cpu", "cuda".
+        devices: processes; the recipe's batch size is divided among them.
+        trackers: besides ``log.jsonl``.
+        log_every: steps between logged rows.
+        save_every: steps between checkpoints; 0 for every ``save_minutes`` and at each end of an epoch.
+        stop_after: steps after which to stop as if interrupted; 0 for never.
+        silent: show no progress.
+    """
+
+    accelerator: str = "auto"
+    devices: int = 1
+    trackers: tuple[str, ...] = ("tensorboard",)
+    log_every: int = 10
+    save_every: int = 0
+    save_minutes: float = 5.0
+    stop_after: int = 0
+    silent: bool = False
+
+
+@dataclass
+class State:
+    """Where a run stands: steps done, epochs done, and batches done of the current epoch."""
+
+    step: int = 0
+    epoch: int = 0
+    batch: int = 0
+
+
+def train(
+    recipe: Recipe,
+    out: Path,
+    options: Options = Options(),
+    *,
+    encoder: Encoder | None = None,
+    resume: bool = False,
+) -> runs.Run:
+    """Pretrain ``recipe`` into the run folder ``out``.
+
+    Nothing is written before the data is open and the model is built.
+
+    Args:
+        encoder: a module of the user's own instead of the one the recipe describes.
+        resume: continue the run in ``out`` from its last checkpoint, exactly.
+
+    Raises:
+        UserError: bad settings or data, a non-finite loss, an interruption (the message says how to go on).
+    """
+    fabric = Fabric(accelerator=options.accelerator, devices=options.devices, precision=recipe.precision)
+    fabric.launch()
+    with Display(silent=options.silent or rank() > 0) as display:
+        loaded = checkpoint.load(out / "checkpoints") if resume else None
+        if not resume:
+            runs.check_free(out)
+        dataset = recipe.data.open("train", display)
+        steps_per_epoch = batches_per_epoch(dataset, recipe.batch_size)
+        torch.manual_seed(recipe.seed)
+        model = recipe.build(dataset.spaces, encoder)
+        run = runs.Run(out) if resume else _create(fabric, out, recipe, dataset, model)
+        trainer = _Trainer(fabric, recipe, options, run, dataset, model, steps_per_epoch, display)
+        if loaded is not None:
+            trainer.restore(loaded)
+        trainer.fit()
+    return run
+
+
+def _create(fabric: Fabric, out: Path, recipe: Recipe, dataset: Dataset, model: Model) -> runs.Run:
+    facts = {
+        "pictures": len(dataset),
+        "parameters": sum(p.numel() for p in model.encoder.parameters()),
+        "device": str(fabric.device),
+        "devices": fabric.world_size,
+    }
+    if fabric.is_global_zero:
+        runs.create(out, recipe, facts, dataset.bad_images)
+    fabric.barrier()
+    return runs.Run(out)
+
+
+class _Trainer:
+    """The state of one run while it trains."""
+
+    def __init__(
+        self,
+        fabric: Fabric,
+        recipe: Recipe,
+        options: Options,
+        run: runs.Run,
+        dataset: Dataset,
+        model: Model,
+        steps_per_epoch: int,
+        display: Display,
+    ):
+        self.fabric, self.recipe, self.options = fabric, recipe, options
+        self.run, self.dataset, self.display = run, dataset, display
+        self.steps_per_epoch, self.total = steps_per_epoch, steps_per_epoch * recipe.epochs
+        self.model = model
+        if recipe.channels_last:
+            model.encoder.backbone.to(memory_format=torch.channels_last)
+        if recipe.compile:
+            model.encoder.backbone.compile()
+        if fabric.world_size > 1:
+            nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
+        optimizer = recipe.optimizer.build(parameter_groups(model, constant_rate(model)))
+        self.forward, self.optimizer = fabric.setup(_Step(model), optimizer)
+        self.state, self.record = State(), _Record(recipe.batch_size)
+        self.trackers: list[Tracker] = []
+        self.saved = time.monotonic()
+
+    def fit(self) -> None:
+        if self.fabric.is_global_zero:
+            self.trackers = trackers(self.run.path, self.options.trackers)
+        try:
+            with Interruption() as self.interruption:
+                for epoch in range(self.state.epoch, self.recipe.epochs):
+                    self.epoch(epoch)
+        except Interrupted:
+            self.save()
+            raise UserError(
+                f"interrupted after step {self.state.step} of {self.total}; everything is saved: "
+                f"`equissl resume {self.run.path}` goes on from here"
+            ) from None
+        finally:
+            for tracker in self.trackers:
+                tracker.close()
+
+    def epoch(self, epoch: int) -> None:
+        for batch in self.timed(epoch):
+            rate = self.set_rate()
+            terms = self.step(batch, epoch)
+            self.state.step += 1
+            self.state.batch += 1
+            self.record.add(terms)
+            if self.state.step % self.options.log_every == 0 or self.state.step == self.total:
+                self.log(epoch, rate)
+            if self.options.save_every and self.state.step % self.options.save_every == 0:
+                self.save()
+            if self.interruption.asked or self.state.step == self.options.stop_after:
+                raise Interrupted
+        self.check_finite()
+        self.state.epoch, self.state.batch = epoch + 1, 0
+        self.finish_epoch(epoch)
+
+    def step(self, batch: Batch, epoch: int) -> dict[str, Tensor]:
+        """One optimizer step; nothing here waits for the device."""
+        recipe = self.recipe
+        views = make_views(batch.to(self.fabric.device), recipe.views, recipe.seed, epoch)
+        terms: dict[str, Tensor] = self.forward(_Hidden(views))
+        loss = torch.stack(list(terms.values())).sum()
+        self.optimizer.zero_grad()
+        self.fabric.backward(loss)
+        if recipe.clip_gradient:
+            self.fabric.clip_gradients(
+                self.forward, self.optimizer, max_norm=recipe.clip_gradient, error_if_nonfinite=False
+            )
+        self.optimizer.step()
+        self.model.after_step((self.state.step + 1) / self.total)
+        return {"loss": loss.detach(), **{k: v.detach() for k, v in terms.items()}}
+
+    def set_rate(self) -> float:
+        peak = self.recipe.optimizer.rate
+        rate = self.recipe.schedule.rate(self.state.step, peak, self.total, self.steps_per_epoch)
+        for group in self.optimizer.param_groups:
+            group["lr"] = peak if group["constant_rate"] else rate
+        return rate
+
+    def timed(self, epoch: int) -> Iterator[Batch]:
+        """The rest of an epoch's batches; the time spent waiting for them is recorded."""
+        recipe = self.recipe
+        source = batches(
+            self.dataset,
+            recipe.batch_size,
+            seed=recipe.seed,
+            epoch=epoch,
+            start=self.state.batch,
+            rank=self.fabric.global_rank,
+            world=self.fabric.world_size,
+        )
+        while True:
+            began = time.perf_counter()
+            batch = next(source, None)
+            self.record.waited += time.perf_counter() - began
+            if batch is None:
+                return
+            yield batch
+
+    def log(self, epoch: int, rate: float) -> None:
+        row = self.record.flush(self.state.step)
+        _refuse_non_finite(row, self.run.checkpoints)
+        row |= {"step": self.state.step, "epoch": self.state.step / self.steps_per_epoch, "lr": rate}
+        for tracker in self.trackers:
+            tracker.log(row)
+        note = (
+            f"loss {row['loss']:.3f}  {row['pictures_per_second']:.0f} pictures/s  "
+            f"waiting for data {row['data_wait']:.0%}"
+        )
+        self.display("training", self.state.step, self.total, note)
+
+    def check_finite(self) -> None:
+        _refuse_non_finite(self.record.peek(self.state.step), self.run.checkpoints)
+
+    def finish_epoch(self, epoch: int) -> None:
+        every, last = self.recipe.monitor_every, epoch + 1 == self.recipe.epochs
+        if every and ((epoch + 1) % every == 0 or last) and self.fabric.is_global_zero:
+            row = monitor(self.model.encoder, self.dataset, self.recipe.seed, self.fabric.device)
+            for tracker in self.trackers:
+                tracker.log({"step": self.state.step, "epoch": epoch + 1, **row})
+            self.record.restart()
+        if last or (time.monotonic() - self.saved > 60 * self.options.save_minutes):
+            self.save()
+
+    def save(self) -> None:
+        if not self.fabric.is_global_zero:
+            return
+        state = {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.fabric.strategy.precision.state_dict(),
+            "random": checkpoint.random_state(),
+            "step": self.state.step,
+            "epoch": self.state.epoch,
+            "batch": self.state.batch,
+            "epochs": self.recipe.epochs,
+            "world": self.fabric.world_size,
+        }
+        checkpoint.save(self.run.checkpoints, state)
+        self.saved = time.monotonic()
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go back to a checkpoint, and drop the rows that were logged after it."""
+        if state["world"] != self.fabric.world_size:
+            raise UserError(
+                f"devices={self.fabric.world_size}: the run was started on {state['world']}; its batches and "
+                "BatchNorm statistics would change, so resume with the same number"
+            )
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.fabric.strategy.precision.load_state_dict(state["scaler"])
+        checkpoint.restore_random_state(state["random"])
+        self.state = State(state["step"], state["epoch"], state["batch"])
+        if self.fabric.is_global_zero:
+            kept = [r for r in self.run.rows("log.jsonl") if r["step"] <= state["step"]]
+            runs.write_rows(self.run.path / "log.jsonl", kept)
+
+
+class _Hidden:
+    """Views that Fabric passes on as they are: it would rebuild frozen dataclasses field by field."""
+
+    def __init__(self, views: Mapping[str, View]):
+        self.views = views
+
+
+class _Step(nn.Module):
+    """The module that Fabric wraps: takes hidden views."""
+
+    def __init__(self, model: Model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, hidden: _Hidden) -> dict[str, Tensor]:
+        terms: dict[str, Tensor] = self.model(hidden.views)
+        return terms
+
+
+class _Record:
+    """Loss terms of the steps since the last row, kept on the device until one is due."""
+
+    def __init__(self, batch_size: int):
+        self.batch_size = batch_size
+        self.restart()
+
+    def restart(self) -> None:
+        self.terms: list[dict[str, Tensor]] = []
+        self.waited, self.began = 0.0, time.perf_counter()
+
+    def add(self, terms: dict[str, Tensor]) -> None:
+        self.terms.append(terms)
+
+    def peek(self, step: int) -> dict[str, Any]:
+        """Means of the terms; "bad" names the first step and term that is not finite."""
+        if not self.terms:
+            return {}
+        names = list(self.terms[0])
+        values = torch.stack([torch.stack([t[n].float() for n in names]) for t in self.terms]).cpu()
+        row: dict[str, Any] = dict(zip(names, values.double().mean(0).tolist(), strict=True))
+        wrong = (~values.isfinite()).nonzero()
+        if len(wrong):
+            first = int(wrong[0, 0])
+            terms = [names[int(c)] for r, c in wrong if int(r) == first]
+            row["bad"] = (step - len(self.terms) + first + 1, [t for t in terms if t != "loss"] or terms)
+        return row
+
+    def flush(self, step: int) -> dict[str, Any]:
+        row = self.peek(step)
+        seconds = time.perf_counter() - self.began
+        row["pictures_per_second"] = len(self.terms) * self.batch_size / seconds
+        row["data_wait"] = self.waited / seconds
+        self.restart()
+        return row
+
+
+def _refuse_non_finite(row: Mapping[str, Any], folder: Path) -> None:
+    if "bad" not in row:
+        return
+    step, terms = row["bad"]
+    saved = folder / "last.pt"
+    good = f"the last good checkpoint is {saved}" if saved.exists() else "no checkpoint had been saved yet"
+    raise UserError(
+        f"the loss is not finite at step {step} (in {', '.join(terms)}); {good}. Try a lower optimizer.rate, "
+        "clip_gradient=1, or precision=32-true"
+    )
+
+
+def constant_rate(model: Model) -> list[str]:
+    """Prefixes of the parameters whose learning rate stays at the peak."""
+    prefixes = [f"base.{name}." for name in model.base.constant_rate]
+    for key, module in model.modules_by_name.items():
+        prefixes += [f"equivariance.{key}.{name}." for name in module.constant_rate]
+    return prefixes
+
+
+def extended(recipe: Recipe, epochs: int) -> Recipe:
+    """The same recipe for more epochs; the schedule then ends at the new last step."""
+    return replace(recipe, epochs=epochs)
