@@ -23,7 +23,7 @@ from equissl.model import Model
 from equissl.monitor import monitor
 from equissl.optimize import parameter_groups
 from equissl.progress import Display
-from equissl.recipe import Recipe
+from equissl.recipe import Recipe, to_plain
 from equissl.track import Tracker, trackers
 from equissl.views import Batch, View, make_views
 
@@ -101,6 +101,7 @@ def train(
 def _create(fabric: Fabric, out: Path, recipe: Recipe, dataset: Dataset, model: Model) -> runs.Run:
     facts = {
         "pictures": len(dataset),
+        "spaces": {n: to_plain(s) for n, s in dataset.spaces.items()},
         "parameters": sum(p.numel() for p in model.encoder.parameters()),
         "device": str(fabric.device),
         "devices": fabric.world_size,

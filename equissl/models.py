@@ -1,0 +1,133 @@
+"""Any encoder by what a person calls it: a run folder, ``timm/NAME``, or an exported folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from equissl import checkpoint, runs
+from equissl.encoder.backbone import EncoderConfig, load_weights
+from equissl.encoder.encoder import Encoder
+from equissl.errors import UserError
+from equissl.model import Model
+from equissl.params import Space
+from equissl.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """An encoder and what is known of it.
+
+    Args:
+        name: what to call it in tables.
+        config: how to build the same architecture again.
+        model: the whole pretrained model, for a run only.
+        recipe: of the run.
+        step: optimizer steps behind it.
+    """
+
+    name: str
+    encoder: Encoder
+    config: EncoderConfig
+    model: Model | None = None
+    recipe: Recipe | None = None
+    step: int = 0
+
+    def random_twin(self, seed: int = 0) -> Encoder:
+        """The same architecture with random weights."""
+        with torch.random.fork_rng():
+            torch.manual_seed(seed + 1_000_003)
+            return replace(self.config, weights="").build()
+
+
+def load(
+    name: str, *, weights: Path | None = None, size: int = 0, trusted: Sequence[str] = ("equissl",)
+) -> Loaded:
+    """The encoder called ``name``.
+
+    Args:
+        name: a run folder, an exported folder, or ``timm/NAME``.
+        weights: a local weight file for ``timm/NAME``; random weights if absent.
+        size: side of the pictures; 0 for the model's own.
+
+    Raises:
+        UserError: nothing is called that; the message says what is possible.
+    """
+    if name.startswith("timm/"):
+        return _timm(name, weights, size)
+    if weights is not None:
+        raise UserError(f"weights={weights} is for timm/NAME models, but {name!r} brings its own")
+    folder = Path(name)
+    if (folder / "recipe.json").is_file():
+        return load_run(runs.open_run(folder), trusted)
+    if (folder / "config.json").is_file():
+        return _exported(folder, size)
+    if folder.exists():
+        raise UserError(f"{name!r} is neither a run folder (recipe.json) nor an exported one (config.json)")
+    raise UserError(f"no model {name!r}: expected a run folder, an exported folder, or timm/NAME")
+
+
+def load_run(run: runs.Run, trusted: Sequence[str] = ("equissl",)) -> Loaded:
+    """A run's encoder and modules at its last checkpoint.
+
+    Raises:
+        UserError: no readable checkpoint, or one that does not fit the recipe.
+    """
+    recipe = run.recipe(trusted)
+    state = checkpoint.load(run.checkpoints)
+    known: dict[str, Space] = known_spaces(run)
+    model = recipe.build(known)
+    try:
+        model.load_state_dict(state["model"])
+    except RuntimeError as error:
+        raise UserError(f"the checkpoint in {run.checkpoints} does not fit recipe.json: {error}") from error
+    return Loaded(run.path.name, model.encoder.eval(), recipe.encoder, model.eval(), recipe, state["step"])
+
+
+def known_spaces(run: runs.Run) -> dict[str, Space]:
+    """The factors the training data knew, as recorded when the run was made."""
+    from equissl.recipe import from_plain
+
+    stored = runs.read_json(run.path / "environment.json")["spaces"]
+    return {name: from_plain(space) for name, space in stored.items()}
+
+
+def _timm(name: str, weights: Path | None, size: int) -> Loaded:
+    import timm
+
+    short = name.removeprefix("timm/")
+    problems = []
+    if not timm.is_model(short):
+        from equissl.errors import nearest
+
+        problems.append(f"timm has no model {short!r}; {nearest(short, timm.list_models())}")
+    if weights is not None and not weights.is_file():
+        problems.append(f"weights: no file {str(weights)!r}")
+    if problems:
+        raise UserError(problems)
+    stated: Mapping[str, Any] = timm.get_pretrained_cfg(short).to_dict()
+    config = EncoderConfig(
+        name=short,
+        mean=tuple(stated["mean"]),
+        std=tuple(stated["std"]),
+        size=size or int(stated["input_size"][-1]),
+        weights=str(weights) if weights else "",
+    )
+    return Loaded(name, config.build().eval(), config)
+
+
+def _exported(folder: Path, size: int) -> Loaded:
+    from equissl.recipe import from_plain
+
+    stored = runs.read_json(folder / "config.json")
+    if "equissl" not in stored:
+        raise UserError(f"{folder / 'config.json'} was not written by `equissl export`")
+    config: EncoderConfig = from_plain(stored["equissl"]["encoder"])
+    config = replace(config, weights="", size=size or config.size)
+    encoder = config.build()
+    load_weights(encoder.backbone, folder / "model.safetensors")
+    return Loaded(folder.name, encoder.eval(), config)

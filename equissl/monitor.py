@@ -1,0 +1,44 @@
+"""What is watched during training: does the representation collapse, and what can be read from it?"""
+
+from __future__ import annotations
+
+import torch
+
+from equissl.data.base import Dataset
+from equissl.encoder.encoder import Encoder
+from equissl.evaluate.collapse import embedding_std, rank_me
+from equissl.evaluate.extract import extract
+from equissl.evaluate.factors import Factors
+from equissl.evaluate.knn import KNN
+from equissl.evaluate.probe import split
+from equissl.random import shuffled
+
+PICTURES = 1024
+
+
+def monitor(encoder: Encoder, dataset: Dataset, seed: int, device: torch.device) -> dict[str, float]:
+    """Numbers for the log, from up to 1,024 training pictures without augmentation.
+
+    Returns:
+        "std": mean standard deviation of the unit vectors' columns times sqrt(D), about 1 when healthy and 0
+        when collapsed; "rank_me": effective rank; "probe/knn" where there are labels; "probe/<factor>" (R2 or
+        balanced accuracy by ridge or logistic regression) for the factors the dataset knows. Fit and score on
+        disjoint groups.
+    """
+    index = shuffled(len(dataset), seed, "monitor")[:PICTURES]
+    table = extract(encoder, dataset, index=index, seed=seed, device=device)
+    row = {
+        "std": embedding_std(table.vectors) * table.vectors.shape[1] ** 0.5,
+        "rank_me": rank_me(table.vectors),
+    }
+    fit, held = split(table.groups, 0.5, seed)
+    if not len(fit) or not len(held):
+        return row
+    train, test = table[fit], table[held]
+    for score in KNN().run(train, test):
+        if not score.baseline and score.part == "all":
+            row["probe/knn"] = score.value
+    for score in Factors().run(train, test):
+        if not score.baseline and score.part == "all":
+            row[f"probe/{score.name.removeprefix('factor/')}"] = score.value
+    return row
