@@ -88,7 +88,8 @@ def _modules(package: str) -> Iterator[ModuleType]:
     root = importlib.import_module(package)
     yield root
     for info in pkgutil.walk_packages(root.__path__, f"{package}."):
-        yield importlib.import_module(info.name)
+        if not info.name.endswith(".__main__"):
+            yield importlib.import_module(info.name)
 
 
 def _line(thing: object) -> str:

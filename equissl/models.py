@@ -12,10 +12,9 @@ import torch
 from equissl import checkpoint, runs
 from equissl.encoder.backbone import EncoderConfig, load_weights
 from equissl.encoder.encoder import Encoder
-from equissl.errors import UserError
+from equissl.errors import UserError, nearest
 from equissl.model import Model
-from equissl.params import Space
-from equissl.recipe import Recipe
+from equissl.recipe import Recipe, from_plain
 
 
 @dataclass(frozen=True)
@@ -79,21 +78,12 @@ def load_run(run: runs.Run, trusted: Sequence[str] = ("equissl",)) -> Loaded:
     """
     recipe = run.recipe(trusted)
     state = checkpoint.load(run.checkpoints)
-    known: dict[str, Space] = known_spaces(run)
-    model = recipe.build(known)
+    model = recipe.build(recipe.data.known)
     try:
         model.load_state_dict(state["model"])
     except RuntimeError as error:
         raise UserError(f"the checkpoint in {run.checkpoints} does not fit recipe.json: {error}") from error
     return Loaded(run.path.name, model.encoder.eval(), recipe.encoder, model.eval(), recipe, state["step"])
-
-
-def known_spaces(run: runs.Run) -> dict[str, Space]:
-    """The factors the training data knew, as recorded when the run was made."""
-    from equissl.recipe import from_plain
-
-    stored = runs.read_json(run.path / "environment.json")["spaces"]
-    return {name: from_plain(space) for name, space in stored.items()}
 
 
 def _timm(name: str, weights: Path | None, size: int) -> Loaded:
@@ -102,8 +92,6 @@ def _timm(name: str, weights: Path | None, size: int) -> Loaded:
     short = name.removeprefix("timm/")
     problems = []
     if not timm.is_model(short):
-        from equissl.errors import nearest
-
         problems.append(f"timm has no model {short!r}; {nearest(short, timm.list_models())}")
     if weights is not None and not weights.is_file():
         problems.append(f"weights: no file {str(weights)!r}")
@@ -121,8 +109,6 @@ def _timm(name: str, weights: Path | None, size: int) -> Loaded:
 
 
 def _exported(folder: Path, size: int) -> Loaded:
-    from equissl.recipe import from_plain
-
     stored = runs.read_json(folder / "config.json")
     if "equissl" not in stored:
         raise UserError(f"{folder / 'config.json'} was not written by `equissl export`")

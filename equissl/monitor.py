@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from equissl.augment.crop import Resize
 from equissl.data.base import Dataset
 from equissl.encoder.encoder import Encoder
 from equissl.evaluate.collapse import embedding_std, rank_me
@@ -16,8 +17,13 @@ from equissl.random import shuffled
 PICTURES = 1024
 
 
-def monitor(encoder: Encoder, dataset: Dataset, seed: int, device: torch.device) -> dict[str, float]:
+def monitor(
+    encoder: Encoder, dataset: Dataset, size: int, seed: int, device: torch.device
+) -> dict[str, float]:
     """Numbers for the log, from up to 1,024 training pictures without augmentation.
+
+    Args:
+        size: side of the pictures that the encoder is used with; larger ones are resized.
 
     Returns:
         "std": mean standard deviation of the unit vectors' columns times sqrt(D), about 1 when healthy and 0
@@ -26,7 +32,7 @@ def monitor(encoder: Encoder, dataset: Dataset, seed: int, device: torch.device)
         disjoint groups.
     """
     index = shuffled(len(dataset), seed, "monitor")[:PICTURES]
-    table = extract(encoder, dataset, index=index, seed=seed, device=device)
+    table = extract(encoder, dataset, index=index, augment=Resize(size), seed=seed, device=device)
     row = {
         "std": embedding_std(table.vectors) * table.vectors.shape[1] ** 0.5,
         "rank_me": rank_me(table.vectors),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from equissl.model import Model
 from equissl.monitor import monitor
 from equissl.optimize import parameter_groups
 from equissl.progress import Display
-from equissl.recipe import Recipe, to_plain
+from equissl.recipe import Recipe
 from equissl.track import Tracker, trackers
 from equissl.views import Batch, View, make_views
 
@@ -68,6 +68,7 @@ def train(
     *,
     encoder: Encoder | None = None,
     resume: bool = False,
+    name: str = "",
 ) -> runs.Run:
     """Pretrain ``recipe`` into the run folder ``out``.
 
@@ -76,6 +77,7 @@ def train(
     Args:
         encoder: a module of the user's own instead of the one the recipe describes.
         resume: continue the run in ``out`` from its last checkpoint, exactly.
+        name: what to call the recipe in tables.
 
     Raises:
         UserError: bad settings or data, a non-finite loss, an interruption (the message says how to go on).
@@ -90,7 +92,7 @@ def train(
         steps_per_epoch = batches_per_epoch(dataset, recipe.batch_size)
         torch.manual_seed(recipe.seed)
         model = recipe.build(dataset.spaces, encoder)
-        run = runs.Run(out) if resume else _create(fabric, out, recipe, dataset, model)
+        run = runs.Run(out) if resume else _create(fabric, out, recipe, dataset, model, name)
         trainer = _Trainer(fabric, recipe, options, run, dataset, model, steps_per_epoch, display)
         if loaded is not None:
             trainer.restore(loaded)
@@ -98,10 +100,10 @@ def train(
     return run
 
 
-def _create(fabric: Fabric, out: Path, recipe: Recipe, dataset: Dataset, model: Model) -> runs.Run:
+def _create(fabric: Fabric, out: Path, recipe: Recipe, dataset: Dataset, model: Model, name: str) -> runs.Run:
     facts = {
+        "recipe": name,
         "pictures": len(dataset),
-        "spaces": {n: to_plain(s) for n, s in dataset.spaces.items()},
         "parameters": sum(p.numel() for p in model.encoder.parameters()),
         "device": str(fabric.device),
         "devices": fabric.world_size,
@@ -237,7 +239,13 @@ class _Trainer:
     def finish_epoch(self, epoch: int) -> None:
         every, last = self.recipe.monitor_every, epoch + 1 == self.recipe.epochs
         if every and ((epoch + 1) % every == 0 or last) and self.fabric.is_global_zero:
-            row = monitor(self.model.encoder, self.dataset, self.recipe.seed, self.fabric.device)
+            row = monitor(
+                self.model.encoder,
+                self.dataset,
+                self.recipe.encoder.size,
+                self.recipe.seed,
+                self.fabric.device,
+            )
             for tracker in self.trackers:
                 tracker.log({"step": self.state.step, "epoch": epoch + 1, **row})
             self.record.restart()
@@ -352,8 +360,3 @@ def constant_rate(model: Model) -> list[str]:
     for key, module in model.modules_by_name.items():
         prefixes += [f"equivariance.{key}.{name}." for name in module.constant_rate]
     return prefixes
-
-
-def extended(recipe: Recipe, epochs: int) -> Recipe:
-    """The same recipe for more epochs; the schedule then ends at the new last step."""
-    return replace(recipe, epochs=epochs)

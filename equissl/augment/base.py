@@ -5,12 +5,19 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import ClassVar, Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
 
 from equissl.params import Params, Space
 from equissl.random import Stream
+
+# Name -> first and second moment, float64 (factor.size,) each.
+Moments = dict[str, tuple[Tensor, Tensor]]
+REFERENCE_SIZE = (64, 64)  # the source that moments are stated for
+_REFERENCE_DRAWS = 1 << 16
 
 
 class Augmentation(ABC):
@@ -43,6 +50,14 @@ class Augmentation(ABC):
         """The (h, w) that a source of (H, W) becomes."""
         return size
 
+    def moments(self) -> Moments:
+        """First and second moment of what ``sample`` stores, over draws that were applied or not.
+
+        Keys are factor names, and "NAME/applied" for the flag of a factor. In closed form where there is
+        one; otherwise by simulation with a fixed seed on a source of ``REFERENCE_SIZE``.
+        """
+        return dict(_simulated_moments(self))
+
     @classmethod
     def example(cls) -> Augmentation:
         """A small instance for the laws in ``equissl.testing``; override when a field has no default."""
@@ -62,6 +77,9 @@ class Identity(Augmentation):
 
     def apply(self, images: Tensor, params: Params) -> Tensor:
         return images
+
+    def moments(self) -> Moments:
+        return {}
 
 
 @dataclass(frozen=True)
@@ -92,6 +110,9 @@ class Pipeline(Augmentation):
             size = step.output_size(size)
         return size
 
+    def moments(self) -> Moments:
+        return {name: pair for step in self.steps for name, pair in step.moments().items()}
+
 
 @runtime_checkable
 class Orbit(Protocol):
@@ -109,3 +130,21 @@ def replay(augmentation: Augmentation, images: Tensor, record: Mapping[str, Tens
     """Apply a record of plain tensors, as read from a table: factor name -> (B, size)."""
     values = {n: record[n] for n in augmentation.space.names}
     return augmentation.apply(images, Params.of(augmentation.space, values, count=len(images)))
+
+
+def reference_stream() -> Stream:
+    """The draws that simulated moments are taken over."""
+    return Stream.of(torch.arange(_REFERENCE_DRAWS), "moments")
+
+
+def moments_of(values: Mapping[str, Tensor]) -> Moments:
+    """First and second moment of drawn values: name -> (B, size)."""
+    exact = {name: value.double() for name, value in values.items()}
+    return {name: (value.mean(0), value.square().mean(0)) for name, value in exact.items()}
+
+
+@lru_cache
+def _simulated_moments(augmentation: Augmentation) -> Moments:
+    drawn = augmentation.sample(reference_stream(), REFERENCE_SIZE)
+    flags = {f"{name}/applied": applied[:, None] for name, applied in drawn.applied.items()}
+    return moments_of({**drawn.values, **flags})

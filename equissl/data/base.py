@@ -76,6 +76,11 @@ class Data(ABC):
     paper: ClassVar[str] = ""
     size: int
 
+    @property
+    def known(self) -> Mapping[str, Space]:
+        """Picture name -> the factors that will be known for it, before anything is opened."""
+        return {"image": Space()}
+
     @abstractmethod
     def open(self, split: Split, progress: Progress = quiet) -> Dataset:
         """Open a split.

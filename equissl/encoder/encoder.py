@@ -74,7 +74,8 @@ class Encoder(nn.Module):
         """
         if part not in self.parts:
             raise KeyError(f"no part named {part!r} in the features; {nearest(part, self.parts)}")
-        return self.parts[part].stop - self.parts[part].start
+        columns = self.parts[part]
+        return int(columns.stop - columns.start)
 
     def forward(self, images: Tensor) -> Encoded:
         vector, grid = _features(self.backbone, (images - self.mean) / self.std)

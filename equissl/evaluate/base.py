@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -34,6 +35,21 @@ class Table:
     def __len__(self) -> int:
         return len(self.vectors)
 
+    def __getitem__(self, rows: Tensor) -> Table:
+        """The pictures ``rows``, integer or bool (n,)."""
+        return Table(
+            self.vectors[rows],
+            self.labels[rows],
+            self.params[rows],
+            self.groups[rows],
+            self.parts,
+        )
+
+    def features(self) -> dict[str, Tensor]:
+        """Part name -> its columns (N, d), the whole vector first."""
+        whole = {"all": self.vectors}
+        return {**whole, **{n: self.vectors[:, c] for n, c in self.parts.items() if n != "all"}}
+
 
 @dataclass(frozen=True)
 class Score:
@@ -46,7 +62,8 @@ class Score:
         unit: "share", "R2", "balanced accuracy", "cosine", "ratio".
         count: how many pictures stand behind it.
         part: which columns of the features.
-        baseline: "" for the model itself, "constant" or "random" for what it is compared with.
+        baseline: "" for the model itself; what it is compared with is called "constant" (one answer for
+            all), "random" (untrained weights), "identity" (nothing moves) or "shuffled" (wrong parameters).
         seed: the seed of the probe.
     """
 
@@ -81,6 +98,43 @@ class Evaluation(ABC):
         return cls()
 
 
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def estimate(
+    statistic: Callable[[Tensor], float], groups: Tensor, rounds: int = 200, seed: int = 0
+) -> Estimate:
+    """A statistic of all rows with its bootstrap interval, which always contains it.
+
+    Args:
+        statistic: row numbers (n,) -> value.
+        groups: (N,) rows of one group are drawn together.
+    """
+    value = statistic(torch.arange(len(groups)))
+    low, high = bootstrap(statistic, groups, rounds, seed)
+    return Estimate(value, min(low, value), max(high, value))
+
+
+def share(correct: Tensor, groups: Tensor, seed: int = 0) -> Estimate:
+    """The share of True in (N,) bool: Wilson's interval, or the bootstrap's if pictures share groups.
+
+    Source: Wilson, JASA 22 (1927).
+    """
+    count, value = len(correct), float(correct.double().mean())
+    if len(torch.unique(groups)) < count:
+        return estimate(lambda rows: float(correct[rows].double().mean()), groups, seed=seed)
+    z = 1.959964
+    centre = (value + z**2 / (2 * count)) / (1 + z**2 / count)
+    half = z / (1 + z**2 / count) * math.sqrt(value * (1 - value) / count + (z / count) ** 2 / 4)
+    return Estimate(value, min(centre - half, value), max(centre + half, value))
+
+
 def bootstrap(
     statistic: Callable[[Tensor], float], groups: Tensor, rounds: int = 200, seed: int = 0
 ) -> tuple[float, float]:
@@ -93,12 +147,15 @@ def bootstrap(
     generator = torch.Generator().manual_seed(seed)
     order = groups.argsort(dim=0, stable=True)
     _, counts = torch.unique(groups, return_counts=True)
-    rows = order.split(counts.tolist())
+    starts = counts.cumsum(0) - counts
     values = []
     for _ in range(rounds):
-        picked = torch.randint(len(rows), (len(rows),), generator=generator).tolist()
-        values.append(statistic(torch.cat([rows[i] for i in picked])))
-    low, high = torch.tensor(values, dtype=torch.float64).quantile(
-        torch.tensor([0.025, 0.975], dtype=torch.float64)
-    )
+        picked = torch.randint(len(counts), (len(counts),), generator=generator)
+        lengths = counts[picked]
+        # Row k of the sample is the k-th minus (rows of the groups before) of its own group.
+        shift = starts[picked] - (lengths.cumsum(0) - lengths)
+        rows = torch.arange(int(lengths.sum())) + shift.repeat_interleave(lengths)
+        values.append(statistic(order[rows]))
+    bounds = torch.tensor([0.025, 0.975], dtype=torch.float64)
+    low, high = torch.tensor(values, dtype=torch.float64).quantile(bounds)
     return float(low), float(high)

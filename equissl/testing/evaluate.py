@@ -82,9 +82,7 @@ def _check_shuffled(evaluation: Evaluation, train: Table, test: Table) -> None:
         assert s.value < chance + 0.25, f"{s.name} reads {s.value:.3f} from other pictures' features"
 
 
-def _check_repeatable(
-    evaluation: Evaluation, train: Table, test: Table, scores: list[Score]
-) -> None:
+def _check_repeatable(evaluation: Evaluation, train: Table, test: Table, scores: list[Score]) -> None:
     before = torch.get_rng_state()
     assert list(evaluation.run(train, test)) == scores, "the same question got two answers"
     assert torch.equal(before, torch.get_rng_state()), "an evaluation touched the global generator"

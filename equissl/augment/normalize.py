@@ -1,0 +1,51 @@
+"""Shift and scale of channels, and the constants of common data sets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from equissl.augment.base import Augmentation, Moments
+from equissl.params import Params, Space
+from equissl.random import Stream
+
+Channels = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Normalize(Augmentation):
+    """Subtract ``mean`` and divide by ``std``, per channel; the recipes do so inside the encoder.
+
+    Raises:
+        ValueError: a standard deviation is not above 0.
+    """
+
+    mean: Channels = (0.5, 0.5, 0.5)
+    std: Channels = (0.25, 0.25, 0.25)
+
+    def __post_init__(self) -> None:
+        if not all(s > 0 for s in self.std):
+            raise ValueError(f"Normalize.std must be above 0 in every channel, got {self.std}")
+
+    @property
+    def space(self) -> Space:
+        return Space()
+
+    def sample(self, stream: Stream, size: tuple[int, int]) -> Params:
+        return Params.of(Space(), {}, count=len(stream))
+
+    def apply(self, images: Tensor, params: Params) -> Tensor:
+        channels = zip(images.unbind(1), self.mean, self.std, strict=True)
+        return torch.stack([(x - mean) / std for x, mean, std in channels], 1)
+
+    def moments(self) -> Moments:
+        return {}
+
+
+# EquiMod's released code (arXiv:2211.01244); the second is torchvision's.
+CIFAR10 = Normalize(mean=(0.4914, 0.4822, 0.4465), std=(0.247, 0.243, 0.261))
+IMAGENET = Normalize(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+# AugSelf's released code (arXiv:2111.09613).
+STL10 = Normalize(mean=(0.43, 0.42, 0.39), std=(0.27, 0.26, 0.27))

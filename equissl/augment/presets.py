@@ -1,0 +1,87 @@
+"""The augmentations of published methods, as plain functions; pictures stay in [0, 1] (not normalised)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from equissl.augment.base import Augmentation, Pipeline
+from equissl.augment.blur import Blur
+from equissl.augment.color import Grayscale, Solarize
+from equissl.augment.crop import Crop, Interpolation
+from equissl.augment.flip import HorizontalFlip
+from equissl.augment.jitter import ColorJitter
+
+_SMALL = 64  # pixels; below it EquiMod's CIFAR-10 column applies, from it on the ImageNet column
+
+
+def simclr(
+    size: int,
+    strength: float = 1.0,
+    blur: float = 0.5,
+    area: tuple[float, float] = (0.08, 1.0),
+    interpolation: Interpolation = "bilinear",
+) -> Pipeline:
+    """SimCLR's augmentation (arXiv:2002.05709, appendix A).
+
+    Args:
+        strength: of the colour jitter; the paper takes 1 on ImageNet and 0.5 on CIFAR-10.
+        blur: its probability, 0 for none (CIFAR-10); the filter spans a tenth of the picture.
+    """
+    strengths = (0.8 * strength, 0.8 * strength, 0.8 * strength, 0.2 * strength)
+    steps = _crop_and_color(size, area, interpolation, strengths)
+    return Pipeline((*steps, Blur(_odd(size // 10), probability=blur)) if blur else steps)
+
+
+def equimod_simclr_cifar10() -> Pipeline:
+    """EquiMod on SimCLR, CIFAR-10 (arXiv:2211.01244, released code)."""
+    return Pipeline(_crop_and_color(32, (0.2, 1.0), "bicubic", (0.4, 0.4, 0.4, 0.1)))
+
+
+def equimod_simclr_imagenet() -> Pipeline:
+    """EquiMod on SimCLR, ImageNet (arXiv:2211.01244, released code)."""
+    steps = _crop_and_color(224, (0.08, 1.0), "bicubic", (0.8, 0.8, 0.8, 0.2))
+    return Pipeline((*steps, Blur(23, (0.1, 2.0), probability=0.5)))
+
+
+def equimod_byol(view: Literal[1, 2], size: int = 32) -> Pipeline:
+    """EquiMod on BYOL (arXiv:2211.01244, released code): view 1 is always blurred, view 2 also solarised.
+
+    Both views know the same factors. Below 64 pixels the values are those of CIFAR-10, else of ImageNet.
+
+    Raises:
+        ValueError: ``view`` is neither 1 nor 2.
+    """
+    if view not in (1, 2):
+        raise ValueError(f"view must be 1 or 2, got {view}")
+    area, kernel = ((0.2, 1.0), 3) if size < _SMALL else ((0.08, 1.0), 23)
+    blur, solarize = (1.0, 0.0) if view == 1 else (0.1, 0.2)
+    steps = _crop_and_color(size, area, "bicubic", (0.4, 0.4, 0.2, 0.1))
+    return Pipeline((*steps, Blur(kernel, probability=blur), Solarize(probability=solarize)))
+
+
+def augself_stl10(size: int = 96, strength: float = 1.0) -> Pipeline:
+    """AugSelf on STL10 (arXiv:2111.09613, released code); ``strength`` scales all colour, grayscale too."""
+    strengths = (0.4 * strength, 0.4 * strength, 0.4 * strength, 0.1 * strength)
+    steps = _crop_and_color(size, (0.2, 1.0), "bilinear", strengths, 0.2 * strength)
+    return Pipeline((*steps, Blur(9, (0.1, 2.0), probability=0.5)))
+
+
+def augself_imagenet100(size: int = 224) -> Pipeline:
+    """AugSelf on ImageNet100 (arXiv:2111.09613, released code)."""
+    steps = _crop_and_color(size, (0.2, 1.0), "bilinear", (0.4, 0.4, 0.4, 0.1))
+    return Pipeline((*steps, Blur(23, (0.1, 2.0), probability=0.5)))
+
+
+def _crop_and_color(
+    size: int,
+    area: tuple[float, float],
+    interpolation: Interpolation,
+    strengths: tuple[float, float, float, float],
+    grayscale: float = 0.2,
+) -> tuple[Augmentation, ...]:
+    crop = Crop(size, area, interpolation=interpolation)
+    return (crop, HorizontalFlip(), ColorJitter(*strengths), Grayscale(grayscale))
+
+
+def _odd(pixels: int) -> int:
+    return pixels + 1 - pixels % 2

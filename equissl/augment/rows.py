@@ -1,0 +1,73 @@
+"""The batched arithmetic all augmentations are made of, chosen so that neighbours never matter.
+
+A picture must come out bit for bit the same in any batch. Matrix products and library reductions choose
+their code by batch size, and some split a long sum over threads; sums of rows and halving sums do not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def overwrite(images: Tensor, chosen: Tensor, operation: Callable[..., Tensor], *values: Tensor) -> Tensor:
+    """Replace the ``chosen`` pictures by ``operation(pictures, *their values)``; the others stay as they are.
+
+    Args:
+        images: (B, C, H, W), the caller's own copy: it may be written to.
+        chosen: (B,) bool.
+        operation: keeps the shape, and treats every picture by itself.
+        values: per picture, (B, ...).
+    """
+    if images.device.type == "cpu":  # Reading which pictures are chosen costs nothing here.
+        rows = chosen.nonzero()[:, 0]
+        if len(rows):
+            picked = (v.index_select(0, rows) for v in (images, *values))
+            images.index_copy_(0, rows, operation(*picked))
+        return images
+    return torch.where(chosen[:, None, None, None], operation(images, *values), images)
+
+
+def weighted_rows(images: Tensor, index: Tensor, weight: Tensor) -> Tensor:
+    """Each row of the result is a weighted sum of a few rows: a sparse matrix per picture.
+
+    Args:
+        images: (B, C, H, W).
+        index: (B, h, K) int64, which rows.
+        weight: (B, h, K), of the images' dtype.
+
+    Returns:
+        (B, C, h, W).
+    """
+    b, c, height, width = images.shape
+    start = torch.arange(b * c, device=images.device).view(b, c, 1, 1) * height
+    taps = index.shape[2]
+    which = (index[:, None] + start).reshape(-1, taps)
+    amount = weight[:, None].expand(b, c, -1, -1).reshape(-1, taps)
+    table = images.reshape(b * c * height, width)
+    summed = F.embedding_bag(which, table, mode="sum", per_sample_weights=amount)
+    return summed.view(b, c, -1, width)
+
+
+def separable(images: Tensor, rows: tuple[Tensor, Tensor], columns: tuple[Tensor, Tensor]) -> Tensor:
+    """``weighted_rows`` along the height, then along the width: (B, C, H, W) -> (B, C, h, w)."""
+    tall = weighted_rows(images, *rows)
+    return weighted_rows(tall.mT, *columns).mT.contiguous()
+
+
+def total(values: Tensor) -> Tensor:
+    """The sum over the last dimension by repeated halving: (..., n) -> (...)."""
+    while values.shape[-1] > 1:
+        half = values.shape[-1] // 2
+        rest = values[..., 2 * half :]
+        values = values[..., :half] + values[..., half : 2 * half]
+        values = torch.cat([values, rest], -1) if rest.shape[-1] else values
+    return values[..., 0]
+
+
+def column(values: Tensor) -> Tensor:
+    """One number per picture, (B, 1), in the shape that multiplies pictures: (B, 1, 1, 1)."""
+    return values.view(-1, 1, 1, 1)

@@ -1,0 +1,1 @@
+"""Invariance objectives, one file each."""

@@ -1,0 +1,56 @@
+"""``equissl doctor``."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import platform
+from importlib import metadata
+
+from equissl.cli.arguments import Given
+
+_NEEDED = ("torch", "torchvision", "timm", "lightning_fabric", "sklearn", "scipy", "PIL", "matplotlib")
+_EXTRAS = {"onnx": ("onnx", "onnxruntime", "onnxscript"), "wandb": ("wandb",), "mlflow": ("mlflow",)}
+_PACKAGES = {"lightning_fabric": "lightning-fabric", "sklearn": "scikit-learn", "PIL": "pillow"}
+
+
+def run(given: Given) -> int:
+    """Versions, devices and extras; the exit code is 1 if something needed does not work."""
+    given.check()
+    print(f"equissl {metadata.version('equissl')}, Python {platform.python_version()}, {platform.platform()}")
+    broken = [problem for name in _NEEDED if (problem := _check(name))]
+    for extra, modules in _EXTRAS.items():
+        missing = [m for m in modules if importlib.util.find_spec(m) is None]
+        print(
+            f"extra {extra}: "
+            + (f"not installed; pip install 'equissl[{extra}]'" if missing else "installed")
+        )
+    _devices()
+    for problem in broken:
+        print(f"problem: {problem}")
+    print("everything needed works" if not broken else "reinstall what is named above")
+    return 1 if broken else 0
+
+
+def _check(name: str) -> str:
+    """What is wrong with a module, "" if nothing."""
+    package = _PACKAGES.get(name, name)
+    try:
+        importlib.import_module(name)
+        print(f"{package} {metadata.version(package)}")
+    except Exception as error:
+        return f"{package} cannot be imported: {error}"
+    return ""
+
+
+def _devices() -> None:
+    try:
+        import torch
+    except Exception:
+        return
+    print(f"CPU threads: {torch.get_num_threads()}")
+    for k in range(torch.cuda.device_count()):
+        memory = torch.cuda.get_device_properties(k).total_memory / 2**30
+        print(f"cuda:{k}: {torch.cuda.get_device_name(k)}, {memory:.0f} GiB")
+    if not torch.cuda.is_available():
+        print("no CUDA device: training runs on the CPU")

@@ -1,0 +1,69 @@
+"""``equissl embed``."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from equissl import models
+from equissl.cli import shared
+from equissl.cli.arguments import Given
+from equissl.data.base import BadImage
+from equissl.data.image_folder import ImageFolder
+from equissl.data.scan import existing_folder
+from equissl.errors import UserError
+from equissl.evaluate.extract import extract
+from equissl.progress import Display
+
+
+def run(given: Given) -> None:
+    """Features of every picture that can be read; a file that cannot is listed with the reason."""
+    out: Path = given["out"]
+    given.check(
+        lambda: _check_suffix(out),
+        lambda: existing_folder(str(given["data"])),
+        lambda: shared.device(given),
+    )
+    loaded = models.load(
+        given.things[0], weights=given["weights"], size=given["size"], trusted=shared.trusted(given)
+    )
+    data = ImageFolder(path=str(given["data"]), size=loaded.config.size, test_share=0.0, bad_limit=1.0)
+    with Display() as display:
+        dataset = data.open("train", display)
+        loaded.encoder.to(shared.device(given))
+        table = extract(loaded.encoder, dataset, device=shared.device(given), progress=display)
+    files = dataset.files
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write = _write_csv if out.suffix == ".csv" else _write_npz
+    write(out, files, table.vectors, dataset.bad_images)
+    print(f"wrote {out}: {len(files)} pictures x {table.vectors.shape[1]} features")
+    for bad in dataset.bad_images:
+        print(f"skipped {bad.path}: {bad.reason}")
+
+
+def _check_suffix(out: Path | None) -> None:
+    if out is not None and out.suffix not in (".npz", ".csv"):
+        raise UserError(f"out={out}: expected a file that ends in .npz or .csv")
+
+
+def _write_npz(out: Path, files: tuple[str, ...], vectors: Tensor, bad: tuple[BadImage, ...]) -> None:
+    skipped = np.array([[b.path, b.reason] for b in bad], dtype=str).reshape(-1, 2)
+    partial = out.with_name(f".{out.name}")
+    with partial.open("wb") as file:
+        np.savez(file, files=np.array(files, dtype=str), features=vectors.numpy(), skipped=skipped)
+    partial.replace(out)
+
+
+def _write_csv(out: Path, files: tuple[str, ...], vectors: Tensor, bad: tuple[BadImage, ...]) -> None:
+    partial = out.with_name(f".{out.name}")
+    with partial.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["file", "status", *(f"feature_{k}" for k in range(vectors.shape[1]))])
+        for name, row in zip(files, vectors.tolist(), strict=True):
+            writer.writerow([name, "ok", *row])
+        for b in bad:
+            writer.writerow([b.path, b.reason])
+    partial.replace(out)

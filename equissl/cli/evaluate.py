@@ -1,0 +1,90 @@
+"""``equissl evaluate`` and ``equissl audit``."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from rich.console import Console
+
+from equissl import api, models, report, runs
+from equissl.cli import shared
+from equissl.cli.arguments import Given
+from equissl.data.scan import existing_folder
+from equissl.evaluate.audits import check_factors
+from equissl.progress import Display
+
+
+def evaluate(given: Given) -> int:
+    """Score a run and show the table."""
+    path: Path | None = given["data"]
+    given.check(lambda: path and existing_folder(str(path)), lambda: shared.device(given))
+    run = runs.open_run(Path(given.things[0]))
+    data = None
+    if path is not None:
+        data = shared.folder(path, run.recipe(shared.trusted(given)).encoder.size, given["labels"], 0.2)
+    with Display() as display:
+        api.evaluate(
+            run.path,
+            data,
+            count=given["count"],
+            seed=given["seed"],
+            device=shared.device(given),
+            progress=display,
+            trusted=shared.trusted(given),
+        )
+    _show([run.path])
+    print(f"scores: {run.path / 'scores.jsonl'}")
+    return 0
+
+
+def audit(given: Given) -> int:
+    """Audit encoders one after the other, show them side by side, and write a page if asked."""
+    path: Path = given["data"]
+    given.check(
+        lambda: path and existing_folder(str(path)),
+        lambda: shared.device(given),
+        lambda: check_factors(given["factors"]),
+    )
+    with tempfile.TemporaryDirectory() as scratch, Display() as display:
+        place: Path = given["out"] or Path(scratch)
+        folders = [_audit_one(name, given, display, place) for name in given.things]
+        display.finish()
+        _show(folders)
+        if given["out"] is not None:
+            print(f"report: {report.write(folders, place / 'report.html')}")
+    return 0
+
+
+def _audit_one(name: str, given: Given, display: Display, place: Path) -> Path:
+    """Audit one model into a folder of rows; a run keeps its own rows too."""
+    loaded = _load(name, given)
+    display.say(
+        f"auditing {loaded.name}: {given['count']} pictures at {loaded.config.size} px, for each factor"
+    )
+    dataset = shared.folder(given["data"], loaded.config.size, test_share=0.0)
+    scores = api.audit(
+        loaded,
+        dataset.open("train", display),
+        count=given["count"],
+        factors=given["factors"],
+        seed=given["seed"],
+        device=shared.device(given),
+        progress=display,
+    )
+    if loaded.recipe is not None:
+        api.record(runs.open_run(Path(name)), scores, "audit", loaded, dataset)
+    folder = place / loaded.name.replace("/", "-")
+    folder.mkdir(parents=True, exist_ok=True)
+    facts = {"model": loaded.name, "data": str(given["data"]), "split": "all", "step": loaded.step}
+    runs.write_rows(folder / "scores.jsonl", [{**s.row(), **facts} for s in scores])
+    return folder
+
+
+def _load(name: str, given: Given) -> models.Loaded:
+    return models.load(name, weights=given["weights"], size=given["size"], trusted=shared.trusted(given))
+
+
+def _show(folders: list[Path]) -> None:
+    console = Console()
+    console.print(report.text(report.comparison(folders), console.width))

@@ -1,0 +1,56 @@
+"""``equissl list``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from equissl import catalog
+from equissl.augment.base import Augmentation
+from equissl.catalog import Entry
+from equissl.cli.arguments import Given
+from equissl.data.base import Data
+from equissl.errors import UserError, nearest
+from equissl.evaluate.base import Evaluation
+from equissl.objective import Base, Equivariance
+
+KINDS: dict[str, Callable[[], list[Entry]]] = {
+    "recipes": catalog.recipes,
+    "bases": lambda: catalog.subclasses("equissl.base", Base),
+    "equivariance": lambda: catalog.subclasses("equissl.equivariance", Equivariance),
+    "augmentations": lambda: catalog.subclasses("equissl.augment", Augmentation),
+    "datasets": lambda: catalog.subclasses("equissl.data", Data),
+    "evaluations": lambda: catalog.subclasses("equissl.evaluate", Evaluation),
+}
+
+
+def run(given: Given) -> None:
+    """One line for everything of a kind, or of every kind."""
+    given.check()
+    kind = given.things[0] if given.things else ""
+    if kind == "backbones":
+        _backbones(str(given["match"]))
+        return
+    if kind and kind not in KINDS:
+        raise UserError(f"{kind!r} is no kind of thing; {nearest(kind, [*KINDS, 'backbones'])}")
+    for name in [kind] if kind else KINDS:
+        _show(name, KINDS[name]())
+    if not kind:
+        print("backbones: any timm model; `equissl list backbones match=resnet*`")
+
+
+def _show(kind: str, entries: list[Entry]) -> None:
+    print(f"{kind}:")
+    width = max((len(e.name) for e in entries), default=0)
+    for entry in entries:
+        paper = f" [{entry.paper}]" if entry.paper else ""
+        print(f"  {entry.name:<{width}}  {entry.line}{paper}")
+    print()
+
+
+def _backbones(pattern: str) -> None:
+    import timm
+
+    names = timm.list_models(pattern)
+    if not names:
+        raise UserError(f"match={pattern}: no timm model is called that; try match='resnet*'")
+    print("\n".join(names))

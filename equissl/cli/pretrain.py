@@ -1,0 +1,92 @@
+"""``equissl pretrain`` and ``equissl resume``."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from equissl import api, catalog, export, models, runs, settings, track
+from equissl.cli import shared
+from equissl.cli.arguments import Given
+from equissl.data.base import Data
+from equissl.data.scan import existing_folder
+from equissl.errors import UserError
+from equissl.recipe import Recipe, check_views
+from equissl.recipes import photographs
+
+
+def pretrain(given: Given) -> int:
+    """Train a recipe, export the encoder, and say what to do next."""
+    chosen: dict[str, Any] = {}
+
+    def choose() -> None:
+        chosen["recipe"], chosen["name"], chosen["why"] = _recipe(given)
+
+    def adjust() -> None:
+        if "recipe" in chosen:
+            chosen["recipe"] = settings.override(chosen["recipe"], given.settings, shared.trusted(given))
+
+    def views() -> None:
+        if "recipe" in chosen:
+            data: Data = chosen["recipe"].data
+            check_views(chosen["recipe"], data.known)
+
+    out: Path | None = given["out"]
+    given.check(
+        lambda: out and runs.check_free(out),
+        lambda: given["data"] and existing_folder(str(given["data"])),
+        lambda: track.check_names(given["trackers"]),
+        lambda: shared.device(given),
+        choose,
+        adjust,
+        views,
+    )
+    recipe: Recipe = chosen["recipe"]
+    for line in chosen["why"]:
+        print(line)
+    run = api.pretrain(recipe, given["out"], shared.options(given), name=chosen["name"])
+    _finish(run, shared.trusted(given))
+    return 0
+
+
+def resume(given: Given) -> int:
+    """Continue a run from its last checkpoint."""
+    given.check(lambda: track.check_names(given["trackers"]), lambda: shared.device(given))
+    run = api.resume(given.things[0], given.settings, shared.options(given), trusted=shared.trusted(given))
+    _finish(run, shared.trusted(given))
+    return 0
+
+
+def _recipe(given: Given) -> tuple[Recipe, str, list[str]]:
+    """The recipe asked for, or one that suits the pictures, and why."""
+    path: Path | None = given["data"]
+    if given["recipe"] is None:
+        if path is None:
+            raise UserError("data=DIR is missing: the folder of pictures to learn from (or name a recipe)")
+        if not path.is_dir():
+            raise UserError([])  # already reported
+        recipe, why = photographs.choose(path)
+        return _on(recipe, path, given["labels"]), "photographs", why
+    function = catalog.find_recipe(given["recipe"])
+    recipe = function()
+    if not isinstance(recipe, Recipe):
+        raise UserError(f"recipe={given['recipe']!r} returned {type(recipe).__name__}, not a Recipe")
+    if path is None:
+        return recipe, given["recipe"], []
+    return _on(recipe, path, given["labels"]), given["recipe"], []
+
+
+def _on(recipe: Recipe, path: Path, labels: str) -> Recipe:
+    return replace(recipe, data=shared.folder(path, recipe.data.size, labels))
+
+
+def _finish(run: runs.Run, trusted: tuple[str, ...]) -> None:
+    loaded = models.load_run(run, trusted)
+    print(f"run folder: {run.path}")
+    if ":" not in loaded.config.name:
+        out = export.export_timm(loaded, run.path / "export", run.rows("scores.jsonl"))
+        print(f"exported backbone: {out}\n\n{export.snippet(loaded, out)}")
+    print(
+        f"next: equissl evaluate {run.path}   equissl audit {run.path} data=DIR   equissl report {run.path}"
+    )

@@ -1,0 +1,58 @@
+"""``equissl render``."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+from PIL import Image
+
+from equissl.cli.arguments import Given
+from equissl.data.base import Resident, Split
+from equissl.data.solids import Solids
+from equissl.errors import UserError, nearest
+from equissl.progress import Display
+from equissl.runs import check_free
+
+
+def run(given: Given) -> None:
+    """PNG files below train/CLASS and test/CLASS, and a table of every picture's factors."""
+    kind, out = given.things[0] if given.things else "", given["out"]
+
+    def check_kind() -> None:
+        if kind and kind != "solids":
+            raise UserError(f"nothing called {kind!r} can be rendered; {nearest(kind, ['solids'])}")
+
+    given.check(check_kind, lambda: out and check_free(out))
+    data = _solids(given)
+    with Display() as display:
+        for split in ("train", "test"):
+            write(data.open(split, display), out, split)
+    print(f"wrote {out}: pictures below train/ and test/, factors in train.csv and test.csv")
+
+
+def _solids(given: Given) -> Solids:
+    try:
+        return Solids(size=given["size"], objects=given["objects"], views=given["views"], seed=given["seed"])
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def write(solids: Resident, out: Path, split: Split) -> None:
+    """Pictures and factors of one split."""
+    out.mkdir(parents=True, exist_ok=True)
+    columns = [
+        (f.name if f.size == 1 else f"{f.name}_{k}", f.name, k)
+        for f in solids.params.space
+        for k in range(f.size)
+    ]
+    with (out / f"{split}.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["file", "label", "object", *(name for name, _, _ in columns)])
+        for row, image in enumerate(solids.images):
+            label = solids.classes[int(solids.target[row])]
+            name = f"{split}/{label}/{row:06d}.png"
+            (out / name).parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image.permute(1, 2, 0).numpy()).save(out / name)
+            values = (float(solids.params.values[factor][row, k]) for _, factor, k in columns)
+            writer.writerow([name, label, int(solids.groups[row]), *values])

@@ -1,0 +1,26 @@
+"""``equissl report``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+
+from equissl import report
+from equissl.cli.arguments import Given
+from equissl.errors import UserError
+
+
+def run(given: Given) -> None:
+    """Write the page and show the table."""
+    folders = [Path(name) for name in given.things]
+    given.check()
+    out: Path = given["out"] or folders[0] / "report.html"
+    try:
+        table = report.comparison(folders)
+        page = report.write(folders, out)
+    except report.NotARun as error:
+        raise UserError(str(error)) from error
+    console = Console()
+    console.print(report.text(table, console.width))
+    print(f"report: {page}")

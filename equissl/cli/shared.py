@@ -1,0 +1,53 @@
+"""What several verbs need: a folder of pictures, a device, the packages to trust."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from equissl.cli.arguments import Given
+from equissl.data.base import Data
+from equissl.data.image_folder import ImageFolder
+from equissl.errors import UserError
+from equissl.train import Options
+
+
+def device(given: Given) -> str:
+    """The device asked for; "auto" is cuda where there is one.
+
+    Raises:
+        UserError: it is not there.
+    """
+    wanted = str(given["device"])
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if wanted.startswith("cuda") and not torch.cuda.is_available():
+        raise UserError(
+            "device=cuda: this machine has no CUDA device that torch can use (see `equissl doctor`)"
+        )
+    if wanted not in ("cpu", "cuda"):
+        raise UserError(f"device={wanted}: expected auto, cpu or cuda")
+    return wanted
+
+
+def folder(path: Path, size: int, labels: str = "none", test_share: float = 0.1) -> Data:
+    """A user's pictures."""
+    return ImageFolder(path=str(path.resolve()), size=size, labels=labels, test_share=test_share)
+
+
+def trusted(given: Given) -> tuple[str, ...]:
+    """Packages whose code a run may name."""
+    return ("equissl", *given["trust"])
+
+
+def options(given: Given) -> Options:
+    """How to carry out a run, from the keys of pretrain and resume."""
+    return Options(
+        accelerator={"cuda": "cuda", "cpu": "cpu"}[device(given)],
+        devices=given["devices"],
+        trackers=tuple(given["trackers"]),
+        log_every=given["log_every"],
+        save_every=given["save_every"],
+        stop_after=given["stop_after"],
+    )

@@ -1,0 +1,247 @@
+"""Published datasets in the layout torchvision gives them; a copy that is already there is used as it is."""
+
+from __future__ import annotations
+
+import pickle
+import re
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from equissl.data.base import Data, Dataset, Progress, Resident, Split, quiet
+from equissl.data.image_folder import ImageFolder, write_pictures
+from equissl.data.scan import Listing
+from equissl.errors import UserError
+from equissl.params import Params, Space
+from equissl.random import shuffled
+
+
+@dataclass(frozen=True)
+class _Published(Data):
+    """A dataset that torchvision can find, check and download."""
+
+    kind: ClassVar[str]  # its class in torchvision.datasets
+    layout: ClassVar[str]  # the folder it keeps its files in
+    source: ClassVar[str]  # what to download by hand
+
+    path: str
+    size: int
+    download: bool = False
+    verify: bool = True
+    limit: int | None = None
+
+    @abstractmethod
+    def open(self, split: Split, progress: Progress = quiet) -> Dataset: ...
+
+    def found(self, **arguments: object) -> Any:
+        """torchvision's dataset.
+
+        Raises:
+            UserError: it is missing, damaged, or cannot be downloaded; the message says what to place where.
+        """
+        from torchvision import datasets  # takes seconds, and listing what there is should not
+
+        root = Path(self.path).expanduser()
+        if root.name == self.layout:
+            root = root.parent
+        kind = getattr(datasets, self.kind)
+        if not (self.verify or self.download):
+            kind = _without_checksums(kind)
+        try:
+            return kind(str(root), download=self.download, **arguments)
+        except (OSError, RuntimeError, LookupError, ValueError, EOFError, pickle.UnpicklingError) as error:
+            raise UserError(self._missing(root / self.layout, error)) from error
+
+    def _missing(self, expected: Path, error: Exception) -> str:
+        by_hand = f"unpack {self.source} so that there is a folder {str(expected)!r}"
+        if self.download:
+            return f"data.download: {self.kind} could not be downloaded ({error}); by hand: {by_hand}"
+        if expected.is_dir():
+            return (
+                f"data.path: files of {self.kind} in {str(expected)!r} are missing or differ from the "
+                f"published ones ({error}); remove the folder and set data.download=true, or set "
+                "data.verify=false if this is a copy of your own that you trust"
+            )
+        return f"data.path: no {self.kind} in {str(expected)!r}; set data.download=true, or {by_hand}"
+
+
+@dataclass(frozen=True)
+class Cifar10(_Published):
+    """CIFAR-10: 60,000 pictures of 32 x 32 pixels in 10 classes (Krizhevsky, 2009).
+
+    Args:
+        path: the folder that holds, or shall hold, ``cifar-10-batches-py``.
+        size: side in pixels the pictures are resized to.
+        download: fetch the files if they are not there.
+        verify: refuse files that differ from the published ones; without it, pickles are opened unchecked.
+        limit: use this many pictures of a split, always the same ones; ``None`` for all.
+    """
+
+    kind: ClassVar[str] = "CIFAR10"
+    layout: ClassVar[str] = "cifar-10-batches-py"
+    source: ClassVar[str] = "cifar-10-python.tar.gz from www.cs.toronto.edu/~kriz/cifar.html"
+    size: int = 32
+
+    def open(self, split: Split, progress: Progress = quiet) -> Dataset:
+        return _cifar(self.found(train=split == "train"), self.size, self.limit)
+
+    @classmethod
+    def example(cls, folder: Path) -> Cifar10:
+        _write_cifar(
+            folder / cls.layout, [f"data_batch_{k}" for k in range(1, 6)], "test_batch", "batches.meta"
+        )
+        return cls(str(folder), size=8, verify=False)
+
+
+@dataclass(frozen=True)
+class Cifar100(_Published):
+    """CIFAR-100: 60,000 pictures of 32 x 32 pixels in 100 classes (Krizhevsky, 2009).
+
+    Args: as for ``Cifar10``, with ``cifar-100-python`` below ``path``.
+    """
+
+    kind: ClassVar[str] = "CIFAR100"
+    layout: ClassVar[str] = "cifar-100-python"
+    source: ClassVar[str] = "cifar-100-python.tar.gz from www.cs.toronto.edu/~kriz/cifar.html"
+    size: int = 32
+
+    def open(self, split: Split, progress: Progress = quiet) -> Dataset:
+        return _cifar(self.found(train=split == "train"), self.size, self.limit)
+
+    @classmethod
+    def example(cls, folder: Path) -> Cifar100:
+        _write_cifar(folder / cls.layout, ["train"], "test", "meta", "fine_")
+        return cls(str(folder), size=8, verify=False)
+
+
+@dataclass(frozen=True)
+class Stl10(_Published):
+    """STL-10: 13,000 labelled, 100,000 unlabelled pictures of 96 x 96 pixels (Coates et al., AISTATS 2011).
+
+    Args: as for ``Cifar10``, with ``stl10_binary`` below ``path``, and
+        unlabeled: the training split holds the unlabelled pictures, too (2.9 GB in memory).
+    """
+
+    kind: ClassVar[str] = "STL10"
+    layout: ClassVar[str] = "stl10_binary"
+    source: ClassVar[str] = "stl10_binary.tar.gz from cs.stanford.edu/~acoates/stl10"
+    size: int = 96
+    unlabeled: bool = False
+
+    def open(self, split: Split, progress: Progress = quiet) -> Dataset:
+        part = "train+unlabeled" if split == "train" and self.unlabeled else split
+        found = self.found(split=part)
+        return _resident(found.data, found.labels, found.classes, self.size, self.limit)
+
+    @classmethod
+    def example(cls, folder: Path) -> Stl10:
+        files = folder / cls.layout
+        files.mkdir(parents=True)
+        generator = np.random.default_rng(0)
+        for name, count in (("train", 6), ("test", 4), ("unlabeled", 3)):
+            generator.integers(0, 256, (count, 3, 96, 96), dtype=np.uint8).tofile(files / f"{name}_X.bin")
+            generator.integers(1, 3, count, dtype=np.uint8).tofile(files / f"{name}_y.bin")
+        (files / "class_names.txt").write_text("airplane\nbird\n")
+        return cls(str(folder), size=8, verify=False, unlabeled=True)
+
+
+@dataclass(frozen=True)
+class Flowers102(_Published):
+    """Oxford Flowers: 8,189 photographs of 102 species (Nilsback & Zisserman, ICVGIP 2008).
+
+    The training split is the published training and validation sets together (2,040 pictures).
+
+    Args: as for ``Cifar10``, with ``flowers-102`` below ``path``.
+    """
+
+    kind: ClassVar[str] = "Flowers102"
+    layout: ClassVar[str] = "flowers-102"
+    source: ClassVar[str] = (
+        "102flowers.tgz, imagelabels.mat and setid.mat from www.robots.ox.ac.uk/~vgg/data/flowers"
+    )
+    size: int = 224
+
+    def open(self, split: Split, progress: Progress = quiet) -> Dataset:
+        parts = ("train", "val") if split == "train" else ("test",)
+        sets = [self.found(split=part, loader=Path) for part in parts]
+        pairs = sorted(pair for one in sets for pair in (one[i] for i in range(len(one))))
+        root = pairs[0][0].parent
+        files = tuple(str(file.relative_to(root)) for file, _ in pairs)
+        listing = Listing(root, files, tuple(label for _, label in pairs), tuple(sets[0].classes))
+        return ImageFolder(str(root), size=self.size, limit=self.limit).read(listing, progress)
+
+    @classmethod
+    def example(cls, folder: Path) -> Flowers102:
+        from scipy.io import savemat
+
+        files = folder / cls.layout
+        write_pictures(files, {"jpg": 9}, suffix=".jpg")
+        for k in reversed(range(9)):
+            (files / "jpg" / f"{k}.jpg").rename(files / "jpg" / f"image_{k + 1:05d}.jpg")
+        savemat(files / "imagelabels.mat", {"labels": np.arange(9) % 3 + 1})
+        savemat(files / "setid.mat", {"trnid": [1, 4, 7], "valid": [2, 5, 8], "tstid": [3, 6, 9]})
+        return cls(str(folder), size=8, verify=False)
+
+
+def imagenet(path: str, size: int = 224) -> ImageFolder:
+    """ImageNet with one folder per class, ``train/n01440764/*.JPEG`` and ``val/n01440764/*.JPEG``.
+
+    It does not fit into memory, so pictures are decoded while training.
+    """
+    return ImageFolder(path, size=size, labels="folders")
+
+
+def _cifar(found: Any, size: int, limit: int | None) -> Resident:
+    return _resident(found.data.transpose(0, 3, 1, 2), found.targets, found.classes, size, limit)
+
+
+def _resident(
+    images: NDArray[np.uint8], labels: Sequence[int], classes: Sequence[str], size: int, limit: int | None
+) -> Resident:
+    rows = np.arange(len(images))
+    if limit is not None:
+        rows = np.sort(shuffled(len(images), "limit")[:limit].numpy())
+    pictures = _resized(torch.from_numpy(np.ascontiguousarray(images[rows])), size)
+    target = torch.from_numpy(np.asarray(labels, dtype=np.int64)[rows])
+    return Resident(pictures, Params.of(Space(), {}, count=len(target)), target, tuple(classes))
+
+
+def _resized(images: Tensor, size: int) -> Tensor:
+    """(N, 3, H, W) uint8 -> (N, 3, size, size) uint8, antialiased."""
+    if images.shape[-1] == size:
+        return images
+    chunks = torch.split(images, 4096)
+    return torch.cat([F.interpolate(c, (size, size), mode="bilinear", antialias=True) for c in chunks])
+
+
+def _without_checksums(kind: Any) -> Any:
+    """The same torchvision dataset, content with files of the right names."""
+    tables = ("train_list", "test_list", "meta", "_file_dict")
+    own = {name: _no_digests(getattr(kind, name)) for name in tables if name in dir(kind)}
+    return type(kind.__name__, (kind,), own)
+
+
+def _no_digests(table: Any) -> Any:
+    if isinstance(table, dict):
+        return {key: _no_digests(value) for key, value in table.items()}
+    if isinstance(table, list | tuple):
+        return type(table)(_no_digests(value) for value in table)
+    return None if re.fullmatch(r"[0-9a-f]{32}", table) else table
+
+
+def _write_cifar(folder: Path, train: Sequence[str], test: str, meta: str, prefix: str = "") -> None:
+    folder.mkdir(parents=True)
+    generator = np.random.default_rng(0)
+    for name in (*train, test):
+        data = generator.integers(0, 256, (4, 3072), dtype=np.uint8)
+        table = {"data": data, f"{prefix}labels": [0, 1, 1, 0]}
+        (folder / name).write_bytes(pickle.dumps(table))
+    (folder / meta).write_bytes(pickle.dumps({f"{prefix}label_names": ["airplane", "bird"]}))

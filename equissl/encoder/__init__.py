@@ -1,0 +1,1 @@
+"""Backbones, named parts of the features, heads."""

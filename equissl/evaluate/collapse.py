@@ -1,0 +1,84 @@
+"""Have the features collapsed? Spread, effective rank, uniformity and alignment."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from equissl.evaluate.base import Evaluation, Score, Table
+from equissl.random import shuffled
+
+
+@dataclass(frozen=True)
+class Collapse(Evaluation):
+    """Spread, effective rank and uniformity of the test features, for every part.
+
+    Args:
+        limit: pictures that are compared pair by pair, at most.
+    """
+
+    limit: int = 5000
+
+    def run(self, train: Table, test: Table) -> Iterator[Score]:
+        if len(test) < 2:
+            return
+        chosen = shuffled(len(test), "collapse")[: self.limit]
+        for part, x in test.features().items():
+            width = {"width": x.shape[1]}
+            healthy = {**width, "healthy": 1 / math.sqrt(x.shape[1])}
+            n = len(test)
+            yield Score("collapse/std", embedding_std(x), count=n, part=part, extra=healthy)
+            yield Score("collapse/rank_me", rank_me(x), count=n, part=part, extra=width)
+            spread = uniformity(x[chosen])
+            yield Score("collapse/uniformity", spread, count=len(chosen), part=part, extra=width)
+
+
+def embedding_std(x: Tensor) -> float:
+    """Mean over columns of the standard deviation of normalised rows: (N, D) -> [0, 1/sqrt(D)].
+
+    0 is collapse; features spread evenly over the sphere reach 1/sqrt(D). Source: arXiv:2011.10566,
+    section 4.1.
+    """
+    return float(F.normalize(x.double(), dim=1).std(0, correction=0).mean())
+
+
+def rank_me(x: Tensor) -> float:
+    """The effective rank, exp of the entropy of the singular values: (N, D) -> [1, min(N, D)].
+
+    Source: arXiv:2210.02885, equation 1, without its 1e-7, which guards a logarithm that is not taken
+    of 0 here. Features that are all 0 have rank 0.
+    """
+    x = x.double()
+    gram = x.T @ x if len(x) >= x.shape[1] else x @ x.T
+    singular = torch.linalg.eigvalsh(gram).clamp(min=0).sqrt()
+    if not singular.sum() > 0:
+        return 0.0
+    return float(torch.special.entr(singular / singular.sum()).sum().exp())
+
+
+def uniformity(x: Tensor, scale: float = 2.0) -> float:
+    """log of the mean over pairs of exp(-scale * squared distance) of normalised rows: (N, D) -> at most 0.
+
+    0 is collapse; about -2 * scale when random directions meet at right angles. Source:
+    arXiv:2005.10242, section 4.1.2.
+    """
+    x = F.normalize(x.double(), dim=1)
+    total, count = 0.0, len(x)
+    for rows in torch.split(x, 1024):
+        squared = (2 - 2 * rows @ x.T).clamp(min=0)
+        total += float((-scale * squared).exp().sum())
+    return math.log(max((total - count) / (count * (count - 1)), 1e-300))
+
+
+def alignment(a: Tensor, b: Tensor, power: float = 2.0) -> float:
+    """Mean distance to a power between normalised rows of two views: (N, D), (N, D) -> at least 0.
+
+    0 is invariance. Source: arXiv:2005.10242, section 4.1.1.
+    """
+    difference = F.normalize(a.double(), dim=1) - F.normalize(b.double(), dim=1)
+    return float(difference.norm(dim=1).pow(power).mean())

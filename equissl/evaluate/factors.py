@@ -1,0 +1,107 @@
+"""Which known factors can be read from frozen features, and how well?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+from torch import Tensor
+
+from equissl.errors import UserError, nearest
+from equissl.evaluate.base import Estimate, Evaluation, Score, Table, estimate
+from equissl.evaluate.metrics import balanced_accuracy, flat_r2, r2
+from equissl.evaluate.network import network
+from equissl.evaluate.probe import logistic, ridge
+from equissl.params import Factor, Params
+
+
+@dataclass(frozen=True)
+class Factors(Evaluation):
+    """R2 of regressing each factor, or balanced accuracy where it is discrete, for every part.
+
+    A factor is regressed as its kind encodes it (an angle as cosine and sine, a rotation as the
+    quaternion of canonical sign), and R2 is pooled over the encoded columns. Factors that do not vary
+    are left out. Intervals resample the groups of test pictures.
+
+    Args:
+        factors: which; all that the table knows if empty.
+        probe: "ridge" (logistic regression for classes) or "mlp" (one hidden layer of 512).
+        seed: of the split that chooses the probe's setting, and of the network's weights.
+    """
+
+    factors: tuple[str, ...] = ()
+    probe: Literal["ridge", "mlp"] = "ridge"
+    seed: int = 0
+
+    def run(self, train: Table, test: Table) -> Iterator[Score]:
+        for name in self.factors:
+            if name not in test.params.space.names:
+                valid = nearest(name, test.params.space.names)
+                raise UserError(f"no factor named {name!r} is known of these pictures; {valid}")
+        for factor in test.params.space.select(self.factors or test.params.space.names):
+            truth = target(factor, train.params), target(factor, test.params)
+            if varies(truth[0]) and varies(truth[1]):
+                yield from self._read(factor, train, test, *truth)
+
+    def _read(
+        self, factor: Factor, train: Table, test: Table, known: Tensor, truth: Tensor
+    ) -> Iterator[Score]:
+        unseen = test.features()
+        for part, x in train.features().items():
+            given = (x, known, train.groups, unseen[part], self.seed)
+            if self.probe == "mlp":
+                reading = network(*given)
+            else:
+                reading = logistic(*given, balanced=True) if factor.discrete else ridge(*given)
+            found = reading.predicted, truth, test.groups
+            extra: dict[str, object] = {"probe": self.probe, "weight": reading.weight}
+            yield score(f"factor/{factor.name}", *found, part, seed=self.seed, extra=extra)
+        found = constant(known, len(test)), truth, test.groups
+        yield score(f"factor/{factor.name}", *found, baseline="constant", seed=self.seed)
+
+
+def target(factor: Factor, params: Params) -> Tensor:
+    """What a probe is asked for: (N, encoded_size) numbers, or (N,) int64 classes if discrete."""
+    encoded = factor.encode(params.values[factor.name])
+    return factor.decode(encoded)[:, 0].round().long() if factor.discrete else encoded
+
+
+def varies(truth: Tensor) -> bool:
+    """Whether the pictures differ in it at all."""
+    spread = (truth - truth[:1]).abs().double().max() if len(truth) else 0.0
+    return float(spread) > 1e-6
+
+
+def constant(known: Tensor, count: int) -> Tensor:
+    """One answer for all test pictures, learnt from the training ones: the mean or the commonest."""
+    answer = known.double().mean(0) if known.is_floating_point() else known.mode().values
+    return answer.expand(count, *known.shape[1:])
+
+
+def score(
+    name: str,
+    predicted: Tensor,
+    truth: Tensor,
+    groups: Tensor,
+    part: str = "all",
+    baseline: str = "",
+    seed: int = 0,
+    extra: dict[str, object] | None = None,
+) -> Score:
+    """How well a factor was read: R2 of numbers (N, c), balanced accuracy of classes (N,)."""
+    numbers = truth.is_floating_point()
+    measure = r2 if numbers else balanced_accuracy
+    result: Estimate = estimate(lambda rows: measure(predicted[rows], truth[rows]), groups)
+    # The SIE benchmark's definition, to compare with its tables.
+    flat = {"flat_r2": flat_r2(predicted, truth)} if numbers and truth.shape[1] > 1 else {}
+    return Score(
+        name,
+        **asdict(result),
+        unit="R2" if numbers else "balanced accuracy",
+        count=len(truth),
+        part=part,
+        baseline=baseline,
+        seed=seed,
+        extra={**(extra or {}), **flat},
+    )

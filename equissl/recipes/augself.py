@@ -1,0 +1,71 @@
+"""AugSelf on SimCLR with the released code's settings (arXiv:2111.09613).
+
+The paper's tables are not quoted here: they could not be checked against its PDF.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from equissl.augment import presets
+from equissl.base.simclr import SimCLR
+from equissl.data.image_folder import ImageFolder
+from equissl.data.torchvision_sets import Stl10
+from equissl.encoder.backbone import STL10, EncoderConfig
+from equissl.equivariance.predict_change import CropChange, PredictChange, ValueChange
+from equissl.optimize import SGD, WarmupCosine
+from equissl.recipe import Recipe, Weighted
+from equissl.views import ViewSpec
+
+_COLOR = ("brightness", "contrast", "saturation", "hue")
+_RANGES = (0.8, 0.8, 0.8, 0.2)  # of the jitter (.4, .4, .4, .1): maximum - minimum of each factor
+
+
+def baseline_simclr_stl10() -> Recipe:
+    """SimCLR on STL-10 (train + unlabelled, 96 px, ResNet-18, 200 epochs) as AugSelf's authors run it."""
+    view = ViewSpec(presets.augself_stl10())
+    return Recipe(
+        data=Stl10(path="data"),
+        views={"a": view, "b": view},
+        encoder=EncoderConfig(name="resnet18", mean=STL10[0], std=STL10[1], size=96),
+        base=SimCLR.Config(projector=(512, 128), output_norm="none", temperature=0.2),
+        optimizer=SGD(rate=0.03, weight_decay=5e-4),
+        schedule=WarmupCosine(warmup_epochs=0),
+        epochs=200,
+        batch_size=256,
+        monitor_every=10,
+        about="AugSelf's SimCLR baseline, arXiv:2111.09613",
+    )
+
+
+def simclr_stl10() -> Recipe:
+    """SimCLR + AugSelf on STL-10: crop and colour differences, weight 1 each."""
+    return _with_augself(baseline_simclr_stl10(), 1.0)
+
+
+def baseline_simclr_imagenet100() -> Recipe:
+    """SimCLR on a 100-class ImageNet folder (224 px, ResNet-50, 500 epochs) as AugSelf's authors run it."""
+    view = ViewSpec(presets.augself_imagenet100())
+    return replace(
+        baseline_simclr_stl10(),
+        data=ImageFolder(path="imagenet100", size=256, labels="folders"),
+        views={"a": view, "b": view},
+        encoder=EncoderConfig(name="resnet50", size=224),
+        base=SimCLR.Config(projector=(2048, 128), output_norm="none", temperature=0.2),
+        optimizer=SGD(rate=0.05, weight_decay=1e-4),
+        epochs=500,
+    )
+
+
+def simclr_imagenet100() -> Recipe:
+    """SimCLR + AugSelf on ImageNet-100: crop and colour differences, weight 0.5 each."""
+    return _with_augself(baseline_simclr_imagenet100(), 0.5)
+
+
+def _with_augself(recipe: Recipe, weight: float) -> Recipe:
+    targets = {"crop": CropChange(), "color": ValueChange(_COLOR, _RANGES)}
+    return replace(
+        recipe,
+        modules={"augself": Weighted(weight=weight, module=PredictChange.Config(targets=targets))},
+        about=f"{recipe.about}, with crop and colour prediction, weight {weight}",
+    )

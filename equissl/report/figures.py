@@ -1,0 +1,256 @@
+"""Figures as inline SVG that takes its colours from the page: bars per factor and training curves."""
+
+from __future__ import annotations
+
+import io
+import re
+import textwrap
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from equissl.report import names
+from equissl.report.models import Model
+from equissl.report.rows import Run
+from equissl.report.table import Cell, Line, Table
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Colours that stand for the page's own, so that one picture serves light and dark (see style.css.j2).
+SERIES = 8
+INK, MUTED, RULE, PAPER = "#000010", "#000020", "#000030", "#000040"
+VARIABLES = {INK: "--ink", MUTED: "--muted", RULE: "--rule", PAPER: "--paper"} | {
+    f"#0000a{i}": f"--series-{i}" for i in range(SERIES)
+}
+SETTINGS: Any = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "equissl",
+    "font.family": "DejaVu Sans",  # comes with matplotlib, so that layout is the same everywhere
+    "font.size": 9,
+    "text.color": INK,
+    "text.parse_math": False,  # a factor called "$x$" is just that
+    "axes.edgecolor": RULE,
+    "axes.labelcolor": MUTED,
+    "axes.titlesize": 9.5,
+    "axes.titlelocation": "left",
+    "axes.titlepad": 8,
+    "axes.titleweight": "bold",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "xtick.color": RULE,
+    "ytick.color": RULE,
+    "xtick.labelcolor": MUTED,
+    "ytick.labelcolor": INK,
+    "grid.color": RULE,
+    "grid.linewidth": 0.6,
+}
+POINTS = 9000  # drawn in all panels together
+SKIPPED = ("lr", "data_wait", "pictures_per_second", "epoch", "step", "seconds")
+BAR = 0.15  # inches
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A width in inches and how many panels fit side by side."""
+
+    name: str
+    width: float
+    columns: int
+
+
+SHAPES = (Shape("wide", 10.0, 3), Shape("narrow", 3.7, 1))  # the page shows the one that fits
+
+
+def color(place: int) -> str:
+    return f"#0000a{place % SERIES}"
+
+
+def factor_bars(table: Table, shape: Shape) -> str:
+    """Horizontal bars with interval whiskers, grouped by factor; ticks where the baselines are.
+
+    Returns "" where no factor was measured.
+    """
+    panels = [(t, lines) for t, lines in _panels(table) if lines]
+    if not panels:
+        return ""
+    models = table.models()
+    heights = [len(lines) * (len(models) + 1.2) * BAR for _, lines in panels]
+    with _style():
+        figure = _figure(shape.width, sum(heights) + 0.6 * len(panels))
+        axes = figure.subplots(len(panels), 1, squeeze=False, height_ratios=heights)[:, 0]
+        for ax, (title, lines) in zip(axes, panels, strict=True):
+            _bars(ax, table, lines)
+            ax.set_title(textwrap.fill(title, 30) if shape.columns == 1 else title)
+        return _svg(figure, f"bars-{shape.name}", _bars_in_words(table, panels))
+
+
+def curves(models: Sequence[Model], shape: Shape) -> str:
+    """Every logged loss term and health indicator over training, raw (faint) and smoothed.
+
+    Returns "" where nothing was logged.
+    """
+    keys = list(dict.fromkeys(k for m in models for run in m.runs for k in _logged(run)))
+    keys.sort(key=lambda k: (k != "loss", "/" not in k, k.startswith("probe/")))
+    if not keys:
+        return ""
+    rows = -(-len(keys) // shape.columns)
+    lines = len(keys) * sum(len(m.runs) for m in models)
+    points = min(max(POINTS // lines, 40), 200)
+    with _style():
+        figure = _figure(shape.width, 1.75 * rows)
+        axes = figure.subplots(rows, shape.columns, squeeze=False).ravel()
+        for ax, key in zip(axes, keys, strict=False):
+            _curve(ax, models, key, points)
+        for ax in axes[len(keys) :]:
+            ax.set_axis_off()
+        return _svg(figure, f"curves-{shape.name}", f"Training curves: {', '.join(map(names.label, keys))}.")
+
+
+def _panels(table: Table) -> Iterator[tuple[str, list[Line]]]:
+    for group in table.groups:
+        if group.family in ("factor", "audit"):
+            for unit in dict.fromkeys(line.unit for line in group.lines):
+                shown = names.unit(unit)
+                title = f"{group.title}, {shown}" if shown else group.title
+                yield title, [line for line in group.lines if line.unit == unit]
+
+
+def _bars(ax: Axes, table: Table, lines: list[Line]) -> None:
+    models = table.models()
+    known = [c for line in lines for c in line.cells if c]
+    lowest = min(c.value for c in known)
+    left = max(1.1 * lowest, -0.5) if lowest < -0.05 else 0.0  # nothing is learnt from how far below 0
+    right = max([1.0, *(c.high or c.value for c in known)])
+    size = len(models) + 1.2
+    for row, line in enumerate(lines):
+        top = row * size
+        for place, (column, cell) in enumerate(zip(table.columns, line.cells, strict=True)):
+            if cell and column.kind == "model":
+                _bar(ax, top + place, cell, color(column.place), line.digits)
+            elif cell and cell.value >= left:
+                _tick(ax, cell.value, top - 0.55, top + len(models) - 0.45, column.baseline)
+    ax.set_yticks(
+        [row * size + (len(models) - 1) / 2 for row in range(len(lines))],
+        [line.label for line in lines],
+    )
+    ax.set_ylim(len(lines) * size - 0.9, -0.9)
+    ax.set_xlim(left, right * 1.1)
+    ax.tick_params(length=0)
+    ax.grid(axis="x")
+    ax.axvline(0, color=MUTED, linewidth=0.8)
+    ax.spines[["left", "bottom"]].set_visible(False)
+
+
+def _bar(ax: Axes, y: float, cell: Cell, tint: str, digits: int) -> None:
+    ax.barh(y, cell.value, height=0.86, color=tint, linewidth=0)
+    end = max(cell.value, 0.0)
+    if cell.low is not None and cell.high is not None:
+        ax.plot([cell.low, cell.high], [y, y], color=INK, linewidth=1.1, solid_capstyle="butt")
+        end = max(end, cell.high)
+    shown = names.typeset(names.decimal(cell.value, digits))
+    note = ax.annotate(shown, (end, y), (4, 0), textcoords="offset points", va="center", fontsize=7.5)
+    note.set(color=MUTED, zorder=5, bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 0.6})
+
+
+def _tick(ax: Axes, x: float, low: float, high: float, baseline: str) -> None:
+    dotted = baseline == "constant"
+    style = (0, (1, 1)) if dotted else "solid"
+    ax.plot([x, x], [low, high], color=INK, linewidth=1.6, linestyle=style, solid_capstyle="butt")
+
+
+def _logged(run: Run) -> list[str]:
+    keys = dict.fromkeys(k for row in run.log for k in row if k not in SKIPPED)
+    return [k for k in keys if len(run.series(k)) > 1]
+
+
+def _curve(ax: Axes, models: Sequence[Model], key: str, points: int) -> None:
+    axis, single = "epoch", all(len(m.runs) == 1 for m in models)
+    heights: list[float] = []
+    for place, model in enumerate(models):
+        for run in model.runs:
+            series = run.series(key)
+            if len(series) < 2:
+                continue
+            axis = run.axis()
+            smooth = thinned(smoothed(series), points)
+            heights += [y for _, y in smooth]
+            if single and len(series) > 20:
+                ax.plot(
+                    *zip(*thinned(series, points), strict=True), color=color(place), alpha=0.25, linewidth=0.7
+                )
+            ax.plot(*zip(*smooth, strict=True), color=color(place), linewidth=1.6 if single else 1.0)
+    margin = 0.12 * (max(heights) - min(heights)) or 0.1 * abs(heights[0]) or 0.1
+    ax.set_ylim(min(heights) - margin, max(heights) + margin)
+    ax.set_title(names.label(key))
+    ax.set_xlabel(axis)
+    ax.tick_params(length=0, labelcolor=MUTED)
+    ax.locator_params(nbins=5)
+    ax.grid(axis="y")
+    ax.spines["left"].set_visible(False)
+
+
+def smoothed(series: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """A centred running mean over a fifteenth of the series, cut at its ends."""
+    half = len(series) // 30
+    sums = [0.0]
+    for _, y in series:
+        sums.append(sums[-1] + y)
+    result = []
+    for i, (x, _) in enumerate(series):
+        start, end = max(i - half, 0), min(i + half + 1, len(series))
+        result.append((x, (sums[end] - sums[start]) / (end - start)))
+    return result
+
+
+def thinned(series: list[tuple[float, float]], points: int) -> list[tuple[float, float]]:
+    """At most so many of the points, evenly spread, the last among them."""
+    if len(series) <= points:
+        return series
+    last = len(series) - 1
+    return [series[round(i * last / (points - 1))] for i in range(points)]
+
+
+def _bars_in_words(table: Table, panels: list[tuple[str, list[Line]]]) -> str:
+    count = sum(len(lines) for _, lines in panels)
+    who = names.listed([table.columns[i].title for i in table.models()])
+    return f"Bars of {count} factors for {who}; the same numbers are in the table above."
+
+
+@contextmanager
+def _style() -> Iterator[None]:
+    import matplotlib
+
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()  # a user's own style would change the picture
+        matplotlib.rcParams.update(SETTINGS)
+        yield
+
+
+def _figure(width: float, height: float) -> Figure:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    figure.get_layout_engine().set(h_pad=0.1, w_pad=0.06)  # type: ignore[union-attr, call-arg]
+    return figure
+
+
+def _svg(figure: Figure, name: str, words: str) -> str:
+    out = io.StringIO()
+    figure.savefig(out, format="svg", transparent=True, metadata={"Date": None})
+    drawn = out.getvalue()
+    drawn = drawn[drawn.index("<svg") :]
+    drawn = re.sub(r"<metadata>.*?</metadata>", "", drawn, flags=re.DOTALL)
+    drawn = re.sub(r'(<svg[^>]*?) width="[^"]*pt"', r"\1", drawn, count=1)
+    drawn = re.sub(r'(<svg[^>]*?) height="[^"]*pt"', r"\1", drawn, count=1)
+    # Several figures share a page, so ids get the figure's name.
+    drawn = re.sub(r'\bid="', f'id="{name}-', drawn)
+    drawn = re.sub(r'(href="|url\()#', rf"\1#{name}-", drawn)
+    for stand_in, variable in VARIABLES.items():
+        drawn = drawn.replace(stand_in, f"var({variable})")
+    head = f'<svg role="img" aria-label="{escape(words)}" class="{name}"'
+    return drawn.replace("<svg", head, 1).strip()

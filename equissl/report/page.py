@@ -1,0 +1,148 @@
+"""The report as one HTML file that needs nothing else."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from equissl.report import citations, claims, facts, figures, names
+from equissl.report.models import Model, models
+from equissl.report.rows import Picture, Query, read
+from equissl.report.table import Table, build
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+PICTURES = 1_500_000  # characters of pictures on the page, so that it stays below 3 MB
+PLAIN = 20_000  # characters of one recipe or environment shown
+BAD_SHOWN = 50
+
+
+@dataclass(frozen=True)
+class Search:
+    """One query and what each model found for it."""
+
+    picture: Picture
+    found: tuple[tuple[int, tuple[Picture, ...]], ...]  # (place of the model, neighbours)
+
+    def size(self) -> int:
+        shown = [self.picture, *(n for _, near in self.found for n in near)]
+        return sum(len(p.image) for p in shown)
+
+
+def comparison(runs: Sequence[Path]) -> Table:
+    """The comparison table of some run folders.
+
+    Raises:
+        NotARun: one of them is no run.
+        ValueError: there are none.
+    """
+    return build(_models(runs))
+
+
+def write(runs: Sequence[Path], out: Path) -> Path:
+    """Write the report of some run folders to ``out``, whole or not at all; the same runs, the same bytes.
+
+    Raises:
+        NotARun: one of them is no run.
+        ValueError: there are none.
+    """
+    page = render(_models(runs))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=out.parent, prefix=f".{out.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+            file.write(page)
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(temporary, 0o666 & ~mask)  # mkstemp makes files that only their owner may read
+        os.replace(temporary, out)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+    return out
+
+
+def render(found: Sequence[Model]) -> str:
+    """The page for some models."""
+    import jinja2
+
+    loader = jinja2.FileSystemLoader(Path(__file__).parent)
+    environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"unit": names.unit, "typeset": names.typeset, "breakable": _breakable}
+    environment.globals |= {"decimal": names.decimal, "series": figures.SERIES}
+    return environment.get_template("report.html.j2").render(_context(found))
+
+
+def _models(runs: Sequence[Path]) -> tuple[Model, ...]:
+    if not runs:
+        raise ValueError("there is no run to report on")
+    return models([read(Path(run)) for run in runs])
+
+
+def _context(found: Sequence[Model]) -> dict[str, Any]:
+    table = build(found)
+    searches, left_out = _searches(found)
+    runs = list({run.folder: run for m in found for run in m.runs}.values())
+    measures = [line.name for group in table.groups for line in group.lines]
+    return {
+        "headline": claims.headline(table),
+        "table": table,
+        "kinds": {c.baseline for c in table.columns if c.baseline},
+        "counts": sorted(
+            {c.count for g in table.groups for line in g.lines for c in line.cells if c and c.count}
+        ),
+        "several": any(
+            c and c.spread is not None for g in table.groups for line in g.lines for c in line.cells
+        ),
+        "winners": any(line.winner is not None for g in table.groups for line in g.lines),
+        "models": found,
+        "scored": [column.place for column in table.columns if column.kind == "model"],
+        "logged": [place for place, m in enumerate(found) if any(run.log for run in m.runs)],
+        "bars": [figures.factor_bars(table, shape) for shape in figures.SHAPES],
+        "curves": [figures.curves(found, shape) for shape in figures.SHAPES],
+        "searches": searches,
+        "left_out": left_out,
+        "search_notes": list(dict.fromkeys(run.neighbours_note for run in runs if run.neighbours_note)),
+        "facts": [facts.facts(model) for model in found],
+        "plain": [(r.folder.name, _plain(r.recipe), _plain(r.environment)) for r in runs],
+        "warnings": [w for m in found for w in facts.warnings(m)],
+        "notes": [n for m in found for n in facts.notes(m)],
+        "bad_images": [(run.folder.name, run.bad_images[:BAD_SHOWN], len(run.bad_images)) for run in runs],
+        "papers": citations.papers([run.recipe for run in runs], measures),
+    }
+
+
+def _searches(found: Sequence[Model]) -> tuple[list[Search], int]:
+    """Queries matched between models, as many as there is room for, and how many there was none for."""
+    by_image: dict[str, list[tuple[int, Query]]] = {}
+    for place, model in enumerate(found):
+        for query in model.runs[0].queries:  # the first seed stands for the others
+            by_image.setdefault(query.picture.image, []).append((place, query))
+    shown: list[Search] = []
+    room = PICTURES
+    for hits in by_image.values():
+        search = Search(hits[0][1].picture, tuple((place, query.neighbours) for place, query in hits))
+        room -= search.size()
+        if room < 0:
+            break
+        shown.append(search)
+    return shown, len(by_image) - len(shown)
+
+
+def _breakable(name: str) -> Markup:
+    """A name that a narrow column may break after its dots, dashes and underscores."""
+    from markupsafe import Markup, escape
+
+    return Markup(re.sub(r"(?<=[._/-])(?=\w)", "<wbr>", str(escape(name))))
+
+
+def _plain(data: Mapping[str, object]) -> str:
+    shown = json.dumps(data, indent=2, ensure_ascii=False) if data else ""
+    return shown if len(shown) <= PLAIN else shown[:PLAIN] + "\n…"

@@ -1,0 +1,236 @@
+"""Run folders as typed, frozen data: whatever can be read of them, and a sentence for what cannot."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+Row = Mapping[str, object]
+EVIDENCE = ("recipe.json", "log.jsonl", "scores.jsonl")  # any one of them makes a folder a run
+EXPECTED = (*EVIDENCE, "environment.json", "neighbours.json")
+PICTURE = re.compile(r"data:image/(png|jpeg|webp|gif);base64,[A-Za-z0-9+/=]+")
+
+
+class NotARun(ValueError):
+    """The folder holds nothing that a run writes."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One line of ``scores.jsonl``: the fields of ``evaluate.base.Score``, and where it came from.
+
+    ``seed`` is the probe's; a run's own is in its recipe.
+    """
+
+    name: str
+    value: float
+    low: float | None = None
+    high: float | None = None
+    unit: str = ""
+    count: int = 0
+    part: str = "all"
+    baseline: str = ""
+    seed: int = 0
+    model: str = ""
+    split: str = ""
+    data: str = ""
+    step: int = 0
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture as a data URI ("" where it was not one), its label, and its similarity to the query."""
+
+    image: str
+    label: str = ""
+    similarity: float | None = None
+
+
+@dataclass(frozen=True)
+class Query:
+    """A picture and its nearest neighbours among the features, nearest first."""
+
+    picture: Picture
+    neighbours: tuple[Picture, ...]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run folder says.
+
+    Args:
+        recipe: the resolved recipe as nested plain data, empty if unknown.
+        log: one row per logged step.
+        neighbours_note: what the neighbours were searched in.
+        bad_images: (path, reason) of skipped files.
+        problems: sentences on what is missing or unreadable.
+    """
+
+    folder: Path
+    recipe: Row
+    environment: Row
+    log: tuple[Row, ...]
+    scores: tuple[Measure, ...]
+    queries: tuple[Query, ...]
+    neighbours_note: str
+    bad_images: tuple[tuple[str, str], ...]
+    problems: tuple[str, ...]
+
+    def model_names(self) -> tuple[str, ...]:
+        """The models scored in this folder; the folder's own name if there is no score yet."""
+        named = dict.fromkeys(m.model or self.folder.name for m in self.scores if not m.baseline)
+        return tuple(named) or (self.folder.name,)
+
+    def series(self, key: str) -> list[tuple[float, float]]:
+        """(epoch, or step where a row has no epoch; value) of one logged quantity, finite values only."""
+        axis = self.axis()
+        points = ((number(row.get(axis)), number(row.get(key))) for row in self.log)
+        return [(x, y) for x, y in points if x is not None and y is not None]
+
+    def axis(self) -> str:
+        """What the log is drawn against: "epoch", or "step" when a row has no epoch."""
+        return "epoch" if all("epoch" in row for row in self.log) else "step"
+
+
+def read(folder: Path) -> Run:
+    """Read a run folder, finished or not.
+
+    Raises:
+        NotARun: there is no such folder, or nothing of a run in it.
+    """
+    _check(folder)
+    problems: list[str] = []
+    log = tuple(_lines(folder / "log.jsonl", problems))
+    rows = _lines(folder / "scores.jsonl", problems)
+    neighbours = _object(folder / "neighbours.json", problems)
+    missing = [name for name in EXPECTED if not (folder / name).is_file()]
+    if missing:
+        problems.insert(0, f"{', '.join(missing)} not found: the run wrote none, or not yet")
+    return Run(
+        folder=folder,
+        recipe=_object(folder / "recipe.json", problems),
+        environment=_object(folder / "environment.json", problems),
+        log=log,
+        scores=tuple(_measures(rows, problems)),
+        queries=tuple(_queries(neighbours.get("queries"))),
+        neighbours_note=text(neighbours.get("note")),
+        bad_images=tuple(_bad_images(folder / "bad_images.csv")),
+        problems=tuple(problems),
+    )
+
+
+def number(value: object) -> float | None:
+    """A finite number, or None."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return float(value)
+
+
+def text(value: object) -> str:
+    """Text as it is, numbers in words, "" for nothing."""
+    return "" if value is None else str(value)
+
+
+def _check(folder: Path) -> None:
+    if not folder.exists():
+        raise NotARun(f"{folder} does not exist; expected a run folder")
+    if not folder.is_dir():
+        raise NotARun(f"{folder} is a file; expected a run folder (one that holds {', '.join(EVIDENCE)})")
+    if not any((folder / name).is_file() for name in EVIDENCE):
+        raise NotARun(f"{folder} is no run: it holds none of {', '.join(EVIDENCE)}")
+
+
+def _object(path: Path, problems: list[str]) -> Row:
+    if not path.is_file():
+        return {}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8", errors="replace"))
+    except json.JSONDecodeError:
+        found = None
+    if isinstance(found, dict):
+        return found
+    problems.append(f"{path.name} could not be read as JSON and was left out")
+    return {}
+
+
+def _lines(path: Path, problems: list[str]) -> list[Row]:
+    """Rows of a JSON-lines file that may still be written to."""
+    if not path.is_file():
+        return []
+    content = path.read_text(encoding="utf-8", errors="replace")
+    lines = content.split("\n")
+    rows: list[Row] = []
+    bad = 0
+    for place, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:
+            row = None
+        if isinstance(row, dict):
+            rows.append(row)
+        elif place == len(lines):
+            problems.append(
+                f"the last line of {path.name} is cut off: it is still being written, or was killed"
+            )
+        else:
+            bad += 1
+    if bad:
+        problems.append(f"{bad} unreadable {'line' if bad == 1 else 'lines'} in {path.name} left out")
+    return rows
+
+
+def _measures(rows: list[Row], problems: list[str]) -> Iterator[Measure]:
+    lost = 0
+    for row in rows:
+        value = number(row.get("value"))
+        if value is None or not isinstance(row.get("name"), str):
+            lost += 1
+            continue
+        yield Measure(
+            name=text(row["name"]),
+            value=value,
+            low=number(row.get("low")),
+            high=number(row.get("high")),
+            unit=text(row.get("unit")),
+            count=int(number(row.get("count")) or 0),
+            part=text(row.get("part")) or "all",
+            baseline=text(row.get("baseline")),
+            seed=int(number(row.get("probe_seed", row.get("seed"))) or 0),
+            model=text(row.get("model")),
+            split=text(row.get("split")),
+            data=text(row.get("data")),
+            step=int(number(row.get("step")) or 0),
+        )
+    if lost:
+        problems.append(f"{lost} of {len(rows)} scores are no finite number and were left out")
+
+
+def _queries(found: object) -> Iterator[Query]:
+    for query in found if isinstance(found, list) else []:
+        if not isinstance(query, dict):
+            continue
+        near = query.get("neighbours")
+        neighbours = [_picture(n) for n in near if isinstance(n, dict)] if isinstance(near, list) else []
+        yield Query(_picture(query), tuple(neighbours))
+
+
+def _picture(row: Row) -> Picture:
+    image = text(row.get("picture", row.get("image")))
+    # Anything but an inline raster picture could load or run something from elsewhere.
+    safe = image if PICTURE.fullmatch(image) else ""
+    return Picture(safe, text(row.get("label")), number(row.get("similarity")))
+
+
+def _bad_images(path: Path) -> Iterator[tuple[str, str]]:
+    if not path.is_file():
+        return
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    for row in csv.DictReader(line.replace("\0", "") for line in lines):
+        yield text(row.get("path")), text(row.get("reason"))

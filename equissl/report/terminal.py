@@ -1,0 +1,85 @@
+"""The comparison table for a terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from equissl.report import names
+from equissl.report.table import Cell, Line, Table
+
+if TYPE_CHECKING:
+    import rich.table
+
+GAP = 2  # characters between columns
+WINNER = "*"  # so that it can be seen without colour
+
+
+def text(table: Table, width: int | None = None) -> rich.table.Table:
+    """The table to print, fitted to ``width`` characters.
+
+    Where space is short, baselines lose their intervals first, then intervals go below their values.
+    """
+    import rich.box
+    import rich.table
+    from rich.text import Text
+
+    short, stacked = _fit(table, width)
+    view = rich.table.Table(box=rich.box.SIMPLE_HEAD, padding=(0, 1, 0, 0), caption_justify="left")
+    view.add_column("")
+    for column in table.columns:
+        narrow = stacked and column.kind == "baseline"
+        title = column.title.replace(" ", "\n") if narrow else column.title
+        view.add_column(Text(title), overflow="fold")
+    for group in table.groups:
+        view.add_section()
+        view.add_row(Text(group.title, style="bold"))
+        for line in group.lines:
+            cells = [_cell(table, line, i, short, stacked) for i in range(len(table.columns))]
+            styles = ["bold green" if i == line.winner else "" for i in range(len(cells))]
+            shown = [Text(c, style=s) for c, s in zip(cells, styles, strict=True)]
+            view.add_row(Text(f"  {_label(line)}"), *shown)
+    view.caption = Text(_caption(table))
+    return view
+
+
+def _label(line: Line) -> str:
+    unit = names.unit(line.unit)
+    return f"{line.label} ({unit})" if unit else line.label
+
+
+def _cell(table: Table, line: Line, column: int, short: bool, stacked: bool) -> str:
+    cell = line.cells[column]
+    if cell is None:
+        return "-"
+    if short and table.columns[column].kind == "baseline":
+        return names.decimal(cell.value, line.digits)
+    return _text(cell, line.digits, stacked) + (f" {WINNER}" if column == line.winner else "")
+
+
+def _text(cell: Cell, digits: int, stacked: bool) -> str:
+    return "\n".join(cell.text(digits).split(" ", 1)) if stacked else cell.text(digits)
+
+
+def _fit(table: Table, width: int | None) -> tuple[bool, bool]:
+    for short, stacked in ((False, False), (True, False)):
+        if width is None or _needed(table, short) <= width:
+            return short, stacked
+    return True, True
+
+
+def _needed(table: Table, short: bool) -> int:
+    lines = [line for group in table.groups for line in group.lines]
+    total = GAP + max((len(_label(line)) + 2 for line in lines), default=0)
+    for place, column in enumerate(table.columns):
+        shown = [len(_cell(table, line, place, short, False)) for line in lines]
+        total += GAP + max([len(column.title), *shown])
+    return total
+
+
+def _caption(table: Table) -> str:
+    if not table.groups:
+        return "No scores yet."
+    winners = any(line.winner is not None for group in table.groups for line in group.lines)
+    marked = f"{WINNER} clearly highest: no interval of another model reaches it. " if winners else ""
+    seeds = any(c and c.seeds > 1 for g in table.groups for line in g.lines for c in line.cells)
+    return f"{marked}[low, high]: 95 % interval." + (" ±: standard deviation over n seeds." if seeds else "")

@@ -1,0 +1,114 @@
+"""Laws of base objectives and equivariance modules."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from equissl.augment.base import Pipeline
+from equissl.augment.crop import Crop
+from equissl.augment.flip import HorizontalFlip
+from equissl.augment.jitter import ColorJitter
+from equissl.encoder.encoder import Encoded, Encoder
+from equissl.objective import BaseConfig, EquivarianceConfig
+from equissl.params import Params, Space
+from equissl.views import Batch, View, ViewSpec, make_views
+
+SIDE = 16
+
+
+def tiny_encoder(parts: Mapping[str, int] | None = None, width: int = 16) -> Encoder:
+    """A small convolutional encoder with a grid; seeded."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        backbone = nn.Sequential(
+            nn.Conv2d(3, width, 3, 2, 1), nn.BatchNorm2d(width), nn.ReLU(), nn.Conv2d(width, width, 3, 2, 1)
+        )
+    return Encoder(backbone, parts, probe=(3, SIDE, SIDE))
+
+
+def tiny_batch(count: int, seed: int = 0) -> Batch:
+    """Random photographs."""
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.rand(count, 3, SIDE, SIDE, generator=generator)
+    unknown = torch.full((count,), -1)
+    return Batch(
+        {"image": images}, {"image": Params.of(Space(), {}, count=count)}, unknown, torch.arange(count)
+    )
+
+
+def tiny_views() -> dict[str, ViewSpec]:
+    """Two augmented views and a plain one."""
+    policy = Pipeline((Crop(SIDE, area=(0.5, 1.0)), HorizontalFlip(), ColorJitter()))
+    return {"plain": ViewSpec(), "a": ViewSpec(policy), "b": ViewSpec(policy)}
+
+
+def check_objective(config: BaseConfig | EquivarianceConfig) -> None:
+    """Check the laws on an objective that reads views "a", "b" and perhaps "plain".
+
+    Finite terms for a batch of two and an odd one; gradient in every trainable parameter and in the
+    features; a state dict that round-trips; nothing changed by a forward pass but BatchNorm statistics; the
+    same result for the same input.
+
+    Raises:
+        AssertionError: naming the law.
+    """
+    encoder = tiny_encoder()
+    spaces = {name: spec.space(Space()) for name, spec in tiny_views().items()}
+    for count in (2, 5):
+        module = config.build(encoder, spaces)
+        terms, features = _run(module, encoder, count)
+        assert terms, "an objective has at least one term"
+        for name, term in terms.items():
+            assert term.shape == (), f"term {name} is no scalar"
+            assert term.isfinite(), f"term {name} is not finite for {count} pictures"
+    torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
+    idle = [n for n, p in module.named_parameters() if p.requires_grad and p.grad is None]
+    assert not idle, f"no gradient reaches {idle}"
+    assert any(f.grad is not None and bool(f.grad.abs().sum() > 0) for f in features.values()), (
+        "no gradient reaches the features"
+    )
+    again = config.build(encoder, spaces)
+    again.load_state_dict(module.state_dict())
+    first, second = (_run(m.eval(), encoder, 5)[0] for m in (module, again))
+    for name in first:
+        assert torch.equal(first[name], second[name]), f"{name} differs after a state dict round trip"
+
+
+def check_part(config: BaseConfig | EquivarianceConfig, part: str) -> None:
+    """Check that an objective built with ``part=...`` leaves the other columns of the features alone."""
+    encoder = tiny_encoder({"inv": 10, "equi": 6})
+    spaces = {name: spec.space(Space()) for name, spec in tiny_views().items()}
+    terms, features = _run(config.build(encoder, spaces), encoder, 4)
+    torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
+    columns = encoder.parts[part]
+    for name, feature in features.items():
+        if feature.grad is not None:
+            outside = feature.grad.clone()
+            outside[:, columns] = 0
+            assert not outside.any(), f"columns outside {part!r} of view {name!r} receive gradient"
+
+
+def _run(module: nn.Module, encoder: Encoder, count: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    views = make_views(tiny_batch(count), tiny_views(), seed=0)
+    features = {n: _leaf(encoder, v) for n, v in views.items()}
+    encoded = {n: Encoded(f, None, encoder.parts) for n, f in features.items()}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        if len(_arguments(module)) == 2:
+            return module(views, encoded).losses, features
+        embeddings = {n: f[:, :4] for n, f in features.items()}
+        return module(views, encoded, embeddings), features
+
+
+def _leaf(encoder: Encoder, view: View) -> Tensor:
+    vector = encoder(view.images).vector
+    return vector.detach().requires_grad_()
+
+
+def _arguments(module: nn.Module) -> list[str]:
+    import inspect
+
+    return list(inspect.signature(module.forward).parameters)

@@ -1,0 +1,190 @@
+"""Fields that make no sense are refused; closed forms and the tables of the papers."""
+
+from __future__ import annotations
+
+import math
+from itertools import permutations
+from typing import Any
+
+import pytest
+import torch
+
+from equissl.augment import (
+    Augmentation,
+    Blur,
+    ColorJitter,
+    Crop,
+    HorizontalFlip,
+    Invert,
+    Normalize,
+    Pipeline,
+    QuarterTurn,
+    QuarterTurns,
+    Resize,
+    Rotate,
+    Solarize,
+    Translate,
+    presets,
+)
+from equissl.augment.jitter import SCHEDULE
+from equissl.augment.legacy import legacy_statistics
+from equissl.params import Binary, Params, Real, Space
+from equissl.random import Stream
+
+REFUSED: list[tuple[Any, dict[str, Any], str]] = [
+    (Crop, {"size": 0}, r"Crop.size must be at least 1, got 0"),
+    (Crop, {"size": 8, "area": (0.0, 1.0)}, r"Crop.area must be .* above 0, at most 1, got \(0.0, 1.0\)"),
+    (Crop, {"size": 8, "area": (0.5, 1.5)}, "Crop.area"),
+    (Crop, {"size": 8, "area": (0.9, 0.5)}, "Crop.area"),
+    (Crop, {"size": 8, "ratio": (0.0, 1.0)}, "Crop.ratio"),
+    (Crop, {"size": 8, "interpolation": "nearest"}, "Crop.interpolation must be one of .*'nearest'"),
+    (Resize, {"size": 8, "short_side": 7}, "Resize.short_side must be at least 8, got 7"),
+    (Blur, {"sigma": (-0.1, 2.0)}, r"Blur.sigma must be .* at least 0, got \(-0.1, 2.0\)"),
+    (Blur, {"sigma": (2.0, 1.0)}, "Blur.sigma"),
+    (Blur, {"sigma": (0.0, math.nan)}, "Blur.sigma"),
+    (Blur, {"kernel": 4}, "Blur.kernel must be odd, got 4"),
+    (Blur, {"kernel": -3}, "Blur.kernel must be at least 1"),
+    (ColorJitter, {"hue": 0.6}, "ColorJitter.hue must be between 0 and 0.5, got 0.6"),
+    (ColorJitter, {"hue": -0.1}, "ColorJitter.hue"),
+    (ColorJitter, {"contrast": -1}, "ColorJitter.contrast must be at least 0, got -1"),
+    (Rotate, {"degrees": (30, -30)}, "Rotate.degrees"),
+    (Rotate, {"fill": "white"}, "Rotate.fill must be one of .*'white'"),
+    (Translate, {"fraction": 1.5}, "Translate.fraction must be between 0 and 1, got 1.5"),
+    (Solarize, {"threshold": 128}, "Solarize.threshold must be between 0 and 1, got 128"),
+    (Normalize, {"std": (0.2, 0.0, 0.2)}, "Normalize.std must be above 0"),
+    *((c, {"probability": p}, f"{c.__name__}.probability must be between 0 and 1, got {p}")
+      for c in (HorizontalFlip, ColorJitter, Blur, Solarize, Invert, Rotate, Translate, QuarterTurn)
+      for p in (-0.1, 1.01, math.nan)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "fields", "message"), REFUSED)
+def test_impossible_policies_are_refused(kind: Any, fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        kind(**fields)
+
+
+def test_quarter_turns_need_a_square() -> None:
+    with pytest.raises(ValueError, match="square pictures, got 8x9"):
+        QuarterTurn().sample(Stream.of(torch.arange(2)), (8, 9))
+    with pytest.raises(ValueError, match="square"):
+        QuarterTurns().expand(torch.rand(2, 3, 8, 9), Params.of(Space(), {}, count=2))
+
+
+def test_every_order_is_part_of_the_schedule() -> None:
+    for order in permutations(range(4)):
+        steps = iter(SCHEDULE)
+        assert all(any(step == wanted for step in steps) for wanted in order), order
+
+
+def moments(augmentation: Augmentation, count: int = 20_000) -> dict[str, tuple[torch.Tensor, ...]]:
+    draw = augmentation.sample(Stream.of(torch.arange(count), "policy"), (64, 64))
+    values = {n: v.double() for n, v in draw.values.items()}
+    error = {n: (v.std(0) / count**0.5, v.square().std(0) / count**0.5) for n, v in values.items()}
+    return {n: (v.mean(0), v.square().mean(0), *error[n]) for n, v in values.items()}
+
+
+def test_draws_have_the_moments_of_the_paper_s_appendix() -> None:
+    p, s, h, low, high = 0.8, 0.4, 0.1, 0.1, 2.0
+    jitter = ColorJitter(s, s, s, h, probability=p)
+    wanted: dict[str, tuple[float, float]] = dict.fromkeys(
+        ("brightness", "contrast", "saturation"), (1.0, 1 + p * s**2 / 3)
+    )
+    wanted["hue"] = (0.0, p * h**2 / 3)
+    wanted["horizontal_flip"] = (0.5, 0.5)
+    wanted["blur_sigma"] = (0.3 * (low + high) / 2, 0.3 * (high**3 - low**3) / (3 * (high - low)))
+    pipeline = Pipeline((HorizontalFlip(), jitter, Blur(3, (low, high), probability=0.3)))
+    drawn, closed = moments(pipeline), pipeline.moments()
+    for name, pair in wanted.items():
+        first, second, first_error, second_error = drawn[name]
+        torch.testing.assert_close(closed[name][0], torch.tensor([pair[0]], dtype=torch.float64))
+        torch.testing.assert_close(closed[name][1], torch.tensor([pair[1]], dtype=torch.float64))
+        assert abs(first - pair[0]) < 3 * first_error, name
+        assert abs(second - pair[1]) < 3 * second_error, name
+    for k in range(4):
+        first, second = closed["color_order"]
+        assert first[k] == pytest.approx(1.5 * p + (1 - p) * k)
+        assert second[k] == pytest.approx(3.5 * p + (1 - p) * k**2)
+        assert abs(drawn["color_order"][0][k] - first[k]) < 3 * drawn["color_order"][2][k]
+
+
+@pytest.mark.parametrize(
+    "augmentation",
+    [Crop(8), Crop(8, (0.2, 1), probability=0.3), ColorJitter(1.5, 0.1, 0, 0.2), Blur(3), Translate(0.2)],
+)
+def test_scales_make_encodings_of_order_one(augmentation: Augmentation) -> None:
+    draw = augmentation.sample(Stream.of(torch.arange(20_000), "scales"), (64, 64))
+    for factor in augmentation.space:
+        if isinstance(factor, Real):
+            square = factor.encode(draw.values[factor.name]).square().mean()
+            constant = (draw.values[factor.name] == factor.rest).all()
+            assert square == (0 if constant else pytest.approx(1, abs=0.05)), factor
+
+
+def test_equimod_statistics_follow_from_the_policy() -> None:
+    published = (4.3122, 4.3216, 23.369, 23.374, 0.49998, 0.80087, 1.2025, 1.4007, 1.5964, 1.8004)
+    published += (0.99993, 1.0002, 0.99986, 2.2e-7, 0.19965)
+    deviation = (3.9740, 3.9851, 4.9544, 4.9539, 0.5, 0.3993, 1.1651, 1.0210, 1.0200, 1.1669)
+    deviation += (0.2066, 0.2068, 0.2066, 0.0517, 0.3997)
+    mean, std = legacy_statistics([presets.equimod_simclr_cifar10()], (32, 32), 15)
+    # The crop's are simulated on 64 pixels, where rounding to whole pixels spreads boxes a little less.
+    assert mean[:4] == pytest.approx(published[:4], abs=0.12)
+    assert std[:4] == pytest.approx(deviation[:4], abs=0.12)
+    assert mean[4:] == pytest.approx(published[4:], abs=5e-3)
+    assert std[4:] == pytest.approx(deviation[4:], abs=3e-3)
+
+
+def test_a_strength_of_zero_records_the_neutral_value() -> None:
+    draw = ColorJitter(0, 0.4, 0, 0.0, probability=1.0).sample(Stream.of(torch.arange(50)), (8, 8))
+    for name, rest in (("brightness", 1), ("saturation", 1), ("hue", 0)):
+        assert (draw.values[name] == rest).all()
+    assert draw.values["contrast"].std() > 0.1
+
+
+def test_a_jitter_is_applied_as_a_whole_and_in_all_orders() -> None:
+    draw = ColorJitter().sample(Stream.of(torch.arange(2000)), (8, 8))
+    flags = torch.stack(list(draw.applied.values()))
+    assert (flags == flags[0]).all()
+    assert 0.77 < float(flags[0].float().mean()) < 0.83
+    assert len(draw.values["color_order"][flags[0]].unique(dim=0)) == 24
+
+
+def test_presets_are_the_tables_of_the_papers() -> None:
+    flip = HorizontalFlip(0.5)
+    assert presets.equimod_simclr_cifar10().steps[:3] == (
+        Crop(32, (0.2, 1.0), (3 / 4, 4 / 3), "bicubic"),
+        flip,
+        ColorJitter(0.4, 0.4, 0.4, 0.1, probability=0.8),
+    )
+    imagenet = presets.equimod_simclr_imagenet()
+    assert imagenet.steps[0] == Crop(224, (0.08, 1.0), interpolation="bicubic")
+    assert imagenet.steps[2:][0] == ColorJitter(0.8, 0.8, 0.8, 0.2, probability=0.8)
+    assert imagenet.steps[-1] == Blur(23, (0.1, 2.0), probability=0.5)
+    first, second = presets.equimod_byol(1), presets.equimod_byol(2)
+    assert first.steps[-2:] == (Blur(3, (0.1, 2.0), 1.0), Solarize(probability=0.0))
+    assert second.steps[-2:] == (Blur(3, (0.1, 2.0), 0.1), Solarize(probability=0.2))
+    assert first.steps[2] == ColorJitter(0.4, 0.4, 0.2, 0.1, probability=0.8)
+    assert first.space.names == second.space.names
+    assert presets.equimod_byol(1, 224).steps[-2] == Blur(23, (0.1, 2.0), 1.0)
+    stl = presets.augself_stl10()
+    assert stl.steps[0] == Crop(96, (0.2, 1.0)) and stl.steps[-1] == Blur(9, (0.1, 2.0), 0.5)
+    assert presets.augself_imagenet100().steps[-1] == Blur(23, (0.1, 2.0), 0.5)
+    assert presets.simclr(224).steps[-1] == Blur(23, (0.1, 2.0), 0.5)
+    assert presets.simclr(32, strength=0.5, blur=0).steps[2] == ColorJitter(0.4, 0.4, 0.4, 0.1)
+    with pytest.raises(ValueError, match="view must be 1 or 2, got 3"):
+        presets.equimod_byol(3)  # type: ignore[arg-type]
+
+
+def test_quarter_turns_orbit() -> None:
+    images = torch.rand(3, 3, 6, 6)
+    known = Params.of(
+        Space((Binary("horizontal_flip"),)), {"horizontal_flip": torch.tensor([[1.0], [0], [1]])}
+    )
+    views, record = QuarterTurns().expand(images, known)
+    assert record.space == known.space + QuarterTurns().space
+    assert record.values["quarter_turns"][:, 0].tolist() == [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3
+    assert torch.equal(record.values["horizontal_flip"], known.values["horizontal_flip"].repeat(4, 1))
+    for k in range(4):
+        assert torch.equal(views[3 * k : 3 * k + 3], images.rot90(k, (2, 3)))
+    single = QuarterTurn().apply(images.repeat(4, 1, 1, 1), record)
+    assert torch.equal(single, views), "the augmentation and the orbit mean the same turns"

@@ -1,0 +1,162 @@
+"""The order of batches, resuming, ranks, and that the background thread neither hides nor hangs."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from equissl.data.base import Dataset
+from equissl.data.loader import ahead, batches, batches_per_epoch
+from equissl.errors import UserError
+from equissl.params import Params, Space
+from equissl.views import Batch
+
+
+class Numbers(Dataset):
+    """Pictures of one pixel whose value is their number; ``failing`` cannot be had."""
+
+    def __init__(self, count: int, failing: int = -1):
+        self.count, self.failing = count, failing
+        self.asked: list[int] = []
+
+    @property
+    def spaces(self) -> Mapping[str, Space]:
+        return {"image": Space()}
+
+    @property
+    def labels(self) -> Tensor:
+        return torch.arange(self.count)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return tuple(map(str, range(self.count)))
+
+    @property
+    def groups(self) -> Tensor:
+        return torch.arange(self.count)
+
+    def batch(self, index: Tensor, epoch: int = 0) -> Batch:
+        self.asked += index.tolist()
+        if self.failing in index.tolist():
+            raise OSError("the disk is gone")
+        pictures = index.to(torch.uint8).view(-1, 1, 1, 1)
+        params = Params.of(Space(), {}, count=len(index))
+        return Batch({"image": pictures}, {"image": params}, index, index + 1000 * epoch)
+
+
+def order(source: Iterable[Batch]) -> list[list[int]]:
+    return [batch.index.tolist() for batch in source]
+
+
+def flat(lists: Iterable[list[int]]) -> list[int]:
+    return [number for one in lists for number in one]
+
+
+@pytest.mark.parametrize("prefetch", [0, 1, 2, 50])
+@pytest.mark.parametrize("start", [0, 1, 3, 6])
+def test_starting_at_a_batch_is_skipping_those_before(start: int, prefetch: int) -> None:
+    whole = order(batches(Numbers(20), 3, seed=4, epoch=2, prefetch=0))
+    assert len(whole) == 6
+    assert order(batches(Numbers(20), 3, seed=4, epoch=2, start=start, prefetch=prefetch)) == whole[start:]
+
+
+def test_an_epoch_visits_every_sample_once_in_an_order_of_its_own() -> None:
+    seen = [flat(order(batches(Numbers(24), 4, seed, 0))) for seed in (0, 1)]
+    assert sorted(seen[0]) == sorted(seen[1]) == list(range(24))
+    assert seen[0] != seen[1] and seen[0] != list(range(24))
+    later = [i - 5000 for i in flat(order(batches(Numbers(24), 4, 0, 5)))]
+    assert sorted(later) == list(range(24)) and later != seen[0]
+
+
+@pytest.mark.parametrize("drop_last", [True, False])
+@pytest.mark.parametrize("count", [8, 9, 13])
+def test_the_last_batch(count: int, drop_last: bool) -> None:
+    found = order(batches(Numbers(count), 4, 0, 0, drop_last=drop_last))
+    assert len(found) == batches_per_epoch(Numbers(count), 4, drop_last)
+    assert sum(map(len, found)) == (count // 4 * 4 if drop_last else count)
+
+
+@pytest.mark.parametrize("drop_last", [True, False])
+def test_ranks_share_every_batch(drop_last: bool) -> None:
+    alone = order(batches(Numbers(21), 6, 0, 0, drop_last=drop_last))
+    parts = [order(batches(Numbers(21), 6, 0, 0, drop_last=drop_last, rank=r, world=3)) for r in range(3)]
+    assert [flat(shares) for shares in zip(*parts, strict=True)] == alone
+    assert {len(share) for part in parts for share in part[:3]} == {2}
+
+
+def test_a_batch_size_that_ranks_cannot_share() -> None:
+    with pytest.raises(UserError, match="batch_size=6 cannot be divided among 4 devices"):
+        batches(Numbers(20), 6, 0, 0, world=4)
+
+
+@pytest.mark.parametrize("function", [batches_per_epoch, lambda d, b: batches(d, b, 0, 0)])
+def test_a_dataset_smaller_than_a_batch(function: object) -> None:
+    with pytest.raises(UserError, match=r"batch_size=256 is more than the 100 .* batch_size=100 or less"):
+        function(Numbers(100), 256)  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("arguments", [{"start": 6}, {"start": -1}, {"rank": 1}])
+def test_numbers_out_of_range(arguments: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"start .* of 5 batches"):
+        batches(Numbers(20), 4, 0, 0, **arguments)
+
+
+@pytest.mark.parametrize("prefetch", [0, 1, 3])
+def test_an_exception_comes_where_its_batch_would_have(prefetch: int) -> None:
+    whole = order(batches(Numbers(20), 4, 0, 0))
+    source = batches(Numbers(20, failing=whole[2][1]), 4, 0, 0, prefetch=prefetch)
+    assert [next(source).index.tolist() for _ in range(2)] == whole[:2]
+    with pytest.raises(OSError, match="the disk is gone"):
+        next(source)
+
+
+def test_stopping_early_ends_the_thread_and_makes_no_more() -> None:
+    before = threading.active_count()
+    dataset = Numbers(4000)
+    source = batches(dataset, 4, 0, 0, prefetch=2)
+    next(source)
+    source.close()  # type: ignore[attr-defined]
+    assert threading.active_count() == before
+    assert len(dataset.asked) <= 4 * 3
+
+
+def test_batches_are_made_ahead() -> None:
+    dataset = Numbers(40)
+    source = batches(dataset, 4, 0, 0, prefetch=2)
+    next(source)
+    deadline = time.monotonic() + 10
+    while len(dataset.asked) < 12 and time.monotonic() < deadline:
+        time.sleep(0.001)
+    assert len(dataset.asked) == 12
+    source.close()  # type: ignore[attr-defined]
+
+
+def test_several_workers_keep_the_order() -> None:
+    def slow_when_even(number: int) -> int:
+        time.sleep(0.002 if number % 2 == 0 else 0)
+        return number * number
+
+    assert list(ahead(slow_when_even, range(30), depth=8, workers=4)) == [n * n for n in range(30)]
+
+
+def test_stopping_early_waits_only_for_what_is_being_made() -> None:
+    made: list[int] = []
+    gate = threading.Event()
+
+    def make(number: int) -> int:
+        made.append(number)
+        if number:
+            gate.wait()
+        return number
+
+    source = ahead(make, range(30), depth=10)
+    next(source)
+    threading.Timer(0.2, gate.set).start()
+    source.close()  # type: ignore[attr-defined]
+    assert made == [0, 1]

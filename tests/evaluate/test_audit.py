@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+import math
+from functools import cache
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from equissl.data.base import Resident
+from equissl.encoder.encoder import Encoder
+from equissl.errors import UserError
+from equissl.evaluate.audit import audit, read_factors
+from equissl.evaluate.audits import AUDITS, alone, factors_of
+from equissl.evaluate.base import Score, Table
+from equissl.evaluate.pair import pair_table, read_change
+from equissl.evaluate.probe import split
+from equissl.params import Circular, Params, Real, Space
+from equissl.random import Stream
+
+COUNT = 240
+
+
+class Thumbnail(nn.Module):
+    """The picture itself, small: (B, C, H, W) -> (B, C * 36)."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return F.adaptive_avg_pool2d(images, 6).flatten(1)
+
+
+class Noise(nn.Module):
+    """Features that say nothing about the picture but differ from call to call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.generator = torch.Generator().manual_seed(0)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return torch.randn(len(images), 40, generator=self.generator)
+
+
+def pictures(channels: int = 3, count: int = COUNT) -> Resident:
+    """A coloured shade from corner to corner, always brighter on top and left, with noise."""
+    stream = Stream.of(torch.arange(count), "pictures")
+    ramp = torch.linspace(0, 1, 24)
+    strength = stream.uniform("strength", 2 * channels, 0.2, 0.5).view(count, channels, 2, 1, 1)
+    shade = strength[:, :, 0] * (1 - ramp[:, None]) + strength[:, :, 1] * (1 - ramp)
+    noise = stream.uniform("noise", channels * 24 * 24, 0, 0.1).view(count, channels, 24, 24)
+    pixels = ((shade + noise).clamp(0, 1) * 255).to(torch.uint8)
+    none = torch.full((count,), -1)
+    return Resident(pixels, Params.of(Space((Real("hue"),)), {"hue": torch.ones(count, 1)}), none)
+
+
+def wrapped(module: nn.Module) -> Encoder:
+    return Encoder(module, probe=(3, 24, 24))
+
+
+@cache
+def rows() -> dict[tuple[str, str], Score]:
+    scores = audit(wrapped(Thumbnail()), pictures(), random=wrapped(Noise()), count=COUNT)
+    return {(s.name.removeprefix("audit/"), s.baseline): s for s in scores}
+
+
+def test_every_factor_has_a_row_and_both_baselines() -> None:
+    factors = {f for name in AUDITS for f in factors_of(name)}
+    assert set(rows()) == {(f, b) for f in factors for b in ("", "constant", "random")}
+    for (factor, _), score in rows().items():
+        assert score.count == round(0.3 * COUNT)
+        assert score.low is not None and score.high is not None and score.low <= score.value <= score.high
+        assert score.unit == ("balanced accuracy" if factor in ("horizontal_flip", "grayscale") else "R2")
+
+
+@pytest.mark.parametrize("factor", ["brightness", "contrast", "rotation", "crop_top", "hue"])
+def test_pixels_tell_numbers(factor: str) -> None:
+    assert rows()[factor, ""].value > 0.4
+
+
+@pytest.mark.parametrize("factor", ["horizontal_flip", "grayscale"])
+def test_pixels_tell_yes_from_no(factor: str) -> None:
+    assert rows()[factor, ""].value > 0.75
+
+
+def test_noise_tells_nothing() -> None:
+    for (factor, baseline), score in rows().items():
+        if baseline == "random":
+            assert score.value < (0.65 if score.unit == "balanced accuracy" else 0.1), factor
+        if baseline == "constant":
+            assert score.value == 0.5 if score.unit == "balanced accuracy" else -0.2 < score.value <= 0
+
+
+def test_the_same_question_gets_the_same_answer_in_any_batches() -> None:
+    def ask(batch_size: int) -> list[Score]:
+        return audit(wrapped(Thumbnail()), pictures(), count=60, factors=["rotation"], batch_size=batch_size)
+
+    first, second = ask(60), ask(17)
+    assert first == ask(60)
+    assert [s.value for s in first] == pytest.approx([s.value for s in second], abs=1e-4)
+
+
+def test_a_flip_is_not_told_by_features_that_did_not_move() -> None:
+    """An encoder blind to left and right must not tell a flip; without the crop, "no change" would."""
+
+    class Blind(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            return F.adaptive_avg_pool2d(images, (6, 1)).flatten(1)
+
+    scores = audit(wrapped(Blind()), pictures(), factors=["horizontal_flip"])
+    assert scores[0].value < 0.65
+    assert alone("hue") == AUDITS["hue"] and alone("grayscale") != AUDITS["grayscale"]
+
+
+def test_mistakes_are_explained() -> None:
+    encoder = wrapped(Thumbnail())
+    with pytest.raises(UserError, match=r"'rotatoin'.*did you mean 'rotation'"):
+        audit(encoder, pictures(), factors=["rotatoin"])
+    with pytest.raises(UserError, match=r"at least 40 different pictures.*30"):
+        audit(encoder, pictures(), count=30)
+    with pytest.raises(UserError, match=r"'hue' needs colour pictures.*1 channels"):
+        audit(encoder, pictures(1), factors=["hue"])
+
+
+def test_grey_pictures_are_asked_what_has_a_meaning() -> None:
+    progress: list[tuple[int, int]] = []
+
+    def told(what: str, done: int, total: int) -> None:
+        progress.append((done, total))
+
+    scores = audit(wrapped(Thumbnail()), pictures(1), count=60, progress=told)
+    assert {s.name for s in scores} >= {"audit/brightness", "audit/rotation"}
+    assert not {s.name for s in scores} & {"audit/hue", "audit/contrast"}
+    done = [d for d, _ in progress]
+    assert done == sorted(done) and progress[-1] == (60 * 6, 60 * 6)
+
+
+def test_an_angle_is_read_from_a_pair_though_no_linear_map_can() -> None:
+    from sklearn.linear_model import RidgeCV
+
+    stream = Stream.of(torch.arange(500), "circle")
+    start, change = (stream.uniform(n, high=2 * math.pi) for n in ("start", "change"))
+    mix = Stream.of(torch.arange(2), "mix").normal("mix", 64)
+    space = Space((Circular("angle"),))
+
+    def table(angle: Tensor, noise: str) -> Table:
+        vectors = Circular("angle").encode(angle) @ mix + 0.1 * stream.normal(noise, 64)
+        params = Params.of(space, {"angle": angle})
+        return Table(vectors, torch.zeros(500), params, torch.arange(500), {"all": slice(0, 64)})
+
+    pairs = pair_table(table(start, "first"), table(start + change, "second"))
+    assert next(read_factors(pairs, ["angle"])).value > 0.97
+    goal = Circular("angle").encode(pairs.params.values["angle"])
+    fit, held = split(pairs.groups, 0.3)
+    assert RidgeCV().fit(pairs.vectors[fit], goal[fit]).score(pairs.vectors[held], goal[held]) < 0.05
+
+
+def test_pairs_hold_the_change() -> None:
+    space = Space((Real("size"),))
+
+    def table(sizes: list[float], groups: Tensor) -> Table:
+        values = torch.tensor(sizes)[:, None]
+        return Table(values, torch.zeros(2), Params.of(space, {"size": values}), groups, {"all": slice(0, 1)})
+
+    same = torch.arange(2)
+    pairs = pair_table(table([1.0, 2.0], same), table([4.0, 9.0], same))
+    assert pairs.vectors.tolist() == [[1.0, 4.0], [2.0, 9.0]]
+    assert pairs.params.values["size"][:, 0].tolist() == [3.0, 7.0]
+    with pytest.raises(ValueError, match="different pictures"):
+        pair_table(table([1.0, 2.0], same), table([1.0, 2.0], same + 1))
+
+
+def test_an_outlier_does_not_ruin_the_rest() -> None:
+    """Untrained networks yield features hundreds of deviations out; one must not decide R2."""
+    stream = Stream.of(torch.arange(300), "outlier")
+    change = stream.normal("change")
+    before = stream.normal("before", 30)
+    after = before + change @ Stream.of(torch.arange(1), "way").normal("way", 30)
+    fit, held = torch.arange(200), torch.arange(200, 300)
+    after[250] += 1000
+    params = Params.of(Space((Real("change"),)), {"change": change})
+    parts = {"plain": slice(0, 30), "changed": slice(30, 60)}
+    pairs = Table(torch.cat([before, after], 1), torch.zeros(300), params, torch.arange(300), parts)
+    said = read_change(pairs, change, fit, held).predicted
+    assert said[50].abs() < 20

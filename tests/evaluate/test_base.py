@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from equissl.evaluate.base import bootstrap, estimate, share
+
+
+def test_wilson_matches_scipy() -> None:
+    from scipy.stats import binomtest
+
+    for hits, count in ((0, 7), (7, 7), (3, 20), (911, 1000)):
+        correct = torch.arange(count) < hits
+        found = share(correct, torch.arange(count))
+        wanted = binomtest(hits, count).proportion_ci(method="wilson")
+        assert found.value == pytest.approx(hits / count)
+        assert (found.low, found.high) == pytest.approx((wanted.low, wanted.high), abs=1e-6)
+
+
+def test_bootstrap_of_a_mean_has_the_known_width() -> None:
+    x = torch.randn(400, generator=torch.Generator().manual_seed(0)).double()
+    low, high = bootstrap(lambda rows: float(x[rows].mean()), torch.arange(400), rounds=2000)
+    assert high - low == pytest.approx(2 * 1.96 * float(x.std()) / 20, rel=0.1)
+
+
+def test_bootstrap_draws_whole_groups() -> None:
+    groups = torch.tensor([4, 1, 4, 1, 9, 4])
+    seen: list[list[int]] = []
+
+    def statistic(rows: torch.Tensor) -> float:
+        seen.append(torch.bincount(rows, minlength=6).tolist())
+        return 0.0
+
+    bootstrap(statistic, groups, rounds=50)
+    for counts in seen:
+        assert counts[0] == counts[2] == counts[5] and counts[1] == counts[3]
+        assert counts[0] + counts[1] + counts[4] == 3  # as many groups as there are
+
+
+def test_copies_of_a_picture_do_not_narrow_the_interval() -> None:
+    x = (torch.arange(40) % 3 == 0).repeat_interleave(10)
+    own, shared = share(x, torch.arange(400)), share(x, torch.arange(400) // 10)
+    assert shared.value == own.value
+    assert shared.high - shared.low > 2 * (own.high - own.low)
+
+
+def test_estimate_holds_a_value_that_resampling_never_reaches() -> None:
+    different = estimate(lambda rows: float(len(torch.unique(rows))), torch.arange(30))
+    assert different.low < different.value == different.high == 30

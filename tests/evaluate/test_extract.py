@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from evaluate.small import Brighten, dataset, encoder
+
+from equissl.evaluate.extract import evaluating, extract
+from equissl.params import Params, Real, Space
+
+
+def test_the_encoder_is_left_as_it_was_found() -> None:
+    e = encoder().train()
+    e.backbone.drop.eval()
+    before = {k: v.clone() for k, v in e.state_dict().items()}
+    random = torch.get_rng_state()
+    extract(e, dataset(), augment=Brighten(), batch_size=7)
+    assert all(torch.equal(v, before[k]) for k, v in e.state_dict().items())
+    assert e.training and e.backbone.norm.training and not e.backbone.drop.training
+    assert torch.equal(random, torch.get_rng_state())
+
+
+def test_modes_return_after_an_error() -> None:
+    e = encoder().train()
+
+    def interrupted() -> None:
+        with evaluating(e):
+            assert not e.training
+            raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        interrupted()
+    assert e.training and e.backbone.drop.training
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 50, 64])
+def test_batches_do_not_matter(batch_size: int) -> None:
+    e, data = encoder(), dataset()
+    whole = extract(e, data, augment=Brighten(), seed=3)
+    table = extract(e, data, augment=Brighten(), seed=3, batch_size=batch_size)
+    assert torch.equal(table.vectors, whole.vectors)
+    assert torch.equal(table.params.values["glow"], whole.params.values["glow"])
+    assert len(table) == 50 and dict(table.parts) == dict(e.parts)
+
+
+def test_rows_are_the_samples_asked_for() -> None:
+    e, data = encoder(), replace(dataset(), group=torch.arange(50) // 5)
+    whole = extract(e, data, augment=Brighten())
+    index = torch.tensor([44, 3, 3, 17])
+    some = extract(e, data, index=index, augment=Brighten())
+    assert torch.equal(some.vectors, whole.vectors[index])
+    assert torch.equal(some.labels, data.labels[index]) and torch.equal(some.groups, index // 5)
+    assert torch.equal(some.params.values["light"], data.params.values["light"][index])
+    assert torch.equal(some.params.values["glow"], whole.params.values["glow"][index])
+
+
+def test_the_recorded_draw_is_the_one_applied() -> None:
+    e, data = encoder(), dataset()
+    plain, bright = extract(e, data), extract(e, data, augment=Brighten())
+    shift = bright.vectors - plain.vectors
+    expected = bright.params.values["glow"] / 0.25 / (1 + 1e-5) ** 0.5  # the encoder's std, BatchNorm's eps
+    torch.testing.assert_close(shift, expected.expand(50, 6), atol=1e-5, rtol=1e-5)
+    assert plain.params.space.names == ("light",) and bright.params.space.names == ("light", "glow")
+
+
+def test_draws_and_seeds_differ() -> None:
+    e, data = encoder(), dataset()
+    draws = [
+        extract(e, data, augment=Brighten(), draw=d, seed=s).params.values["glow"]
+        for d, s in ((0, 0), (1, 0), (0, 1))
+    ]
+    assert not torch.equal(draws[0], draws[1]) and not torch.equal(draws[0], draws[2])
+
+
+def test_a_table_can_be_trained_on() -> None:
+    table = extract(encoder(), dataset())
+    weight = torch.zeros(6, requires_grad=True)
+    (table.vectors @ weight).sum().backward()
+    assert weight.grad is not None and table.vectors.dtype == torch.float32
+
+
+def test_known_factors_can_be_left_out() -> None:
+    space = Space((Real("glow"),))
+    data = dataset()
+    clash = replace(data, params=Params.of(space, {"glow": torch.ones(50, 1)}))
+    with pytest.raises(ValueError, match="glow"):
+        extract(encoder(), clash, augment=Brighten())
+    table = extract(encoder(), clash, augment=Brighten(), known=False)
+    assert table.params.values["glow"].max() < 0.5
+
+
+def test_progress_counts_every_picture_and_none_is_an_error() -> None:
+    seen: list[tuple[int, int]] = []
+
+    def progress(what: str, done: int, total: int) -> None:
+        seen.append((done, total))
+
+    extract(encoder(), dataset(), batch_size=20, progress=progress)
+    assert seen == [(20, 50), (40, 50), (50, 50)]
+    with pytest.raises(ValueError, match="no pictures"):
+        extract(encoder(), dataset(), index=torch.empty(0, dtype=torch.long))

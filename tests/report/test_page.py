@@ -1,0 +1,194 @@
+"""The page: complete, self-contained, escaped, the same every time, whatever state the runs are in."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from report.fake_runs import INVARIANT, build_run, lines, log_rows, recipe, row
+
+from equissl.report import NotARun, write
+from equissl.report.citations import PAPERS, papers
+
+VOID = {"meta", "img", "wbr", "br", "link", "input"}
+
+
+class Page(HTMLParser):
+    """Collects what a page loads, and checks that its elements close in order."""
+
+    def __init__(self, html: str):
+        super().__init__()
+        self.links: list[tuple[str, str, str]] = []
+        self.ids: list[str] = []
+        self.words: list[str] = []
+        self.open: list[str] = []
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.links += [(tag, k, v or "") for k, v in attrs if k in ("src", "href", "xlink:href", "srcset")]
+        self.ids += [v or "" for k, v in attrs if k == "id"]
+        self.open += [] if tag in VOID else [tag]
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+
+def page(runs: list[Path], out: Path) -> str:
+    return write(runs, out).read_text(encoding="utf-8")
+
+
+def test_the_page_holds_everything(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    html = page(list(pair), tmp_path / "new" / "report.html")
+    parsed = Page(html)
+    shown = re.sub(r"\s+", " ", " ".join(parsed.words))
+    assert parsed.open == []
+    assert "The equivariant model keeps hue" in shown
+    assert "1.0 \N{MULTIPLICATION SIGN} EquiMod (temperature 0.2)" in shown
+    assert "resnet18 (stem small)" in shown
+    assert re.search(r"Time\s+2 min 5\d s", shown)  # 600 steps of 256 pictures at about 900 a second
+    assert html.count("<svg") == 4 and html.count("<img") == 4 * (1 + 6 + 6)
+    assert "@inproceedings{equimod2023" in html and "@inproceedings{simclr2020" in html
+    assert '<html lang="en">' in html and "prefers-color-scheme: dark" in html
+    assert 1000 < len(html) < 3_000_000
+
+
+def test_the_page_loads_nothing_from_elsewhere(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    html = page(list(pair), tmp_path / "report.html")
+    allowed = {paper.url for paper in PAPERS.values()} | {"https://arxiv.org/abs/2210.02885"}
+    parsed = Page(html)
+    assert len(set(parsed.ids)) == len(parsed.ids)
+    for tag, _, target in parsed.links:
+        inside = target.startswith("data:image/png;base64,") or target[1:] in parsed.ids
+        assert inside or (tag == "a" and target in allowed), target
+    style = html[html.index("<style>") : html.index("</style>")]
+    assert "url(" not in style and "@import" not in style and "<script" not in html
+
+
+def test_a_process_without_torch_gives_the_same_bytes(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    first = page(list(pair), tmp_path / "a.html")
+    code = "import sys, pathlib; sys.modules['torch'] = None; from equissl.report import write; "
+    code += "p = list(map(pathlib.Path, sys.argv[1:])); write(p[1:], p[0])"
+    other = tmp_path / "b.html"
+    environment = {**os.environ, "PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo"}
+    subprocess.run([sys.executable, "-c", code, str(other), *map(str, pair)], check=True, env=environment)
+    assert other.read_text(encoding="utf-8") == first
+
+
+def test_markup_in_names_is_shown_and_not_obeyed(tmp_path: Path) -> None:
+    evil = "<b>\"&'<script>alert(1)</script>"
+    run = build_run(tmp_path / "run", evil, {"factor/$<b>$": (0.5, 0.1)}, modules=False)
+    (run / "recipe.json").write_text(json.dumps({**recipe(False), "data": {"is": "m:<b>", "p<i>": evil}}))
+    (run / "bad_images.csv").write_text(f"path,reason\n<b>.png,{evil}\n")
+    near = {"image": "", "label": evil, "neighbours": [{"image": evil, "label": evil}]}
+    (run / "neighbours.json").write_text(json.dumps({"queries": [near], "note": evil}))
+    (run / "log.jsonl").write_text(lines([{**r, f"x/{evil}": r["step"]} for r in log_rows(False, 0, 30)]))
+    html = page([run], tmp_path / "report.html")
+    parsed = Page(html)
+    assert parsed.open == []
+    assert "<script" not in html and "<b>" not in re.sub(r'<b class="mark"[^>]*>', "", html)
+    assert "".join(parsed.words).count(evil) >= 4
+    assert "$<b>$" in "".join(parsed.words)
+
+
+@pytest.mark.parametrize(
+    ("missing", "said"),
+    [
+        ("recipe.json", "recipe.json not found"),
+        ("environment.json", "environment.json not found"),
+        ("log.jsonl", "Nothing was logged."),
+        ("scores.jsonl", "No run has been evaluated yet."),
+        ("neighbours.json", "No neighbours were recorded."),
+        ("bad_images.csv", "How to read this"),
+    ],
+)
+def test_a_missing_file_is_said_and_the_rest_is_shown(tmp_path: Path, missing: str, said: str) -> None:
+    run = build_run(tmp_path / "run", "simclr", INVARIANT, modules=False)
+    (run / missing).unlink()
+    html = page([run], tmp_path / "report.html")
+    assert said in html
+    assert html.rstrip().endswith("</html>")
+
+
+def test_a_run_that_has_just_started_still_renders(tmp_path: Path) -> None:
+    (tmp_path / "recipe.json").write_text(json.dumps(recipe(True)))
+    (tmp_path / "log.jsonl").write_text('{"step": 1, "epoch": 0.1, "lo')
+    html = page([tmp_path], tmp_path / "report.html")
+    assert "There are no scores yet." in html
+    assert "the last line of log.jsonl is cut off" in html
+
+
+def test_trouble_is_told_before_the_numbers(tmp_path: Path) -> None:
+    run = build_run(tmp_path / "run", "byol", INVARIANT, modules=False)
+    rows = [{**r, "std": 1e-4} for r in log_rows(False, 0)[:200]]
+    (run / "log.jsonl").write_text(lines(rows) + '{"st')
+    (run / "bad_images.csv").write_text("path,reason\na.jpg,truncated\nb.jpg,empty\n")
+    html = page([run], tmp_path / "report.html")
+    before = html[: html.index("Comparison</h2>")]
+    assert "byol: unfinished: the log ends at epoch 10 of 30." in before
+    assert "byol: collapse suspected: the last embedding std is 0.0001" in before
+    assert "byol: 2 pictures were skipped (bad_images.csv); the first is a.jpg: truncated." in before
+
+
+def test_a_finished_run_logged_rarely_is_not_called_unfinished(tmp_path: Path) -> None:
+    run = build_run(tmp_path / "run", "byol", INVARIANT, modules=False)
+    (run / "log.jsonl").write_text(lines(log_rows(False, 0)[49:590:100]))
+    assert "unfinished" not in page([run], tmp_path / "report.html")
+
+
+def test_many_pictures_and_long_logs_stay_below_three_megabytes(tmp_path: Path) -> None:
+    run = build_run(tmp_path / "run", "byol", INVARIANT, modules=False)
+    (run / "log.jsonl").write_text(lines(log_rows(True, 0, 8000)))
+    image = "data:image/png;base64," + "A" * 100_000
+    queries = [{"image": f"{image}{k:04d}", "neighbours": [{"image": image}] * 5} for k in range(12)]
+    (run / "neighbours.json").write_text(json.dumps({"queries": queries}))
+    html = page([run], tmp_path / "report.html")
+    assert len(html) < 3_000_000
+    assert "10 more queries left out" in html
+
+
+def test_writing_is_all_or_nothing(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    out = tmp_path / "report.html"
+    out.write_text("the old one")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(NotARun):
+        write([pair[0], tmp_path / "empty"], out)
+    with pytest.raises(ValueError, match="no run"):
+        write([], out)
+    assert out.read_text() == "the old one"
+    write(pair, out)
+    assert "the old one" not in out.read_text(encoding="utf-8")
+    assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".report")] == []
+
+
+def test_papers_follow_from_what_a_recipe_is_made_of() -> None:
+    plain = {"base": {"is": "equissl.base.byol:BYOL.Config"}, "list": [{"is": "x.y.augself:AugSelf"}]}
+    assert [p.short for p in papers([plain], ["rank_me"])] == ["BYOL", "AugSelf", "RankMe"]
+    assert papers([{"base": {"is": "mine.own:Thing"}}]) == ()
+
+
+def test_importing_the_report_is_light() -> None:
+    code = (
+        "import sys, equissl.report; heavy = {'torch', 'matplotlib', 'jinja2', 'numpy'} & set(sys.modules); "
+    )
+    code += "assert not heavy, heavy"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_reader_without_factors_is_told_how_to_get_them(tmp_path: Path) -> None:
+    (tmp_path / "scores.jsonl").write_text(lines([row("m", "linear/top1", 0.5)]))
+    assert "No factor was measured." in page([tmp_path], tmp_path / "report.html")

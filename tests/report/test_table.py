@@ -1,0 +1,228 @@
+"""The comparison: its text, who is marked, and how seeds and baselines are merged."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from report.fake_runs import EQUIVARIANT, INVARIANT, Scores, build_run, lines, recipe, row
+from rich.console import Console
+
+from equissl.report import Table, comparison, headline, text
+from equissl.report import names as words
+
+GOLDEN = """
+                      invariant          equivariant          Random encoder     Constant
+ ─────────────────────────────────────────────────────────────────────────────────────────
+ Accuracy
+   kNN accuracy, top-1  0.74 [0.72, 0.76]  0.75 [0.73, 0.77]    0.52 [0.49, 0.55]  0.12
+
+ Factors known by the data
+   Floor hue (R²)       0.32 [0.29, 0.36]  0.91 [0.90, 0.92] *  0.27 [0.24, 0.30]  0.00
+
+ Health
+   RankMe               38.2               61.7                 -                  -
+
+* clearly highest: no interval of another model reaches it. [low, high]: 95 % interval.
+"""
+CHOSEN = ("knn/top1", "factor/floor_hue", "collapse/rank_me")
+
+
+def printed(table: Table, width: int) -> str:
+    console = Console(width=width, force_terminal=False, color_system=None)
+    with console.capture() as capture:
+        console.print(text(table, width))
+    return "\n".join(line.rstrip() for line in capture.get().splitlines())
+
+
+def squeezed(shown: str) -> list[list[str]]:
+    return [line.split() for line in shown.splitlines() if line.strip(" ─")]
+
+
+def two(tmp_path: Path, first: Scores, second: Scores) -> Table:
+    a = build_run(tmp_path / "a", "invariant", first, modules=False)
+    b = build_run(tmp_path / "b", "equivariant", second, modules=True)
+    return comparison([a, b])
+
+
+def test_the_terminal_table_reads_as_agreed(tmp_path: Path) -> None:
+    table = two(tmp_path, *({k: s[k] for k in CHOSEN} for s in (INVARIANT, EQUIVARIANT)))
+    assert squeezed(printed(table, 120)) == squeezed(GOLDEN)
+
+
+@pytest.mark.parametrize("width", [200, 120, 100, 80])
+def test_the_terminal_table_fits_and_keeps_every_number(pair: tuple[Path, Path], width: int) -> None:
+    table = comparison(pair)
+    shown = printed(table, width)
+    assert max(map(len, shown.splitlines())) <= width
+    for line in table.lines("factor", "audit", "accuracy"):
+        for cell in line.cells[:2]:
+            assert cell and cell.margin(line.digits) in shown
+
+
+def test_only_intervals_that_do_not_touch_make_a_winner(tmp_path: Path) -> None:
+    first = {"factor/apart": (0.5, 0.05), "factor/touching": (0.5, 0.05), "factor/exact": (0.5, 0.0)}
+    second = {"factor/apart": (0.61, 0.05), "factor/touching": (0.6, 0.05), "factor/exact": (0.9, 0.0)}
+    table = two(tmp_path, first, second)
+    assert {line.name: line.winner for line in table.lines("factor")} == {
+        "factor/apart": 1,
+        "factor/touching": None,
+        "factor/exact": None,  # without an interval nothing is known to be clear
+    }
+
+
+def test_health_has_no_winner(tmp_path: Path) -> None:
+    table = two(tmp_path, {"rank_me": (10, 1)}, {"rank_me": (20, 1)})
+    assert table.lines("health")[0].winner is None
+
+
+def test_seeds_become_one_cell_with_mean_spread_and_number(tmp_path: Path) -> None:
+    runs = [
+        build_run(tmp_path / f"run{s}", "simclr", {"factor/hue": (v, 0.01)}, modules=False, seed=s)
+        for s, v in enumerate([0.5, 0.6, 0.7])
+    ]
+    table = comparison(runs)
+    cell = table.lines("factor")[0].cells[0]
+    assert cell is not None
+    assert [c.title for c in table.columns] == ["simclr", "Random encoder", "Constant"]
+    assert cell.text(2) == "0.60 ± 0.10 (n=3)"
+    assert (cell.low, cell.high) == (pytest.approx(0.49), pytest.approx(0.71))
+
+
+def test_seeds_are_compared_by_their_outermost_intervals(tmp_path: Path) -> None:
+    scores = {"a": [0.5, 0.6], "b": [0.62, 0.8], "c": [0.55, 0.95]}
+    runs = {
+        name: [
+            build_run(tmp_path / f"{name}{s}", name, {"factor/hue": (v, 0.005)}, modules=False, seed=s)
+            for s, v in enumerate(values)
+        ]
+        for name, values in scores.items()
+    }
+    assert comparison(runs["a"] + runs["b"]).lines("factor")[0].winner == 1
+    assert comparison(runs["a"] + runs["c"]).lines("factor")[0].winner is None
+
+
+def test_runs_of_one_name_and_different_recipes_stay_apart(tmp_path: Path) -> None:
+    runs = [build_run(tmp_path / n, "simclr", INVARIANT, modules=False, seed=s) for s, n in enumerate("ab")]
+    (runs[1] / "recipe.json").write_text(json.dumps({**recipe(False, 1), "epochs": 90}))
+    titles = [c.title for c in comparison(runs).columns if c.kind == "model"]
+    assert titles == ["simclr (a)", "simclr (b)"]
+
+
+def test_probe_seeds_of_one_run_are_merged(tmp_path: Path) -> None:
+    rows = [row("m", "factor/hue", 0.5 + 0.1 * s, seed=s) for s in range(3)]
+    (tmp_path / "scores.jsonl").write_text(lines(rows))
+    cell = comparison([tmp_path]).lines("factor")[0].cells[0]
+    assert cell is not None and cell.text(2) == "0.60 ± 0.10 (n=3)"
+
+
+def test_the_newest_step_replaces_older_ones(tmp_path: Path) -> None:
+    rows = [row("m", "factor/hue", 0.1, step=10), row("m", "factor/hue", 0.7, step=20)]
+    rows += [row("m", "factor/hue", 0.2, step=10, seed=1)]
+    (tmp_path / "scores.jsonl").write_text(lines(rows))
+    cell = comparison([tmp_path]).lines("factor")[0].cells[0]
+    assert cell is not None and cell.text(2) == "0.70"
+
+
+def test_each_architecture_has_its_own_random_encoder(tmp_path: Path) -> None:
+    rows = [row(m, "audit/hue", v) for m, v in (("resnet18", 0.4), ("vit", 0.5))]
+    rows += [row(m, "audit/hue", v, baseline="random") for m, v in (("resnet18", 0.1), ("vit", 0.2))]
+    rows += [row(m, "audit/hue", 0.0, baseline="constant") for m in ("resnet18", "vit")]
+    (tmp_path / "scores.jsonl").write_text(lines(rows))
+    table = comparison([tmp_path])
+    assert [c.title for c in table.columns] == [
+        "resnet18",
+        "vit",
+        "Random encoder (resnet18)",
+        "Random encoder (vit)",
+        "Constant",
+    ]
+    assert [c and c.text(2) for c in table.lines("audit")[0].cells] == [
+        "0.40",
+        "0.50",
+        "0.10",
+        "0.20",
+        "0.00",
+    ]
+
+
+def test_parts_and_datasets_are_rows_of_their_own(tmp_path: Path) -> None:
+    rows = [row("m", "factor/hue", 0.1), row("m", "factor/hue", 0.2, part="equi")]
+    rows += [row("m", "linear/top1", 0.3), row("m", "linear/top1", 0.4, data="flowers")]
+    (tmp_path / "scores.jsonl").write_text(lines(rows))
+    table = comparison([tmp_path])
+    assert [line.label for line in table.lines("factor")] == ["Hue", "Hue · part equi"]
+    assert [line.label for line in table.lines("accuracy")] == [
+        "Linear accuracy, top-1 · solids",
+        "Linear accuracy, top-1 · flowers",
+    ]
+
+
+def test_the_headline_says_what_is_kept(pair: tuple[Path, Path]) -> None:
+    assert headline(comparison(pair)) == (
+        "The equivariant model keeps hue (R² 0.87 vs 0.18), floor hue (0.91 vs 0.32), "
+        "brightness (0.44 vs -0.02) and 4 more factors better than the invariant one, "
+        "with no clear difference in accuracy (0.78 vs 0.77)."
+    )
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        ((0.5, 0.1), (0.6, 0.1), "Nothing separates the a model and the b model"),
+        ((0.2, 0.1), (0.6, 0.1), "The b model keeps hue (R² 0.60 vs 0.20) better than the a one."),
+        ((-0.9, 0.1), (-0.2, 0.1), "Nothing separates"),  # both are worse than a constant
+        ((0.2, 0.0), (0.6, 0.0), "Nothing separates"),  # no intervals
+    ],
+)
+def test_the_headline_claims_only_what_separates(
+    tmp_path: Path, first: tuple[float, float], second: tuple[float, float], expected: str
+) -> None:
+    scores = {"a": first, "b": second}
+    runs = [build_run(tmp_path / n, n, {"factor/hue": s}, modules=False) for n, s in scores.items()]
+    assert headline(comparison(runs)).startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "expected"),
+    [
+        (0.9, "better than the a one, and is more accurate too (0.90 vs 0.77)."),
+        (0.5, "better than the a one, at lower accuracy (0.50 vs 0.77)."),
+        (0.78, "better than the a one, with no clear difference in accuracy (0.78 vs 0.77)."),
+    ],
+)
+def test_the_headline_tells_the_price(tmp_path: Path, accuracy: float, expected: str) -> None:
+    better = {"factor/hue": (0.8, 0.02), "linear/top1": (accuracy, 0.02)}
+    worse = {"factor/hue": (0.3, 0.02), "linear/top1": (0.77, 0.02)}
+    runs = [build_run(tmp_path / n, n, s, modules=False) for n, s in (("a", worse), ("b", better))]
+    assert headline(comparison(runs)).endswith(expected)
+
+
+def test_a_single_model_is_held_against_its_random_encoder(tmp_path: Path) -> None:
+    scores = {"factor/hue": (0.9, 0.02), "linear/top1": (0.8, 0.02)}
+    table = comparison([build_run(tmp_path / "a", "a", scores, modules=False)])
+    assert headline(table).startswith("The a model keeps hue (R² 0.90 vs ")
+    assert "better than a random encoder" in headline(table)
+
+
+def test_names_and_numbers_are_for_people() -> None:
+    assert words.label("factor/floor_hue") == "Floor hue"
+    assert words.label("equivariance/absolute/crop_left") == "Absolute, crop left"
+    assert words.label("equimod/contrast") == "EquiMod, contrast"
+    assert [words.decimal(v, 2) for v in (-0.001, 0.825, -1.0)] == ["0.00", "0.82", "-1.00"]
+    assert [words.digits([v]) for v in (312.0, 38.2, 0.5, 0.04, 0.0004)] == [0, 1, 2, 3, 4]
+    assert words.digits([0.5], [0.004]) == 3
+    assert [words.duration(s) for s in (59.6, 61, 3725)] == ["1 min 0 s", "1 min 1 s", "1 h 2 min"]
+
+
+def test_controls_of_one_model_are_lines_and_what_is_implied_is_left_out(tmp_path: Path) -> None:
+    kinds = {"": 0.4, "shuffled": 0.1, "identity": 0.0}
+    rows = [row("m", "equivariance/absolute/hue", v, baseline=b) for b, v in kinds.items()]
+    (tmp_path / "scores.jsonl").write_text(lines(rows))
+    table = comparison([tmp_path])
+    assert [c.title for c in table.columns] == ["m"]
+    assert [(line.label, line.cells[0] and line.cells[0].value) for line in table.lines("equivariance")] == [
+        ("Absolute, hue", 0.4),
+        ("Absolute, hue · shuffled", 0.1),
+    ]

@@ -1,0 +1,201 @@
+"""Laws of every base and module found by walking the package, and every combination of them."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from equissl import catalog
+from equissl.base.byol import BYOL
+from equissl.base.simclr import SimCLR
+from equissl.data.solids import Solids
+from equissl.encoder.backbone import EncoderConfig
+from equissl.encoder.encoder import Encoder
+from equissl.encoder.heads import MLP
+from equissl.equivariance.equimod import EquiMod, LegacyLayout
+from equissl.equivariance.predict_change import (
+    CropChange,
+    FactorChange,
+    PredictChange,
+    SameState,
+    ValueChange,
+)
+from equissl.model import Model
+from equissl.objective import Base, Equivariance, Predictive
+from equissl.optimize import parameter_groups
+from equissl.params import Space, between, union
+from equissl.recipe import Recipe, Weighted
+from equissl.testing.objective import check_objective, check_part, tiny_batch, tiny_encoder, tiny_views
+from equissl.train import constant_rate
+from equissl.views import make_views
+
+SMALL: dict[str, Any] = {"projector": (24, 8)}
+BASES = {
+    "simclr": SimCLR.Config(**SMALL),
+    "simclr-other-view": SimCLR.Config(**SMALL, negatives="other_view"),
+    "byol": BYOL.Config(**SMALL, predictor=(24, 8)),
+}
+MODULES = {
+    "equimod": EquiMod.Config(**SMALL, parameter_width=8),
+    "equimod-raw": EquiMod.Config(**SMALL, parameter_width=0),
+    "equimod-residual": EquiMod.Config(**SMALL, predictor="residual_mlp"),
+    "equimod-paper": EquiMod.Config(**SMALL, loss="paper"),
+    "equimod-paper-positive": EquiMod.Config(**SMALL, loss="paper_positive_counts"),
+    "equimod-legacy": EquiMod.Config(**SMALL, layout=LegacyLayout(15, (16, 16), (0.0,) * 15, (1.0,) * 15)),
+    "augself": PredictChange.Config(
+        hidden=(16,),
+        targets={
+            "crop": CropChange(),
+            "color": ValueChange(("brightness", "hue"), (0.8, 0.2)),
+            "flip": SameState("horizontal_flip"),
+            "order": FactorChange(("color_order", "saturation")),
+        },
+    ),
+}
+
+
+def test_every_class_has_a_case() -> None:
+    """A new file without a case here would go untested."""
+    found = {e.name for b in (Base, Equivariance) for e in catalog.subclasses("equissl", b)}
+    assert found == {"simclr", "byol", "equimod", "predictchange"}
+
+
+@pytest.mark.parametrize("name", [*BASES, *MODULES])
+def test_laws(name: str) -> None:
+    config = (BASES | MODULES)[name]
+    check_objective(config)
+    check_part(replace(config, part="equi"), "equi")
+
+
+@pytest.mark.parametrize(("base", "module"), list(itertools.product(BASES, [*MODULES, "both", "none"])))
+@pytest.mark.parametrize("batch_norm", ["all_views", "per_view"])
+def test_every_combination_trains(base: str, module: str, batch_norm: Any) -> None:
+    chosen = {"both": ["equimod", "augself"], "none": []}.get(module, [module])
+    views = tiny_views()
+    spaces = {n: s.space(Space()) for n, s in views.items()}
+    encoder = tiny_encoder()
+    modules = {n.replace("-", "_"): MODULES[n].build(encoder, spaces) for n in chosen}
+    model = Model(
+        encoder,
+        BASES[base].build(encoder, spaces),
+        modules,
+        dict.fromkeys(modules, 0.5),
+        list(views),
+        batch_norm,
+    )
+    optimizer = torch.optim.SGD(parameter_groups(model, constant_rate(model)), 0.01)
+    made = make_views(tiny_batch(8), views, seed=0)
+    terms = model(made)
+    loss = torch.stack(list(terms.values())).sum()
+    loss.backward()
+    idle = [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]
+    assert not idle and loss.isfinite()
+    optimizer.step()
+    model.after_step(0.5)
+    grouped = [p for g in optimizer.param_groups for p in g["params"]]
+    assert len(grouped) == len(set(grouped)) == sum(p.requires_grad for p in model.parameters())
+    assert all(k.split("/")[0] in ("base", *modules) for k in terms)
+    for part in modules.values():
+        if isinstance(part, Predictive):
+            change = between(made["plain"].params, made["a"].params, part.space)
+            one, two = model.encode(made)["plain"], model.encode(made)["a"]
+            assert part.predict(one, change).shape == part.target(two).shape
+
+
+def test_weights_scale_terms() -> None:
+    views, encoder = tiny_views(), tiny_encoder()
+    spaces = {n: s.space(Space()) for n, s in views.items()}
+    module = MODULES["augself"].build(encoder, spaces)
+    base = BASES["simclr"].build(encoder, spaces)
+    made = make_views(tiny_batch(6), views, seed=0)
+    one, three = (Model(encoder, base, {"m": module}, {"m": w}, list(views))(made) for w in (1.0, 3.0))
+    torch.testing.assert_close(three["m/crop"], 3 * one["m/crop"])
+
+
+def test_initial_losses_are_those_of_random_embeddings() -> None:
+    """ln(2N - 1) for the invariance and ln(4N - 1) for the equivariance (specs, section 1.3)."""
+    torch.manual_seed(0)
+    views, encoder = tiny_views(), tiny_encoder(width=64)
+    spaces = {n: s.space(Space()) for n, s in views.items()}
+    base = SimCLR.Config(projector=(256, 128), temperature=0.5).build(encoder, spaces)
+    module = EquiMod.Config(projector=(256, 128), temperature=0.2).build(encoder, spaces)
+    made = make_views(tiny_batch(64), views, seed=0)
+    terms = Model(encoder, base, {"equimod": module}, {"equimod": 1.0}, list(views))(made)
+    assert float(terms["base/contrast"]) == pytest.approx(math.log(127), abs=0.8)
+    assert float(terms["equimod/contrast"]) == pytest.approx(math.log(255), abs=0.8)
+
+
+@pytest.mark.parametrize(("width", "expected"), [(512, 5_513_216), (2048, 8_658_944)])
+def test_parameter_counts_are_the_papers(width: int, expected: int) -> None:
+    def count(module: nn.Module) -> int:
+        return sum(p.numel() for p in module.parameters())
+
+    assert count(MLP((width, 2048, 2048, 128), "fixed")) == expected
+    assert count(MLP((width, 4096, 256))) == {512: 3_154_176, 2048: 9_445_632}[width]
+    assert count(MLP((256, 4096, 256))) == 2_105_600
+    assert count(MLP((256, 128), "fixed")) == 32_768
+    for given, wanted in ((15, 2_176), (17, 2_432), (18, 2_560)):
+        assert count(MLP((given, 128), "affine")) == wanted
+
+
+def test_the_affine_predictor_adds_what_does_not_depend_on_the_picture() -> None:
+    views, encoder = tiny_views(), tiny_encoder()
+    spaces = {n: s.space(Space()) for n, s in views.items()}
+    module = MODULES["equimod"].build(encoder, spaces).eval()
+    made = make_views(tiny_batch(2), views, seed=0)
+    source = encoder(made["plain"].images)
+    changes = [between(made["plain"].params, made[v].params, union(spaces, ["a"])) for v in ("a", "b")]
+    same = [c[torch.tensor([0, 0])] for c in changes]
+    first, second = (module.predict(source, c) for c in same)
+    torch.testing.assert_close((first - second)[0], (first - second)[1], atol=1e-5, rtol=1e-5)
+
+
+def test_the_teacher_is_a_copy_that_follows() -> None:
+    encoder = tiny_encoder()
+    base = BYOL.Config(projector=(8, 4), predictor=(8, 4), momentum=0.5).build(encoder, {})
+    before = next(base.teacher.parameters()).clone()
+    with torch.no_grad():
+        next(encoder.parameters()).add_(1.0)
+    base.after_step(encoder, 0.0)
+    torch.testing.assert_close(next(base.teacher.parameters()), before + 0.5)
+    base.after_step(encoder, 1.0)
+    torch.testing.assert_close(next(base.teacher.parameters()), before + 0.5)
+    names = [n for n, _ in Model(encoder, base, {}, {}, ["a", "b"]).named_parameters()]
+    assert len([n for n in names if n.startswith("encoder.")]) == len(list(encoder.parameters()))
+
+
+def test_views_are_independent_of_each_other() -> None:
+    views = tiny_views()
+    whole = make_views(tiny_batch(4), views, seed=3, epoch=2)
+    alone = make_views(tiny_batch(4), {"b": views["b"]}, seed=3, epoch=2)
+    assert torch.equal(whole["b"].images, alone["b"].images)
+    assert not torch.equal(whole["a"].images, whole["b"].images)
+
+
+def test_ones_own_module_is_an_encoder() -> None:
+    own = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 12))
+    encoder = Encoder(own, {"inv": 8, "equi": 4}, probe=(3, 16, 16))
+    encoded = encoder(torch.rand(2, 3, 16, 16))
+    assert encoded.vector.shape == (2, 12) and encoded.part("equi").shape == (2, 4) and encoded.grid is None
+
+
+def test_pairs_of_renders_give_the_same_call() -> None:
+    data = Solids.example(None)  # type: ignore[arg-type]
+    recipe = Recipe(
+        data=data,
+        views={"a": replace(tiny_views()["plain"]), "b": replace(tiny_views()["plain"], picture="partner")},
+        encoder=EncoderConfig(name="test_resnet", size=16),
+        base=BASES["simclr"],
+        modules={
+            "m": Weighted(module=EquiMod.Config(pairs=(("a", "b"),), factors=("pose", "floor_hue"), **SMALL))
+        },
+    )
+    model = recipe.build(data.known)
+    batch = data.open("train").batch(torch.arange(6))
+    assert all(t.isfinite() for t in model(make_views(batch, recipe.views, 0)).values())
