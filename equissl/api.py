@@ -15,8 +15,8 @@ from equissl.data.base import Data, Dataset, Progress, Resident, quiet
 from equissl.encoder.backbone import EncoderConfig
 from equissl.encoder.encoder import Encoder
 from equissl.errors import UserError
-from equissl.evaluate.audit import AUDITS
 from equissl.evaluate.audit import audit as audit_encoder
+from equissl.evaluate.audits import AUDITS, factors_of
 from equissl.evaluate.base import Evaluation, Score, Table
 from equissl.evaluate.collapse import Collapse
 from equissl.evaluate.extract import extract
@@ -166,7 +166,7 @@ def measures(
         if not isinstance(module, Predictive):
             continue
         known = set(module.space.names)
-        fitting = {k: a for k, a in AUDITS.items() if set(a.space.names) & known}
+        fitting = {k: a for k, a in AUDITS.items() if set(factors_of(k)) & known}
         for score in measure(
             module, model.encoder, dataset, fitting, index=index, seed=seed, device=device, progress=progress
         ):

@@ -41,5 +41,5 @@ def gather(local: Tensor) -> Tensor:
     """
     if world_size() == 1:
         return local
-    result: Tensor = _Gather.apply(local)  # type: ignore[no-untyped-call]
+    result: Tensor = _Gather.apply(local)
     return result

@@ -21,6 +21,11 @@ def nt_xent(a: Tensor, b: Tensor, temperature: float, negatives: Negatives = "al
         negatives: "all": every row of both but the anchor is in the denominator (2n - 2 negatives, SimCLR,
             EquiMod, SIE); "other_view": only the other side's rows are (n - 1 negatives, E-SSL, MoCo v3).
     """
+    with full_precision(a):
+        return _nt_xent(as_single(a), as_single(b), temperature, negatives)
+
+
+def _nt_xent(a: Tensor, b: Tensor, temperature: float, negatives: Negatives) -> Tensor:
     a, b = F.normalize(a, dim=1), F.normalize(b, dim=1)
     all_a, all_b = gather(a), gather(b)
     positive = rank() * len(a) + torch.arange(len(a), device=a.device)
@@ -31,7 +36,7 @@ def nt_xent(a: Tensor, b: Tensor, temperature: float, negatives: Negatives = "al
             same = own @ all_own.T / temperature
             same = same.masked_fill(_at(positive, same), -torch.inf)
             logits = torch.cat([logits, same], 1)
-        total = total + F.cross_entropy(logits.float() if logits.dtype.itemsize < 4 else logits, positive)
+        total = total + F.cross_entropy(logits, positive)
     return total / 2
 
 
@@ -46,6 +51,11 @@ def sibling_free(target: Tensor, predicted: Tensor, temperature: float, *, posit
         target, predicted: (2n, d), the n first views then the n second views.
         positive_counts: whether the positive pair is in the denominator too.
     """
+    with full_precision(target):
+        return _sibling_free(as_single(target), as_single(predicted), temperature, positive_counts)
+
+
+def _sibling_free(target: Tensor, predicted: Tensor, temperature: float, positive_counts: bool) -> Tensor:
     target, predicted = F.normalize(target, dim=1), F.normalize(predicted, dim=1)
     n = len(target) // 2
     everyone = gather(target.view(2, n, -1).transpose(0, 1).contiguous())  # (N, 2, d): picture by picture
@@ -62,7 +72,18 @@ def sibling_free(target: Tensor, predicted: Tensor, temperature: float, *, posit
 
 def negative_cosine(predicted: Tensor, target: Tensor) -> Tensor:
     """Minus the mean cosine similarity of rows: (n, d), (n, d) -> (); gradient reaches both."""
-    return -F.cosine_similarity(predicted, target, dim=1).mean()
+    with full_precision(predicted):
+        return -F.cosine_similarity(as_single(predicted), as_single(target), dim=1).mean()
+
+
+def full_precision(like: Tensor) -> torch.autocast:
+    """No automatic casting: similarities divided by a temperature need more than half precision."""
+    return torch.autocast(like.device.type, enabled=False)
+
+
+def as_single(x: Tensor) -> Tensor:
+    """Half-precision numbers as float32; others as they are."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
 def _at(columns: Tensor, like: Tensor) -> Tensor:

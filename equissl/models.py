@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from equissl import checkpoint, runs
-from equissl.encoder.backbone import EncoderConfig, load_weights
+from equissl.encoder.backbone import IMAGENET, EncoderConfig, load_weights
 from equissl.encoder.encoder import Encoder
 from equissl.errors import UserError, nearest
 from equissl.model import Model
@@ -97,12 +97,13 @@ def _timm(name: str, weights: Path | None, size: int) -> Loaded:
         problems.append(f"weights: no file {str(weights)!r}")
     if problems:
         raise UserError(problems)
-    stated: Mapping[str, Any] = timm.get_pretrained_cfg(short).to_dict()
+    default = timm.get_pretrained_cfg(short)
+    stated: Mapping[str, Any] = vars(default) if default is not None else {}
     config = EncoderConfig(
         name=short,
-        mean=tuple(stated["mean"]),
-        std=tuple(stated["std"]),
-        size=size or int(stated["input_size"][-1]),
+        mean=tuple(stated.get("mean", IMAGENET[0])),
+        std=tuple(stated.get("std", IMAGENET[1])),
+        size=size or int(stated.get("input_size", (3, 224, 224))[-1]),
         weights=str(weights) if weights else "",
     )
     return Loaded(name, config.build().eval(), config)

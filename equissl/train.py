@@ -251,6 +251,8 @@ class _Trainer:
             self.record.restart()
         if last or (time.monotonic() - self.saved > 60 * self.options.save_minutes):
             self.save()
+            if self.fabric.is_global_zero:  # a streamed file may turn out bad only when it is decoded
+                runs.write_bad_images(self.run.path / "bad_images.csv", self.dataset.bad_images)
 
     def save(self) -> None:
         if not self.fabric.is_global_zero:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -35,13 +36,16 @@ def run(given: Given) -> None:
         dataset = data.open("train", display)
         loaded.encoder.to(shared.device(given))
         table = extract(loaded.encoder, dataset, device=shared.device(given), progress=display)
-    files = dataset.files
+    bad = dataset.bad_images
+    late = {b.path for b in bad}  # found bad only when decoded: another picture stood in for it
+    kept = [k for k, file in enumerate(dataset.files) if file not in late]
+    files = [dataset.files[k] for k in kept]
     out.parent.mkdir(parents=True, exist_ok=True)
     write = _write_csv if out.suffix == ".csv" else _write_npz
-    write(out, files, table.vectors, dataset.bad_images)
+    write(out, files, table.vectors[kept], bad)
     print(f"wrote {out}: {len(files)} pictures x {table.vectors.shape[1]} features")
-    for bad in dataset.bad_images:
-        print(f"skipped {bad.path}: {bad.reason}")
+    for skipped in bad:
+        print(f"skipped {skipped.path}: {skipped.reason}")
 
 
 def _check_suffix(out: Path | None) -> None:
@@ -49,7 +53,7 @@ def _check_suffix(out: Path | None) -> None:
         raise UserError(f"out={out}: expected a file that ends in .npz or .csv")
 
 
-def _write_npz(out: Path, files: tuple[str, ...], vectors: Tensor, bad: tuple[BadImage, ...]) -> None:
+def _write_npz(out: Path, files: Sequence[str], vectors: Tensor, bad: Sequence[BadImage]) -> None:
     skipped = np.array([[b.path, b.reason] for b in bad], dtype=str).reshape(-1, 2)
     partial = out.with_name(f".{out.name}")
     with partial.open("wb") as file:
@@ -57,7 +61,7 @@ def _write_npz(out: Path, files: tuple[str, ...], vectors: Tensor, bad: tuple[Ba
     partial.replace(out)
 
 
-def _write_csv(out: Path, files: tuple[str, ...], vectors: Tensor, bad: tuple[BadImage, ...]) -> None:
+def _write_csv(out: Path, files: Sequence[str], vectors: Tensor, bad: Sequence[BadImage]) -> None:
     partial = out.with_name(f".{out.name}")
     with partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)

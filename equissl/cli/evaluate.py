@@ -11,7 +11,7 @@ from equissl import api, models, report, runs
 from equissl.cli import shared
 from equissl.cli.arguments import Given
 from equissl.data.scan import existing_folder
-from equissl.evaluate.audits import check_factors
+from equissl.evaluate.audit import check_names
 from equissl.progress import Display
 
 
@@ -44,7 +44,7 @@ def audit(given: Given) -> int:
     given.check(
         lambda: path and existing_folder(str(path)),
         lambda: shared.device(given),
-        lambda: check_factors(given["factors"]),
+        lambda: check_names(given["factors"]),
     )
     with tempfile.TemporaryDirectory() as scratch, Display() as display:
         place: Path = given["out"] or Path(scratch)

@@ -34,7 +34,7 @@ def pretrain(given: Given) -> int:
 
     out: Path | None = given["out"]
     given.check(
-        lambda: out and runs.check_free(out),
+        lambda: None if out is None else runs.check_free(out),
         lambda: given["data"] and existing_folder(str(given["data"])),
         lambda: track.check_names(given["trackers"]),
         lambda: shared.device(given),

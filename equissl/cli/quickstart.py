@@ -17,7 +17,7 @@ from equissl.recipe import Recipe
 from equissl.recipes import quickstart
 from equissl.train import Options
 
-AUDITED = ("rotation", "hue", "brightness", "blur")
+AUDITED = ("crop", "hue", "rotation", "brightness")
 PICTURES = 600
 
 

@@ -23,7 +23,7 @@ def run(given: Given) -> None:
         if kind and kind != "solids":
             raise UserError(f"nothing called {kind!r} can be rendered; {nearest(kind, ['solids'])}")
 
-    given.check(check_kind, lambda: out and check_free(out))
+    given.check(check_kind, lambda: None if out is None else check_free(out))
     data = _solids(given)
     with Display() as display:
         for split in ("train", "test"):

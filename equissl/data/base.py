@@ -59,6 +59,11 @@ class Dataset(ABC):
         """Files that were skipped."""
         return ()
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Where each sample came from, relative to its folder; empty for samples without files."""
+        return ()
+
     @abstractmethod
     def batch(self, index: Tensor, epoch: int = 0) -> Batch:
         """The samples ``index`` (B,), in that order; ``epoch`` lets pairs be drawn anew."""
@@ -106,6 +111,8 @@ class Resident(Dataset):
         group: (N,) int64; every picture its own if absent.
         names: class names.
         paired: also offer "partner", another picture of the same group drawn anew each epoch.
+        skipped: files that could not be used.
+        sources: the file of each picture.
     """
 
     images: Tensor
@@ -115,6 +122,7 @@ class Resident(Dataset):
     group: Tensor | None = None
     paired: bool = False
     skipped: tuple[BadImage, ...] = ()
+    sources: tuple[str, ...] = ()
     _by_group: tuple[Tensor, Tensor, Tensor, Tensor] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -146,6 +154,10 @@ class Resident(Dataset):
     @property
     def bad_images(self) -> tuple[BadImage, ...]:
         return self.skipped
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        return self.sources
 
     def batch(self, index: Tensor, epoch: int = 0) -> Batch:
         chosen = {"image": index}

@@ -60,7 +60,10 @@ class Reader:
         self.refuse(bad, len(listing))
         params = Params.of(Space(), {}, count=len(good))
         target = torch.tensor(listing.target, dtype=torch.int64)[good]
-        return Resident(images[: len(good)], params, target, listing.classes, skipped=tuple(bad))
+        files = tuple(listing.files[i] for i in good)
+        return Resident(
+            images[: len(good)], params, target, listing.classes, skipped=tuple(bad), sources=files
+        )
 
     def streamed(self, listing: Listing, progress: Progress = quiet) -> Streamed:
         """Check headers now, decode later.
@@ -161,6 +164,10 @@ class Streamed(Dataset):
     def bad_images(self) -> tuple[BadImage, ...]:
         failed = dict(self._failed)  # a worker may be adding to it
         return (*self._left_out, *(failed[i] for i in sorted(failed)))
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        return tuple(self._listing.files)
 
     def batch(self, index: Tensor, epoch: int = 0) -> Batch:
         """The samples ``index``, decoded.

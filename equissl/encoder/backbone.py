@@ -49,13 +49,16 @@ class EncoderConfig:
         """A fresh encoder; its weights come from torch's global random state unless given.
 
         Raises:
-            UserError: no such model, a stem that does not fit, weights that cannot be read.
+            UserError: no such model, a stem or parts that do not fit, weights that cannot be read.
         """
         backbone = _own(self) if ":" in self.name else _timm(self)
         if self.weights:
             load_weights(backbone, Path(self.weights))
         probe = (len(self.mean), self.size, self.size)
-        return Encoder(backbone, self.parts, self.mean, self.std, probe)
+        try:
+            return Encoder(backbone, self.parts, self.mean, self.std, probe)
+        except ValueError as error:
+            raise UserError(f"encoder: {error}") from error
 
 
 def _timm(config: EncoderConfig) -> nn.Module:

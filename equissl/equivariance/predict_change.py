@@ -120,6 +120,9 @@ class FactorChange(Target):
         return torch.stack(list(factor_errors(change.space, guess, change).values())).mean()
 
 
+AnyTarget = CropChange | ValueChange | SameState | FactorChange
+
+
 class PredictChange(Equivariance):
     """Read off two views' features what changed between them (AugSelf, arXiv:2111.09613, section 3).
 
@@ -138,9 +141,7 @@ class PredictChange(Equivariance):
         """
 
         pair: tuple[str, str] = ("a", "b")
-        targets: Mapping[str, CropChange | ValueChange | SameState | FactorChange] = field(
-            default_factory=lambda: {"crop": CropChange()}
-        )
+        targets: Mapping[str, AnyTarget] = field(default_factory=lambda: {"crop": CropChange()})
         hidden: tuple[int, ...] = (512, 512)
         part: str = "all"
 

@@ -94,10 +94,15 @@ def read_factors(pairs: Table, factors: Iterable[str], baseline: str = "", seed:
             yield score(name, guess, *found, baseline="constant", seed=seed)
 
 
-def _chosen(factors: Sequence[str] | None, channels: int) -> Sequence[str]:
-    unknown = [f for f in factors or () if f not in AUDITS]
+def check_names(names: Sequence[str]) -> None:
+    """Raises UserError, with every name that no audit has."""
+    unknown = [n for n in names if n not in AUDITS]
     if unknown:
-        raise UserError([f"no audit is called {f!r}; {nearest(f, AUDITS)}" for f in unknown])
+        raise UserError([f"factors: no audit is called {n!r}; {nearest(n, AUDITS)}" for n in unknown])
+
+
+def _chosen(factors: Sequence[str] | None, channels: int) -> Sequence[str]:
+    check_names(factors or ())
     if channels == 3:
         return factors or tuple(AUDITS)
     grey = [f for f in factors or () if f in COLORFUL]

@@ -12,7 +12,7 @@ from equissl.base.simclr import SimCLR
 from equissl.data.image_folder import ImageFolder
 from equissl.data.torchvision_sets import Stl10
 from equissl.encoder.backbone import STL10, EncoderConfig
-from equissl.equivariance.predict_change import CropChange, PredictChange, ValueChange
+from equissl.equivariance.predict_change import AnyTarget, CropChange, PredictChange, ValueChange
 from equissl.optimize import SGD, WarmupCosine
 from equissl.recipe import Recipe, Weighted
 from equissl.views import ViewSpec
@@ -63,7 +63,7 @@ def simclr_imagenet100() -> Recipe:
 
 
 def _with_augself(recipe: Recipe, weight: float) -> Recipe:
-    targets = {"crop": CropChange(), "color": ValueChange(_COLOR, _RANGES)}
+    targets: dict[str, AnyTarget] = {"crop": CropChange(), "color": ValueChange(_COLOR, _RANGES)}
     return replace(
         recipe,
         modules={"augself": Weighted(weight=weight, module=PredictChange.Config(targets=targets))},

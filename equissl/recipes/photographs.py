@@ -11,7 +11,13 @@ from equissl.base.simclr import SimCLR
 from equissl.data.check import summarise
 from equissl.data.image_folder import ImageFolder
 from equissl.encoder.backbone import EncoderConfig
-from equissl.equivariance.predict_change import CropChange, PredictChange, SameState, ValueChange
+from equissl.equivariance.predict_change import (
+    AnyTarget,
+    CropChange,
+    PredictChange,
+    SameState,
+    ValueChange,
+)
 from equissl.optimize import AdamW, WarmupCosine
 from equissl.recipe import Recipe, Weighted
 from equissl.views import ViewSpec
@@ -56,7 +62,7 @@ def photographs(size: int, encoder: EncoderConfig, epochs: int, batch_size: int)
     """SimCLR + AugSelf at a size."""
     blur = 0.5 if size >= 64 else 0.0
     view = ViewSpec(presets.simclr(size, strength=_STRENGTH, blur=blur, area=(0.2, 1.0)))
-    targets = {
+    targets: dict[str, AnyTarget] = {
         "crop": CropChange(),
         "color": ValueChange(_JITTER, _RANGES),
         "flip": SameState("horizontal_flip", weight=0.2),

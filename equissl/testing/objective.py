@@ -104,7 +104,7 @@ def _run(module: nn.Module, encoder: Encoder, count: int) -> tuple[dict[str, Ten
 
 
 def _leaf(encoder: Encoder, view: View) -> Tensor:
-    vector = encoder(view.images).vector
+    vector: Tensor = encoder(view.images).vector
     return vector.detach().requires_grad_()
 
 

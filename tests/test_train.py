@@ -1,0 +1,271 @@
+"""Training end to end on tiny data: it learns, stops, resumes bit for bit, and refuses what is wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import equissl
+from equissl import checkpoint, models, runs
+from equissl.augment.base import Augmentation, Pipeline
+from equissl.augment.crop import Crop
+from equissl.augment.jitter import ColorJitter
+from equissl.base.byol import BYOL
+from equissl.base.simclr import SimCLR
+from equissl.data.image_folder import ImageFolder, write_pictures
+from equissl.data.solids import Solids
+from equissl.encoder.backbone import EncoderConfig
+from equissl.equivariance.equimod import EquiMod
+from equissl.errors import UserError
+from equissl.optimize import LARS, AdamW, WarmupCosine, parameter_groups
+from equissl.params import Params, Space
+from equissl.random import Stream
+from equissl.recipe import Recipe, Weighted, from_plain, to_plain
+from equissl.train import Options, train
+from equissl.views import ViewSpec
+
+QUIET = Options(accelerator="cpu", trackers=(), log_every=1, silent=True)
+
+
+def tiny(**changes: Any) -> Recipe:
+    policy = Pipeline((Crop(16, area=(0.5, 1.0)), ColorJitter()))
+    recipe = Recipe(
+        data=Solids(size=16, objects=24, views=2),
+        views={"plain": ViewSpec(), "a": ViewSpec(policy), "b": ViewSpec(policy)},
+        encoder=EncoderConfig(name="test_resnet", size=16),
+        base=SimCLR.Config(projector=(16, 8)),
+        modules={"equimod": Weighted(module=EquiMod.Config(projector=(16, 8), parameter_width=8))},
+        optimizer=AdamW(rate=1e-2),
+        schedule=WarmupCosine(warmup_epochs=0.5),
+        epochs=3,
+        batch_size=16,
+        monitor_every=1,
+    )
+    return replace(recipe, **changes)
+
+
+def weights(run: runs.Run) -> dict[str, Tensor]:
+    state: dict[str, Tensor] = checkpoint.load(run.checkpoints)["model"]
+    return state
+
+
+def assert_same(a: runs.Run, b: runs.Run) -> None:
+    first, second = weights(a), weights(b)
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[k], second[k]) for k in first)
+    moving = ("pictures_per_second", "data_wait")
+    one, two = (
+        [{k: v for k, v in r.items() if k not in moving} for r in x.rows("log.jsonl")] for x in (a, b)
+    )
+    assert one == two
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory: pytest.TempPathFactory) -> runs.Run:
+    return train(tiny(), tmp_path_factory.mktemp("straight") / "run", QUIET)
+
+
+def test_it_learns(tmp_path: Path) -> None:
+    recipe = tiny(epochs=12, modules={}, views={k: tiny().views[k] for k in ("a", "b")}, monitor_every=0)
+    rows = train(recipe, tmp_path / "run", QUIET).rows("log.jsonl")
+    early, late = ([r["loss"] for r in rows][part] for part in (slice(0, 6), slice(-6, None)))
+    assert sum(late) < sum(early) - 0.5
+
+
+def test_the_run_folder_is_complete(straight: runs.Run) -> None:
+    names = {p.name for p in straight.path.iterdir()}
+    assert names >= {"recipe.json", "environment.json", "log.jsonl", "checkpoints", "bad_images.csv"}
+    assert straight.recipe() == tiny()
+    row = straight.rows("log.jsonl")[0]
+    assert row["loss"] == pytest.approx(row["base/contrast"] + row["equimod/contrast"], rel=1e-5)
+    monitors = [r for r in straight.rows("log.jsonl") if "rank_me" in r]
+    assert len(monitors) == 3 and all("probe/floor_hue" in r and "std" in r for r in monitors)
+
+
+@pytest.mark.parametrize("stop", [1, 3, 4, 8])
+def test_stopped_and_resumed_equals_straight_through(straight: runs.Run, tmp_path: Path, stop: int) -> None:
+    with pytest.raises(UserError, match=f"after step {stop} of 9.*resume"):
+        train(tiny(), tmp_path / "run", replace(QUIET, stop_after=stop))
+    assert_same(equissl.resume(tmp_path / "run", options=QUIET), straight)
+
+
+def test_byol_resumes_with_its_teacher(tmp_path: Path) -> None:
+    recipe = tiny(
+        base=BYOL.Config(projector=(16, 8), predictor=(16, 8), momentum=0.9),
+        optimizer=LARS(rate=0.2),
+        epochs=2,
+    )
+    whole = train(recipe, tmp_path / "whole", QUIET)
+    with pytest.raises(UserError):
+        train(recipe, tmp_path / "part", replace(QUIET, stop_after=4))
+    assert_same(equissl.resume(tmp_path / "part", options=QUIET), whole)
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+sys.path[:0] = {path!r}
+from test_train import QUIET, tiny
+from equissl.train import train
+from dataclasses import replace
+train(tiny(epochs=40, monitor_every=0), Path(sys.argv[1]), replace(QUIET, save_every=1))
+"""
+
+
+def test_killed_and_resumed_equals_straight_through(tmp_path: Path) -> None:
+    """SIGKILL at a moment nobody chose."""
+    script = SCRIPT.format(path=[str(Path(__file__).parent)])
+    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    process = subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "killed")], env=environment)
+    log = tmp_path / "killed" / "log.jsonl"
+    deadline = time.monotonic() + 120
+    while (not log.exists() or len(log.read_text().splitlines()) < 7) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    killed = runs.open_run(tmp_path / "killed")
+    assert 0 < checkpoint.load(killed.checkpoints)["step"] < 120
+    whole = train(tiny(epochs=40, monitor_every=0), tmp_path / "whole", QUIET)
+    assert_same(equissl.resume(killed.path, options=QUIET), whole)
+
+
+def test_a_signal_saves_between_two_steps(tmp_path: Path) -> None:
+    script = SCRIPT.format(path=[str(Path(__file__).parent)]).replace("save_every=1", "save_every=0")
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path / "run")], stderr=subprocess.PIPE, text=True
+    )
+    log = tmp_path / "run" / "log.jsonl"
+    deadline = time.monotonic() + 120
+    while (not log.exists() or len(log.read_text().splitlines()) < 3) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert "everything is saved" in errors
+    run = runs.open_run(tmp_path / "run")
+    assert checkpoint.load(run.checkpoints)["step"] == run.rows("log.jsonl")[-1]["step"]
+
+
+def test_more_epochs_are_safe_and_said(straight: runs.Run, tmp_path: Path) -> None:
+    run = train(tiny(epochs=1), tmp_path / "run", QUIET)
+    said: list[str] = []
+    equissl.resume(run.path, options=QUIET, say=said.append)
+    assert "finished" in said.pop()
+    prolonged = equissl.resume(run.path, {"epochs": "2"}, QUIET, say=said.append)
+    assert "epochs 1 -> 2" in said[0] and "learning rate" in said[0]
+    assert prolonged.recipe().epochs == 2 and checkpoint.load(prolonged.checkpoints)["epoch"] == 2
+
+
+def test_any_other_change_is_refused_with_the_difference(straight: runs.Run) -> None:
+    with pytest.raises(UserError, match="batch_size: 16 -> 8"):
+        equissl.resume(straight.path, {"batch_size": "8"}, QUIET)
+    with pytest.raises(UserError, match="epochs=1: the run has already done 3"):
+        equissl.resume(straight.path, {"epochs": "1"}, QUIET)
+
+
+def test_a_damaged_checkpoint_is_named(straight: runs.Run, tmp_path: Path) -> None:
+    run = train(tiny(epochs=2, monitor_every=0), tmp_path / "run", replace(QUIET, save_every=1))
+    last = run.checkpoints / "last.pt"
+    last.write_bytes(last.read_bytes()[:1000])
+    with pytest.raises(UserError, match=r"last\.pt is damaged.*previous\.pt"):
+        equissl.resume(run.path, options=QUIET)
+
+
+def test_a_non_finite_loss_stops_with_step_and_term(tmp_path: Path) -> None:
+    recipe = tiny(
+        optimizer=AdamW(rate=1e30), schedule=WarmupCosine(warmup_epochs=0), epochs=4, monitor_every=0
+    )
+    with pytest.raises(UserError, match=r"not finite at step \d+ \(in .*base/contrast.*last good checkpoint"):
+        train(recipe, tmp_path / "run", replace(QUIET, save_every=1))
+    state = checkpoint.load(tmp_path / "run" / "checkpoints")
+    assert all(v.isfinite().all() for v in state["model"].values() if v.is_floating_point())
+
+
+def test_a_failed_start_leaves_nothing(tmp_path: Path) -> None:
+    cases: dict[str, Recipe] = {
+        "no model": tiny(encoder=EncoderConfig(name="resnet19", size=16)),
+        "no pictures": tiny(data=ImageFolder(str(tmp_path / "missing"), size=16)),
+        "unread view": tiny(modules={}),
+        "too few": tiny(batch_size=1000),
+        "parts": tiny(encoder=EncoderConfig(name="test_resnet", size=16, parts={"inv": 3})),
+    }
+    for name, recipe in cases.items():
+        with pytest.raises(UserError):
+            train(recipe, tmp_path / "runs" / name, QUIET)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_an_existing_run_is_not_overwritten(straight: runs.Run) -> None:
+    with pytest.raises(UserError, match=r"already holds a run.*resume"):
+        train(tiny(), straight.path, QUIET)
+
+
+@dataclass(frozen=True)
+class Swapped(Augmentation):
+    """An augmentation from outside the package."""
+
+    @property
+    def space(self) -> Space:
+        return Space()
+
+    def sample(self, stream: Stream, size: tuple[int, int]) -> Params:
+        return Params.of(Space(), {}, count=len(stream))
+
+    def apply(self, images: Tensor, params: Params) -> Tensor:
+        return images.flip(1)
+
+
+def test_ones_own_encoder_and_augmentation(tmp_path: Path) -> None:
+    recipe = tiny(epochs=1, monitor_every=0)
+    policy = Pipeline((*recipe.views["a"].augment.steps, Swapped()))  # type: ignore[attr-defined]
+    recipe = replace(recipe, views={**recipe.views, "a": ViewSpec(policy)})
+    torch.manual_seed(0)
+    own = nn.Sequential(nn.Conv2d(3, 8, 3, 2), nn.ReLU())
+    run = equissl.pretrain(recipe, tmp_path / "run", QUIET, backbone=own)
+    package = Swapped.__module__.partition(".")[0]
+    with pytest.raises(UserError, match=f"trust={package}"):
+        run.recipe()
+    assert to_plain(run.recipe(("equissl", package))) == to_plain(recipe)
+    assert equissl.audit(own, torch.rand(60, 3, 16, 16), count=60, factors=("brightness",))
+
+
+def test_pictures_from_a_folder_and_bad_ones(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "photos", {"x": 20, "y": 21})
+    (tmp_path / "photos" / "broken.jpg").write_bytes(b"")
+    recipe = tiny(
+        data=ImageFolder(str(tmp_path / "photos"), size=16, bad_limit=0.1), epochs=1, monitor_every=0
+    )
+    run = train(recipe, tmp_path / "run", QUIET)
+    assert "broken.jpg" in (run.path / "bad_images.csv").read_text()
+    loaded = models.load_run(run)
+    assert loaded.encoder(torch.rand(1, 3, 16, 16)).vector.shape[1] == loaded.encoder.width()
+
+
+def test_recipes_round_trip_through_json() -> None:
+    recipe = tiny()
+    assert from_plain(json.loads(json.dumps(to_plain(recipe)))) == recipe
+
+
+def test_every_parameter_is_in_one_group() -> None:
+    model = tiny().build(tiny().data.known)
+    groups = parameter_groups(model, ["base."])
+    everything = [p for g in groups for p in g["params"]]
+    assert len(everything) == len(set(everything)) == len(list(model.parameters()))
+    assert {(g["matrix"], g["constant_rate"]) for g in groups} == {(a, b) for a in (0, 1) for b in (0, 1)}
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed"])
+def test_lower_precision_and_clipping(tmp_path: Path, precision: Any) -> None:
+    recipe = tiny(epochs=1, precision=precision, clip_gradient=1.0, monitor_every=0)
+    rows = train(recipe, tmp_path / "run", QUIET).rows("log.jsonl")
+    assert all(r["loss"] == r["loss"] for r in rows)
