@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from equissl import runs
+from equissl.encoder.backbone import model_arguments
 from equissl.encoder.encoder import Encoder
 from equissl.errors import UserError
 from equissl.models import Loaded
@@ -55,7 +56,7 @@ def timm_config(loaded: Loaded) -> dict[str, Any]:
         "architecture": config.name,
         "num_classes": 0,
         "num_features": width,
-        "model_args": dict(config.options),
+        "model_args": model_arguments(config),
         "pretrained_cfg": {
             "input_size": [len(config.mean), side, side],
             "fixed_input_size": False,

@@ -62,7 +62,7 @@ def _audit_one(name: str, given: Given, display: Display, place: Path) -> Path:
     display.say(
         f"auditing {loaded.name}: {given['count']} pictures at {loaded.config.size} px, for each factor"
     )
-    dataset = shared.folder(given["data"], loaded.config.size, test_share=0.0)
+    dataset = shared.folder(given["data"], loaded.config.size, test_share=0.0, limit=given["count"])
     scores = api.audit(
         loaded,
         dataset.open("train", display),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from equissl.cli import shared
 from equissl.cli.arguments import Given
 from equissl.data.base import Data
 from equissl.data.scan import existing_folder
-from equissl.errors import UserError
+from equissl.errors import UserError, nearest
 from equissl.recipe import Recipe, check_views
 from equissl.recipes import photographs
 
@@ -24,8 +25,17 @@ def pretrain(given: Given) -> int:
         chosen["recipe"], chosen["name"], chosen["why"] = _recipe(given)
 
     def adjust() -> None:
-        if "recipe" in chosen:
-            chosen["recipe"] = settings.override(chosen["recipe"], given.settings, shared.trusted(given))
+        fields = [f.name for f in dataclasses.fields(Recipe)]
+        known = {path: text for path, text in given.settings.items() if path.split(".")[0] in fields}
+        unknown = given.settings.keys() - known.keys()
+        problems = [f"{path}: no such setting; {nearest(path, {*fields, *given.values})}" for path in unknown]
+        try:
+            if "recipe" in chosen:
+                chosen["recipe"] = settings.override(chosen["recipe"], known, shared.trusted(given))
+        except UserError as error:
+            problems += error.problems
+        if problems:
+            raise UserError(problems)
 
     def views() -> None:
         if "recipe" in chosen:

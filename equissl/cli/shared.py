@@ -31,9 +31,11 @@ def device(given: Given) -> str:
     return wanted
 
 
-def folder(path: Path, size: int, labels: str = "none", test_share: float = 0.1) -> Data:
-    """A user's pictures."""
-    return ImageFolder(path=str(path.resolve()), size=size, labels=labels, test_share=test_share)
+def folder(
+    path: Path, size: int, labels: str = "none", test_share: float = 0.1, limit: int | None = None
+) -> Data:
+    """A user's pictures; the path is made absolute, so that a run can be resumed from anywhere."""
+    return ImageFolder(str(path.resolve()), size, labels, test_share=test_share, limit=limit)
 
 
 def trusted(given: Given) -> tuple[str, ...]:

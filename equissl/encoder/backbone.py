@@ -67,27 +67,29 @@ def _timm(config: EncoderConfig) -> nn.Module:
     if not timm.is_model(config.name):
         known = timm.list_models()
         raise UserError(f"encoder.name: timm has no model {config.name!r}; {nearest(config.name, known)}")
-    options = {k: tuple(v) if isinstance(v, list) else v for k, v in config.options.items()}
-    options = {"in_chans": len(config.mean), **options}
     try:
-        model = _create(config.name, config.size, options)
+        model: nn.Module = timm.create_model(config.name, num_classes=0, **model_arguments(config))
     except (TypeError, RuntimeError, AssertionError, ValueError) as error:
-        raise UserError(f"encoder: timm cannot build {config.name!r} with {options}: {error}") from error
+        given = dict(config.options)
+        raise UserError(f"encoder: timm cannot build {config.name!r} with {given}: {error}") from error
     if config.stem == "small":
         use_small_stem(model, config.name)
     return model
 
 
-def _create(name: str, size: int, options: Mapping[str, Any]) -> nn.Module:
+def model_arguments(config: EncoderConfig) -> dict[str, Any]:
+    """What timm is given besides the name, ``img_size`` only where the model takes it (transformers do)."""
     import timm
 
-    try:  # transformers are built for one picture size and take it as an argument; others refuse it
-        model: nn.Module = timm.create_model(name, num_classes=0, img_size=size, **options)
-    except TypeError as error:
-        if "img_size" not in str(error):
-            raise
-        model = timm.create_model(name, num_classes=0, **options)
-    return model
+    options = {k: tuple(v) if isinstance(v, list) else v for k, v in config.options.items()}
+    if len(config.mean) != 3:
+        options = {"in_chans": len(config.mean), **options}
+    try:
+        with torch.device("meta"):  # nothing is allocated
+            timm.create_model(config.name, num_classes=0, img_size=config.size, **options)
+    except TypeError:
+        return options
+    return {"img_size": config.size, **options}
 
 
 def use_small_stem(model: nn.Module, name: str) -> None:

@@ -1,0 +1,230 @@
+"""The command line end to end on tiny real data, and every kind of mistake."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from equissl.cli.main import main
+from equissl.cli.verbs import VERBS
+from equissl.data.image_folder import write_pictures
+
+FAST = ("epochs=1", "batch_size=16", "trackers=[]", "device=cpu", "monitor_every=0")
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data") / "photos"
+    write_pictures(folder, {"cats": 30, "dogs": 30}, side=24)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "first"
+    words = [f"data={photos}", f"out={out}", "encoder.name=test_resnet", "encoder.stem=timm"]
+    assert (
+        main(["pretrain", *words, "encoder.options={}", "base.projector=16,8", "labels=folders", *FAST]) == 0
+    )
+    return out
+
+
+def failed(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    assert main(words) == 2
+    captured = capsys.readouterr()
+    assert "Traceback" not in captured.err
+    return captured.err
+
+
+def test_help_is_quick_and_needs_no_torch() -> None:
+    code = (
+        "import sys\nfrom equissl.cli.main import main\nmain(['--help'])\nmain(['pretrain', '--help'])\n"
+        "main(['pretrian'])\nassert not {'torch', 'timm', 'numpy', 'sklearn'} & set(sys.modules), 'slow'"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "quickstart" in done.stdout and "did you mean 'pretrain'" in done.stderr
+
+
+@pytest.mark.parametrize("verb", VERBS, ids=lambda v: v.name)
+def test_every_verb_has_help_with_examples(verb: object, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([verb.name, "--help"]) == 0  # type: ignore[attr-defined]
+    assert "usage: equissl" in capsys.readouterr().out
+
+
+def test_pretrain_states_its_choice(run: Path) -> None:
+    recipe = json.loads((run / "recipe.json").read_text())
+    assert recipe["modules"]["augself"]["module"]["is"].startswith("equissl.equivariance.predict_change")
+    assert recipe["data"]["labels"] == "folders" and Path(recipe["data"]["path"]).is_absolute()
+    assert (run / "export" / "model.safetensors").is_file()
+
+
+def test_evaluate_audit_report(
+    run: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", str(run), "device=cpu"]) == 0
+    rows = [json.loads(line) for line in (run / "scores.jsonl").read_text().splitlines()]
+    assert {"linear/top1", "knn/top1", "collapse/rank_me"} <= {r["name"] for r in rows}
+    assert {r["baseline"] for r in rows} >= {"", "random", "constant"}
+    assert all(r["model"] == "first" and r["count"] > 0 for r in rows)
+    words = [f"data={photos}", "count=60", "factors=brightness,crop", "size=16", f"out={tmp_path / 'audit'}"]
+    assert main(["audit", str(run), "timm/test_resnet", *words, "device=cpu"]) == 0
+    assert "Brightness" in capsys.readouterr().out
+    assert (tmp_path / "audit" / "report.html").is_file()
+    again = [json.loads(line) for line in (run / "scores.jsonl").read_text().splitlines()]
+    assert len(again) > len(rows) and {r["by"] for r in again} == {"evaluate", "audit"}
+    assert main(["report", str(run), f"out={tmp_path / 'page.html'}"]) == 0
+    assert (tmp_path / "page.html").read_text().startswith("<!doctype html")
+
+
+def test_audit_reads_local_weights_of_a_timm_model(photos: Path, tmp_path: Path) -> None:
+    import timm
+    from safetensors.torch import save_file
+
+    torch.manual_seed(5)
+    save_file(timm.create_model("test_resnet").state_dict(), tmp_path / "w.safetensors")
+    words = [f"data={photos}", "count=60", "factors=brightness", "size=16", "device=cpu"]
+    assert main(["audit", "timm/test_resnet", f"weights={tmp_path / 'w.safetensors'}", *words]) == 0
+
+
+@pytest.mark.parametrize("name", ["features.npz", "features.csv"])
+def test_embed_lists_what_it_skipped(run: Path, photos: Path, tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    for k in range(3):
+        Image.open(photos / "cats" / f"{k}.png").save(folder / f"{k}.png")
+    (folder / "bad.jpg").write_bytes(b"\xff\xd8\xff")
+    assert main(["embed", str(run), f"data={folder}", f"out={tmp_path / name}", "device=cpu"]) == 0
+    if name.endswith("npz"):
+        with np.load(tmp_path / name) as found:
+            assert found["files"].tolist() == ["0.png", "1.png", "2.png"]
+            assert found["features"].shape[0] == 3 and found["skipped"][0][0] == "bad.jpg"
+    else:
+        lines = (tmp_path / name).read_text().splitlines()
+        assert len(lines) == 5 and lines[-1].startswith("bad.jpg,")
+
+
+def test_resume_of_a_finished_run_and_more_epochs(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["resume", str(run), "trackers=[]", "device=cpu"]) == 0
+    assert "finished" in capsys.readouterr().out
+    assert "batch_size: 16 -> 8" in failed(["resume", str(run), "batch_size=8"], capsys)
+
+
+def test_render_solids(tmp_path: Path) -> None:
+    assert main(["render", "solids", f"out={tmp_path / 's'}", "objects=12", "views=1", "size=16"]) == 0
+    assert len(list((tmp_path / "s" / "train").rglob("*.png"))) == 12
+    header = (tmp_path / "s" / "train.csv").read_text().splitlines()[0]
+    assert header.startswith("file,label,object,pose_0") and "floor_hue" in header
+
+
+def test_list_check_and_doctor(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list"]) == 0
+    out = capsys.readouterr().out
+    for name in ("equimod.simclr_cifar10", "byol", "predictchange", "colorjitter", "solids", "knn"):
+        assert name in out
+    assert main(["list", "backbones", "match=resnet18*"]) == 0
+    assert main(["check", str(photos)]) == 0
+    assert "60 pictures" in capsys.readouterr().out
+    assert main(["doctor"]) == 0
+
+
+def test_all_mistakes_are_reported_together(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    words = ["pretrain", f"data={tmp_path / 'phtos'}", f"out={out}", "recipe=equimod.simclr_cifar10"]
+    message = failed(
+        [
+            *words,
+            "epohs=3",
+            "batch_size=many",
+            "encoder.stem=tiny",
+            "trackers=tensorbord",
+            "base.temprature=1",
+        ],
+        capsys,
+    )
+    for part in (
+        "phtos",
+        "'epochs'",
+        "batch_size=many",
+        "'timm' or 'small'",
+        "'tensorboard'",
+        "'temperature'",
+    ):
+        assert part in message, message
+    assert message.startswith("6 errors") and not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["pretran"], "did you mean 'pretrain'"),
+        (["pretrain", "data=."], "out=... is missing"),
+        (["pretrain", "out=x"], "data=DIR is missing"),
+        (["pretrain", "--out", "x", "data=."], "without dashes"),
+        (["pretrain", "out=x", "recipe=equimod.simclr_cifar1O"], "did you mean 'equimod.simclr_cifar10'"),
+        (["audit", "timm/resnet19", "data=."], "did you mean 'resnet18"),
+        (["audit", "nothing", "data=."], "expected a run folder, an exported folder, or timm/NAME"),
+        (["audit", "data=."], "MODEL... is missing"),
+        (["audit", "timm/test_resnet", "data=.", "factors=huee"], "did you mean 'hue'"),
+        (["evaluate", "nowhere"], "is not a run folder"),
+        (["resume"], "RUN is missing"),
+        (["report", "nowhere"], "nowhere"),
+        (["embed", "timm/test_resnet", "data=.", "out=f.txt"], "ends in .npz or .csv"),
+        (["export", "nowhere", "format=tflite"], "'timm' or 'onnx'"),
+        (["list", "recipe"], "did you mean 'recipes'"),
+        (["render", "cubes", "out=x"], "nothing called 'cubes'"),
+        (["check", "nowhere"], "nowhere"),
+        (["quickstart", "device=tpu"], "expected auto, cpu or cuda"),
+    ],
+    ids=lambda v: " ".join(v) if isinstance(v, list) else "",
+)
+def test_mistakes(
+    words: list[str],
+    expected: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert expected in failed(words, capsys)
+    assert not list(tmp_path.iterdir()), "a mistake left something behind"
+
+
+def test_an_empty_folder_and_too_many_bad_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "empty").mkdir()
+    out = f"out={tmp_path / 'out'}"
+    assert "empty" in failed(["pretrain", f"data={tmp_path / 'empty'}", out], capsys)
+    write_pictures(tmp_path / "bad", {"x": 20}, side=24)
+    for k in range(5):
+        (tmp_path / "bad" / f"broken{k}.jpg").write_bytes(b"not a picture")
+    message = failed(["pretrain", f"data={tmp_path / 'bad'}", out, "encoder.name=test_resnet", *FAST], capsys)
+    assert "broken" in message and "data.bad_limit" in message
+    assert not (tmp_path / "out").exists()
+
+
+def test_settings_of_every_type(photos: Path, tmp_path: Path) -> None:
+    from equissl.recipes import equimod
+    from equissl.settings import override
+
+    changed = override(
+        equimod.simclr_cifar10(),
+        {
+            "encoder.options.channels": "[16, 32, 64, 128]",
+            "views.a.augment.steps.0.area": "0.5,1",
+            "modules.equimod.weight": "0.25",
+            "modules.equimod.module.predictor": "residual_mlp",
+            "optimizer": "equissl.optimize:AdamW",
+            "compile": "true",
+        },
+    )
+    assert changed.encoder.options["channels"] == [16, 32, 64, 128]
+    assert changed.views["a"].augment.steps[0].area == (0.5, 1.0)  # type: ignore[attr-defined]
+    assert changed.views["b"] == equimod.simclr_cifar10().views["b"]
+    assert changed.modules["equimod"].weight == 0.25 and changed.compile is True
+    assert type(changed.optimizer).__name__ == "AdamW"

@@ -1,0 +1,94 @@
+"""The laws of equissl.testing on everything found by walking the package: a new file is tested at once."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from equissl import catalog
+from equissl.augment import presets
+from equissl.augment.base import Augmentation
+from equissl.augment.legacy import legacy_statistics
+from equissl.catalog import Entry
+from equissl.data.base import Data
+from equissl.data.solids import Solids
+from equissl.equivariance.equimod import EquiMod, LegacyLayout
+from equissl.evaluate.base import Evaluation
+from equissl.recipe import Recipe, check_views, from_plain, to_plain
+from equissl.recipes import equimod
+from equissl.testing.augment import check_augmentation
+from equissl.testing.data import check_dataset
+from equissl.testing.evaluate import check_evaluation
+
+AUGMENTATIONS = catalog.subclasses("equissl.augment", Augmentation)
+DATASETS = catalog.subclasses("equissl.data", Data)
+EVALUATIONS = catalog.subclasses("equissl.evaluate", Evaluation)
+RECIPES = catalog.recipes()
+
+
+def named(entry: Entry) -> str:
+    return entry.name
+
+
+def test_something_was_found() -> None:
+    assert len(AUGMENTATIONS) >= 15 and len(DATASETS) >= 6 and len(EVALUATIONS) >= 4 and len(RECIPES) >= 15
+
+
+@pytest.mark.parametrize("entry", AUGMENTATIONS, ids=named)
+def test_augmentations(entry: Entry) -> None:
+    check_augmentation(entry.found.example(), size=(24, 24))
+
+
+@pytest.mark.parametrize("entry", DATASETS, ids=named)
+def test_datasets(entry: Entry, tmp_path: Path) -> None:
+    check_dataset(entry.found.example(tmp_path / "law"), tmp_path / "law")
+
+
+@pytest.mark.parametrize("entry", EVALUATIONS, ids=named)
+def test_evaluations(entry: Entry) -> None:
+    check_evaluation(entry.found.example())
+
+
+@pytest.mark.parametrize("entry", RECIPES, ids=named)
+def test_recipes(entry: Entry) -> None:
+    recipe = entry.found()
+    assert isinstance(recipe, Recipe) and recipe.about and entry.line
+    assert from_plain(json.loads(json.dumps(to_plain(recipe)))) == recipe
+    check_views(recipe, recipe.data.known)
+    small = replace(recipe.encoder, name="test_resnet", stem="timm", options={}, size=32)
+    model = replace(recipe, encoder=small).build(recipe.data.known)
+    assert sum(p.numel() for p in model.parameters()) > 0
+
+
+def test_partners_are_other_pictures_of_the_same_object() -> None:
+    data = Solids(size=8, objects=12, views=3, paired=True).open("train")
+    index = torch.arange(len(data))
+    for epoch in range(4):
+        partners = data.partners(index, epoch)
+        assert torch.equal(data.groups[partners], data.groups) and (partners != index).all()
+    assert not torch.equal(data.partners(index, 0), data.partners(index, 1))
+
+
+def test_legacy_statistics_are_the_papers_constants() -> None:
+    """Every entry of SimCLR, CIFAR-10 (specs 1.5) but the crop, in closed form; the crop by simulation."""
+    mean, deviation = legacy_statistics([presets.equimod_simclr_cifar10()] * 2, (32, 32), 15)
+    wanted_mean = [0.5, 0.8, 1.2, 1.4, 1.6, 1.8, 1.0, 1.0, 1.0, 0.0, 0.2]
+    wanted_deviation = [0.5, 0.4, 1.1662, 1.0198, 1.0198, 1.1662, 0.2066, 0.2066, 0.2066, 0.0516, 0.4]
+    assert mean[4:] == pytest.approx(wanted_mean, abs=1e-3)
+    assert deviation[4:] == pytest.approx(wanted_deviation, abs=1e-3)
+    assert mean[:4] == pytest.approx([4.31, 4.32, 23.37, 23.37], abs=0.3)
+    recipe = equimod.simclr_cifar10_legacy()
+    module = recipe.modules["equimod"].module
+    assert isinstance(module, EquiMod.Config) and isinstance(module.layout, LegacyLayout)
+
+
+def test_byol_views_pool_their_policies() -> None:
+    views = [presets.equimod_byol(1, 32), presets.equimod_byol(2, 32)]
+    mean, deviation = legacy_statistics(views, (32, 32), 18)
+    assert mean[15] == pytest.approx(0.55, abs=1e-3) and deviation[15] == pytest.approx(0.497, abs=1e-3)
+    assert mean[16] == pytest.approx(0.5775, abs=1e-3) and deviation[16] == pytest.approx(0.662, abs=1e-3)
+    assert mean[17] == pytest.approx(0.10, abs=1e-3) and deviation[17] == pytest.approx(0.30, abs=1e-3)

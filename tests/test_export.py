@@ -1,0 +1,74 @@
+"""Exports load where equissl is not."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import equissl
+from equissl import export, models
+from equissl.encoder.backbone import EncoderConfig
+from equissl.errors import UserError
+
+
+def loaded(stem: str = "timm", name: str = "test_resnet") -> models.Loaded:
+    torch.manual_seed(0)
+    config = EncoderConfig(name=name, stem=stem, size=32)  # type: ignore[arg-type]
+    encoder = config.build()
+    with torch.no_grad():  # running statistics that are not those of a fresh network
+        encoder.train()(torch.rand(8, 3, 32, 32))
+    return models.Loaded("mine", encoder.eval(), config)
+
+
+@pytest.mark.parametrize(
+    ("stem", "name"), [("timm", "test_resnet"), ("small", "resnet10t"), ("timm", "test_vit")]
+)
+def test_the_readme_snippet_loads_without_equissl(tmp_path: Path, stem: str, name: str) -> None:
+    model = loaded(stem, name)
+    out = export.export_timm(model, tmp_path / "export")
+    pictures = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    normal = (pictures - model.encoder.mean) / model.encoder.std
+    torch.save(normal, tmp_path / "pictures.pt")
+    code = (out / "README.md").read_text().split("```python\n")[1].split("\n# pictures")[0]
+    run = "import torch\ntorch.save(model(torch.load('pictures.pt')).detach(), 'out.pt')\n"
+    code = f"import sys\nsys.modules['equissl'] = None\n{code}\n{run}"
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, cwd=tmp_path)
+    with torch.inference_mode():
+        wanted = model.encoder(pictures).vector
+        ours = equissl.load_backbone(out)(pictures).vector
+    torch.testing.assert_close(torch.load(tmp_path / "out.pt"), wanted, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(ours, wanted)
+
+
+def test_the_card_shows_figures_beside_random_weights(tmp_path: Path) -> None:
+    row = {"name": "audit/hue", "part": "all", "unit": "R2", "count": 300, "low": 0.8, "high": 0.9}
+    rows = [{**row, "value": 0.85, "baseline": ""}, {**row, "value": 0.4, "baseline": "random"}]
+    text = (export.export_timm(loaded(), tmp_path / "e", rows) / "README.md").read_text()
+    assert "| audit/hue | 0.85 | 0.80 to 0.90 | 0.40 | R2 | 300 |" in text
+
+
+def test_onnx_equals_the_original(tmp_path: Path) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra equissl[onnx]")
+    model = loaded()
+    assert export.export_onnx(model, tmp_path) < 1e-4
+    session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"))
+    pictures = torch.rand(5, 3, 32, 32)
+    with torch.inference_mode():
+        wanted = model.encoder(pictures).vector
+    found = torch.from_numpy(session.run(None, {"pictures": pictures.numpy()})[0])
+    torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4)
+
+
+def test_what_cannot_be_exported_is_said(tmp_path: Path) -> None:
+    model = loaded()
+    own = models.Loaded("own", model.encoder, EncoderConfig(name="my.module:make"))
+    with pytest.raises(UserError, match="only timm backbones"):
+        export.export_timm(own, tmp_path / "x")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.txt").write_text("")
+    with pytest.raises(UserError, match="holds something that is no export"):
+        export.export_timm(model, tmp_path / "full")
