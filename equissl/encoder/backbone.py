@@ -81,9 +81,8 @@ def model_arguments(config: EncoderConfig) -> dict[str, Any]:
     """What timm is given besides the name, ``img_size`` only where the model takes it (transformers do)."""
     import timm
 
-    options = {k: tuple(v) if isinstance(v, list) else v for k, v in config.options.items()}
-    if len(config.mean) != 3:
-        options = {"in_chans": len(config.mean), **options}
+    options: dict[str, Any] = {} if len(config.mean) == 3 else {"in_chans": len(config.mean)}
+    options |= {k: tuple(v) if isinstance(v, list) else v for k, v in config.options.items()}
     try:
         with torch.device("meta"):  # nothing is allocated
             timm.create_model(config.name, num_classes=0, img_size=config.size, **options)
