@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from scipy.spatial.transform import Rotation as ScipyRotation
 
+from equissl import catalog
 from equissl.params import (
     Binary,
     Circular,
@@ -144,3 +145,8 @@ def test_permutations_are_uniform() -> None:
 def test_shuffled_is_a_permutation_of_its_own() -> None:
     assert torch.equal(shuffled(100, 0, 1).sort().values, torch.arange(100))
     assert not torch.equal(shuffled(100, 0, 1), shuffled(100, 0, 2))
+
+
+def test_every_kind_of_factor_has_draws() -> None:
+    found = {e.found for e in catalog.subclasses("equissl", Factor)}
+    assert found == {type(f) for f in draws(torch.float32)}

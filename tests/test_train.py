@@ -264,8 +264,16 @@ def test_every_parameter_is_in_one_group() -> None:
     assert {(g["matrix"], g["constant_rate"]) for g in groups} == {(a, b) for a in (0, 1) for b in (0, 1)}
 
 
-@pytest.mark.parametrize("precision", ["bf16-mixed"])
-def test_lower_precision_and_clipping(tmp_path: Path, precision: Any) -> None:
-    recipe = tiny(epochs=1, precision=precision, clip_gradient=1.0, monitor_every=0)
+def test_lower_precision_and_clipping(tmp_path: Path) -> None:
+    """At 48 pixels: torch 2.15's bfloat16 convolution gives NaN gradients on CPU where maps are 1 x 1."""
+    policy = Pipeline((Crop(48), ColorJitter()))
+    recipe = tiny(
+        data=Solids(size=48, objects=24, views=1),
+        views={"plain": ViewSpec(), "a": ViewSpec(policy), "b": ViewSpec(policy)},
+        encoder=EncoderConfig(name="test_resnet", size=48),
+        precision="bf16-mixed",
+        clip_gradient=1.0,
+        monitor_every=0,
+    )
     rows = train(recipe, tmp_path / "run", QUIET).rows("log.jsonl")
-    assert all(r["loss"] == r["loss"] for r in rows)
+    assert rows[-1]["loss"] < rows[0]["loss"]
