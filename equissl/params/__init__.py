@@ -1,0 +1,44 @@
+"""How a picture came to be: named factors, the arithmetic each obeys, and a batch of their values.
+
+A ``Factor`` is a kind of quantity (a hue, a flip, a pose), a ``Space`` an ordered set of them, known before
+any data exists so that every head can size itself, and ``Params`` one value per picture. Values are stored
+in natural units (fractions of the picture, radians, turns) and encoded to numbers of order one for networks.
+"""
+
+from equissl.params._factor import Factor
+from equissl.params._kinds import (
+    Binary,
+    Circular,
+    Cyclic,
+    Permutation,
+    Real,
+    Rotation,
+    quaternion_product,
+)
+from equissl.params._records import (
+    Params,
+    Space,
+    between,
+    concatenate,
+    factor_errors,
+    interpolate,
+    union,
+)
+
+__all__ = [
+    "Binary",
+    "Circular",
+    "Cyclic",
+    "Factor",
+    "Params",
+    "Permutation",
+    "Real",
+    "Rotation",
+    "Space",
+    "between",
+    "concatenate",
+    "factor_errors",
+    "interpolate",
+    "quaternion_product",
+    "union",
+]

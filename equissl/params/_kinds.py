@@ -1,0 +1,238 @@
+"""The kinds of factors: numbers, angles, yes or no, cyclic groups, rotations of space, orders."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from equissl.params._factor import Factor
+
+
+@dataclass(frozen=True)
+class Real(Factor):
+    """A number on a line; ``scale`` is its root-mean-square distance from ``rest``."""
+
+    rest: float = 0.0
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.scale > 0:
+            raise ValueError(f"scale of {self.name!r} must be above 0, got {self.scale}")
+
+    @property
+    def encoded_size(self) -> int:
+        return 1
+
+    def neutral(self, n: int) -> Tensor:
+        return torch.full((n, 1), self.rest)
+
+    def between(self, source: Tensor, target: Tensor) -> Tensor:
+        return target - source
+
+    def encode(self, value: Tensor) -> Tensor:
+        return (value - self.rest) / self.scale
+
+    def decode(self, encoded: Tensor) -> Tensor:
+        return encoded * self.scale + self.rest
+
+    def error(self, predicted: Tensor, value: Tensor) -> Tensor:
+        return (predicted - self.encode(value)).square().mean(1)
+
+    def relative(self) -> Real:
+        return replace(self, rest=0.0)
+
+    def pooled(self, other: Factor) -> Real:
+        if not isinstance(other, Real) or (other.name, other.rest) != (self.name, self.rest):
+            raise ValueError(f"two different factors share the name {self.name!r}: {self}, {other}")
+        if other.scale == self.scale:
+            return self
+        return replace(self, scale=math.sqrt((self.scale**2 + other.scale**2) / 2))
+
+    def interpolate(self, start: Tensor, end: Tensor, fraction: float) -> Tensor:
+        return start.lerp(end, fraction)
+
+
+@dataclass(frozen=True)
+class Circular(Factor):
+    """An angle or a hue: values that differ by ``period`` are the same."""
+
+    period: float = 2 * math.pi
+
+    @property
+    def encoded_size(self) -> int:
+        return 2
+
+    def neutral(self, n: int) -> Tensor:
+        return torch.zeros(n, 1)
+
+    def between(self, source: Tensor, target: Tensor) -> Tensor:
+        half = self.period / 2
+        return (target - source + half).remainder(self.period) - half
+
+    def encode(self, value: Tensor) -> Tensor:
+        angle = value * (2 * math.pi / self.period)
+        return torch.cat([angle.cos(), angle.sin()], 1)
+
+    def decode(self, encoded: Tensor) -> Tensor:
+        angle = torch.atan2(encoded[:, 1:], encoded[:, :1])
+        return angle * (self.period / (2 * math.pi))
+
+    def error(self, predicted: Tensor, value: Tensor) -> Tensor:
+        return (predicted - self.encode(value)).square().mean(1)
+
+    def alias(self, value: Tensor) -> Tensor:
+        return value + self.period
+
+    def interpolate(self, start: Tensor, end: Tensor, fraction: float) -> Tensor:
+        return start + fraction * self.between(start, end)
+
+
+@dataclass(frozen=True)
+class Binary(Factor):
+    """Done or not done: 1 or 0. A network predicts its logit."""
+
+    discrete: ClassVar[bool] = True
+
+    @property
+    def encoded_size(self) -> int:
+        return 1
+
+    def neutral(self, n: int) -> Tensor:
+        return torch.zeros(n, 1)
+
+    def between(self, source: Tensor, target: Tensor) -> Tensor:
+        return (target - source).abs()
+
+    def encode(self, value: Tensor) -> Tensor:
+        return 2 * value - 1
+
+    def decode(self, encoded: Tensor) -> Tensor:
+        return (encoded > 0).to(encoded.dtype)
+
+    def error(self, predicted: Tensor, value: Tensor) -> Tensor:
+        return F.binary_cross_entropy_with_logits(predicted, value, reduction="none").squeeze(1)
+
+
+@dataclass(frozen=True)
+class Cyclic(Factor):
+    """An element of the cyclic group of ``order`` elements, such as quarter turns."""
+
+    order: int = 4
+    discrete: ClassVar[bool] = True
+
+    @property
+    def encoded_size(self) -> int:
+        return self.order
+
+    def neutral(self, n: int) -> Tensor:
+        return torch.zeros(n, 1)
+
+    def between(self, source: Tensor, target: Tensor) -> Tensor:
+        return (target - source).remainder(self.order)
+
+    def encode(self, value: Tensor) -> Tensor:
+        kind = value.squeeze(1).round().long().remainder(self.order)
+        return F.one_hot(kind, self.order).to(value.dtype)
+
+    def decode(self, encoded: Tensor) -> Tensor:
+        return encoded.argmax(1, keepdim=True).to(encoded.dtype)
+
+    def error(self, predicted: Tensor, value: Tensor) -> Tensor:
+        return F.cross_entropy(predicted, self.encode(value), reduction="none")
+
+    def alias(self, value: Tensor) -> Tensor:
+        return value + self.order
+
+
+@dataclass(frozen=True)
+class Rotation(Factor):
+    """A rotation of space as a unit quaternion (w, x, y, z); q and -q are the same rotation.
+
+    ``between(p, q)`` is conj(p) q, the rotation in the frame of the source object.
+    """
+
+    size: ClassVar[int] = 4
+
+    @property
+    def encoded_size(self) -> int:
+        return 4
+
+    def neutral(self, n: int) -> Tensor:
+        return torch.tensor([1.0, 0.0, 0.0, 0.0]).repeat(n, 1)
+
+    def between(self, source: Tensor, target: Tensor) -> Tensor:
+        return quaternion_product(source * source.new_tensor([1, -1, -1, -1]), target)
+
+    def encode(self, value: Tensor) -> Tensor:
+        # The sign of the first component that is not zero decides, so half turns have one encoding too.
+        first = value.abs().gt(1e-9).to(torch.uint8).argmax(1, keepdim=True)
+        return torch.where(value.gather(1, first) < 0, -value, value)
+
+    def decode(self, encoded: Tensor) -> Tensor:
+        return F.normalize(encoded, dim=1)
+
+    def error(self, predicted: Tensor, value: Tensor) -> Tensor:
+        return 1 - F.cosine_similarity(predicted, value, dim=1).square()
+
+    def alias(self, value: Tensor) -> Tensor:
+        return -value
+
+    def interpolate(self, start: Tensor, end: Tensor, fraction: float) -> Tensor:
+        cosine = (start * end).sum(1, keepdim=True)
+        end = torch.where(cosine < 0, -end, end)
+        angle = cosine.abs().clamp(max=1 - 1e-6).acos()
+        mixed = ((1 - fraction) * angle).sin() * start + (fraction * angle).sin() * end
+        return F.normalize(mixed, dim=1)
+
+
+@dataclass(frozen=True)
+class Permutation(Factor):
+    """An order of ``length`` things: entry k is which of them comes k-th. Encoded as a matrix."""
+
+    length: ClassVar[int] = 4
+    size: ClassVar[int] = 4
+
+    @property
+    def encoded_size(self) -> int:
+        return self.length**2
+
+    def neutral(self, n: int) -> Tensor:
+        return torch.arange(self.length, dtype=torch.float32).repeat(n, 1)
+
+    def between(self, source: Tensor, target: Tensor) -> Tensor:
+        position = source.argsort(1)
+        return target.gather(1, position)
+
+    def encode(self, value: Tensor) -> Tensor:
+        return F.one_hot(value.round().long(), self.length).to(value.dtype).flatten(1)
+
+    def decode(self, encoded: Tensor) -> Tensor:
+        scores = encoded.reshape(-1, self.length, self.length)
+        chosen = []
+        for k in range(self.length):  # greedy: each place takes the best thing that is left
+            best = scores[:, k].argmax(1, keepdim=True)
+            chosen.append(best)
+            scores = scores.scatter(2, best[:, None].expand(-1, self.length, 1), -torch.inf)
+        return torch.cat(chosen, 1).to(encoded.dtype)
+
+    def error(self, predicted: Tensor, value: Tensor) -> Tensor:
+        logits = predicted.reshape(-1, self.length, self.length).transpose(1, 2)
+        return F.cross_entropy(logits, value.round().long(), reduction="none").mean(1)
+
+
+def quaternion_product(p: Tensor, q: Tensor) -> Tensor:
+    """Hamilton product of quaternions (w, x, y, z): (B, 4), (B, 4) -> (B, 4)."""
+    pw, px, py, pz = p.unbind(1)
+    qw, qx, qy, qz = q.unbind(1)
+    product = [
+        pw * qw - px * qx - py * qy - pz * qz,
+        pw * qx + px * qw + py * qz - pz * qy,
+        pw * qy - px * qz + py * qw + pz * qx,
+        pw * qz + px * qy - py * qx + pz * qw,
+    ]
+    return torch.stack(product, 1)
