@@ -17,6 +17,15 @@ def rank() -> int:
     return dist.get_rank() if world_size() > 1 else 0
 
 
+def mean(values: Tensor) -> Tensor:
+    """The mean over ranks of equally shaped tensors; every rank must call it."""
+    if world_size() == 1:
+        return values
+    total = values.clone()
+    dist.all_reduce(total)
+    return total / world_size()
+
+
 class _Gather(torch.autograd.Function):
     """All ranks' rows, with the gradients of every rank's loss flowing back to the rank that owns a row."""
 

@@ -24,6 +24,7 @@ from equissl.monitor import monitor
 from equissl.optimize import parameter_groups
 from equissl.progress import Display
 from equissl.recipe import Recipe
+from equissl.record import Record, refuse_non_finite
 from equissl.track import Tracker, trackers
 from equissl.views import Batch, View, make_views
 
@@ -136,11 +137,11 @@ class _Trainer:
             model.encoder.backbone.to(memory_format=torch.channels_last)
         if recipe.compile:
             model.encoder.backbone.compile()
-        if fabric.world_size > 1:
+        if fabric.world_size > 1 and fabric.device.type == "cuda":  # torch has none for the CPU
             nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
         optimizer = recipe.optimizer.build(parameter_groups(model, constant_rate(model)))
         self.forward, self.optimizer = fabric.setup(_Step(model), optimizer)
-        self.state, self.record = State(), _Record(recipe.batch_size)
+        self.state, self.record = State(), Record(recipe.batch_size)
         self.trackers: list[Tracker] = []
         self.saved = time.monotonic()
 
@@ -223,7 +224,7 @@ class _Trainer:
 
     def log(self, epoch: int, rate: float) -> None:
         row = self.record.flush(self.state.step)
-        _refuse_non_finite(row, self.run.checkpoints)
+        refuse_non_finite(row, self.run.checkpoints)
         row |= {"step": self.state.step, "epoch": self.state.step / self.steps_per_epoch, "lr": rate}
         for tracker in self.trackers:
             tracker.log(row)
@@ -234,7 +235,7 @@ class _Trainer:
         self.display("training", self.state.step, self.total, note)
 
     def check_finite(self) -> None:
-        _refuse_non_finite(self.record.peek(self.state.step), self.run.checkpoints)
+        refuse_non_finite(self.record.peek(self.state.step), self.run.checkpoints)
 
     def finish_epoch(self, epoch: int) -> None:
         every, last = self.recipe.monitor_every, epoch + 1 == self.recipe.epochs
@@ -305,55 +306,6 @@ class _Step(nn.Module):
     def forward(self, hidden: _Hidden) -> dict[str, Tensor]:
         terms: dict[str, Tensor] = self.model(hidden.views)
         return terms
-
-
-class _Record:
-    """Loss terms of the steps since the last row, kept on the device until one is due."""
-
-    def __init__(self, batch_size: int):
-        self.batch_size = batch_size
-        self.restart()
-
-    def restart(self) -> None:
-        self.terms: list[dict[str, Tensor]] = []
-        self.waited, self.began = 0.0, time.perf_counter()
-
-    def add(self, terms: dict[str, Tensor]) -> None:
-        self.terms.append(terms)
-
-    def peek(self, step: int) -> dict[str, Any]:
-        """Means of the terms; "bad" names the first step and term that is not finite."""
-        if not self.terms:
-            return {}
-        names = list(self.terms[0])
-        values = torch.stack([torch.stack([t[n].float() for n in names]) for t in self.terms]).cpu()
-        row: dict[str, Any] = dict(zip(names, values.double().mean(0).tolist(), strict=True))
-        wrong = (~values.isfinite()).nonzero()
-        if len(wrong):
-            first = int(wrong[0, 0])
-            terms = [names[int(c)] for r, c in wrong if int(r) == first]
-            row["bad"] = (step - len(self.terms) + first + 1, [t for t in terms if t != "loss"] or terms)
-        return row
-
-    def flush(self, step: int) -> dict[str, Any]:
-        row = self.peek(step)
-        seconds = time.perf_counter() - self.began
-        row["pictures_per_second"] = len(self.terms) * self.batch_size / seconds
-        row["data_wait"] = self.waited / seconds
-        self.restart()
-        return row
-
-
-def _refuse_non_finite(row: Mapping[str, Any], folder: Path) -> None:
-    if "bad" not in row:
-        return
-    step, terms = row["bad"]
-    saved = folder / "last.pt"
-    good = f"the last good checkpoint is {saved}" if saved.exists() else "no checkpoint had been saved yet"
-    raise UserError(
-        f"the loss is not finite at step {step} (in {', '.join(terms)}); {good}. Try a lower optimizer.rate, "
-        "clip_gradient=1, or precision=32-true"
-    )
 
 
 def constant_rate(model: Model) -> list[str]:

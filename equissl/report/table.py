@@ -30,6 +30,7 @@ FAMILIES = {
 COMPARED = ("accuracy", "factor", "audit", "equivariance")  # more is better; the rest is for looking at
 BASELINES = {"random": "Random encoder", "constant": "Constant"}  # the others belong to one model each
 IMPLIED = ("identity",)  # 0 for an absolute and 1 for a relative measure, by definition
+LEFT_OUT = ("equivariance/relative_of_means/",)  # stays in scores.jsonl; says what the relative one says
 
 
 @dataclass(frozen=True)
@@ -157,7 +158,8 @@ def _gather(samples: Samples, place: int, model: Model, baseline: str) -> None:
         found: dict[Key, list[Measure]] = {}
         for row in model.rows(run):
             column = row.baseline if row.baseline in BASELINES else ""
-            if column == baseline and row.baseline not in IMPLIED:
+            shown = row.baseline not in IMPLIED and not row.name.startswith(LEFT_OUT)
+            if column == baseline and shown:
                 control = "" if column else row.baseline
                 found.setdefault(Key(row.name, row.part, row.data, row.split, control), []).append(row)
         for key, rows in found.items():
