@@ -18,6 +18,10 @@ class UserError(Exception):
         super().__init__("\n".join(self.problems))
 
 
+class Stopped(UserError):
+    """The work was asked to stop and everything is saved; nothing was wrong."""
+
+
 def nearest(name: str, valid: Iterable[str]) -> str:
     """A sentence that names the valid choices, the nearest first: ``did you mean 'hue'? ...``."""
     choices = sorted(valid)

@@ -17,7 +17,7 @@ from equissl.data.base import Dataset
 from equissl.data.loader import batches, batches_per_epoch
 from equissl.distributed import rank
 from equissl.encoder.encoder import Encoder
-from equissl.errors import UserError
+from equissl.errors import Stopped, UserError
 from equissl.interruption import Interrupted, Interruption
 from equissl.model import Model
 from equissl.monitor import monitor
@@ -81,7 +81,7 @@ def train(
         name: what to call the recipe in tables.
 
     Raises:
-        UserError: bad settings or data, a non-finite loss, an interruption (the message says how to go on).
+        UserError: bad settings or data, a non-finite loss; ``Stopped``: an interruption, everything is saved.
     """
     fabric = Fabric(accelerator=options.accelerator, devices=options.devices, precision=recipe.precision)
     fabric.launch()
@@ -154,7 +154,7 @@ class _Trainer:
                     self.epoch(epoch)
         except Interrupted:
             self.save()
-            raise UserError(
+            raise Stopped(
                 f"interrupted after step {self.state.step} of {self.total}; everything is saved: "
                 f"`equissl resume {self.run.path}` goes on from here"
             ) from None

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from equissl.cli.arguments import Verb, read
 from equissl.cli.verbs import VERBS
-from equissl.errors import UserError, nearest
+from equissl.errors import Stopped, UserError, nearest
 
 USAGE = """\
 equissl learns image representations without labels that keep what augmentations destroy.
@@ -35,6 +35,9 @@ def main(words: Sequence[str] | None = None) -> int:
             print(describe(verb))
             return 0
         return verb.run(read(verb, given[1:]))
+    except Stopped as stop:
+        print(stop, file=sys.stderr)
+        return 130
     except UserError as error:
         _show(error)
         return 2

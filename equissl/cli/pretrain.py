@@ -53,11 +53,28 @@ def pretrain(given: Given) -> int:
         views,
     )
     recipe: Recipe = chosen["recipe"]
-    for line in chosen["why"]:
+    for line in [*chosen["why"], summary(recipe, chosen["name"])]:
         print(line)
     run = api.pretrain(recipe, given["out"], shared.options(given), name=chosen["name"])
     _finish(run, shared.trusted(given))
     return 0
+
+
+def summary(recipe: Recipe, name: str) -> str:
+    """What will be trained, in one line."""
+    encoder = recipe.encoder
+    stem = "" if encoder.stem == "timm" else f", {encoder.stem} stem"
+    parts = [type_name(recipe.base)]
+    parts += [f"{w.weight:g} x {key} ({type_name(w.module)})" for key, w in recipe.modules.items()]
+    return (
+        f"recipe {name}: {encoder.name}{stem} at {encoder.size} px; {' + '.join(parts)}; "
+        f"{recipe.epochs} epochs in batches of {recipe.batch_size}; seed {recipe.seed}"
+    )
+
+
+def type_name(config: object) -> str:
+    """The method a ``Config`` belongs to."""
+    return type(config).__qualname__.partition(".")[0]
 
 
 def resume(given: Given) -> int:

@@ -51,8 +51,7 @@ def choose(folder: Path) -> tuple[Recipe, list[str]]:
     epochs = max(20 if not fast else 100, min(400, (4_000_000 if fast else 400_000) // max(count, 1)))
     reasons = [
         f"{count:,} pictures, shorter side {side:.0f} pixels at the median: {why}",
-        f"method: SimCLR + AugSelf (crop, flip and colour are predicted, so the features keep them); "
-        f"{epochs} epochs in batches of {batch_size}",
+        "method: SimCLR + AugSelf (crop, flip and colour are predicted, so the features keep them)",
         "choose otherwise with recipe=... (equissl list recipes) or any path.to.field=value",
     ]
     return photographs(encoder.size, encoder, epochs, batch_size), reasons
