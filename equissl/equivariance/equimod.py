@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import ClassVar, Literal
 
 import torch
@@ -59,7 +60,13 @@ class LegacyLayout:
                 values[name] = values[name] + 1
         absolute = Params(change.space, values, change.applied, change.count)
         vector = legacy_vector(absolute, self.source[0], self.source[1], self.count)
-        return (vector - vector.new_tensor(self.mean)) / vector.new_tensor(self.std)
+        return (vector - _constants(self.mean, vector.device)) / _constants(self.std, vector.device)
+
+
+@lru_cache
+def _constants(values: tuple[float, ...], device: torch.device) -> Tensor:
+    # Copied to the device once: a copy in every step would wait for it.
+    return torch.tensor(values, device=device)
 
 
 class EquiMod(Equivariance):

@@ -166,7 +166,7 @@ class Rotation(Factor):
         return torch.tensor([1.0, 0.0, 0.0, 0.0]).repeat(n, 1)
 
     def between(self, source: Tensor, target: Tensor) -> Tensor:
-        return quaternion_product(source * source.new_tensor([1, -1, -1, -1]), target)
+        return quaternion_product(torch.cat([source[:, :1], -source[:, 1:]], 1), target)
 
     def encode(self, value: Tensor) -> Tensor:
         # The sign of the first component that is not zero decides, so half turns have one encoding too.

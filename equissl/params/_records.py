@@ -119,7 +119,8 @@ class Params:
         masked = {}
         for f in space:
             value = values[f.name]
-            masked[f.name] = torch.where(applied[:, None], value, f.neutral(n).to(value))
+            rest = f.neutral(n).to(value, non_blocking=True)  # waiting for the device would stall each step
+            masked[f.name] = torch.where(applied[:, None], value, rest)
         return Params(space, masked, {f.name: applied for f in space}, n)
 
     def __len__(self) -> int:
@@ -162,8 +163,9 @@ class Params:
         rest = Space(tuple(f for f in space if f.name not in self.values)).neutral(self.count)
         known = {**rest.values, **self.values}
         flags = {**rest.applied, **self.applied}
-        values = {n: known[n].to(device) for n in space.names}
-        return Params(space, values, {n: flags[n].to(device) for n in space.names}, self.count)
+        values = {n: known[n].to(device, non_blocking=True) for n in space.names}
+        applied = {n: flags[n].to(device, non_blocking=True) for n in space.names}
+        return Params(space, values, applied, self.count)
 
 
 def concatenate(parts: Sequence[Params]) -> Params:
