@@ -31,6 +31,8 @@ def export_timm(loaded: Loaded, out: Path, scores: Sequence[Mapping[str, Any]] =
         raise UserError(
             f"only timm backbones can be exported for timm, but this one is {loaded.config.name!r}"
         )
+    if out.is_file():
+        raise UserError(f"out={out} is a file; expected a folder to write")
     if out.exists() and any(out.iterdir()) and not (out / "config.json").is_file():
         raise UserError(f"out={out} holds something that is no export; choose another folder")
     from safetensors.torch import save_file

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any, get_origin
 
 from equissl.errors import UserError
@@ -28,6 +29,8 @@ def parse(text: str, hint: Any, path: str) -> Any:
 def _plain(text: str, hint: Any) -> Any:
     if hint is str:
         return text
+    if hint is Path:
+        return Path(text).expanduser()  # the shell leaves the ~ in key=~/value alone
     listed = get_origin(hint) is tuple and text[:1] not in ("[", "(")
     wrapped = f"[{text}]" if listed else text
     try:

@@ -72,6 +72,9 @@ def check_free(out: Path) -> None:
         )
     if out.is_file() or (out.is_dir() and any(out.iterdir())):
         raise UserError(f"out={out} is not an empty folder; choose another")
+    above = next(p for p in (out, *out.absolute().parents) if p.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        raise UserError(f"out={out} cannot be made: {above} is not a folder that you may write to")
 
 
 def open_run(path: Path) -> Run:

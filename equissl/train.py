@@ -52,6 +52,11 @@ class Options:
     stop_after: int = 0
     silent: bool = False
 
+    def __post_init__(self) -> None:
+        for name, least in (("devices", 1), ("log_every", 1), ("save_every", 0), ("stop_after", 0)):
+            if getattr(self, name) < least:
+                raise UserError(f"{name} must be at least {least}, got {getattr(self, name)}")
+
 
 @dataclass
 class State:

@@ -180,6 +180,8 @@ def test_all_mistakes_are_reported_together(tmp_path: Path, capsys: pytest.Captu
         (["list", "recipe"], "did you mean 'recipes'"),
         (["render", "cubes", "out=x"], "nothing called 'cubes'"),
         (["check", "nowhere"], "nowhere"),
+        (["render", "solids", "out=/proc/version/x"], "cannot be made"),
+        (["pretrain", "data=.", "out=x", "devices=0"], "devices must be at least 1"),
         (["quickstart", "device=tpu"], "expected auto, cpu or cuda"),
     ],
     ids=lambda v: " ".join(v) if isinstance(v, list) else "",

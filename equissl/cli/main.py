@@ -41,9 +41,12 @@ def main(words: Sequence[str] | None = None) -> int:
     except UserError as error:
         _show(error)
         return 2
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+        _show(UserError(f"{error.strerror or error}: {error.filename}" if error.filename else str(error)))
+        return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130

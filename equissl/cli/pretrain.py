@@ -47,7 +47,7 @@ def pretrain(given: Given) -> int:
         lambda: None if out is None else runs.check_free(out),
         lambda: given["data"] and existing_folder(str(given["data"])),
         lambda: track.check_names(given["trackers"]),
-        lambda: shared.device(given),
+        lambda: shared.options(given),
         choose,
         adjust,
         views,
@@ -79,7 +79,7 @@ def type_name(config: object) -> str:
 
 def resume(given: Given) -> int:
     """Continue a run from its last checkpoint."""
-    given.check(lambda: track.check_names(given["trackers"]), lambda: shared.device(given))
+    given.check(lambda: track.check_names(given["trackers"]), lambda: shared.options(given))
     run = api.resume(given.things[0], given.settings, shared.options(given), trusted=shared.trusted(given))
     _finish(run, shared.trusted(given))
     return 0
