@@ -176,12 +176,8 @@ def locate(address: str, trusted: Sequence[str] = ("equissl",)) -> Any:
     Raises:
         UserError: not below a trusted package, or not found.
     """
+    check_trusted(address, trusted)
     module, _, path = address.partition(":")
-    if module.partition(".")[0] not in trusted:
-        raise UserError(
-            f"{address!r} is code outside {list(trusted)}; if you trust it, name its package: trust="
-            f"{module.partition('.')[0]}"
-        )
     try:
         found: Any = importlib.import_module(module)
         for step in path.split("."):
@@ -189,3 +185,12 @@ def locate(address: str, trusted: Sequence[str] = ("equissl",)) -> Any:
     except (ImportError, AttributeError) as error:
         raise UserError(f"{address!r} cannot be found: {error}") from error
     return found
+
+
+def check_trusted(address: str, trusted: Sequence[str]) -> None:
+    """Raises UserError if ``module:name`` is not below one of the packages in ``trusted``."""
+    package = address.partition(":")[0].partition(".")[0]
+    if package not in trusted:
+        raise UserError(
+            f"{address!r} is code outside {list(trusted)}; if you trust it, name its package: trust={package}"
+        )

@@ -18,7 +18,7 @@ from typing import Any
 
 from equissl.data.base import BadImage
 from equissl.errors import UserError, nearest
-from equissl.recipe import Recipe, from_plain, to_plain
+from equissl.recipe import Recipe, check_trusted, from_plain, to_plain
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,8 @@ class Run:
         recipe = from_plain(read_json(self.path / "recipe.json"), trusted)
         if not isinstance(recipe, Recipe):
             raise UserError(f"{self.path / 'recipe.json'} does not hold a recipe")
+        if ":" in recipe.encoder.name:  # the user's own backbone, imported when it is built
+            check_trusted(recipe.encoder.name, trusted)
         return recipe
 
     def rows(self, name: str) -> list[dict[str, Any]]:

@@ -21,6 +21,8 @@ usage: equissl VERB [THINGS] [key=value ...]
 def main(words: Sequence[str] | None = None) -> int:
     """Run a command line; returns the exit code: 0 done, 2 a mistake in the command, 130 interrupted."""
     given = list(sys.argv[1:] if words is None else words)
+    if os.getcwd() not in sys.path:  # a user's own module:function lies where the command is run
+        sys.path.append(os.getcwd())
     if not given or given[0] in ("-h", "--help", "help"):
         print(overview() if len(given) < 2 or given[1] not in _names() else describe(_find(given[1])))
         return 0

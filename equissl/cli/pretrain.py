@@ -56,7 +56,8 @@ def pretrain(given: Given) -> int:
     for line in [*chosen["why"], summary(recipe, chosen["name"])]:
         print(line)
     run = api.pretrain(recipe, given["out"], shared.options(given), name=chosen["name"])
-    _finish(run, shared.trusted(given))
+    own = (recipe.encoder.name.partition(":")[0].partition(".")[0],) if ":" in recipe.encoder.name else ()
+    _finish(run, (*shared.trusted(given), *own))
     return 0
 
 
