@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from equissl.api import audit, evaluate, load_backbone, pretrain, resume
+    from equissl.api import audit, evaluate_run, load_backbone, pretrain, resume
     from equissl.errors import UserError
     from equissl.recipe import Recipe, Weighted
     from equissl.train import Options
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "audit": "equissl.api",
-    "evaluate": "equissl.api",
+    "evaluate_run": "equissl.api",
     "load_backbone": "equissl.api",
     "pretrain": "equissl.api",
     "resume": "equissl.api",
@@ -36,7 +36,7 @@ __all__ = [
     "ViewSpec",
     "Weighted",
     "audit",
-    "evaluate",
+    "evaluate_run",
     "load_backbone",
     "make_views",
     "pretrain",

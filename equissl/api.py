@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,6 @@ from torch import Tensor, nn
 
 from equissl import checkpoint, models, runs, settings
 from equissl.data.base import Data, Dataset, Progress, Resident, quiet
-from equissl.encoder.backbone import EncoderConfig
 from equissl.encoder.encoder import Encoder
 from equissl.errors import UserError
 from equissl.evaluate.audit import audit as audit_encoder
@@ -52,7 +52,7 @@ def pretrain(
     Raises:
         UserError: with every mistake found.
     """
-    return train(recipe, Path(out), options, encoder=_wrapped(recipe, backbone), name=name)
+    return train(recipe, Path(out), options, encoder=models.wrapped(recipe.encoder, backbone), name=name)
 
 
 def resume(
@@ -77,7 +77,7 @@ def resume(
     recipe = found.recipe(trusted)
     wanted = settings.override(recipe, changes or {}, tuple(trusted))
     state = checkpoint.load(found.checkpoints)
-    refuse_changes(recipe, wanted, int(state["epoch"]))
+    refuse_changes(recipe, wanted)
     if wanted.epochs == recipe.epochs and state["epoch"] >= recipe.epochs:
         say(f"{found.path} is finished ({recipe.epochs} epochs); epochs=N prolongs it")
         return found
@@ -87,10 +87,10 @@ def resume(
             f"at epoch {wanted.epochs}, so it jumps up where the old one had already fallen"
         )
         runs.write_json(found.path / "recipe.json", to_plain(wanted))
-    return train(wanted, found.path, options, encoder=_wrapped(recipe, backbone), resume=True)
+    return train(wanted, found.path, options, encoder=models.wrapped(recipe.encoder, backbone), resume=True)
 
 
-def refuse_changes(old: Recipe, new: Recipe, epochs_done: int) -> None:
+def refuse_changes(old: Recipe, new: Recipe) -> None:
     """Raises UserError unless the recipes differ in nothing but more epochs."""
     before, after = _flat(to_plain(old)), _flat(to_plain(new))
     changed = sorted(k for k in before | after if before.get(k) != after.get(k) and k != "epochs")
@@ -100,11 +100,11 @@ def refuse_changes(old: Recipe, new: Recipe, epochs_done: int) -> None:
         raise UserError(
             f"a resumed run must keep its recipe, but this differs: {listed}. Start a new run instead"
         )
-    if new.epochs < max(epochs_done, 1):
-        raise UserError(f"epochs={new.epochs}: the run has already done {epochs_done}")
+    if new.epochs < old.epochs:
+        raise UserError(f"epochs={new.epochs}: a run can only be prolonged; it was started for {old.epochs}")
 
 
-def evaluate(
+def evaluate_run(
     run: Path | str,
     data: Data | None = None,
     *,
@@ -113,6 +113,7 @@ def evaluate(
     device: str = "cpu",
     progress: Progress = quiet,
     trusted: Sequence[str] = ("equissl",),
+    backbone: nn.Module | None = None,
 ) -> list[Score]:
     """Score a run and write ``scores.jsonl`` and ``neighbours.json`` into its folder.
 
@@ -122,15 +123,17 @@ def evaluate(
     Args:
         data: where to evaluate; the recipe's own data if absent.
         count: test pictures at most (training pictures: ten times as many, at most 10,000).
+        backbone: a module like the one the run was trained with, if that was your own.
     """
+    if count < 1:
+        raise UserError(f"count must be at least 1, got {count}")
     found = runs.open_run(Path(run))
-    loaded = models.load_run(found, trusted)
+    loaded = models.load_run(found, trusted, backbone=backbone)
     assert loaded.model is not None and loaded.recipe is not None
     data = data or replace(loaded.recipe.data, size=loaded.recipe.encoder.size)  # type: ignore[type-var]
     train_set, test_set = data.open("train", progress), data.open("test", progress)
     chosen = [
-        shuffled(len(s), seed, "evaluate")[:n]
-        for s, n in ((train_set, min(10 * count, TRAIN_PICTURES)), (test_set, count))
+        _sample(s, n, seed) for s, n in ((train_set, min(10 * count, TRAIN_PICTURES)), (test_set, count))
     ]
     scores: list[Score] = []
     for baseline, encoder in (("", loaded.encoder), ("random", loaded.random_twin(seed))):
@@ -147,6 +150,13 @@ def evaluate(
     scores += measures(loaded.model, test_set, chosen[1], seed, device, progress)
     record(found, scores, "evaluate", loaded, data)
     return scores
+
+
+def _sample(dataset: Dataset, count: int, seed: int) -> Tensor:
+    """Up to ``count`` samples by chance, labelled ones if there are any."""
+    order = shuffled(len(dataset), seed, "evaluate")
+    labelled = order[dataset.labels[order] >= 0]
+    return (labelled if len(labelled) else order)[:count]
 
 
 def probe(train_table: Table, test_table: Table, baseline: str = "") -> list[Score]:
@@ -191,14 +201,14 @@ def audit(
         factors: names of ``AUDITS`` entries; all if empty.
 
     Returns:
-        Scores "audit/<factor>", with baselines "constant" and, for named models, "random".
+        Scores "audit/<factor>", with baselines "constant" and "random" (the same layers, untrained).
     """
     loaded = models.load(model) if isinstance(model, str) else model
     if isinstance(loaded, models.Loaded):
         encoder, twin, size = loaded.encoder, loaded.random_twin(seed), loaded.config.size
     else:
         encoder = loaded if isinstance(loaded, Encoder) else _plain_encoder(loaded, images)
-        twin, size = None, 224
+        twin, size = _untrained(encoder, seed), encoder.size
     dataset = _dataset(images, size, progress)
     encoder.to(device)
     return audit_encoder(
@@ -214,12 +224,13 @@ def audit(
 
 
 def record(
-    run: runs.Run, scores: Iterable[Score], by: str, loaded: models.Loaded, data: Data
+    run: runs.Run, scores: Iterable[Score], by: str, loaded: models.Loaded, data: Data, split: str = "test"
 ) -> list[dict[str, Any]]:
-    """Add rows to ``scores.jsonl``, in place of those an earlier ``by`` wrote."""
-    facts = run_facts(run, loaded, data) | {"by": by}
+    """Add rows to ``scores.jsonl``, in place of earlier ones of the same name, data and split."""
+    facts = run_facts(run, loaded, data) | {"by": by, "split": split}
     rows = [{**s.row(), **facts, "probe_seed": s.seed} for s in scores]
-    kept = [r for r in run.rows("scores.jsonl") if r.get("by") != by]
+    again = {(r["name"], r["data"], r["split"]) for r in rows}
+    kept = [r for r in run.rows("scores.jsonl") if (r["name"], r["data"], r["split"]) not in again]
     runs.write_rows(run.path / "scores.jsonl", [*kept, *rows])
     return rows
 
@@ -233,7 +244,6 @@ def run_facts(run: runs.Run, loaded: models.Loaded, data: Data) -> dict[str, Any
         "recipe": stored.get("recipe", ""),
         "seed": loaded.recipe.seed if loaded.recipe else 0,
         "data": f"{type(data).__name__} {where}" if where else type(data).__name__,
-        "split": "test",
         "step": loaded.step,
     }
 
@@ -247,11 +257,16 @@ def load_backbone(path: Path | str, **how: Any) -> Encoder:
     return models.load(str(path), **how).encoder
 
 
-def _wrapped(recipe: Recipe, backbone: nn.Module | None) -> Encoder | None:
-    if backbone is None:
-        return None
-    c: EncoderConfig = recipe.encoder
-    return Encoder(backbone, c.parts, c.mean, c.std, (len(c.mean), c.size, c.size))
+def _untrained(encoder: Encoder, seed: int) -> Encoder:
+    """A copy with fresh weights, as far as its layers know how to draw them."""
+    twin = copy.deepcopy(encoder)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        for layer in twin.modules():
+            reset = getattr(layer, "reset_parameters", None)
+            if callable(reset):
+                reset()
+    return twin
 
 
 def _plain_encoder(module: nn.Module, images: object) -> Encoder:

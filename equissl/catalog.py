@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import ModuleType
@@ -51,7 +52,7 @@ def recipes() -> list[Entry]:
         for name, function in vars(module).items():
             if _is_recipe(function, module):
                 address = f"{module.__name__}:{name}"
-                entries.append(Entry(f"{short}.{name}", address, _line(function), "", function))
+                entries.append(Entry(f"{short}.{name}", address, _line(function), _paper(module), function))
     return sorted(entries, key=lambda e: e.name)
 
 
@@ -90,6 +91,12 @@ def _modules(package: str) -> Iterator[ModuleType]:
     for info in pkgutil.walk_packages(root.__path__, f"{package}."):
         if not info.name.endswith(".__main__"):
             yield importlib.import_module(info.name)
+
+
+def _paper(module: ModuleType) -> str:
+    """The first paper that a file of recipes names."""
+    found = re.search(r"arXiv:\d{4}\.\d{5}", module.__doc__ or "")
+    return found.group() if found else ""
 
 
 def _line(thing: object) -> str:

@@ -19,7 +19,7 @@ from equissl.recipe import to_plain
 
 
 def export_timm(loaded: Loaded, out: Path, scores: Sequence[Mapping[str, Any]] = ()) -> Path:
-    """Write ``model.safetensors``, ``config.json`` and ``README.md`` into ``out``, whole or not at all.
+    """Write ``model.safetensors``, ``config.json`` and ``README.md`` into ``out``.
 
     Args:
         scores: rows of ``scores.jsonl`` for the equivariance card.
@@ -33,7 +33,7 @@ def export_timm(loaded: Loaded, out: Path, scores: Sequence[Mapping[str, Any]] =
         )
     if out.is_file():
         raise UserError(f"out={out} is a file; expected a folder to write")
-    if out.exists() and any(out.iterdir()) and not (out / "config.json").is_file():
+    if out.exists() and any(out.iterdir()) and not _is_export(out):
         raise UserError(f"out={out} holds something that is no export; choose another folder")
     from safetensors.torch import save_file
 
@@ -44,10 +44,19 @@ def export_timm(loaded: Loaded, out: Path, scores: Sequence[Mapping[str, Any]] =
     save_file(state, partial / "model.safetensors", {"format": "pt"})
     runs.write_json(partial / "config.json", timm_config(loaded))
     runs.write_text(partial / "README.md", readme(loaded, out, scores))
-    if out.exists():
-        shutil.rmtree(out)
-    partial.rename(out)
+    out.mkdir(parents=True, exist_ok=True)
+    for file in sorted(partial.iterdir()):  # file by file: nothing else in the folder is touched
+        file.replace(out / file.name)
+    partial.rmdir()
     return out
+
+
+def _is_export(folder: Path) -> bool:
+    config = folder / "config.json"
+    stored = runs.read_json(config) if config.is_file() else {}
+    return (isinstance(stored, dict) and "equissl" in stored) or {p.name for p in folder.iterdir()} == {
+        "model.onnx"
+    }
 
 
 def timm_config(loaded: Loaded) -> dict[str, Any]:

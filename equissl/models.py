@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from equissl import checkpoint, runs
 from equissl.encoder.backbone import IMAGENET, EncoderConfig, load_weights
 from equissl.encoder.encoder import Encoder
 from equissl.errors import UserError, nearest
 from equissl.model import Model
-from equissl.recipe import Recipe, from_plain
+from equissl.recipe import Recipe, check_trusted, from_plain
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,12 @@ class Loaded:
 
 
 def load(
-    name: str, *, weights: Path | None = None, size: int = 0, trusted: Sequence[str] = ("equissl",)
+    name: str,
+    *,
+    weights: Path | None = None,
+    size: int = 0,
+    trusted: Sequence[str] = ("equissl",),
+    backbone: nn.Module | None = None,
 ) -> Loaded:
     """The encoder called ``name``.
 
@@ -52,6 +58,8 @@ def load(
         name: a run folder, an exported folder, or ``timm/NAME``.
         weights: a local weight file for ``timm/NAME``; random weights if absent.
         size: side of the pictures; 0 for the model's own.
+        trusted: packages whose code a run or an export may name.
+        backbone: a module like the one a run was trained with, if that was the user's own.
 
     Raises:
         UserError: nothing is called that; the message says what is possible.
@@ -62,15 +70,20 @@ def load(
         raise UserError(f"weights={weights} is for timm/NAME models, but {name!r} brings its own")
     folder = Path(name)
     if (folder / "recipe.json").is_file():
-        return load_run(runs.open_run(folder), trusted)
+        return load_run(runs.open_run(folder), trusted, size, backbone)
     if (folder / "config.json").is_file():
-        return _exported(folder, size)
+        return _exported(folder, size, trusted)
     if folder.exists():
         raise UserError(f"{name!r} is neither a run folder (recipe.json) nor an exported one (config.json)")
     raise UserError(f"no model {name!r}: expected a run folder, an exported folder, or timm/NAME")
 
 
-def load_run(run: runs.Run, trusted: Sequence[str] = ("equissl",)) -> Loaded:
+def load_run(
+    run: runs.Run,
+    trusted: Sequence[str] = ("equissl",),
+    size: int = 0,
+    backbone: nn.Module | None = None,
+) -> Loaded:
     """A run's encoder and modules at its last checkpoint.
 
     Raises:
@@ -78,12 +91,26 @@ def load_run(run: runs.Run, trusted: Sequence[str] = ("equissl",)) -> Loaded:
     """
     recipe = run.recipe(trusted)
     state = checkpoint.load(run.checkpoints)
-    model = recipe.build(recipe.data.known)
+    if backbone is None and runs.read_json(run.path / "environment.json").get("own_backbone"):
+        raise UserError(
+            f"{run.path} was trained with a module of your own, which recipe.json cannot name: in Python, "
+            "pass backbone=... (or train with encoder.name=module:function)"
+        )
+    model = recipe.build(recipe.data.known, wrapped(recipe.encoder, backbone))
     try:
         model.load_state_dict(state["model"])
     except RuntimeError as error:
         raise UserError(f"the checkpoint in {run.checkpoints} does not fit recipe.json: {error}") from error
-    return Loaded(run.path.name, model.encoder.eval(), recipe.encoder, model.eval(), recipe, state["step"])
+    config = replace(recipe.encoder, size=size or recipe.encoder.size)
+    return Loaded(run.path.name, model.encoder.eval(), config, model.eval(), recipe, state["step"])
+
+
+def wrapped(config: EncoderConfig, backbone: nn.Module | None) -> Encoder | None:
+    """A user's own module as an encoder that normalises as ``config`` says."""
+    if backbone is None:
+        return None
+    probe = (len(config.mean), config.size, config.size)
+    return Encoder(backbone, config.parts, config.mean, config.std, probe)
 
 
 def _timm(name: str, weights: Path | None, size: int) -> Loaded:
@@ -106,14 +133,17 @@ def _timm(name: str, weights: Path | None, size: int) -> Loaded:
         size=size or int(stated.get("input_size", (3, 224, 224))[-1]),
         weights=str(weights) if weights else "",
     )
-    return Loaded(name, config.build().eval(), config)
+    shown = name if weights else f"{name} (random weights)"
+    return Loaded(shown, config.build().eval(), config)
 
 
-def _exported(folder: Path, size: int) -> Loaded:
+def _exported(folder: Path, size: int, trusted: Sequence[str]) -> Loaded:
     stored = runs.read_json(folder / "config.json")
     if "equissl" not in stored:
         raise UserError(f"{folder / 'config.json'} was not written by `equissl export`")
     config: EncoderConfig = from_plain(stored["equissl"]["encoder"])
+    if ":" in config.name:
+        check_trusted(config.name, trusted)
     config = replace(config, weights="", size=size or config.size)
     encoder = config.build()
     load_weights(encoder.backbone, folder / "model.safetensors")

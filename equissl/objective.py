@@ -80,6 +80,7 @@ class Predictive(Protocol):
         """The embedding of the changed picture: (B, d)."""
 
 
+@runtime_checkable
 class BaseConfig(Protocol):
     """A frozen dataclass that describes a base objective."""
 
@@ -90,6 +91,7 @@ class BaseConfig(Protocol):
         """The views that must be encoded for it."""
 
 
+@runtime_checkable
 class EquivarianceConfig(Protocol):
     """A frozen dataclass that describes an equivariance module."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,10 @@ class WarmupCosine:
     warmup_epochs: float = 10
     floor: float = 1e-8
 
+    def __post_init__(self) -> None:
+        if not self.warmup_epochs >= 0:
+            raise ValueError(f"warmup_epochs must be at least 0, got {self.warmup_epochs}")
+
     def rate(self, step: int, peak: float, total: int, steps_per_epoch: int) -> float:
         """The learning rate that step ``step`` (from 0) of ``total`` uses."""
         warmup = min(round(self.warmup_epochs * steps_per_epoch), total)
@@ -31,6 +35,7 @@ class WarmupCosine:
         return self.floor + (peak - self.floor) * (1 + math.cos(math.pi * share)) / 2
 
 
+@runtime_checkable
 class OptimizerConfig(Protocol):
     """A frozen dataclass that describes an optimiser; ``rate`` is the peak learning rate."""
 
@@ -113,7 +118,10 @@ class LARSOptimizer(torch.optim.Optimizer):
             moves = list(torch._foreach_mul(grads, [group["lr"] * r for r in ratios]))
         else:
             moves = list(torch._foreach_mul(grads, group["lr"]))
-        buffers = [self.state[p].setdefault("buffer", torch.zeros_like(p)) for p in params]
+        for p in params:
+            if "buffer" not in self.state[p]:
+                self.state[p]["buffer"] = torch.zeros_like(p)
+        buffers = [self.state[p]["buffer"] for p in params]
         torch._foreach_mul_(buffers, group["momentum"])
         torch._foreach_add_(buffers, moves)
         torch._foreach_sub_(params, buffers)

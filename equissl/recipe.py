@@ -74,6 +74,9 @@ class Recipe:
         for name in ("epochs", "batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("clip_gradient", "monitor_every"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
         if self.batch_size < 2:
             raise ValueError("batch_size must be at least 2: objectives compare pictures of a batch")
 
@@ -122,16 +125,30 @@ def check_views(recipe: Recipe, known: Mapping[str, Space]) -> None:
         missing = [n for n in names if n not in recipe.views]
         problems += [f"{reader} reads view {n!r}; {nearest(n, recipe.views)}" for n in missing]
     used = {n for names in readers.values() for n in names}
-    for spec in recipe.views.values():
-        match spec.draw:
-            case SameAs(view):
-                used.add(view)
-            case Between(start, end):
-                used |= {start, end}
+    before: list[str] = []
+    for name, spec in recipe.views.items():
+        drawn = _drawn_from(spec)
+        missing = [n for n in drawn if n not in before]
+        problems += [
+            f"views.{name}.draw names view {n!r}, which must stand before it; {nearest(n, before)}"
+            for n in missing
+        ]
+        used |= set(drawn)
+        before.append(name)
     idle = [n for n in recipe.views if n not in used]
     problems += [f"views.{n} is made but never read; remove it or add a module that reads it" for n in idle]
     if problems:
         raise UserError(problems)
+
+
+def _drawn_from(spec: ViewSpec) -> tuple[str, ...]:
+    """The views whose draws a view uses."""
+    match spec.draw:
+        case SameAs(view):
+            return (view,)
+        case Between(start, end):
+            return (start, end)
+    return ()
 
 
 def to_plain(value: object) -> Any:
@@ -184,6 +201,9 @@ def locate(address: str, trusted: Sequence[str] = ("equissl",)) -> Any:
             found = getattr(found, step)
     except (ImportError, AttributeError) as error:
         raise UserError(f"{address!r} cannot be found: {error}") from error
+    if not (isinstance(found, type) and dataclasses.is_dataclass(found)):
+        raise UserError(f"{address!r} is not a dataclass, so it cannot be part of a recipe")
+    check_trusted(f"{found.__module__}:{path}", trusted)  # what a trusted module only imports is not its own
     return found
 
 

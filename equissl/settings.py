@@ -43,7 +43,7 @@ def _set(value: Any, hint: Any, steps: list[str], text: str, path: str, trusted:
         try:
             return parse(text, hint, path)
         except PydanticSchemaGenerationError:
-            return _component(text, path, trusted)
+            return _component(text, hint, path, trusted)
     head, rest = steps[0], steps[1:]
     if dataclasses.is_dataclass(value):
         names = [f.name for f in dataclasses.fields(value) if f.init]
@@ -65,10 +65,13 @@ def _set(value: Any, hint: Any, steps: list[str], text: str, path: str, trusted:
     raise UserError(f"{path}: {type(value).__name__} has nothing called {head!r}")
 
 
-def _component(text: str, path: str, trusted: tuple[str, ...]) -> Any:
+def _component(text: str, hint: Any, path: str, trusted: tuple[str, ...]) -> Any:
     if ":" not in text:
         raise UserError(f"{path}={text}: expected the address of a component, such as equissl.optimize:AdamW")
     try:
-        return locate(text, trusted)()
+        made = locate(text, trusted)()
     except TypeError as error:
         raise UserError(f"{path}={text}: {error}") from error
+    if isinstance(hint, type) and not isinstance(made, hint):
+        raise UserError(f"{path}={text}: expected a {hint.__name__}, but that is none")
+    return made

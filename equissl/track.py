@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -95,19 +96,22 @@ def check_names(names: Sequence[str]) -> None:
         raise UserError([f"trackers: no tracker {n!r}; {nearest(n, _KNOWN)}" for n in unknown])
 
 
+def check_installed(names: Sequence[str]) -> None:
+    """Raises UserError if a tracker does not exist or its package is not installed."""
+    check_names(names)
+    missing = [n for n in names if importlib.util.find_spec(n) is None]
+    if missing:
+        raise UserError([f"trackers={n}: not installed; pip install 'equissl[{n}]'" for n in missing])
+
+
 def trackers(folder: Path, names: Sequence[str]) -> list[Tracker]:
     """JSON lines and the named others.
 
     Raises:
-        UserError: one is not installed.
+        UserError: one does not exist or is not installed.
     """
-    check_names(names)
-    opened: list[Tracker] = []
-    for name in names:
-        try:
-            opened.append(_KNOWN[name](folder, folder.name))
-        except ImportError as error:
-            raise UserError(f"trackers={name}: not installed; pip install 'equissl[{name}]'") from error
+    check_installed(names)
+    opened = [_KNOWN[name](folder, folder.name) for name in names]
     return [JsonLines(folder / "log.jsonl"), *opened]
 
 

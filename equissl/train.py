@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -10,12 +11,13 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
+from timm.layers.norm_act import convert_sync_batchnorm
 from torch import Tensor, nn
 
 from equissl import checkpoint, runs
 from equissl.data.base import Dataset
 from equissl.data.loader import batches, batches_per_epoch
-from equissl.distributed import rank
+from equissl.distributed import mean, rank
 from equissl.encoder.encoder import Encoder
 from equissl.errors import Stopped, UserError
 from equissl.interruption import Interrupted, Interruption
@@ -25,7 +27,7 @@ from equissl.optimize import parameter_groups
 from equissl.progress import Display
 from equissl.recipe import Recipe
 from equissl.record import Record, refuse_non_finite
-from equissl.track import Tracker, trackers
+from equissl.track import Tracker, check_installed, trackers
 from equissl.views import Batch, View, make_views
 
 
@@ -38,7 +40,7 @@ class Options:
         devices: processes; the recipe's batch size is divided among them.
         trackers: besides ``log.jsonl``.
         log_every: steps between logged rows.
-        save_every: steps between checkpoints; 0 for every ``save_minutes`` and at each end of an epoch.
+        save_every: steps between checkpoints; besides one every ``save_minutes`` and those at start and end.
         stop_after: steps after which to stop as if interrupted; 0 for never.
         silent: show no progress.
     """
@@ -96,28 +98,39 @@ def train(
             runs.check_free(out)
         dataset = recipe.data.open("train", display)
         steps_per_epoch = batches_per_epoch(dataset, recipe.batch_size)
+        if recipe.batch_size % fabric.world_size:
+            raise UserError(
+                f"batch_size={recipe.batch_size} cannot be divided among {fabric.world_size} devices"
+            )
+        check_installed(options.trackers)
         torch.manual_seed(recipe.seed)
         model = recipe.build(dataset.spaces, encoder)
-        run = runs.Run(out) if resume else _create(fabric, out, recipe, dataset, model, name)
+        run = runs.Run(out)
         trainer = _Trainer(fabric, recipe, options, run, dataset, model, steps_per_epoch, display)
         if loaded is not None:
             trainer.restore(loaded)
+        else:
+            _create(fabric, run, recipe, dataset, model, name, own=encoder is not None)
+            trainer.save()  # from now on there is always something to resume
         trainer.fit()
+        fabric.barrier()
     return run
 
 
-def _create(fabric: Fabric, out: Path, recipe: Recipe, dataset: Dataset, model: Model, name: str) -> runs.Run:
+def _create(
+    fabric: Fabric, run: runs.Run, recipe: Recipe, dataset: Dataset, model: Model, name: str, own: bool
+) -> None:
     facts = {
         "recipe": name,
+        "own_backbone": own,
         "pictures": len(dataset),
         "parameters": sum(p.numel() for p in model.encoder.parameters()),
         "device": str(fabric.device),
         "devices": fabric.world_size,
     }
     if fabric.is_global_zero:
-        runs.create(out, recipe, facts, dataset.bad_images)
+        runs.create(run.path, recipe, facts, dataset.bad_images)
     fabric.barrier()
-    return runs.Run(out)
 
 
 class _Trainer:
@@ -139,12 +152,15 @@ class _Trainer:
         self.steps_per_epoch, self.total = steps_per_epoch, steps_per_epoch * recipe.epochs
         self.model = model
         if recipe.channels_last:
-            model.encoder.backbone.to(memory_format=torch.channels_last)
+            model.to(memory_format=torch.channels_last)
         if recipe.compile:
-            model.encoder.backbone.compile()
+            model.encoder.compile()
         if fabric.world_size > 1 and fabric.device.type == "cuda":  # torch has none for the CPU
-            nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
-        optimizer = recipe.optimizer.build(parameter_groups(model, constant_rate(model)))
+            convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]  # timm's: torch's drops the activation of fused layers
+        try:
+            optimizer = recipe.optimizer.build(parameter_groups(model, constant_rate(model)))
+        except ValueError as error:
+            raise UserError(f"optimizer: {error}") from error
         self.forward, self.optimizer = fabric.setup(_Step(model), optimizer)
         self.state, self.record = State(), Record(recipe.batch_size)
         self.trackers: list[Tracker] = []
@@ -176,13 +192,23 @@ class _Trainer:
             self.record.add(terms)
             if self.state.step % self.options.log_every == 0 or self.state.step == self.total:
                 self.log(epoch, rate)
-            if self.options.save_every and self.state.step % self.options.save_every == 0:
+            late = time.monotonic() - self.saved > 60 * self.options.save_minutes
+            often = self.options.save_every and self.state.step % self.options.save_every == 0
+            if often or self.agreed(late):
                 self.save()
-            if self.interruption.asked or self.state.step == self.options.stop_after:
+            if self.agreed(self.interruption.asked) or self.state.step == self.options.stop_after:
                 raise Interrupted
         self.check_finite()
         self.state.epoch, self.state.batch = epoch + 1, 0
         self.finish_epoch(epoch)
+
+    def agreed(self, wish: bool) -> bool:
+        """Whether any process wishes it: all must do the same, and they ask each other now and then."""
+        if self.fabric.world_size == 1:
+            return wish
+        if self.state.step % self.options.log_every:
+            return False
+        return bool(mean(torch.tensor(float(wish), device=self.fabric.device)) > 0)
 
     def step(self, batch: Batch, epoch: int) -> dict[str, Tensor]:
         """One optimizer step; nothing here waits for the device."""
@@ -244,6 +270,7 @@ class _Trainer:
 
     def finish_epoch(self, epoch: int) -> None:
         every, last = self.recipe.monitor_every, epoch + 1 == self.recipe.epochs
+        began = time.perf_counter()
         if every and ((epoch + 1) % every == 0 or last) and self.fabric.is_global_zero:
             row = monitor(
                 self.model.encoder,
@@ -254,13 +281,23 @@ class _Trainer:
             )
             for tracker in self.trackers:
                 tracker.log({"step": self.state.step, "epoch": epoch + 1, **row})
-            self.record.restart()
-        if last or (time.monotonic() - self.saved > 60 * self.options.save_minutes):
+            self.record.began += time.perf_counter() - began  # a probe is no training
+        if last:
             self.save()
             if self.fabric.is_global_zero:  # a streamed file may turn out bad only when it is decoded
                 runs.write_bad_images(self.run.path / "bad_images.csv", self.dataset.bad_images)
 
     def save(self) -> None:
+        """Write a checkpoint, unless the weights are no longer finite.
+
+        Raises:
+            UserError: they are not; the last good checkpoint is named and stays.
+        """
+        self.saved = time.monotonic()
+        self.check_finite()
+        wrong = [n for n, p in self.model.named_parameters() if not bool(p.isfinite().all())]
+        if wrong:
+            refuse_non_finite({"bad": (self.state.step, [f"the weights {wrong[0]}"])}, self.run.checkpoints)
         if not self.fabric.is_global_zero:
             return
         state = {
@@ -273,9 +310,9 @@ class _Trainer:
             "batch": self.state.batch,
             "epochs": self.recipe.epochs,
             "world": self.fabric.world_size,
+            "data": fingerprint(self.dataset),
         }
         checkpoint.save(self.run.checkpoints, state)
-        self.saved = time.monotonic()
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go back to a checkpoint, and drop the rows that were logged after it."""
@@ -283,6 +320,12 @@ class _Trainer:
             raise UserError(
                 f"devices={self.fabric.world_size}: the run was started on {state['world']}; its batches and "
                 "BatchNorm statistics would change, so resume with the same number"
+            )
+        if state["data"] != fingerprint(self.dataset):
+            raise UserError(
+                f"the data is no longer what the run was started on ({state['data']} then, "
+                f"{fingerprint(self.dataset)} now: number of samples and a hash of their names), so it "
+                "cannot go on exactly; restore the data or start a new run"
             )
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -319,3 +362,9 @@ def constant_rate(model: Model) -> list[str]:
     for key, module in model.modules_by_name.items():
         prefixes += [f"equivariance.{key}.{name}." for name in module.constant_rate]
     return prefixes
+
+
+def fingerprint(dataset: Dataset) -> str:
+    """What a run's data is, as far as order and number go: count and a hash of the file names."""
+    names = hashlib.blake2b("\0".join(dataset.files).encode("utf-8", "surrogateescape"), digest_size=8)
+    return f"{len(dataset)}/{names.hexdigest()}"

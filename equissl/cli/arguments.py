@@ -89,9 +89,15 @@ def read(verb: Verb, words: Sequence[str]) -> Given:
     things: list[str] = []
     settings: dict[str, str] = {}
     problems: list[str] = []
+    seen: set[str] = set()
     for word in words:
         name, is_key, text = word.lstrip("-").partition("=")
-        if not is_key:
+        if is_key and name in seen:
+            problems.append(f"{name}: given twice")
+        seen |= {name} if is_key else set()
+        if word.startswith("=") or not word:
+            problems.append(f"{word!r}: settings are written as key=value, without spaces around =")
+        elif not is_key:
             (problems if word.startswith("-") else things).append(_flag(word) if word[0] == "-" else word)
         elif name in known:
             try:

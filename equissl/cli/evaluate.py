@@ -22,9 +22,9 @@ def evaluate(given: Given) -> int:
     run = runs.open_run(Path(given.things[0]))
     data = None
     if path is not None:
-        data = shared.folder(path, run.recipe(shared.trusted(given)).encoder.size, given["labels"], 0.2)
+        data = shared.folder(path, run.recipe(shared.trusted(given)).encoder.size, given["labels"])
     with Display() as display:
-        api.evaluate(
+        api.evaluate_run(
             run.path,
             data,
             count=given["count"],
@@ -48,7 +48,7 @@ def audit(given: Given) -> int:
     )
     with tempfile.TemporaryDirectory() as scratch, Display() as display:
         place: Path = given["out"] or Path(scratch)
-        folders = [_audit_one(name, given, display, place) for name in given.things]
+        folders = [_audit_one(name, given, display, place) for name in dict.fromkeys(given.things)]
         display.finish()
         _show(folders)
         if given["out"] is not None:
@@ -73,10 +73,12 @@ def _audit_one(name: str, given: Given, display: Display, place: Path) -> Path:
         progress=display,
     )
     if loaded.recipe is not None:
-        api.record(runs.open_run(Path(name)), scores, "audit", loaded, dataset)
-    folder = place / loaded.name.replace("/", "-")
+        api.record(runs.open_run(Path(name)), scores, "audit", loaded, dataset, "all")
+    alike = [n for n in given.things if Path(n).name == Path(name).name]
+    shown = loaded.name if len(alike) < 2 else name  # two runs may have folders of one name
+    folder = place / shown.strip("/").replace("/", "-")
     folder.mkdir(parents=True, exist_ok=True)
-    facts = {"model": loaded.name, "data": str(given["data"]), "split": "all", "step": loaded.step}
+    facts = {"model": shown, "data": str(given["data"]), "split": "all", "step": loaded.step}
     runs.write_rows(folder / "scores.jsonl", [{**s.row(), **facts} for s in scores])
     return folder
 

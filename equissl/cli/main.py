@@ -52,6 +52,12 @@ def main(words: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+    except Exception as error:
+        if os.environ.get("EQUISSL_DEBUG"):
+            traceback.print_exc()
+        print(f"unexpected error: {type(error).__name__}: {error}", file=sys.stderr)
+        print("this is a fault of equissl; EQUISSL_DEBUG=1 shows where it happened", file=sys.stderr)
+        return 1
 
 
 def overview() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from equissl.cli import shared
 from equissl.cli.arguments import Given
 from equissl.data.base import Data
 from equissl.data.scan import existing_folder
+from equissl.distributed import rank
 from equissl.errors import UserError, nearest
 from equissl.recipe import Recipe, check_views
 from equissl.recipes import photographs
@@ -110,11 +112,12 @@ def _on(recipe: Recipe, path: Path, labels: str) -> Recipe:
 
 
 def _finish(run: runs.Run, trusted: tuple[str, ...]) -> None:
+    if rank() > 0:
+        return
+    place = shlex.quote(str(run.path))
     loaded = models.load_run(run, trusted)
     print(f"run folder: {run.path}")
     if ":" not in loaded.config.name:
         out = export.export_timm(loaded, run.path / "export", run.rows("scores.jsonl"))
         print(f"exported backbone: {out}\n\n{export.snippet(loaded, out)}")
-    print(
-        f"next: equissl evaluate {run.path}   equissl audit {run.path} data=DIR   equissl report {run.path}"
-    )
+    print(f"next: equissl evaluate {place}   equissl audit {place} data=DIR   equissl report {place}")

@@ -73,7 +73,7 @@ def _evaluate(folder: Path, device: str, display: Display) -> None:
     run = runs.open_run(folder)
     if {r.get("by") for r in run.rows("scores.jsonl")} >= {"evaluate", "audit"}:
         return
-    api.evaluate(folder, device=device, progress=display)
+    api.evaluate_run(folder, device=device, progress=display)
     loaded = models.load_run(run)
     assert loaded.recipe is not None
     data = replace(loaded.recipe.data, size=loaded.config.size)  # type: ignore[type-var]

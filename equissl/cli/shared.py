@@ -35,7 +35,8 @@ def folder(
     path: Path, size: int, labels: str = "none", test_share: float = 0.1, limit: int | None = None
 ) -> Data:
     """A user's pictures; the path is made absolute, so that a run can be resumed from anywhere."""
-    return ImageFolder(str(path.resolve()), size, labels, test_share=test_share, limit=limit)
+    table = labels if labels in ("none", "folders") else str(Path(labels).expanduser().resolve())
+    return ImageFolder(str(path.resolve()), size, table, test_share=test_share, limit=limit)
 
 
 def trusted(given: Given) -> tuple[str, ...]:

@@ -25,7 +25,7 @@ class EncoderConfig:
     """Which backbone encodes the pictures.
 
     Args:
-        name: a timm model (``equissl list backbones=resnet*``), or ``module:function`` that returns an
+        name: a timm model (``equissl list backbones match=resnet*``), or ``module:function`` that returns an
             ``nn.Module`` (B, C, H, W) -> (B, D) or (B, D, h, w).
         stem: "timm" leaves the model as it is; "small" replaces a ResNet's stem by one 3x3 convolution of
             stride 1 without max-pooling, for pictures of about 32 pixels.

@@ -43,7 +43,7 @@ class Encoder(nn.Module):
             ``num_classes=0`` also yields its grid.
         parts: part name -> width, in order; must add up to D. Without it there is only "all".
         mean, std: per channel, on [0, 1] pictures.
-        probe: (C, H, W) of the picture used to find D.
+        probe: (C, H, W) of the pictures it is used with; one is used to find D.
 
     Raises:
         ValueError: ``parts`` do not add up to the backbone's width.
@@ -64,6 +64,7 @@ class Encoder(nn.Module):
         self.backbone = backbone
         self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(-1, 1, 1), persistent=False)
+        self.size = probe[-1]
         self.parts = _slices(parts or {}, _width(backbone, probe))
 
     def width(self, part: str = "all") -> int:

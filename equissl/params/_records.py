@@ -157,9 +157,18 @@ class Params:
         flags = {k: v.to(device) for k, v in self.applied.items()}
         return Params(self.space, values, flags, self.count)
 
-    def filled(self, space: Space) -> Params:
-        """The values of ``space``'s factors; one that is not mentioned here is neutral."""
-        device = next((v.device for v in self.values.values()), None)
+    @property
+    def device(self) -> torch.device | None:
+        """Where the values are; None if there are none."""
+        return next((v.device for v in self.values.values()), None)
+
+    def filled(self, space: Space, device: torch.device | None = None) -> Params:
+        """The values of ``space``'s factors; one that is not mentioned here is neutral.
+
+        Args:
+            device: where the result is; with the values if absent.
+        """
+        device = device or self.device
         rest = Space(tuple(f for f in space if f.name not in self.values)).neutral(self.count)
         known = {**rest.values, **self.values}
         flags = {**rest.applied, **self.applied}
@@ -182,12 +191,13 @@ def between(source: Params, target: Params, space: Space) -> Params:
     A factor that a picture does not mention is neutral, so "plain picture -> augmented view" and
     "render 1 -> render 2" are the same call. Returns values of ``space.relative()``.
     """
-    a, b = source.filled(space), target.filled(space)
+    device = target.device or source.device
+    a, b = source.filled(space, device), target.filled(space, device)
     values, flags = {}, {}
     for f in space:
         start, end = a.values[f.name], b.values[f.name]
-        values[f.name] = f.between(start.to(end.device), end)
-        flags[f.name] = a.applied[f.name].to(end.device) | b.applied[f.name]
+        values[f.name] = f.between(start, end)
+        flags[f.name] = a.applied[f.name] | b.applied[f.name]
     return Params(space.relative(), values, flags, target.count)
 
 

@@ -25,7 +25,7 @@ def baseline_simclr_stl10() -> Recipe:
     """SimCLR on STL-10 (train + unlabelled, 96 px, ResNet-18, 200 epochs) as AugSelf's authors run it."""
     view = ViewSpec(presets.augself_stl10())
     return Recipe(
-        data=Stl10(path="data"),
+        data=Stl10(path="data", unlabeled=True),
         views={"a": view, "b": view},
         encoder=EncoderConfig(name="resnet18", mean=STL10[0], std=STL10[1], size=96),
         base=SimCLR.Config(projector=(512, 128), output_norm="none", temperature=0.2),
