@@ -70,5 +70,14 @@ def test_what_cannot_be_exported_is_said(tmp_path: Path) -> None:
         export.export_timm(own, tmp_path / "x")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.txt").write_text("")
+    (tmp_path / "full" / "config.json").write_text("{}")
     with pytest.raises(UserError, match="holds something that is no export"):
         export.export_timm(model, tmp_path / "full")
+    assert (tmp_path / "full" / "thesis.txt").exists()
+
+
+def test_exporting_again_leaves_other_files_alone(tmp_path: Path) -> None:
+    out = export.export_timm(loaded(), tmp_path / "e")
+    (out / "model.onnx").write_bytes(b"")
+    export.export_timm(loaded(), out)
+    assert {p.name for p in out.iterdir()} == {"model.safetensors", "config.json", "README.md", "model.onnx"}

@@ -277,3 +277,73 @@ def test_lower_precision_and_clipping(tmp_path: Path) -> None:
     )
     rows = train(recipe, tmp_path / "run", QUIET).rows("log.jsonl")
     assert rows[-1]["loss"] < rows[0]["loss"]
+
+
+def test_weights_that_are_not_finite_are_never_saved(tmp_path: Path) -> None:
+    recipe = tiny(optimizer=AdamW(rate=1e30), schedule=WarmupCosine(warmup_epochs=0), monitor_every=0)
+    with pytest.raises(UserError, match="not finite"):
+        train(recipe, tmp_path / "run", replace(QUIET, log_every=10, save_every=1))
+    state = checkpoint.load(tmp_path / "run" / "checkpoints")
+    assert all(v.isfinite().all() for v in state["model"].values() if v.is_floating_point())
+
+
+def test_changed_data_is_noticed(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "photos", {"x": 40})
+    recipe = tiny(data=ImageFolder(str(tmp_path / "photos"), size=16), monitor_every=0)
+    with pytest.raises(UserError, match="interrupted"):
+        train(recipe, tmp_path / "run", replace(QUIET, stop_after=1))
+    for file in sorted((tmp_path / "photos").rglob("*.png"))[:10]:
+        file.unlink()
+    with pytest.raises(UserError, match="the data is no longer"):
+        equissl.resume(tmp_path / "run", options=QUIET)
+
+
+TWO = """
+import sys
+from pathlib import Path
+sys.path[:0] = {path!r}
+from dataclasses import replace
+from test_train import QUIET, tiny
+from equissl.train import train
+if __name__ == "__main__":
+    train(tiny(epochs=3), Path(sys.argv[1]), replace(QUIET, devices=2, log_every=4))
+"""
+
+
+def test_two_processes_train_probe_and_log(tmp_path: Path) -> None:
+    """``log_every`` does not divide the steps of an epoch, so a probe falls between two logged rows."""
+    script = tmp_path / "two.py"
+    script.write_text(TWO.format(path=[str(Path(__file__).parent)]))
+    subprocess.run(
+        [sys.executable, str(script), str(tmp_path / "run")], check=True, timeout=180, capture_output=True
+    )
+    run = runs.open_run(tmp_path / "run")
+    rows = [r for r in run.rows("log.jsonl") if "loss" in r]
+    assert [r["step"] for r in rows] == [4, 8, 9] and checkpoint.load(run.checkpoints)["world"] == 2
+
+
+def test_a_run_folder_cannot_execute_other_code(tmp_path: Path) -> None:
+    marker = tmp_path / "executed"
+    attempts = [
+        {"is": "equissl.runs:subprocess.run", "args": ["touch", str(marker)]},
+        {"is": "subprocess:run", "args": ["touch", str(marker)]},
+        {"is": "equissl.runs:Path", "args": []},
+    ]
+    for plain in attempts:
+        with pytest.raises(UserError):
+            from_plain(plain)
+    run = train(tiny(epochs=1, monitor_every=0), tmp_path / "run", QUIET)
+    plain = json.loads((run.path / "recipe.json").read_text())
+    plain["encoder"] |= {"name": "subprocess:run", "options": {"args": ["touch", str(marker)]}}
+    (run.path / "recipe.json").write_text(json.dumps(plain))
+    with pytest.raises(UserError, match="trust=subprocess"):
+        models.load(str(run.path))
+    assert not marker.exists()
+
+
+def test_functions_stay_functions_after_everything_is_imported() -> None:
+    import equissl.api
+    import equissl.evaluate.audit
+
+    for name in equissl.__all__:
+        assert callable(getattr(equissl, name)), name
