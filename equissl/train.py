@@ -96,6 +96,7 @@ def train(
         loaded = checkpoint.load(out / "checkpoints") if resume else None
         if not resume:
             runs.check_free(out)
+        fabric.barrier()  # no process may look for a free folder after another has made it
         dataset = recipe.data.open("train", display)
         steps_per_epoch = batches_per_epoch(dataset, recipe.batch_size)
         if recipe.batch_size % fabric.world_size:
