@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -63,7 +64,14 @@ MODULES = {
 def test_every_class_has_a_case() -> None:
     """A new file without a case here would go untested."""
     found = {e.name for b in (Base, Equivariance) for e in catalog.subclasses("equissl", b)}
-    assert found == {"simclr", "byol", "equimod", "predictchange"}
+    cases = {type(c).__qualname__.split(".")[0].lower() for c in (BASES | MODULES).values()}
+    assert found == cases
+
+
+def test_every_class_has_a_page() -> None:
+    pages = Path(__file__).parent.parent / "docs" / "methods"
+    found = [e.found for b in (Base, Equivariance) for e in catalog.subclasses("equissl", b)]
+    assert {c.__module__.split(".")[-1] for c in found} <= {page.stem for page in pages.glob("*.md")}
 
 
 @pytest.mark.parametrize("name", [*BASES, *MODULES])
