@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from equissl.augment.base import REFERENCE_SIZE, Augmentation, Moments, moments_of, reference_stream
+from equissl.augment.native import Step
 from equissl.augment.policy import check_at_least, check_choice, check_number, check_range, flag
 from equissl.augment.rows import separable, total
 from equissl.params import Params, Real, Space
@@ -80,6 +81,11 @@ class Crop(Augmentation):
         rows = _taps(top, height, images.shape[2], self.size, self.interpolation)
         columns = _taps(left, width, images.shape[3], self.size, self.interpolation)
         return separable(images, rows, columns)
+
+    def native(self, params: Params) -> Step:
+        box = torch.cat([params.values[n] for n in _NAMES], 1)
+        cubic = int(self.interpolation == "bicubic")
+        return Step("crop", box, (self.size, cubic), size=(self.size, self.size), reach=1 + cubic)
 
     def output_size(self, size: tuple[int, int]) -> tuple[int, int]:
         return (self.size, self.size)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from equissl.augment.base import Augmentation, Moments
 from equissl.augment.color import brighten, contrast, saturate, shift_hue
+from equissl.augment.native import Step
 from equissl.augment.policy import check_at_least, check_number, flag, spread, uniform
 from equissl.augment.rows import overwrite
 from equissl.params import Circular, Factor, Params, Permutation, Real, Space
@@ -76,6 +77,9 @@ class ColorJitter(Augmentation):
             images = overwrite(images, turn & active[step], operations[step], values[step])
             done = done + turn[:, None]
         return images
+
+    def native(self, params: Params) -> Step:
+        return Step("jitter", torch.cat([params.values[n] for n in (*_OPERATIONS, "color_order")], 1))
 
     def moments(self) -> Moments:
         p = self.probability
