@@ -61,9 +61,10 @@ class ColorJitter(Augmentation):
         return Space((*factors, Permutation("color_order")))
 
     def sample(self, stream: Stream, size: tuple[int, int]) -> Params:
-        values = {name: stream.uniform(name, 1, *bounds) for name, bounds in self._bounds.items()}
-        values["color_order"] = stream.permutation("order", 4).float()
-        return Params.of(self.space, values, stream.chance("applied", self.probability))
+        units = stream.units(**dict.fromkeys(self._bounds, 1), order=4, applied=1)
+        values = {name: low + (high - low) * units[name] for name, (low, high) in self._bounds.items()}
+        values["color_order"] = units["order"].argsort(dim=1, stable=True).float()
+        return Params.of(self.space, values, units["applied"][:, 0] < self.probability)
 
     def apply(self, images: Tensor, params: Params) -> Tensor:
         images = images.clone()
