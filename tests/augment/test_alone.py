@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 from typing import Any
 
@@ -81,3 +82,10 @@ def test_the_table_has_names_units_and_one_row_per_view_of_a_picture(tmp_path: P
 def test_mistakes(change: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         augment.views(**{"images": pictures(), "policy": POLICY, **change})
+
+
+def test_the_page_in_the_docs_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = Path(augment.__file__).parents[2] / "docs" / "augment_alone.md"
+    monkeypatch.chdir(tmp_path)
+    exec("".join(re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.S)), {})
+    assert (tmp_path / "parameters.csv").read_text().startswith("picture,view,crop_top [fraction]")
