@@ -59,9 +59,7 @@ def whole(path: Path, size: int) -> torch.Tensor:
 def table(files: list[Path]) -> None:
     """Speed on one core, interleaved in one process, and the difference, per stored size."""
     print(f"{len(files)} JPEG files, one thread, median of {ROUNDS} interleaved rounds (least to most)")
-    print(
-        "size   full scale /s          decode() /s          ratio   mean error   99.9 %   largest (of 255)"
-    )
+    print("size   full scale /s          decode() /s          ratio   mean error   99.9 %   largest (of 255)")
     for size in SIZES:
         slow: list[float] = []
         fast: list[float] = []

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.transforms import v2
 
-from equissl.augment.alone import as_float
+from equissl.augment.rows import as_float
 from equissl.params import Binary, Factor, Permutation, Real
 
 PROBES = 32  # runs that tell which parameters there are, and how large

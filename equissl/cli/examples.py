@@ -8,8 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from equissl.augment.alone import as_float, cells, recompute
+from equissl.augment.alone import cells, recompute
 from equissl.augment.base import Augmentation, Pipeline, replay
+from equissl.augment.rows import as_float
 from equissl.data.base import Dataset
 from equissl.evaluate.neighbours import data_uri
 from equissl.params import Params, between

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from equissl import augment
+from equissl.augment.engine import Engine
 from equissl.augment.presets import equimod_byol, simclr
 from equissl.params import Params, Space
 from equissl.views import Batch, ViewSpec, make_views
@@ -47,6 +48,14 @@ def test_parameters_come_back_from_four_numbers_and_views_from_the_record() -> N
     alone = augment.recompute(policies["second"], 2, 1, [130], "second", (24, 20))
     for name, value in alone.values.items():
         assert torch.equal(value[0], record.params["second"].values[name][2]), name
+
+
+@pytest.mark.parametrize("engine", ["torch", "auto"])
+def test_every_engine_replays_its_own_views_exactly(engine: Engine) -> None:
+    images = pictures()
+    made, record = augment.views(images, equimod_byol(2, 16), engine=engine)
+    assert all(torch.equal(a, b) for a, b in zip(made, record.replay(images), strict=True))
+    torch.testing.assert_close(made, augment.views(images, equimod_byol(2, 16))[0], atol=1e-5, rtol=0)
 
 
 def test_the_table_has_names_units_and_one_row_per_view_of_a_picture(tmp_path: Path) -> None:
