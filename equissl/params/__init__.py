@@ -13,6 +13,7 @@ from equissl.params._kinds import (
     Permutation,
     Real,
     Rotation,
+    Seed,
     quaternion_product,
 )
 from equissl.params._records import (
@@ -35,6 +36,7 @@ __all__ = [
     "Permutation",
     "Real",
     "Rotation",
+    "Seed",
     "Space",
     "between",
     "concatenate",
