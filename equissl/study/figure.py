@@ -42,6 +42,10 @@ def _panel(
     ax: Axes, table: Mapping[str, Any], measure: Mapping[str, Any], groups: list[str], series: list[str]
 ) -> None:
     layout, width = table["figure"], 0.8 / len(series)
+    reference = _numbers(table, measure["name"], table["reference"]) if table["reference"] else []
+    if reference:
+        named = ", ".join(table["reference"].values())
+        ax.axhline(statistics.fmean(reference), color="black", linewidth=1.2, label=named)
     for k, kind in enumerate(series):
         drawn = False
         for place, group in enumerate(groups):
@@ -69,7 +73,8 @@ def _known(table: Mapping[str, Any], measure: str) -> bool:
 
 
 def _values(table: Mapping[str, Any], label: str) -> list[str]:
-    return list(dict.fromkeys(c["labels"][label] for c in table["cells"]))
+    shown = [c["labels"] for c in table["cells"] if c["labels"] != table["reference"]]
+    return list(dict.fromkeys(labels[label] for labels in shown))
 
 
 def _numbers(table: Mapping[str, Any], measure: str, labels: Mapping[str, str]) -> list[float]:

@@ -72,6 +72,7 @@ class Study:
         pictures: test pictures that are scored, at most.
         across: a label whose values stand side by side in a row, once per measure; "" for one row per cell.
         compare: (label, value): every other value of the label is compared with this one, seed by seed.
+        reference: labels of one cell that all others are compared with instead; a line in the figure.
 
     Raises:
         ValueError: labels or names do not fit together.
@@ -86,6 +87,7 @@ class Study:
     pictures: int = 1000
     across: str = ""
     compare: tuple[str, str] | None = None
+    reference: Mapping[str, str] | None = None
 
     def __post_init__(self) -> None:
         if not self.cells or not self.measures:
@@ -106,6 +108,10 @@ class Study:
         ):
             if label and label not in labels:
                 raise ValueError(f"{field}={label!r} is none of the labels {labels}")
+        if self.reference and dict(self.reference) not in [dict(c.labels) for c in self.cells]:
+            raise ValueError(f"reference={dict(self.reference)} are the labels of no cell")
+        if self.reference and self.compare:
+            raise ValueError("compare and reference exclude each other")
         strangers = set(self.figure.measures) - {m.name for m in self.measures}
         if strangers:
             raise ValueError(f"figure.measures={sorted(strangers)} are no measures of the study")

@@ -40,7 +40,10 @@ def build(plan: Mapping[str, Any], rows: Rows) -> dict[str, Any]:
         kind: {m["name"]: _baseline(scores.values(), m["name"], kind) for m in plan["measures"]}
         for kind in ("random", "constant")
     }
-    shown = {k: plan[k] for k in ("title", "about", "measures", "figure", "across", "compare", "command")}
+    shown = {
+        k: plan[k]
+        for k in ("title", "about", "measures", "figure", "across", "compare", "reference", "command")
+    }
     table = {**shown, "cells": list(cells.values()), "baselines": baselines}
     table["machines"] = sorted({r["machine"] for r in rows})
     table["differences"] = _differences(table)
@@ -148,14 +151,11 @@ def _body(table: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
 
 def _differences(table: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Every cell minus the one it is compared with, seed by seed."""
-    if not table["compare"]:
-        return []
-    label, value = table["compare"]
     by_labels = {json.dumps(c["labels"]): c for c in table["cells"]}
     found = []
     for cell in table["cells"]:
-        other = by_labels.get(json.dumps({**cell["labels"], label: value}))
-        if cell["labels"][label] == value or other is None:
+        other = by_labels.get(json.dumps(_compared_with(table, cell["labels"])))
+        if other is None or other is cell:
             continue
         entry: dict[str, Any] = {"labels": cell["labels"], "values": {}}
         for name, mine in cell["values"].items():
@@ -169,11 +169,22 @@ def _differences(table: Mapping[str, Any]) -> list[dict[str, Any]]:
     return found
 
 
+def _compared_with(table: Mapping[str, Any], labels: Mapping[str, str]) -> Mapping[str, str] | None:
+    """The labels of the cell that one with ``labels`` is compared with."""
+    if table["reference"]:
+        reference: Mapping[str, str] = table["reference"]
+        return reference
+    if table["compare"]:
+        label, value = table["compare"]
+        return {**labels, label: value}
+    return None
+
+
 def _difference_lines(table: Mapping[str, Any]) -> list[str]:
     entries = [e for e in table["differences"] if any(v["seeds"] for v in e["values"].values())]
     if not entries:
         return []
-    label, value = table["compare"]
+    chosen = table["reference"] or dict([table["compare"]])
     measures = table["measures"]
     head = [*entries[0]["labels"], *(m["title"] for m in measures)]
     body, silent = [], []
@@ -183,7 +194,8 @@ def _difference_lines(table: Mapping[str, Any]) -> list[str]:
         body.append([*entry["labels"].values(), *marked])
         if not any(c["clear"] and c["mean"] > 0 for c in changes):
             silent.append(" + ".join(entry["labels"].values()))
-    lines = ["", f"## Difference to {label} = {value}, seed by seed", "", *_grid(head, body), ""]
+    named = ", ".join(f"{label} = {value}" for label, value in chosen.items())
+    lines = ["", f"## Difference to {named}, seed by seed", "", *_grid(head, body), ""]
     lines += ["Bold: the same sign for every seed (of at least two). Everything else is no clear difference."]
     if silent:
         lines += ["", f"No clear gain on any measure at this scale: {'; '.join(silent)}."]
