@@ -61,7 +61,7 @@ def test_rotation_prediction(path: Path) -> None:
     """The orbit's order and labels, and the cross entropy over it."""
     g = read(path)
     images = g["rotation_input"]
-    views, record = QuarterTurns.expand(images, Params.of(Space(), {}, count=len(images)))
+    views, record = QuarterTurns().expand(images, Params.of(Space(), {}, count=len(images)))
     assert torch.equal(views, g["rotation_output"])
     factor = record.space["quarter_turns"]
     assert torch.equal(factor.element(record.values["quarter_turns"]), g["rotation_labels"])

@@ -60,7 +60,7 @@ def equimod_byol(view: Literal[1, 2], size: int = 32) -> Pipeline:
 
 
 def essl_cifar10(size: int = 32) -> Pipeline:
-    """E-SSL on CIFAR-10 (arXiv:2111.00899, released code): 32 pixels compared, 16 for the transformed view."""
+    """E-SSL on CIFAR-10 (arXiv:2111.00899, released code): 32 pixels, 16 for the transformed view."""
     return Pipeline(_crop_and_color(size, (0.2, 1.0), "bilinear", (0.4, 0.4, 0.4, 0.1)))
 
 
