@@ -156,7 +156,9 @@ class Rotation(Factor):
     ``between(p, q)`` is conj(p) q, the rotation in the frame of the source object.
     """
 
-    size: ClassVar[int] = 4
+    @property
+    def size(self) -> int:
+        return 4
 
     @property
     def encoded_size(self) -> int:
@@ -194,8 +196,11 @@ class Rotation(Factor):
 class Permutation(Factor):
     """An order of ``length`` things: entry k is which of them comes k-th. Encoded as a matrix."""
 
-    length: ClassVar[int] = 4
-    size: ClassVar[int] = 4
+    length: int = 4
+
+    @property
+    def size(self) -> int:
+        return self.length
 
     @property
     def encoded_size(self) -> int:
