@@ -1,41 +1,75 @@
 """Augmentations that record what they did."""
 
 from equissl.augment.alone import Record, Table, recompute, views
+from equissl.augment.affine import Affine
+from equissl.augment.augmix import AugMix
 from equissl.augment.base import Augmentation, Identity, Orbit, Pipeline, replay
 from equissl.augment.blur import Blur
+from equissl.augment.channels import ChannelPermutation
 from equissl.augment.color import Grayscale, Invert, Solarize
 from equissl.augment.crop import Crop, Resize
+from equissl.augment.erasing import RandomErasing
 from equissl.augment.flip import HorizontalFlip, QuarterTurn, VerticalFlip
+from equissl.augment.gamma import Gamma
 from equissl.augment.geometry import Rotate, Translate
+from equissl.augment.histogram import AutoContrast, Equalize
 from equissl.augment.jitter import ColorJitter
+from equissl.augment.noise import GaussianNoise
 from equissl.augment.normalize import CIFAR10, IMAGENET, STL10, Normalize
+from equissl.augment.operations import Operation, usual_operations
 from equissl.augment.orbits import QuarterTurns
+from equissl.augment.perspective import Perspective
+from equissl.augment.posterize import Posterize
+from equissl.augment.randaugment import RandAugment
+from equissl.augment.scale import Scale
+from equissl.augment.se2 import SE2
+from equissl.augment.sharpness import Sharpness
+from equissl.augment.shear import Shear
+from equissl.augment.threshold import SolarizeThreshold
 
 __all__ = [
     "CIFAR10",
     "IMAGENET",
+    "SE2",
     "STL10",
+    "Affine",
+    "AugMix",
     "Augmentation",
+    "AutoContrast",
     "Blur",
+    "ChannelPermutation",
     "ColorJitter",
     "Crop",
+    "Equalize",
+    "Gamma",
+    "GaussianNoise",
     "Grayscale",
     "HorizontalFlip",
     "Identity",
     "Invert",
     "Normalize",
+    "Operation",
     "Orbit",
+    "Perspective",
     "Pipeline",
+    "Posterize",
     "QuarterTurn",
     "QuarterTurns",
     "Record",
+    "RandAugment",
+    "RandomErasing",
     "Resize",
     "Rotate",
+    "Scale",
+    "Sharpness",
+    "Shear",
     "Solarize",
     "Table",
+    "SolarizeThreshold",
     "Translate",
     "VerticalFlip",
     "recompute",
     "replay",
     "views",
+    "usual_operations",
 ]
