@@ -144,12 +144,14 @@ def replay(augmentation: Augmentation, images: Tensor, record: Mapping[str, Tens
     """Apply a record of plain tensors, as read from a table: factor name -> (B, size).
 
     Raises:
-        ValueError: the record lacks a factor, or one has another shape.
+        ValueError: the record lacks a factor, or one has not a row for each picture.
     """
     for name in augmentation.space.names:
         if name not in record:
             kind = type(augmentation).__name__
             raise ValueError(f"{kind} reads {name!r}, which the record lacks; {nearest(name, record)}")
+        if len(record[name]) != len(images):
+            raise ValueError(f"{name} has {len(record[name])} rows for {len(images)} pictures")
     values = {n: record[n] for n in augmentation.space.names}
     return augmentation.apply(images, Params.of(augmentation.space, values, count=len(images)))
 
