@@ -1,7 +1,7 @@
 """Augmentations that record what they did."""
 
-from equissl.augment.alone import Record, Table, recompute, views
 from equissl.augment.affine import Affine
+from equissl.augment.alone import Record, Table, recompute, views
 from equissl.augment.augmix import AugMix
 from equissl.augment.base import Augmentation, Identity, Orbit, Pipeline, replay
 from equissl.augment.blur import Blur
@@ -55,21 +55,21 @@ __all__ = [
     "Posterize",
     "QuarterTurn",
     "QuarterTurns",
-    "Record",
     "RandAugment",
     "RandomErasing",
+    "Record",
     "Resize",
     "Rotate",
     "Scale",
     "Sharpness",
     "Shear",
     "Solarize",
-    "Table",
     "SolarizeThreshold",
+    "Table",
     "Translate",
     "VerticalFlip",
     "recompute",
     "replay",
-    "views",
     "usual_operations",
+    "views",
 ]

@@ -12,9 +12,8 @@ import torch
 from torch import Tensor
 
 from equissl.augment.native import Step
-from equissl.params import Params, Space, merged
 from equissl.errors import nearest
-from equissl.params import Params, Space
+from equissl.params import Params, Space, merged
 from equissl.random import Stream
 
 # Name -> first and second moment, float64 (factor.size,) each.

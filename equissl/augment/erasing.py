@@ -31,7 +31,7 @@ class RandomErasing(Augmentation):
     Args:
         area: range of the box's share of the picture, within (0, 1].
         ratio: range of height / width, drawn uniformly in its logarithm.
-        value: what is painted, for all channels or for each of them.
+        value: what is painted, in [0, 1]: one number for all channels or one for each.
 
     Raises:
         ValueError: a field is out of its range.
@@ -41,14 +41,16 @@ class RandomErasing(Augmentation):
 
     area: tuple[float, float] = (0.02, 0.33)
     ratio: tuple[float, float] = (0.3, 3.3)
-    value: float | tuple[float, ...] = 0.0
+    value: tuple[float, ...] = (0.0,)
     probability: float = 0.5
 
     def __post_init__(self) -> None:
         check_range("RandomErasing.area", self.area, 0, 1, above=True)
         check_range("RandomErasing.ratio", self.ratio, 0, above=True)
         check_number("RandomErasing.probability", self.probability)
-        for channel in self._colour:
+        if not isinstance(self.value, tuple) or not self.value:
+            raise ValueError(f"RandomErasing.value must be a tuple of numbers, got {self.value!r}")
+        for channel in self.value:
             check_number("RandomErasing.value", channel)
 
     @property
@@ -64,9 +66,9 @@ class RandomErasing(Augmentation):
         return Params.of(self.space, boxes, applied)
 
     def apply(self, images: Tensor, params: Params) -> Tensor:
-        if len(self._colour) not in (1, images.shape[1]):
+        if len(self.value) not in (1, images.shape[1]):
             raise ValueError(
-                f"RandomErasing.value has {len(self._colour)} channels, the pictures have {images.shape[1]}"
+                f"RandomErasing.value has {len(self.value)} channels, the pictures have {images.shape[1]}"
             )
         box = [params.values[name] for name in _NAMES]
         erased = ((box[2] > 0) & (box[3] > 0))[:, 0]
@@ -76,14 +78,10 @@ class RandomErasing(Augmentation):
         """By simulation: the number of pixels of the picture has a small influence on the boxes."""
         return dict(_erasing_moments(self))
 
-    @property
-    def _colour(self) -> tuple[float, ...]:
-        return self.value if isinstance(self.value, tuple) else (self.value,)
-
     def _painted(self, images: Tensor, top: Tensor, left: Tensor, height: Tensor, width: Tensor) -> Tensor:
         rows, columns = _covered(top, height, images.shape[2]), _covered(left, width, images.shape[3])
         inside = (rows[:, :, None] & columns[:, None, :])[:, None]
-        colour = self._colour if len(self._colour) > 1 else self._colour * images.shape[1]
+        colour = self.value if len(self.value) > 1 else self.value * images.shape[1]
         painted = [x.masked_fill(inside[:, 0], v) for x, v in zip(images.unbind(1), colour, strict=True)]
         return torch.stack(painted, 1)
 

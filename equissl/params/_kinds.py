@@ -237,7 +237,9 @@ class Seed(Factor):
     It is there for replays: its encoding is empty, so that no network reads or predicts it.
     """
 
-    size: ClassVar[int] = 2
+    @property
+    def size(self) -> int:
+        return 2
 
     @property
     def encoded_size(self) -> int:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 from collections.abc import Callable
@@ -111,6 +112,14 @@ def erased(image: Tensor, row: Row) -> Tensor:
     return tv.erase(image, *box, torch.tensor([0.2, 0.4, 0.6], dtype=image.dtype)[:, None, None])
 
 
+def resized(image: Tensor, row: Row) -> Tensor:
+    return tv.center_crop(tv.resize(image, [28], antialias=True), [24])
+
+
+def turned(image: Tensor, row: Row) -> Tensor:
+    return tv.rotate(image, 90 * first(row, "quarter_turns"))
+
+
 def solarized(image: Tensor, row: Row) -> Tensor:
     threshold = row.get("solarize_threshold", [128 / 255])[0]
     return tv.solarize(image, float(torch.tensor(threshold, dtype=image.dtype)))
@@ -179,13 +188,19 @@ def mixed(image: Tensor, row: Row) -> Tensor:
 
 @dataclass(frozen=True)
 class Case:
-    """What an augmentation must equal, and within which deviations on float32 and float64 pictures."""
+    """What an augmentation must equal, and within which deviations on float32 and float64 pictures.
+
+    Args:
+        square: whether it needs square pictures.
+        against: what it is compared with, where its docstring names no counterpart.
+    """
 
     augmentation: Augmentation
     reference: Reference
     single: float
     double: float = 1e-9
     square: bool = False
+    against: str = ""
 
 
 # Equalizing, posterizing and solarizing jump, so what comes before them in a chain must agree to every bit.
@@ -194,24 +209,24 @@ CASES = [
     Case(Identity(), lambda x, row: x, 0, 0),
     Case(Pipeline(), lambda x, row: x, 0, 0),
     *(Case(Crop(n, interpolation=i), crop(n, i), 5e-6) for n in (17, 96) for i in ("bilinear", "bicubic")),
-    Case(Resize(24, 28), lambda x, r: tv.center_crop(tv.resize(x, [28], antialias=True), [24]), 0, 0),
+    Case(Resize(24, 28), resized, 0, 0, against="resize, center_crop"),
     Case(HorizontalFlip(1.0), lambda x, row: tv.horizontal_flip(x), 0, 0),
     Case(VerticalFlip(1.0), lambda x, row: tv.vertical_flip(x), 0, 0),
-    Case(QuarterTurn(), lambda x, r: tv.rotate(x, 90 * first(r, "quarter_turns")), 0, 0, square=True),
+    Case(QuarterTurn(), turned, 0, 0, square=True, against="rotate"),
     Case(Rotate((-180, 180)), affine, 1e-4),
     Case(Rotate((-180, 180)), lambda x, r: tv.rotate(x, math.degrees(first(r, "rotation")), BILINEAR), 1e-4),
-    Case(Translate(0.3), affine, 5e-5),
-    Case(SE2((-180, 180), 0.2), affine, 1e-4),
+    Case(Translate(0.3), affine, 5e-5, against="affine"),
+    Case(SE2((-180, 180), 0.2), affine, 1e-4, against="affine"),
     Case(Scale((0.5, 2.0)), affine, 5e-5),
-    Case(Shear(), affine, 5e-5),
+    Case(Shear(), affine, 5e-5, against="affine"),
     Case(Affine((-180, 180), (0.2, 0.1), (0.6, 1.6), (-0.3, 0.3), (-0.3, 0.3)), affine, 1e-4),
     Case(Perspective(0.6, probability=1.0), perspective, 1e-4),
     Case(RandomErasing(value=(0.2, 0.4, 0.6), probability=1.0), erased, 0, 0),
     Case(ColorJitter(0.8, 0.8, 0.8, 0.5, probability=1.0), jittered, 1e-5, 2e-6),
     Case(Grayscale(1.0), lambda x, row: tv.rgb_to_grayscale(x, 3), 2e-7),
     Case(Invert(1.0), lambda x, row: tv.invert(x), 0, 0),
-    Case(Solarize(probability=1.0), solarized, 0, 0),
-    Case(SolarizeThreshold(probability=1.0), solarized, 0, 0),
+    Case(Solarize(probability=1.0), solarized, 0, 0, against="solarize"),
+    Case(SolarizeThreshold(probability=1.0), solarized, 0, 0, against="solarize"),
     Case(Posterize((0, 7), 1.0), lambda x, r: tv.posterize(x, round(first(r, "posterize_bits"))), 0, 0),
     Case(Gamma((0.3, 3.0)), lambda x, r: tv.adjust_gamma(x, 2 ** first(r, "gamma")), 1e-6),
     Case(Sharpness((0.0, 3.0)), lambda x, r: tv.adjust_sharpness(x, first(r, "sharpness")), 1e-6),
@@ -224,10 +239,10 @@ CASES = [
         5e-6,
         1e-6,
     ),
-    Case(STL10, lambda x, row: tv.normalize(x, list(STL10.mean), list(STL10.std)), 2e-6),
-    Case(RandAugment(1, (0.0, 1.0)), rand_augmented, 1e-4),
+    Case(STL10, lambda x, row: tv.normalize(x, list(STL10.mean), list(STL10.std)), 2e-6, against="normalize"),
+    Case(RandAugment(1, (0.0, 1.0)), rand_augmented, 1e-4, against="its operations in turn"),
     Case(RandAugment(3, (0.0, 1.0), CONTINUOUS), rand_augmented, 1e-4),
-    Case(AugMix(magnitude=(0.0, 1.0), operations=CONTINUOUS), mixed, 1e-4),
+    Case(AugMix(magnitude=(0.0, 1.0), operations=CONTINUOUS), mixed, 1e-4, against="its operations in turn"),
 ]  # fmt: skip
 
 
@@ -287,8 +302,34 @@ def test_a_whole_policy(policy: Pipeline) -> None:
     assert torch.equal(images, policy.apply(pictures(size, torch.float32), drawn))
 
 
+def print_table() -> None:
+    """One row per augmentation, as docs/augmentations.md has them."""
+    print("| class and what it draws | factors | torchvision | deviation |\n|---|---|---|---|")
+    for entry in subclasses("equissl.augment", Augmentation):
+        cls: type[Augmentation] = entry.found
+        fields = [f for f in dataclasses.fields(cls) if f.name not in ("operations", "steps")]  # type: ignore[arg-type]
+        example = cls.example()
+        policy = ", ".join(f"{f.name}={_short(getattr(example, f.name))}" for f in fields)
+        factors: dict[str, str] = {}
+        for factor in example.space:
+            names = re.sub(r"_\d", "_k", factor.name)
+            kind = type(factor).__name__ + (f", {factor.unit}" if factor.unit else "")
+            rest = " ".join(f"{v:g}" for v in factor.neutral(1)[0].tolist())
+            factors[names] = f"`{names}` ({kind}; {rest})"
+        claim = re.search(r"torchvision's ([A-Z`]\w+|``\w+``)", cls.__doc__ or "")
+        cases = [c for c in CASES if type(c.augmentation) is cls]
+        worst = [deviation(c, s, torch.float32) for c in cases for s in SIZES if s[0] == s[1] or not c.square]
+        cells = [f"`{cls.__name__}({policy})`", ", ".join(factors.values()) or "none"]
+        against = claim.group(1).strip("`") if claim else next((c.against for c in cases), "")
+        cells += [against, f"{max(worst):.1e}" if worst else ""]
+        print(f"| {' | '.join(cells)} |")
+
+
+def _short(value: object) -> str:
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_short, value))})"
+    return f"{value:.4g}" if isinstance(value, float) else repr(value)
+
+
 if __name__ == "__main__":
-    for case in CASES:
-        sizes = [s for s in SIZES if s[0] == s[1] or not case.square]
-        worst = [max(deviation(case, s, d) for s in sizes) for d in (torch.float32, torch.float64)]
-        print(f"{worst[0]:8.1e} {worst[1]:8.1e}  {name(case)}")
+    print_table()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
@@ -163,6 +165,24 @@ def test_pictures_that_are_left_alone_keep_every_bit(augmentation: Augmentation)
     for name, applied in draw.applied.items():
         view = augmentation.apply(images, draw)
         assert torch.equal(view[~applied], images[~applied]), name
+
+
+@pytest.mark.parametrize("augmentation", INSTANCES, ids=lambda a: repr(a)[:70])
+def test_the_branch_free_path_of_a_gpu_gives_the_same(
+    augmentation: Augmentation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = Stream.of(torch.arange(16), 2)
+    images = stream.uniform("images", 3 * 24 * 24).view(16, 3, 24, 24)
+    draw = augmentation.sample(stream, (24, 24))
+    wanted = augmentation.apply(images, draw)
+
+    def everywhere(images: Tensor, chosen: Tensor, run: Callable[..., Tensor], *values: Tensor) -> Tensor:
+        return torch.where(chosen[:, None, None, None], run(images, *values), images)
+
+    for name, module in list(sys.modules.items()):
+        if name.startswith("equissl.augment.") and hasattr(module, "overwrite"):
+            monkeypatch.setattr(module, "overwrite", everywhere)
+    assert torch.equal(augmentation.apply(images, draw), wanted)
 
 
 @dataclass(frozen=True)

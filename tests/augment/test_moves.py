@@ -106,7 +106,7 @@ def test_perspective_moves_the_corners_where_the_record_says() -> None:
 
 
 def test_erased_boxes_follow_the_policy() -> None:
-    erasing = RandomErasing((0.1, 0.2), (0.5, 2.0), value=0.3, probability=0.7)
+    erasing = RandomErasing((0.1, 0.2), (0.5, 2.0), value=(0.3,), probability=0.7)
     stream = Stream.of(torch.arange(4000), 0)
     draw = erasing.sample(stream, (60, 80))
     top, left, height, width = (draw.values[n] for n in erasing.space.names)

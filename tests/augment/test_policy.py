@@ -95,6 +95,7 @@ REFUSED: list[tuple[Any, dict[str, Any], str]] = [
     (RandomErasing, {"area": (0.0, 0.3)}, "RandomErasing.area must be .* above 0"),
     (RandomErasing, {"ratio": (3.0, 0.3)}, "RandomErasing.ratio"),
     (RandomErasing, {"value": (0.5, 2.0, 0.5)}, "RandomErasing.value must be between 0 and 1, got 2"),
+    (RandomErasing, {"value": 0.5}, "RandomErasing.value must be a tuple of numbers, got 0.5"),
     (Gamma, {"exponent": (0.0, 1.0)}, "Gamma.exponent must be .* above 0"),
     (Posterize, {"bits": (3, 9)}, "Posterize.bits must be .* at most 8"),
     (Posterize, {"bits": (3.5, 4)}, "Posterize.bits must be a whole number, got 3.5"),
