@@ -234,8 +234,8 @@ CASES = [
     Case(Equalize(1.0), lambda x, row: tv.equalize(x), 2e-7),
     Case(ChannelPermutation(), permuted, 0, 0),
     Case(
-        Blur(23, (0.1, 2.0), 1.0),
-        lambda x, r: tv.gaussian_blur(x, [23, 23], [first(r, "blur_sigma")] * 2),
+        Blur(11, (0.3, 2.0), 1.0),
+        lambda x, r: tv.gaussian_blur(x, [11, 11], [first(r, "blur_sigma")] * 2),
         5e-6,
         1e-6,
     ),
