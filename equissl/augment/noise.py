@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from equissl.augment.base import Augmentation, Moments
@@ -57,6 +58,10 @@ class GaussianNoise(Augmentation):
 
 
 def _noisy(images: Tensor, sigma: Tensor, seed: Tensor) -> Tensor:
-    stream = Stream.of((seed[:, 0] * _SEEDS).round().long(), "gaussian noise")
-    noise = stream.normal("pixels", images[0].numel()).view_as(images).to(images.dtype)
-    return (images + noise * column(sigma).to(images.dtype)).clamp_(0, 1)
+    _, c, height, width = images.shape
+    # One stream per row of pixels, since a stream's layout is kept for every number of columns.
+    rows = torch.arange(c * height, device=images.device)
+    index = (seed * _SEEDS).round().long() * (c * height) + rows
+    noise = Stream.of(index.flatten(), "gaussian noise").normal("pixels", width)
+    amount = column(sigma).to(images.dtype)
+    return (images + noise.view(images.shape).to(images.dtype) * amount).clamp_(0, 1)
