@@ -237,7 +237,7 @@ class _Trainer:
         peak = self.recipe.optimizer.rate
         rate = self.recipe.schedule.rate(self.state.step, peak, self.total, self.steps_per_epoch)
         for group in self.optimizer.param_groups:
-            group["lr"] = peak if group["constant_rate"] else rate
+            group["lr"] = group["rate_scale"] * (peak if group["constant_rate"] else rate)
         return rate
 
     def timed(self, epoch: int) -> Iterator[Batch]:

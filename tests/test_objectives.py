@@ -13,8 +13,14 @@ import torch
 from torch import nn
 
 from equissl import catalog
+from equissl.base.barlow_twins import BarlowTwins
 from equissl.base.byol import BYOL
+from equissl.base.dino import DINO
+from equissl.base.moco import MoCo
+from equissl.base.moco_v3 import MoCoV3
 from equissl.base.simclr import SimCLR
+from equissl.base.simsiam import SimSiam
+from equissl.base.vicreg import VICReg
 from equissl.data.solids import Solids
 from equissl.encoder.backbone import EncoderConfig
 from equissl.encoder.encoder import Encoder
@@ -27,6 +33,7 @@ from equissl.equivariance.predict_change import (
     SameState,
     ValueChange,
 )
+from equissl.equivariance.predict_transform import HowMuch, PredictTransform, WhichElement
 from equissl.model import Model
 from equissl.objective import Base, Equivariance, Predictive
 from equissl.optimize import parameter_groups
@@ -39,8 +46,14 @@ from equissl.views import make_views
 SMALL: dict[str, Any] = {"projector": (24, 8)}
 BASES = {
     "simclr": SimCLR.Config(**SMALL),
-    "simclr-other-view": SimCLR.Config(**SMALL, negatives="other_view"),
+    "simclr-other-view": SimCLR.Config(**SMALL, negatives="other_view", batch_norm="per_view"),
     "byol": BYOL.Config(**SMALL, predictor=(24, 8)),
+    "simsiam": SimSiam.Config(**SMALL, predictor=(12, 8)),
+    "moco": MoCo.Config(**SMALL, queue=12),  # no multiple of the batches
+    "moco-v3": MoCoV3.Config(**SMALL, predictor=(24, 8)),
+    "barlow-twins": BarlowTwins.Config(**SMALL),
+    "vicreg": VICReg.Config(**SMALL),
+    "dino": DINO.Config(**SMALL, prototypes=20, freeze_prototypes=0.0),
 }
 MODULES = {
     "equimod": EquiMod.Config(**SMALL, parameter_width=8),
@@ -57,6 +70,21 @@ MODULES = {
             "flip": SameState("horizontal_flip"),
             "order": FactorChange(("color_order", "saturation")),
         },
+    ),
+    "essl": PredictTransform.Config(
+        view="a",
+        targets={
+            "which": WhichElement(factors=("horizontal_flip", "color_order")),
+            "much": HowMuch(factors=("hue", "saturation")),
+        },
+        hidden=(16, 8),
+    ),
+    "essl-relative": PredictTransform.Config(
+        view="a",
+        source="plain",
+        targets={"much": HowMuch(factors=("brightness",), error="mse")},
+        hidden=(16,),
+        last_relu=False,
     ),
 }
 

@@ -14,10 +14,12 @@ from equissl.augment.gamma import Gamma
 from equissl.augment.geometry import Rotate, Translate
 from equissl.augment.histogram import AutoContrast, Equalize
 from equissl.augment.jitter import ColorJitter
+from equissl.augment.levels import BlurLevels, SolarizeLevels
 from equissl.augment.noise import GaussianNoise
 from equissl.augment.normalize import CIFAR10, IMAGENET, STL10, Normalize
 from equissl.augment.operations import Operation, usual_operations
-from equissl.augment.orbits import QuarterTurns
+from equissl.augment.orbits import FullOrbit, QuarterTurns, RandomElement
+from equissl.augment.patches import HalfSwap, Jigsaw
 from equissl.augment.perspective import Perspective
 from equissl.augment.posterize import Posterize
 from equissl.augment.randaugment import RandAugment
@@ -37,16 +39,20 @@ __all__ = [
     "Augmentation",
     "AutoContrast",
     "Blur",
+    "BlurLevels",
     "ChannelPermutation",
     "ColorJitter",
     "Crop",
     "Equalize",
+    "FullOrbit",
     "Gamma",
     "GaussianNoise",
     "Grayscale",
+    "HalfSwap",
     "HorizontalFlip",
     "Identity",
     "Invert",
+    "Jigsaw",
     "Normalize",
     "Operation",
     "Orbit",
@@ -56,6 +62,7 @@ __all__ = [
     "QuarterTurn",
     "QuarterTurns",
     "RandAugment",
+    "RandomElement",
     "RandomErasing",
     "Record",
     "Resize",
@@ -64,6 +71,7 @@ __all__ = [
     "Sharpness",
     "Shear",
     "Solarize",
+    "SolarizeLevels",
     "SolarizeThreshold",
     "Table",
     "Translate",

@@ -307,7 +307,8 @@ def print_table() -> None:
     print("| class and what it draws | factors | torchvision | deviation |\n|---|---|---|---|")
     for entry in subclasses("equissl.augment", Augmentation):
         cls: type[Augmentation] = entry.found
-        fields = [f for f in dataclasses.fields(cls) if f.name not in ("operations", "steps")]  # type: ignore[arg-type]
+        hidden = ("operations", "steps", "_factors")
+        fields = [f for f in dataclasses.fields(cls) if f.name not in hidden]  # type: ignore[arg-type]
         example = cls.example()
         policy = ", ".join(f"{f.name}={_short(getattr(example, f.name))}" for f in fields)
         factors: dict[str, str] = {}
