@@ -16,6 +16,7 @@ from equissl.params._kinds import (
     Seed,
     quaternion_product,
 )
+from equissl.params._motion import RigidMotion
 from equissl.params._records import (
     Params,
     Space,
@@ -35,6 +36,7 @@ __all__ = [
     "Params",
     "Permutation",
     "Real",
+    "RigidMotion",
     "Rotation",
     "Seed",
     "Space",

@@ -166,7 +166,9 @@ class Rotation(Factor):
     ``between(p, q)`` is conj(p) q, the rotation in the frame of the source object.
     """
 
-    size: ClassVar[int] = 4
+    @property
+    def size(self) -> int:
+        return 4
 
     @property
     def encoded_size(self) -> int:
@@ -204,8 +206,11 @@ class Rotation(Factor):
 class Permutation(Factor):
     """An order of ``length`` things: entry k is which of them comes k-th. Encoded as a matrix."""
 
-    length: ClassVar[int] = 4
-    size: ClassVar[int] = 4
+    length: int = 4
+
+    @property
+    def size(self) -> int:
+        return self.length
 
     @property
     def encoded_size(self) -> int:
@@ -246,7 +251,9 @@ class Seed(Factor):
     It is there for replays: its encoding is empty, so that no network reads or predicts it.
     """
 
-    size: ClassVar[int] = 2
+    @property
+    def size(self) -> int:
+        return 2
 
     @property
     def encoded_size(self) -> int:
