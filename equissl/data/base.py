@@ -84,7 +84,7 @@ class Dataset(ABC):
             batch = self.batch(rows)
             params = [v for p in batch.params.values() for v in (*p.values.values(), *p.applied.values())]
             for values in (*batch.pictures.values(), *params, self.labels[rows], self.groups[rows]):
-                digest.update(values.contiguous().numpy())
+                digest.update(values.cpu().contiguous().numpy().data)
         return digest.hexdigest()
 
     def __len__(self) -> int:

@@ -47,7 +47,7 @@ class Table:
         )
 
     def order(self) -> Tensor:
-        """Rows by group and then by the features themselves, (N,): the same pictures in whatever order they come."""
+        """Rows by group and then by the features themselves, (N,), however the pictures were ordered."""
         direction = Stream.of(torch.arange(self.vectors.shape[1]), "direction").normal("d").double()
         rows = (self.vectors.double() * direction[:, 0]).sum(1).argsort(stable=True)
         return rows[self.groups[rows].argsort(stable=True)]

@@ -87,7 +87,7 @@ def weights_fingerprint(module: nn.Module) -> str:
     digest = hashlib.blake2b(str(module).encode(), digest_size=16)
     for name, values in (*module.named_parameters(), *module.named_buffers()):
         digest.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
-        digest.update(values.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        digest.update(values.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

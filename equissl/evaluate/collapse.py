@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 
 import torch
@@ -48,7 +48,7 @@ def _score(
     x: Tensor,
     table: Table,
     part: str,
-    extra: dict[str, object],
+    extra: Mapping[str, object],
 ) -> Score:
     found = jackknife(lambda rows: statistic(x[rows]), table.groups)
     bounds = asdict(found) if found else {"value": statistic(x)}

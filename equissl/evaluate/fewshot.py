@@ -52,6 +52,10 @@ class FewShot(Evaluation):
         if self.head not in ("prototype", "logistic"):
             raise ValueError(f"head must be prototype or logistic, got {self.head!r}")
 
+    @classmethod
+    def example(cls) -> FewShot:
+        return cls(ways=3, shots=(1, 2), queries=2, episodes=60)
+
     def missing(self, train: Table, test: Table) -> str:
         return "" if self._possible(test) else self._too_few(test)
 

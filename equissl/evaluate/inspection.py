@@ -46,41 +46,54 @@ class Subject:
     picture: str = "image"
 
     def features(self, split: Split = "test", augment: Augmentation | None = None, draw: int = 0) -> Table:
-        """Features of a split, of plain pictures or of augmented ones, whose draw is then all of ``params``."""
-        dataset, index, known = self.datasets[split], self.rows[split], augment is None
-        space = dataset.spaces[self.picture] if known else Space()
-        space = space if augment is None else augment.space
-        drawn = "" if augment is None else (f"{type(augment).__module__}:{augment}", draw, self.seed)
-        device = torch.device(self.device).type
-        key = fingerprint(self._weights, self._pictures(split), self.picture, drawn, device, space)
-        return self.store.table(
-            key,
-            space,
-            lambda: extract(
+        """Features of a split; with an augmentation, its draw is all that ``params`` holds."""
+        if augment is not None:
+            drawn = f"{type(augment).__module__}:{augment}", draw, self.seed
+            return self._stored(split, augment.space, drawn, augment, draw)
+        if split not in self._plain:  # every evaluation asks for these
+            self._plain[split] = self._stored(split, self.datasets[split].spaces[self.picture])
+        return self._plain[split]
+
+    def _stored(
+        self,
+        split: Split,
+        space: Space,
+        drawn: object = "",
+        augment: Augmentation | None = None,
+        draw: int = 0,
+    ) -> Table:
+        def make() -> Table:
+            return extract(
                 self.encoder,
-                dataset,
-                index=index,
+                self.datasets[split],
+                index=self.rows[split],
                 augment=augment,
                 picture=self.picture,
-                known=known,
+                known=augment is None,
                 draw=draw,
                 seed=self.seed,
                 device=self.device,
                 progress=self.progress,
-            ),
-        )
+            )
+
+        if self.store.folder is None:
+            return make()
+        if split not in self._digests:
+            self._digests[split] = self.datasets[split].fingerprint(self.rows[split])
+        device = torch.device(self.device).type
+        parts = self._weights, self._digests[split], self.rows[split].tolist()
+        return self.store.table(fingerprint(*parts, self.picture, drawn, device, space), space, make)
 
     @cached_property
     def _weights(self) -> str:
         return weights_fingerprint(self.encoder)
 
-    def _pictures(self, split: Split) -> str:
-        if split not in self._digests:
-            self._digests[split] = self.datasets[split].fingerprint(self.rows[split])
-        return self._digests[split]
+    @cached_property
+    def _digests(self) -> dict[Split, str]:
+        return {}
 
     @cached_property
-    def _digests(self) -> dict[str, str]:
+    def _plain(self) -> dict[Split, Table]:
         return {}
 
 

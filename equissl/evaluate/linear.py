@@ -56,7 +56,9 @@ def without_classes(train: Table, test: Table) -> str:
     known = torch.unique(labelled(train).labels)
     if not len(known) or not len(labelled(test)):
         split = "test" if len(known) else "training"
-        return f"it needs labels, but no {split} picture has one; labels=folders or labels=FILE.csv names them"
+        return (
+            f"it needs labels, but no {split} picture has one; labels=folders or labels=FILE.csv names them"
+        )
     if len(known) < 2:
         return "it needs at least two classes, but all labelled training pictures are of one"
     return ""

@@ -31,7 +31,7 @@ def flat_r2(predicted: Tensor, truth: Tensor) -> float:
 
 def component_r2(predicted: Tensor, truth: Tensor) -> list[float | None]:
     """R2 of each column; None for a column that does not vary. Their mean is scikit-learn's default."""
-    columns = zip(predicted.split(1, 1), truth.split(1, 1), strict=True)
+    columns = zip(torch.split(predicted, 1, 1), torch.split(truth, 1, 1), strict=True)
     found = [r2(p, t) for p, t in columns]
     return [value if math.isfinite(value) else None for value in found]
 

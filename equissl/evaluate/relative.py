@@ -56,7 +56,7 @@ class RelativeFactors(Evaluation):
             return
         ends = _pairs(train, self.seed), _pairs(test, self.seed)
         kept = Stream.of(torch.arange(len(ends[0][0])), self.seed, "pairs").keys.argsort()[: self.limit]
-        learnt, asked = (train, *(rows[kept] for rows in ends[0])), (test, *ends[1])
+        learnt, asked = (train, ends[0][0][kept], ends[0][1][kept]), (test, *ends[1])
         for factor in self._asked(test.params.space):
             truth = _change(factor, *learnt), _change(factor, *asked)
             if varies(truth[0]) and varies(truth[1]):

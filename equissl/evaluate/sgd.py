@@ -50,6 +50,10 @@ class SGDProbe(Evaluation):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
 
+    @classmethod
+    def example(cls) -> SGDProbe:
+        return cls(rates=(1.0, 30.0), inits=2, epochs=30)
+
     def missing(self, train: Table, test: Table) -> str:
         return without_classes(train, test)
 
