@@ -96,8 +96,9 @@ def _code() -> str:
     """A version number does not change while the code is being worked on."""
     root = Path(__file__).parents[1]
     digest = hashlib.blake2b(digest_size=8)
-    folders = [p for name in ("augment", "encoder", "params") for p in sorted((root / name).rglob("*.py"))]
-    for path in (*folders, root / "random.py", root / "views.py", Path(__file__).with_name("extract.py")):
+    files = [p for name in ("augment", "encoder", "params") for p in sorted((root / name).rglob("*.*"))]
+    sources = [p for p in files if p.suffix in (".py", ".c")]
+    for path in (*sources, root / "random.py", root / "views.py", Path(__file__).with_name("extract.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 

@@ -16,13 +16,13 @@ from torch import Tensor, nn
 from equissl.augment.base import Augmentation, Pipeline
 from equissl.augment.crop import Crop
 from equissl.augment.flip import HorizontalFlip
+from equissl.augment.rows import as_float
 from equissl.data.base import Dataset, Split
 from equissl.encoder.encoder import Encoder
 from equissl.evaluate.base import Score, share
 from equissl.evaluate.extract import evaluating
 from equissl.evaluate.inspection import Inspection, Subject
 from equissl.random import Stream, shuffled
-from equissl.views import as_float
 
 
 @dataclass(frozen=True)
