@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -72,6 +73,19 @@ class Dataset(ABC):
     def on(self, device: torch.device) -> Dataset:
         """The same samples, with their pictures kept on ``device`` if they are in memory and fit there."""
         return self
+
+    def fingerprint(self, index: Tensor) -> str:
+        """A digest of the samples ``index`` that changes whenever a picture, label, factor or group does.
+
+        Looks at every pixel; a dataset that decodes files overrides it with what it knows of them.
+        """
+        digest = hashlib.blake2b(digest_size=16)
+        for rows in torch.split(index, 1024):
+            batch = self.batch(rows)
+            params = [v for p in batch.params.values() for v in (*p.values.values(), *p.applied.values())]
+            for values in (*batch.pictures.values(), *params, self.labels[rows], self.groups[rows]):
+                digest.update(values.cpu().contiguous().numpy().data)
+        return digest.hexdigest()
 
     def __len__(self) -> int:
         return len(self.labels)
