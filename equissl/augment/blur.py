@@ -10,7 +10,7 @@ from torch import Tensor
 
 from equissl.augment.base import Augmentation, Moments
 from equissl.augment.native import Step
-from equissl.augment.policy import check_at_least, check_number, check_range, spread, uniform
+from equissl.augment.policy import check_at_least, check_number, check_range, check_whole, spread, uniform
 from equissl.augment.rows import overwrite, separable, total
 from equissl.params import Params, Real, Space
 from equissl.random import Stream
@@ -38,6 +38,7 @@ class Blur(Augmentation):
     probability: float = 0.5
 
     def __post_init__(self) -> None:
+        check_whole("Blur.kernel", self.kernel)
         check_at_least("Blur.kernel", self.kernel, 1)
         if self.kernel % 2 == 0:
             raise ValueError(f"Blur.kernel must be odd, got {self.kernel}")

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from equissl.augment.base import REFERENCE_SIZE, Augmentation, Moments, moments_of, reference_stream
 from equissl.augment.native import Step
-from equissl.augment.policy import check_at_least, check_choice, check_number, check_range, flag
+from equissl.augment.policy import check_at_least, check_choice, check_number, check_range, check_whole, flag
 from equissl.augment.rows import separable, total
 from equissl.params import Params, Real, Space
 from equissl.random import Stream
@@ -53,6 +53,7 @@ class Crop(Augmentation):
     probability: float = 1.0
 
     def __post_init__(self) -> None:
+        check_whole("Crop.size", self.size)
         check_at_least("Crop.size", self.size, 1)
         check_range("Crop.area", self.area, 0, 1, above=True)
         check_range("Crop.ratio", self.ratio, 0, above=True)
@@ -117,6 +118,7 @@ class Resize(Augmentation):
     interpolation: Interpolation = "bilinear"
 
     def __post_init__(self) -> None:
+        check_whole("Resize.size", self.size)
         check_at_least("Resize.size", self.size, 1)
         check_choice("Resize.interpolation", self.interpolation, tuple(_FILTERS))
         if self.short_side:

@@ -167,11 +167,11 @@ def barlow_twins_imagenet() -> Recipe:
     """Barlow Twins on ImageNet: ResNet-50, 1000 epochs, batch 2048."""
     recipe = _imagenet(
         BarlowTwins.Config(),
-        LARS(rate=1.6, weight_decay=1e-6),
-        WarmupCosine(warmup_epochs=10, floor=1.6e-3),
+        LARS(rate=1.6, weight_decay=1e-6, vector_rate=0.0384, rate_in_buffer=False),
+        WarmupCosine(warmup_epochs=10, last=1e-3),
         epochs=1000,
         batch_size=2048,
-        about="Barlow Twins, arXiv:2103.03230 [code], but biases and norms at the rate of the weights",
+        about="Barlow Twins, arXiv:2103.03230 [code]",
     )
     return replace(recipe, views=_asymmetric())
 
