@@ -7,7 +7,7 @@ import inspect
 import pkgutil
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
 
@@ -46,43 +46,72 @@ def subclasses(package: str, base: type) -> list[Entry]:
 
 def recipes() -> list[Entry]:
     """Functions below ``equissl.recipes`` that return a recipe and need no arguments."""
-    entries = []
-    for module in _modules("equissl.recipes"):
-        short = module.__name__.rpartition(".")[2]
-        for name, function in vars(module).items():
-            if _is_recipe(function, module):
-                address = f"{module.__name__}:{name}"
-                entries.append(Entry(f"{short}.{name}", address, _line(function), _paper(module), function))
-    return sorted(entries, key=lambda e: e.name)
+    return _functions("equissl.recipes", "Recipe")
 
 
-def find_recipe(name: str) -> Callable[[], Any]:
+def studies() -> list[Entry]:
+    """Functions below ``equissl.studies`` that return a study; one named as its file goes by that name."""
+    entries = _functions("equissl.studies", "Study")
+    return [replace(e, name=_once(e.name)) for e in entries]
+
+
+def find_study(name: str) -> Callable[..., Any]:
+    """The function behind a name in ``studies``, or ``module:function``.
+
+    Raises:
+        UserError: there is none; the message names the nearest.
+    """
+    return _find(name, studies(), "study")
+
+
+def find_recipe(name: str) -> Callable[..., Any]:
     """The recipe function called ``file.function`` below ``equissl.recipes``, or ``module:function``.
 
     Raises:
         UserError: there is none; the message names the nearest.
     """
+    return _find(name, recipes(), "recipe", " (see: equissl list recipes)")
+
+
+def _find(name: str, entries: list[Entry], kind: str, ending: str = "") -> Callable[..., Any]:
     if ":" in name:
         module, _, function = name.partition(":")
         try:
-            found: Callable[[], Any] = getattr(importlib.import_module(module), function)
+            found: Callable[..., Any] = getattr(importlib.import_module(module), function)
         except (ImportError, AttributeError) as error:
-            raise UserError(f"recipe={name!r} cannot be imported: {error}") from error
+            raise UserError(f"{kind}={name!r} cannot be imported: {error}") from error
         return found
-    known = {e.name: e.found for e in recipes()}
+    known = {e.name: e.found for e in entries}
     if name not in known:
-        raise UserError(f"recipe={name!r} does not exist; {nearest(name, known)} (see: equissl list recipes)")
-    chosen: Callable[[], Any] = known[name]
+        raise UserError(f"{kind}={name!r} does not exist; {nearest(name, known)}{ending}")
+    chosen: Callable[..., Any] = known[name]
     return chosen
 
 
-def _is_recipe(function: object, module: ModuleType) -> bool:
+def _functions(package: str, returns: str) -> list[Entry]:
+    """Functions below a package that are annotated to return something and need no arguments."""
+    entries = []
+    for module in _modules(package):
+        short = module.__name__.rpartition(".")[2]
+        for name, function in vars(module).items():
+            if _gives(function, module, returns):
+                address = f"{module.__name__}:{name}"
+                entries.append(Entry(f"{short}.{name}", address, _line(function), _paper(module), function))
+    return sorted(entries, key=lambda e: e.name)
+
+
+def _gives(function: object, module: ModuleType, returns: str) -> bool:
     if not inspect.isfunction(function) or function.__module__ != module.__name__:
         return False
-    if function.__name__.startswith("_") or function.__annotations__.get("return") != "Recipe":
+    if function.__name__.startswith("_") or function.__annotations__.get("return") != returns:
         return False
     required = [p for p in inspect.signature(function).parameters.values() if p.default is p.empty]
     return not required
+
+
+def _once(name: str) -> str:
+    file, _, function = name.partition(".")
+    return file if file == function else name
 
 
 def _modules(package: str) -> Iterator[ModuleType]:

@@ -27,6 +27,7 @@ from equissl.equivariance.predict_change import (
     SameState,
     ValueChange,
 )
+from equissl.equivariance.predict_transform import HowMuch, PredictTransform, WhichElement
 from equissl.model import Model
 from equissl.objective import Base, Equivariance, Predictive
 from equissl.optimize import parameter_groups
@@ -39,7 +40,7 @@ from equissl.views import make_views
 SMALL: dict[str, Any] = {"projector": (24, 8)}
 BASES = {
     "simclr": SimCLR.Config(**SMALL),
-    "simclr-other-view": SimCLR.Config(**SMALL, negatives="other_view"),
+    "simclr-other-view": SimCLR.Config(**SMALL, negatives="other_view", batch_norm="per_view"),
     "byol": BYOL.Config(**SMALL, predictor=(24, 8)),
 }
 MODULES = {
@@ -57,6 +58,21 @@ MODULES = {
             "flip": SameState("horizontal_flip"),
             "order": FactorChange(("color_order", "saturation")),
         },
+    ),
+    "essl": PredictTransform.Config(
+        view="a",
+        targets={
+            "which": WhichElement(factors=("horizontal_flip", "color_order")),
+            "much": HowMuch(factors=("hue", "saturation")),
+        },
+        hidden=(16, 8),
+    ),
+    "essl-relative": PredictTransform.Config(
+        view="a",
+        source="plain",
+        targets={"much": HowMuch(factors=("brightness",), error="mse")},
+        hidden=(16,),
+        last_relu=False,
     ),
 }
 

@@ -7,8 +7,10 @@ from equissl.augment.crop import Crop, Resize
 from equissl.augment.flip import HorizontalFlip, QuarterTurn, VerticalFlip
 from equissl.augment.geometry import Rotate, Translate
 from equissl.augment.jitter import ColorJitter
+from equissl.augment.levels import BlurLevels, SolarizeLevels
 from equissl.augment.normalize import CIFAR10, IMAGENET, STL10, Normalize
-from equissl.augment.orbits import QuarterTurns
+from equissl.augment.orbits import FullOrbit, QuarterTurns, RandomElement
+from equissl.augment.patches import HalfSwap, Jigsaw
 
 __all__ = [
     "CIFAR10",
@@ -16,20 +18,26 @@ __all__ = [
     "STL10",
     "Augmentation",
     "Blur",
+    "BlurLevels",
     "ColorJitter",
     "Crop",
+    "FullOrbit",
     "Grayscale",
+    "HalfSwap",
     "HorizontalFlip",
     "Identity",
     "Invert",
+    "Jigsaw",
     "Normalize",
     "Orbit",
     "Pipeline",
     "QuarterTurn",
     "QuarterTurns",
+    "RandomElement",
     "Resize",
     "Rotate",
     "Solarize",
+    "SolarizeLevels",
     "Translate",
     "VerticalFlip",
     "replay",

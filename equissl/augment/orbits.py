@@ -1,32 +1,128 @@
-"""Every element of a finite group applied to every picture."""
+"""All elements of an augmentation with finitely many, or one of them: QuarterTurn, Jigsaw, a flip..."""
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from equissl.augment.flip import check_square
-from equissl.params import Cyclic, Params, Space, concatenate
+from equissl.augment.base import Augmentation, Moments
+from equissl.augment.flip import HorizontalFlip, QuarterTurn
+from equissl.augment.policy import check_number, flag
+from equissl.params import Params, Space, concatenate
+from equissl.random import Stream
 
 
 @dataclass(frozen=True)
-class QuarterTurns:
-    """All four quarter turns, counter-clockwise, exact (E-SSL, arXiv:2111.00899, section 3)."""
+class FullOrbit:
+    """Every element of an augmentation applied to every picture (E-SSL, arXiv:2111.00899, section 3).
+
+    The elements are all values of its factors, all combinations if it has several; the first is the
+    neutral one, which leaves the picture as it is. How often the augmentation draws them does not matter.
+
+    Raises:
+        ValueError: the augmentation has no factor, or one that takes infinitely many values.
+    """
+
+    augmentation: Augmentation
+
+    def __post_init__(self) -> None:
+        _elements(self.augmentation)
 
     @property
     def space(self) -> Space:
-        return Space((Cyclic("quarter_turns", order=4),))
+        return self.augmentation.space
+
+    @property
+    def order(self) -> int:
+        """How many elements there are."""
+        return len(next(iter(_elements(self.augmentation).values())))
 
     def expand(self, images: Tensor, params: Params) -> tuple[Tensor, Params]:
-        """All pictures as they are, then all turned once, twice, three times: B -> 4 B.
+        """All pictures under the first element, then all under the second, ...: B -> order * B."""
+        values = {
+            name: every.to(images.device, non_blocking=True).repeat_interleave(len(images), 0)
+            for name, every in _elements(self.augmentation).items()
+        }
+        record = concatenate([params] * self.order) | Params.of(self.space, values)
+        return self.augmentation.apply(images.repeat(self.order, 1, 1, 1), record), record
 
-        Raises:
-            ValueError: the pictures are not square.
-        """
-        check_square((images.shape[2], images.shape[3]))
-        turned = [images.rot90(k, (2, 3)) for k in range(4)]
-        turns = [images.new_full((len(images), 1), k, dtype=torch.float32) for k in range(4)]
-        records = [params | Params.of(self.space, {"quarter_turns": t}) for t in turns]
-        return torch.cat(turned), concatenate(records)
+
+@dataclass(frozen=True)
+class RandomElement(Augmentation):
+    """One element of an augmentation with finitely many: E-SSL's orbit with a single draw, or an invariance.
+
+    Args:
+        augmentation: its factors are drawn anew, whatever its own probability is.
+        probability: of an element that is not the neutral one, each of which is as likely; by default all
+            elements are, the neutral one too.
+
+    Raises:
+        ValueError: ``probability`` is outside [0, 1]; the augmentation has no factor, or one that takes
+            infinitely many values.
+    """
+
+    paper: ClassVar[str] = "arXiv:2111.00899"
+
+    augmentation: Augmentation
+    probability: float | None = None
+
+    def __post_init__(self) -> None:
+        _elements(self.augmentation)
+        check_number("RandomElement.probability", self._probability)
+
+    @property
+    def space(self) -> Space:
+        return self.augmentation.space
+
+    def sample(self, stream: Stream, size: tuple[int, int]) -> Params:
+        elements = _elements(self.augmentation)
+        others = len(next(iter(elements.values()))) - 1
+        # Named by its factors: two such steps of one pipeline draw independently.
+        stream = stream.fork(" ".join(elements))
+        which = 1 + stream.integers("element", others)
+        values = {name: every.to(which.device, non_blocking=True)[which] for name, every in elements.items()}
+        return Params.of(self.space, values, stream.chance("applied", self._probability))
+
+    def apply(self, images: Tensor, params: Params) -> Tensor:
+        return self.augmentation.apply(images, params)
+
+    def output_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        return self.augmentation.output_size(size)
+
+    def moments(self) -> Moments:
+        moments: Moments = {}
+        p = self._probability
+        for name, every in _elements(self.augmentation).items():
+            first, second = every.double(), every.double().square()
+            mean, square = (p * v[1:].mean(0) + (1 - p) * v[0] for v in (first, second))
+            moments |= {name: (mean, square), **flag(name, p)}
+        return moments
+
+    @classmethod
+    def example(cls) -> RandomElement:
+        return cls(HorizontalFlip())
+
+    @property
+    def _probability(self) -> float:
+        if self.probability is not None:
+            return self.probability
+        order = len(next(iter(_elements(self.augmentation).values())))
+        return (order - 1) / order
+
+
+def _elements(augmentation: Augmentation) -> dict[str, Tensor]:
+    """Factor name -> its value in every element, (order, factor.size); the neutral element is the first."""
+    space = augmentation.space
+    if not len(space):
+        raise ValueError(f"{type(augmentation).__name__} draws nothing, so it has no elements")
+    every = [factor.elements() for factor in space]
+    index = torch.tensor(list(itertools.product(*(range(len(e)) for e in every))))
+    return {factor.name: e[k] for factor, e, k in zip(space, every, index.unbind(1), strict=True)}
+
+
+# E-SSL's four-fold rotation, counter-clockwise.
+QuarterTurns = FullOrbit(QuarterTurn())

@@ -59,6 +59,30 @@ def equimod_byol(view: Literal[1, 2], size: int = 32) -> Pipeline:
     return Pipeline((*steps, Blur(kernel, probability=blur), Solarize(probability=solarize)))
 
 
+def essl_cifar10(size: int = 32) -> Pipeline:
+    """E-SSL on CIFAR-10 (arXiv:2111.00899, released code): 32 pixels compared, 16 for the transformed view."""
+    return Pipeline(_crop_and_color(size, (0.2, 1.0), "bilinear", (0.4, 0.4, 0.4, 0.1)))
+
+
+def essl_imagenet(view: Literal[1, 2]) -> Pipeline:
+    """E-SSL on ImageNet (released code): the views that are compared, augmented as BYOL's.
+
+    Raises:
+        ValueError: ``view`` is neither 1 nor 2.
+    """
+    return equimod_byol(view, 224)
+
+
+def essl_imagenet_small(area: tuple[float, float] = (0.05, 0.14)) -> Pipeline:
+    """E-SSL on ImageNet (released code): the transformed view, 96 pixels, never solarised.
+
+    Args:
+        area: (0.08, 1) is the alternative that is reported too.
+    """
+    steps = _crop_and_color(96, area, "bilinear", (0.4, 0.4, 0.2, 0.1))
+    return Pipeline((*steps, Blur(23, probability=0.1)))
+
+
 def augself_stl10(size: int = 96, strength: float = 1.0) -> Pipeline:
     """AugSelf on STL10 (arXiv:2111.09613, released code); ``strength`` scales all colour, grayscale too."""
     strengths = (0.4 * strength, 0.4 * strength, 0.4 * strength, 0.1 * strength)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from equissl.encoder.encoder import Encoder
-from equissl.encoder.heads import MLP, OutputNorm, together
+from equissl.encoder.heads import MLP, HeadNorm, OutputNorm, project
 from equissl.losses import Negatives, nt_xent
 from equissl.objective import Base, Encodings, Outcome, Spaces, Views
 
@@ -26,6 +26,7 @@ class SimCLR(Base):
             views: the two views that should agree.
             projector: hidden and output widths of the projection head.
             output_norm: BatchNorm after the projector's last layer ("fixed": as EquiMod's SimCLR).
+            batch_norm: whether the projector's BatchNorm sees both views at once or one by one (E-SSL).
             temperature: above 0.
             negatives: "all" (2N - 2, SimCLR) or "other_view" (N - 1, E-SSL's code).
             part: which columns of the features are read.
@@ -34,6 +35,7 @@ class SimCLR(Base):
         views: tuple[str, str] = ("a", "b")
         projector: tuple[int, ...] = (2048, 2048, 128)
         output_norm: OutputNorm = "fixed"
+        batch_norm: HeadNorm = "all_views"
         temperature: float = 0.5
         negatives: Negatives = "all"
         part: str = "all"
@@ -56,6 +58,6 @@ class SimCLR(Base):
     def forward(self, views: Views, encoded: Encodings) -> Outcome:
         c = self.config
         features = [encoded[v].part(c.part) for v in c.views]
-        a, b = together(self.projector, features)
+        a, b = project(self.projector, features, c.batch_norm)
         loss = nt_xent(a, b, c.temperature, c.negatives)
         return Outcome({"contrast": loss}, dict(zip(c.views, (a, b), strict=True)))

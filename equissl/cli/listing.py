@@ -19,6 +19,7 @@ KINDS: dict[str, Callable[[], list[Entry]]] = {
     "equivariance": lambda: catalog.subclasses("equissl.equivariance", Equivariance),
     "augmentations": lambda: catalog.subclasses("equissl.augment", Augmentation),
     "datasets": lambda: catalog.subclasses("equissl.data", Data),
+    "studies": catalog.studies,
     "evaluations": lambda: catalog.subclasses("equissl.evaluate", Evaluation),
 }
 

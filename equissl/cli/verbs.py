@@ -97,6 +97,29 @@ VERBS = (
         examples=("equissl report runs/first runs/second out=comparison.html",),
     ),
     Verb(
+        "study",
+        "Run a set of pretrainings under one protocol; fill a table and a figure. No name: list studies.",
+        "equissl.cli.study:run",
+        things="NAME",
+        optional=True,
+        keys=(
+            Key("out", Path, "folder to write; the same command goes on where it stopped"),
+            Key("data", Path, "folder of pictures; the study's own data if absent"),
+            _LABELS,
+            Key("limit", int, "pictures of each split of data=DIR; 0: all", 0),
+            Key("seeds", int, "runs per cell; further ones can be added later", 3),
+            Key("only", Literal["all", "table"], "table: only tabulate the runs that are done", "all"),
+            _DEVICE,
+            _TRUST,
+        ),
+        settings=True,
+        examples=(
+            "equissl study grid out=grid seeds=3",
+            "equissl study grid out=photos-grid data=photos labels=folders bases=simclr,byol epochs=20",
+            "equissl study grid out=grid only=table",
+        ),
+    ),
+    Verb(
         "embed",
         "Write the features of every picture in a folder.",
         "equissl.cli.embed:run",
@@ -170,7 +193,7 @@ VERBS = (
     ),
     Verb(
         "list",
-        "What there is: recipes, bases, equivariance, augmentations, datasets, evaluations, backbones.",
+        "What there is: recipes, studies, bases, equivariance, augmentations, datasets, evaluations.",
         "equissl.cli.listing:run",
         things="KIND",
         optional=True,

@@ -1,4 +1,4 @@
-"""Multi-layer perceptrons on top of features, with the BatchNorm placements the papers differ in."""
+"""Multi-layer perceptrons on top of features, with the norm placements the papers differ in."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 OutputNorm = Literal["none", "fixed", "affine"]
+HeadNorm = Literal["all_views", "per_view"]
 
 
 class MLP(nn.Module):
@@ -42,6 +43,35 @@ class MLP(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         result: Tensor = self.layers(x)
         return result
+
+
+class LayerNormMLP(nn.Module):
+    """Linear - LayerNorm - ReLU blocks and a linear layer: (B, sizes[0]) -> (B, sizes[-1]).
+
+    What a picture gives does not depend on the others in the batch. All linear layers have a bias.
+
+    Args:
+        sizes: input, hidden and output widths; two numbers are a single linear layer.
+        last_relu: whether the last hidden layer has its ReLU too (E-SSL's heads differ in this).
+    """
+
+    def __init__(self, sizes: Sequence[int], last_relu: bool = True):
+        super().__init__()
+        layers: list[nn.Module] = []
+        for a, b in itertools.pairwise(sizes[:-1]):
+            layers += [nn.Linear(a, b), nn.LayerNorm(b), nn.ReLU(inplace=True)]
+        if layers and not last_relu:
+            layers.pop()
+        self.layers = nn.Sequential(*layers, nn.Linear(sizes[-2], sizes[-1]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.layers(x)
+        return result
+
+
+def project(head: nn.Module, rows: Sequence[Tensor], batch_norm: HeadNorm) -> tuple[Tensor, ...]:
+    """A head on several views; its BatchNorm sees them all at once or one after the other."""
+    return together(head, rows) if batch_norm == "all_views" else tuple(head(r) for r in rows)
 
 
 def together(head: nn.Module, rows: Sequence[Tensor]) -> tuple[Tensor, ...]:

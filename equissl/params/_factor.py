@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 
@@ -67,3 +68,16 @@ class Factor(ABC):
             TypeError: the factor has no values in between (a flip, an order).
         """
         raise TypeError(f"{self.name} has no values in between")
+
+    def elements(self) -> Tensor:
+        """Every value a finite factor can take, the neutral one first: (n, size).
+
+        Raises:
+            ValueError: the factor takes infinitely many (a hue, a pose).
+        """
+        raise ValueError(f"{self.name} takes any value of a range, so there is no list of all of them")
+
+    def element(self, value: Tensor) -> Tensor:
+        """Which of ``elements`` each value is: (B, size) -> (B,) int64."""
+        encoded, every = self.encode(value), self.encode(self.elements().to(value, non_blocking=True))
+        return torch.cdist(encoded, every).argmin(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -117,10 +118,16 @@ class Binary(Factor):
     def error(self, predicted: Tensor, value: Tensor) -> Tensor:
         return F.binary_cross_entropy_with_logits(predicted, value, reduction="none").squeeze(1)
 
+    def elements(self) -> Tensor:
+        return torch.tensor([[0.0], [1.0]])
+
 
 @dataclass(frozen=True)
 class Cyclic(Factor):
-    """An element of the cyclic group of ``order`` elements, such as quarter turns."""
+    """An element of the cyclic group of ``order`` elements, such as quarter turns.
+
+    Also one of ``order`` levels, where a change is the difference of their numbers, modulo ``order``.
+    """
 
     order: int = 4
     discrete: ClassVar[bool] = True
@@ -147,6 +154,9 @@ class Cyclic(Factor):
 
     def alias(self, value: Tensor) -> Tensor:
         return value + self.order
+
+    def elements(self) -> Tensor:
+        return torch.arange(self.order, dtype=torch.float32)[:, None]
 
 
 @dataclass(frozen=True)
@@ -223,6 +233,10 @@ class Permutation(Factor):
     def error(self, predicted: Tensor, value: Tensor) -> Tensor:
         logits = predicted.reshape(-1, self.length, self.length).transpose(1, 2)
         return F.cross_entropy(logits, value.round().long(), reduction="none").mean(1)
+
+    def elements(self) -> Tensor:
+        """The 24 orders, lexicographically."""
+        return torch.tensor(list(itertools.permutations(range(self.length))), dtype=torch.float32)
 
 
 def quaternion_product(p: Tensor, q: Tensor) -> Tensor:

@@ -35,6 +35,7 @@ def check_factor(factor: Factor, draw: Tensor, atol: float = 1e-5) -> None:
     sure = relative.encode(there) * (20 if factor.discrete or _is_choice(relative, there) else 1)
     assert (relative.error(sure, there) < 1e-3).all(), f"{factor.name}: a perfect guess has an error"
     _check_interpolation(factor, draw, other)
+    _check_elements(factor, draw)
 
 
 def _check_interpolation(factor: Factor, start: Tensor, end: Tensor) -> None:
@@ -52,6 +53,17 @@ def _check_interpolation(factor: Factor, start: Tensor, end: Tensor) -> None:
         relative.encode(factor.between(middle, end)),
         "the middle is as far from the start as from the end",
     )
+
+
+def _check_elements(factor: Factor, draw: Tensor) -> None:
+    try:
+        every = factor.elements().to(draw)
+    except ValueError:
+        return
+    _closer(0.0)(every[:1], factor.neutral(1).to(draw), "the neutral value is the first element")
+    assert factor.element(every).tolist() == list(range(len(every))), "every element is its own"
+    close = _closer(1e-5)
+    close(factor.encode(every[factor.element(draw)]), factor.encode(draw), "every value is an element")
 
 
 def _is_choice(factor: Factor, value: Tensor) -> bool:

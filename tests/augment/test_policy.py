@@ -12,17 +12,23 @@ import torch
 from equissl.augment import (
     Augmentation,
     Blur,
+    BlurLevels,
     ColorJitter,
     Crop,
+    FullOrbit,
+    HalfSwap,
     HorizontalFlip,
     Invert,
+    Jigsaw,
     Normalize,
     Pipeline,
     QuarterTurn,
     QuarterTurns,
+    RandomElement,
     Resize,
     Rotate,
     Solarize,
+    SolarizeLevels,
     Translate,
     presets,
 )
@@ -51,9 +57,17 @@ REFUSED: list[tuple[Any, dict[str, Any], str]] = [
     (Rotate, {"fill": "white"}, "Rotate.fill must be one of .*'white'"),
     (Translate, {"fraction": 1.5}, "Translate.fraction must be between 0 and 1, got 1.5"),
     (Solarize, {"threshold": 128}, "Solarize.threshold must be between 0 and 1, got 128"),
+    (BlurLevels, {"kernels": ()}, "BlurLevels.kernels must hold at least one level"),
+    (BlurLevels, {"kernels": (4,)}, "kernel must be odd, got 4"),
+    (SolarizeLevels, {"thresholds": (170.0,)}, "threshold must be between 0 and 1, got 170"),
+    (FullOrbit, {"augmentation": ColorJitter()}, "brightness takes any value of a range"),
+    (FullOrbit, {"augmentation": Resize(8)}, "Resize draws nothing"),
+    (RandomElement, {"augmentation": Rotate()}, "rotation takes any value of a range"),
+    (RandomElement, {"augmentation": Invert(), "probability": 2.0}, "RandomElement.probability"),
     (Normalize, {"std": (0.2, 0.0, 0.2)}, "Normalize.std must be above 0"),
     *((c, {"probability": p}, f"{c.__name__}.probability must be between 0 and 1, got {p}")
-      for c in (HorizontalFlip, ColorJitter, Blur, Solarize, Invert, Rotate, Translate, QuarterTurn)
+      for c in (HorizontalFlip, ColorJitter, Blur, Solarize, Invert, Rotate, Translate, QuarterTurn,
+                Jigsaw, HalfSwap, BlurLevels, SolarizeLevels)
       for p in (-0.1, 1.01, math.nan)),
 ]  # fmt: skip
 
@@ -68,7 +82,7 @@ def test_quarter_turns_need_a_square() -> None:
     with pytest.raises(ValueError, match="square pictures, got 8x9"):
         QuarterTurn().sample(Stream.of(torch.arange(2)), (8, 9))
     with pytest.raises(ValueError, match="square"):
-        QuarterTurns().expand(torch.rand(2, 3, 8, 9), Params.of(Space(), {}, count=2))
+        QuarterTurns.expand(torch.rand(2, 3, 8, 9), Params.of(Space(), {}, count=2))
 
 
 def test_every_order_is_part_of_the_schedule() -> None:
@@ -180,8 +194,8 @@ def test_quarter_turns_orbit() -> None:
     known = Params.of(
         Space((Binary("horizontal_flip"),)), {"horizontal_flip": torch.tensor([[1.0], [0], [1]])}
     )
-    views, record = QuarterTurns().expand(images, known)
-    assert record.space == known.space + QuarterTurns().space
+    views, record = QuarterTurns.expand(images, known)
+    assert record.space == known.space + QuarterTurns.space
     assert record.values["quarter_turns"][:, 0].tolist() == [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3
     assert torch.equal(record.values["horizontal_flip"], known.values["horizontal_flip"].repeat(4, 1))
     for k in range(4):

@@ -1,0 +1,120 @@
+"""Augmentations with a few levels instead of a range, so that a network can be asked which one it was."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from equissl.augment.base import Augmentation, Moments
+from equissl.augment.blur import Blur
+from equissl.augment.color import Solarize
+from equissl.augment.policy import check_number, flag
+from equissl.params import Cyclic, Params, Space
+from equissl.random import Stream
+
+
+@dataclass(frozen=True)
+class BlurLevels(Augmentation):
+    """No blur or one of a few Gaussian blurs (E-SSL's four-fold blur, arXiv:2111.00899, section 3).
+
+    Level 0 is no blur, level k the k-th kernel with torchvision's default standard deviation,
+    0.3 ((kernel - 1) / 2 - 1) + 0.8 pixels.
+
+    Args:
+        kernels: widths of the filters in pixels, odd.
+        probability: of drawing a level, uniformly (level 0 too); otherwise there is no blur.
+
+    Raises:
+        ValueError: a kernel is not odd, there is none, or ``probability`` is outside [0, 1].
+    """
+
+    paper: ClassVar[str] = "arXiv:2111.00899"
+
+    kernels: tuple[int, ...] = (5, 9, 15)
+    probability: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check_levels("BlurLevels.kernels", self.kernels)
+        check_number("BlurLevels.probability", self.probability)
+        for kernel in self.kernels:
+            Blur(kernel)
+
+    @property
+    def space(self) -> Space:
+        return Space((Cyclic("blur_level", order=len(self.kernels) + 1),))
+
+    def sample(self, stream: Stream, size: tuple[int, int]) -> Params:
+        return _sample_level(self.space, stream, self.probability)
+
+    def apply(self, images: Tensor, params: Params) -> Tensor:
+        level = params.values["blur_level"].round()
+        for k, kernel in enumerate(self.kernels, 1):
+            sigma = (level == k) * (0.3 * ((kernel - 1) / 2 - 1) + 0.8)
+            blur = Blur(kernel)
+            images = blur.apply(images, Params.of(blur.space, {"blur_sigma": sigma}))
+        return images
+
+    def moments(self) -> Moments:
+        return _level_moments(self.space, self.probability)
+
+
+@dataclass(frozen=True)
+class SolarizeLevels(Augmentation):
+    """No solarization or one of a few thresholds (E-SSL's authors: 256, 170, 85 and 0 of 255).
+
+    Level 0 leaves the picture, level k inverts what is at least as bright as the k-th threshold.
+
+    Args:
+        thresholds: in [0, 1]; 0 inverts everything.
+        probability: of drawing a level, uniformly (level 0 too); otherwise the picture is left.
+
+    Raises:
+        ValueError: a threshold or ``probability`` is outside [0, 1], or there is no threshold.
+    """
+
+    thresholds: tuple[float, ...] = (170 / 255, 85 / 255, 0.0)
+    probability: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check_levels("SolarizeLevels.thresholds", self.thresholds)
+        check_number("SolarizeLevels.probability", self.probability)
+        for threshold in self.thresholds:
+            Solarize(threshold)
+
+    @property
+    def space(self) -> Space:
+        return Space((Cyclic("solarize_level", order=len(self.thresholds) + 1),))
+
+    def sample(self, stream: Stream, size: tuple[int, int]) -> Params:
+        return _sample_level(self.space, stream, self.probability)
+
+    def apply(self, images: Tensor, params: Params) -> Tensor:
+        level = params.values["solarize_level"].round()
+        for k, threshold in enumerate(self.thresholds, 1):
+            solarize = Solarize(threshold)
+            images = solarize.apply(images, Params.of(solarize.space, {"solarize": (level == k).float()}))
+        return images
+
+    def moments(self) -> Moments:
+        return _level_moments(self.space, self.probability)
+
+
+def _check_levels(field: str, levels: tuple[float, ...]) -> None:
+    if not levels:
+        raise ValueError(f"{field} must hold at least one level")
+
+
+def _sample_level(space: Space, stream: Stream, probability: float) -> Params:
+    (factor,) = space.factors
+    level = stream.integers("level", factor.encoded_size).float()[:, None]
+    return Params.of(space, {factor.name: level}, stream.chance("applied", probability))
+
+
+def _level_moments(space: Space, probability: float) -> Moments:
+    (factor,) = space.factors
+    level = torch.arange(factor.encoded_size, dtype=torch.float64)
+    first, second = (probability * (level**power).mean() for power in (1, 2))
+    return {factor.name: (first[None], second[None]), **flag(factor.name, probability)}

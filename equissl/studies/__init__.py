@@ -1,0 +1,1 @@
+"""Studies: functions that return one. Found by walking; ``grid.grid`` goes by ``grid``."""

@@ -1,0 +1,124 @@
+"""Any invariance objective with any equivariance module, under one protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from equissl.augment.base import Pipeline
+from equissl.augment.crop import Crop
+from equissl.augment.flip import HorizontalFlip
+from equissl.augment.jitter import ColorJitter
+from equissl.base.byol import BYOL
+from equissl.base.simclr import SimCLR
+from equissl.data.solids import Solids
+from equissl.encoder.backbone import EncoderConfig
+from equissl.equivariance.equimod import EquiMod
+from equissl.equivariance.predict_change import AnyTarget, CropChange, FactorChange, PredictChange, SameState
+from equissl.errors import UserError, nearest
+from equissl.objective import BaseConfig
+from equissl.optimize import AdamW, WarmupCosine
+from equissl.recipe import Recipe, Weighted
+from equissl.study.plan import Bars, Cell, Measure, Study
+from equissl.views import ViewSpec
+
+SIZE = 32
+POLICY = Pipeline((Crop(SIZE, area=(0.2, 1.0)), HorizontalFlip(), ColorJitter(0.4, 0.4, 0.4, 0.1)))
+
+# Small heads: at this size they take less time than the encoder.
+BASES: Mapping[str, BaseConfig] = {
+    "simclr": SimCLR.Config(projector=(128, 64), temperature=0.2),
+    "byol": BYOL.Config(projector=(256, 64), predictor=(256, 64), momentum=0.99),
+}
+
+
+def _none(recipe: Recipe) -> Recipe:
+    return recipe
+
+
+def _equimod(recipe: Recipe) -> Recipe:
+    module = EquiMod.Config(projector=(128, 64), parameter_width=32)
+    views = {"plain": ViewSpec(), **recipe.views}
+    return replace(recipe, views=views, modules={"equimod": Weighted(module=module)})
+
+
+def _augself(recipe: Recipe) -> Recipe:
+    targets: dict[str, AnyTarget] = {
+        "crop": CropChange(),
+        "hue": FactorChange(("hue",)),
+        "flip": SameState("horizontal_flip", weight=0.2),
+    }
+    module = PredictChange.Config(targets=targets, hidden=(256,))
+    return replace(recipe, modules={"augself": Weighted(module=module)})
+
+
+MODULES: Mapping[str, Callable[[Recipe], Recipe]] = {
+    "none": _none,
+    "equimod": _equimod,
+    "augself": _augself,
+}
+
+
+def grid(
+    bases: tuple[str, ...] = tuple(BASES), modules: tuple[str, ...] = tuple(MODULES), pictures: int = 1000
+) -> Study:
+    """Invariance objectives x equivariance modules: top-1, kNN and what can be read of crop, hue and flip.
+
+    Args:
+        bases: names in ``BASES``.
+        modules: names in ``MODULES``; "none" is what the others are compared with.
+        pictures: test pictures that are scored, at most.
+
+    Raises:
+        UserError: a name that does not exist.
+    """
+    problems = [f"bases: no base {b!r}; {nearest(b, BASES)}" for b in bases if b not in BASES]
+    problems += [f"modules: no module {m!r}; {nearest(m, MODULES)}" for m in modules if m not in MODULES]
+    if problems or not bases or not modules:
+        raise UserError(problems or "bases and modules must name at least one each")
+    cells = [
+        Cell({"base": b, "module": m}, MODULES[m](replace(_recipe(), base=BASES[b])))
+        for b in bases
+        for m in modules
+    ]
+    return Study(
+        title="Bases x equivariance modules",
+        cells=tuple(cells),
+        measures=(
+            Measure("linear/top1", "top-1"),
+            Measure("knn/top1", "kNN"),
+            Measure("audit/crop_left", "crop left, R2"),
+            Measure("audit/crop_height", "crop height, R2"),
+            Measure("audit/hue", "hue, R2"),
+            Measure("audit/horizontal_flip", "flip, balanced accuracy"),
+            Measure("factor/floor_hue", "floor hue, R2"),
+            Measure("factor/pose", "pose, R2"),
+        ),
+        figure=Bars(groups="base", series="module"),
+        about=(
+            "A CPU-sized setting of our own, not tuned per cell and not comparable with any paper. All cells "
+            "share pictures, encoder, policy, optimiser, epochs and batch; modules that need further views "
+            "cost more per step, as the columns say."
+        ),
+        audits=("crop", "hue", "horizontal_flip"),
+        pictures=pictures,
+        compare=("module", "none"),
+    )
+
+
+def _recipe() -> Recipe:
+    view = ViewSpec(POLICY)
+    return Recipe(
+        data=Solids(size=SIZE, objects=240, views=10),
+        views={"a": view, "b": view},
+        encoder=EncoderConfig(
+            name="resnet10t", options={"channels": (32, 64, 64, 64), "stem_width": 16}, size=SIZE
+        ),
+        base=BASES["simclr"],
+        optimizer=AdamW(rate=2e-3, weight_decay=1e-3),
+        schedule=WarmupCosine(warmup_epochs=1),
+        epochs=10,
+        batch_size=128,
+        monitor_every=0,
+        about="a cell of the grid, CPU-sized; its numbers are not comparable with any paper's",
+    )

@@ -1,0 +1,1 @@
+"""Studies: many pretraining runs under one protocol, one table and one figure."""

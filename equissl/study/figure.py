@@ -1,0 +1,84 @@
+"""The figure of a study: bars with the spread over seeds and a dot per seed."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+COLUMNS = 3
+
+
+def draw(table: Mapping[str, Any], path: Path) -> None:
+    """Write a PNG: a panel per measure that has values, groups and colours as the study says."""
+    from matplotlib.figure import Figure
+
+    layout = table["figure"]
+    wanted = layout["measures"] or [m["name"] for m in table["measures"]]
+    panels = [m for m in table["measures"] if m["name"] in wanted and _known(table, m["name"])]
+    groups = _values(table, layout["groups"])
+    series = _values(table, layout["series"]) if layout["series"] else [""]
+    rows = -(-max(len(panels), 1) // COLUMNS)
+    columns = min(COLUMNS, max(len(panels), 1))
+    width = max(3.6, 0.9 + 0.16 * len(groups) * (len(series) + 1.2))
+    figure = Figure(figsize=(min(width * columns, 24), 3.0 * rows + 0.5), layout="constrained", dpi=120)
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for ax, measure in zip(axes, panels, strict=False):
+        _panel(ax, table, measure, groups, series)
+    for ax in axes[len(panels) :]:
+        ax.set_axis_off()
+    handles, names = axes[0].get_legend_handles_labels()
+    if len(series) > 1 and handles:
+        figure.legend(handles, names, loc="outside lower center", ncols=min(len(series), 6), frameon=False)
+    figure.suptitle(table["title"], fontsize=10)
+    figure.savefig(path)
+
+
+def _panel(
+    ax: Axes, table: Mapping[str, Any], measure: Mapping[str, Any], groups: list[str], series: list[str]
+) -> None:
+    layout, width = table["figure"], 0.8 / len(series)
+    reference = _numbers(table, measure["name"], table["reference"]) if table["reference"] else []
+    if reference:
+        named = ", ".join(table["reference"].values())
+        ax.axhline(statistics.fmean(reference), color="black", linewidth=1.2, label=named)
+    for k, kind in enumerate(series):
+        drawn = False
+        for place, group in enumerate(groups):
+            values = _numbers(table, measure["name"], {layout["groups"]: group, layout["series"]: kind})
+            if not values:
+                continue
+            x, mean = place + (k - (len(series) - 1) / 2) * width, statistics.fmean(values)
+            ax.bar(x, mean, width * 0.92, color=f"C{k}", label=None if drawn else kind or None)
+            drawn = True
+            if len(values) > 1:
+                ax.errorbar(x, mean, statistics.stdev(values), color="black", linewidth=1, capsize=2)
+            ax.plot([x] * len(values), values, ".", color="black", markersize=3)
+    for kind, style in (("random", "--"), ("constant", ":")):
+        level = table["baselines"][kind][measure["name"]]["mean"]
+        if level is not None:
+            ax.axhline(level, color="grey", linewidth=0.9, linestyle=style)
+    ax.set_xticks(range(len(groups)), groups, rotation=30 if len(groups) > 3 else 0, fontsize=8)
+    ax.set_title(measure["title"], fontsize=9)
+    ax.tick_params(labelsize=8)
+    ax.spines[["top", "right"]].set_visible(False)
+
+
+def _known(table: Mapping[str, Any], measure: str) -> bool:
+    return any(c["values"][measure]["seeds"] for c in table["cells"])
+
+
+def _values(table: Mapping[str, Any], label: str) -> list[str]:
+    shown = [c["labels"] for c in table["cells"] if c["labels"] != table["reference"]]
+    return list(dict.fromkeys(labels[label] for labels in shown))
+
+
+def _numbers(table: Mapping[str, Any], measure: str, labels: Mapping[str, str]) -> list[float]:
+    """The single values of the cells with these labels, pooled over any other label."""
+    chosen = {k: v for k, v in labels.items() if k}
+    cells = [c for c in table["cells"] if all(c["labels"][k] == v for k, v in chosen.items())]
+    return [v for c in cells for v in c["values"][measure]["values"].values()]

@@ -1,0 +1,198 @@
+"""Carry out a study: train, evaluate and tabulate, one run after the other; started again, it goes on."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from equissl import api, checkpoint, models, runs
+from equissl.errors import Stopped, UserError
+from equissl.evaluate.audit import FEWEST, check_names
+from equissl.progress import Display
+from equissl.recipe import to_plain
+from equissl.study import figure, table
+from equissl.study.plan import Job, Study, cost, jobs, layout
+from equissl.train import Options
+
+STUDY = "study.json"
+
+
+def run(
+    study: Study,
+    out: Path | str,
+    *,
+    seeds: int = 3,
+    options: Options = Options(trackers=()),
+    device: str = "cpu",
+    trusted: Sequence[str] = ("equissl",),
+    silent: bool = False,
+) -> Path:
+    """Carry out a study in a folder and return the path of its table.
+
+    The folder holds ``runs/<cell>-seed<n>/`` (run folders), ``study.json`` (the plan), ``scores.jsonl`` (the
+    rows of all runs with their labels), ``table.md``, ``table.json`` and ``figure.png``. Runs that are done
+    are skipped and one that was interrupted goes on exactly; more seeds or other cells may be added later.
+
+    Args:
+        seeds: runs per cell.
+        device: where to evaluate.
+        trusted: packages whose code a recipe may name.
+
+    Raises:
+        UserError: a mistake, found before any training; or, after all other runs were done, the list of
+            those that failed. ``Stopped``: interrupted, everything is saved.
+    """
+    out = Path(out)
+    planned = jobs(study, seeds)
+    check_names(study.audits)
+    _check_out(out, planned)
+    _check_audits(study, planned)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "runs").mkdir(exist_ok=True)
+    _write_plan(study, planned, out)
+    failed: dict[str, str] = {}
+    began, worked = time.monotonic(), 0
+    with Display(silent=silent) as display:
+        for place, job in enumerate(planned):
+            if _is_scored(study, out / "runs" / job.name):
+                continue
+            ready = sum(_is_scored(study, out / "runs" / j.name) for j in planned)
+            spent = (time.monotonic() - began) / worked if worked else 0.0
+            left = f", about {spent * (len(planned) - ready) / 60:.0f} min left" if worked else ""
+            display.finish()
+            display.say(f"run {place + 1}/{len(planned)} ({ready} done{left}): {job.name}")
+            try:
+                _train(job, out / "runs" / job.name, options, silent, trusted)
+                _evaluate(study, out / "runs" / job.name, device, display, trusted)
+            except Stopped:
+                tabulate(out)
+                raise Stopped(
+                    f"interrupted in {job.name}; {ready} of {len(planned)} runs are done and everything is "
+                    f"saved in {out}: the same command goes on from here"
+                ) from None
+            except UserError as error:
+                if not (out / "runs" / job.name / "recipe.json").is_file():
+                    raise  # nothing was trained: a mistake in the settings or the data
+                failed[job.name] = " ".join(error.problems)
+                display.say(f"{job.name} failed: {failed[job.name]}")
+            worked += 1
+            tabulate(out, draw=False)
+    page = tabulate(out)
+    if failed:
+        raise UserError([f"run {name} failed: {why}" for name, why in failed.items()])
+    return page
+
+
+def tabulate(out: Path | str, draw: bool = True) -> Path:
+    """Write the table (and the figure) of whatever runs are done.
+
+    Raises:
+        UserError: the folder holds no study.
+    """
+    out = Path(out)
+    if not (out / STUDY).is_file():
+        raise UserError(f"out={out} holds no study (no {STUDY} in it); run `equissl study NAME out={out}`")
+    plan = runs.read_json(out / STUDY)
+    rows = _gather(plan, out)
+    runs.write_rows(out / "scores.jsonl", rows)
+    made = table.build(plan, rows)
+    runs.write_json(out / "table.json", made)
+    runs.write_text(out / "table.md", table.markdown(made))
+    if draw:
+        figure.draw(made, out / "figure.png")
+    return out / "table.md"
+
+
+def _check_out(out: Path, planned: Sequence[Job]) -> None:
+    """Raises UserError if the folder cannot be used, or holds a run of the same name but another recipe."""
+    if not (out / STUDY).is_file():
+        runs.check_free(out)
+        return
+    problems = []
+    for job in planned:
+        folder = out / "runs" / job.name
+        if (folder / "recipe.json").is_file():
+            stored = runs.read_json(folder / "recipe.json")
+            changes = table.differences(stored, to_plain(job.recipe))
+            if changes:
+                problems.append(f"out={folder} was started with other settings: {'; '.join(changes[:4])}")
+    if problems:
+        ending = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        raise UserError(f"{problems[0]}{ending}; repeat those or choose another out")
+
+
+def _check_audits(study: Study, planned: Sequence[Job]) -> None:
+    """Raises UserError if the test pictures are too few to audit: better now than after hours."""
+    for data in {str(j.recipe.data): j.recipe.data for j in planned}.values() if study.audits else ():
+        groups = len(torch.unique(data.open("test").groups))
+        if groups < FEWEST:
+            raise UserError(
+                f"the study audits {', '.join(study.audits)}, which needs at least {FEWEST} different test "
+                f"pictures (objects), but the data has {groups}"
+            )
+
+
+def _write_plan(study: Study, planned: Sequence[Job], out: Path) -> None:
+    """Runs of an earlier plan stay part of the study, before the new ones."""
+    cells: dict[str, Any] = {}
+    if (out / STUDY).is_file():
+        cells = {c["run"]: c for c in runs.read_json(out / STUDY)["runs"]}
+    for job in planned:
+        known = {"run": job.name, "labels": dict(job.labels), "seed": job.recipe.seed}
+        cells[job.name] = known | {"epochs": job.recipe.epochs, "cost": cost(job.recipe)}
+    command = shlex.join(["equissl", *sys.argv[1:]])
+    plan = {**layout(study), "command": command, "runs": list(cells.values())}
+    runs.write_json(out / STUDY, plan)
+
+
+def _train(job: Job, folder: Path, options: Options, silent: bool, trusted: Sequence[str]) -> None:
+    options = replace(options, silent=silent)
+    if (folder / "recipe.json").is_file() and not any((folder / "checkpoints").glob("*.pt")):
+        shutil.rmtree(folder)  # killed between making the folder and its first checkpoint
+    if not (folder / "recipe.json").is_file():
+        api.pretrain(job.recipe, folder, options, name=job.name)
+    elif checkpoint.load(folder / "checkpoints")["epoch"] < job.recipe.epochs:
+        api.resume(folder, options=options, trusted=trusted)
+
+
+def _evaluate(study: Study, folder: Path, device: str, display: Display, trusted: Sequence[str]) -> None:
+    if "evaluate" not in _scored_by(folder):
+        api.evaluate_run(folder, count=study.pictures, device=device, progress=display, trusted=trusted)
+    if study.audits and "audit" not in _scored_by(folder):
+        run = runs.open_run(folder)
+        loaded = models.load_run(run, trusted)
+        assert loaded.recipe is not None
+        data = replace(loaded.recipe.data, size=loaded.config.size)  # type: ignore[type-var]
+        scores = api.audit(
+            loaded, data, count=study.pictures, factors=study.audits, device=device, progress=display
+        )
+        api.record(run, scores, "audit", loaded, data)
+
+
+def _scored_by(folder: Path) -> set[str]:
+    return {str(r.get("by")) for r in runs.read_rows(folder / "scores.jsonl")}
+
+
+def _is_scored(study: Study, folder: Path) -> bool:
+    """Scores are written only when training has ended."""
+    return _scored_by(folder) >= ({"evaluate", "audit"} if study.audits else {"evaluate"})
+
+
+def _gather(plan: dict[str, Any], out: Path) -> list[dict[str, Any]]:
+    """The score rows of all runs, each with its run, labels and machine."""
+    rows = []
+    for planned in plan["runs"]:
+        folder = out / "runs" / planned["run"]
+        found = runs.read_rows(folder / "scores.jsonl")
+        machine = table.machine(runs.read_json(folder / "environment.json")) if found else ""
+        facts = {"run": planned["run"], "labels": planned["labels"], "machine": machine}
+        rows += [{**row, **facts, "seed": planned["seed"]} for row in found]
+    return rows

@@ -1,0 +1,265 @@
+"""Studies: laid out, carried out, interrupted, resumed, tabulated."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_train import QUIET, tiny
+
+from equissl import catalog, runs
+from equissl.cli.main import main
+from equissl.errors import Stopped, UserError
+from equissl.recipe import Recipe, to_plain
+from equissl.study import plan, runner, table
+from equissl.study.plan import Bars, Cell, Measure, Study
+
+
+def small(**changes: Any) -> Study:
+    recipe = tiny(monitor_every=0, epochs=1)
+    plain = replace(recipe, modules={}, views={k: recipe.views[k] for k in ("a", "b")})
+    study = Study(
+        title="Tiny",
+        cells=(
+            Cell({"base": "simclr", "module": "none"}, plain),
+            Cell({"base": "simclr", "module": "equimod"}, recipe),
+        ),
+        measures=(Measure("linear/top1", "top-1"), Measure("knn/top1", "kNN")),
+        figure=Bars(groups="base", series="module"),
+        pictures=12,
+        compare=("module", "none"),
+    )
+    return replace(study, **changes)
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("study") / "out"
+    runner.run(small(), out, seeds=2, options=QUIET, silent=True)
+    return out
+
+
+def test_the_folder_is_complete(done: Path) -> None:
+    assert {p.name for p in done.iterdir()} == {
+        "runs",
+        "study.json",
+        "scores.jsonl",
+        "table.md",
+        "table.json",
+        "figure.png",
+    }
+    assert len(list((done / "runs").iterdir())) == 4
+    made = json.loads((done / "table.json").read_text())
+    rows = runs.read_rows(done / "scores.jsonl")
+    for cell in made["cells"]:
+        value = cell["values"]["knn/top1"]
+        mine = [
+            r["value"]
+            for r in rows
+            if r["labels"] == cell["labels"]
+            and r["name"] == "knn/top1"
+            and not r["baseline"]
+            and r["part"] == "all"
+        ]
+        assert value["seeds"] == 2 and value["pictures"] == 12
+        assert value["mean"] == pytest.approx(sum(mine) / 2) and value["std"] == pytest.approx(
+            statistics.stdev(mine)
+        )
+    text = (done / "table.md").read_text()
+    for part in (
+        "| simclr | equimod | 3 | 3 | 48 | 1 | 2 |",
+        "4 of 4 runs",
+        "Command: `",
+        "threads",
+        "untrained",
+    ):
+        assert part in text
+
+
+def test_a_run_of_a_study_is_the_run_itself(done: Path) -> None:
+    run = runs.open_run(done / "runs" / "simclr-equimod-seed1")
+    assert run.recipe() == tiny(monitor_every=0, epochs=1, seed=1)
+
+
+def test_finished_runs_are_left_alone_and_seeds_can_be_added(done: Path, tmp_path: Path) -> None:
+    import shutil
+
+    out = tmp_path / "out"
+    shutil.copytree(done, out)
+    before = {p: p.stat().st_mtime_ns for p in out.rglob("*.pt")}
+    runner.run(small(cells=small().cells[:1]), out, seeds=3, options=QUIET, silent=True)
+    assert all(p.stat().st_mtime_ns == t for p, t in before.items())
+    made = json.loads((out / "table.json").read_text())
+    assert [c["seeds"] for c in made["cells"]] == [3, 2]
+
+
+def test_interrupted_and_started_again_equals_straight_through(done: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(Stopped, match="same command"):
+        runner.run(small(), out, seeds=2, options=replace(QUIET, stop_after=2), silent=True)
+    assert "0 of 4 runs are done" in (out / "table.md").read_text()
+    runner.run(small(), out, seeds=2, options=QUIET, silent=True)
+    one, two = (json.loads((o / "table.json").read_text())["cells"] for o in (out, done))
+    assert one == two
+
+
+def test_killed_before_the_first_checkpoint(tmp_path: Path) -> None:
+    study = small(cells=small().cells[:1])
+    job = plan.jobs(study, 1)[0]
+    out = tmp_path / "out"
+    (out / "runs").mkdir(parents=True)
+    runs.write_json(out / "study.json", {"runs": []})
+    runs.create(out / "runs" / job.name, job.recipe, {}, ())
+    runner.run(study, out, seeds=1, options=QUIET, silent=True)
+    assert "1 of 1 runs are done" in (out / "table.md").read_text()
+
+
+def test_one_failing_run_does_not_stop_the_others(tmp_path: Path) -> None:
+    from equissl.optimize import AdamW
+
+    first, second = small().cells
+    wild = replace(first, recipe=replace(first.recipe, optimizer=AdamW(rate=1e30), epochs=3))
+    out = tmp_path / "out"
+    with pytest.raises(UserError, match=r"simclr-none-seed0 failed: .*not finite"):
+        runner.run(small(cells=(wild, second)), out, seeds=1, options=QUIET, silent=True)
+    cells = json.loads((out / "table.json").read_text())["cells"]
+    assert [c["seeds"] for c in cells] == [0, 1]
+
+
+def test_other_settings_in_the_same_folder_are_refused(done: Path) -> None:
+    study = plan.changed(small(), {"batch_size": "8"})
+    with pytest.raises(UserError, match=r"batch_size: 16 -> 8.*choose another out"):
+        runner.run(study, done, seeds=2, options=QUIET, silent=True)
+    with pytest.raises(UserError, match="holds no study"):
+        runner.tabulate(done / "runs")
+
+
+def test_settings_reach_every_cell_that_has_them() -> None:
+    study = plan.changed(small(), {"epochs": "7", "modules.equimod.weight": "0.5"})
+    assert [c.recipe.epochs for c in study.cells] == [7, 7]
+    assert study.cells[1].recipe.modules["equimod"].weight == 0.5
+    with pytest.raises(UserError, match=r"modules\.equimodd"):
+        plan.changed(small(), {"modules.equimodd.weight": "1"})
+    with pytest.raises(UserError, match="epochs=many"):
+        plan.changed(small(), {"epochs": "many"})
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"across": "modul"}, "across='modul'"),
+        ({"figure": Bars(groups="bases")}, "figure.groups='bases'"),
+        ({"cells": ()}, "at least one cell"),
+        ({"cells": (small().cells[0],) * 2}, "called 'simclr-none'"),
+        ({"pictures": 0}, "pictures must be at least 1"),
+        ({"figure": Bars(groups="base", measures=("knn",))}, "no measures of the study"),
+    ],
+    ids=lambda v: next(iter(v)) if isinstance(v, dict) else "",
+)
+def test_bad_studies_are_refused(changes: dict[str, Any], expected: str) -> None:
+    with pytest.raises(ValueError, match=expected):
+        small(**changes)
+
+
+def row(run: str, value: float, base: str, module: str) -> dict[str, Any]:
+    labels = {"base": base, "module": module}
+    return {
+        "run": run, "name": "knn/top1", "value": value, "baseline": "", "part": "all", "labels": labels,
+        "machine": "m", "count": 9, "unit": "share",
+    }  # fmt: skip
+
+
+def test_differences_are_paired_by_seed_and_clear_only_with_one_sign() -> None:
+    values = {"none": (0.1, 0.5, 0.9), "up": (0.2, 0.6, 0.95), "mixed": (0.3, 0.4, 1.0)}
+    rows, planned = [], []
+    for module, numbers in values.items():
+        for seed, value in enumerate(numbers):
+            rows.append(row(f"{module}{seed}", value, "b", module))
+            cost = {"views": 2, "pixels": 2.0, "pictures_per_step": 8}
+            planned.append(
+                {
+                    "run": f"{module}{seed}",
+                    "labels": rows[-1]["labels"],
+                    "seed": seed,
+                    "epochs": 1,
+                    "cost": cost,
+                }
+            )
+    layout = plan.layout(small(measures=(Measure("knn/top1", "kNN"),), figure=Bars(groups="base")))
+    made = table.build({**layout, "command": "c", "runs": planned}, rows)
+    up, mixed = (d["values"]["knn/top1"] for d in made["differences"])
+    assert up["clear"] and up["mean"] == pytest.approx(0.25 / 3) and not mixed["clear"]
+    assert up["std"] == pytest.approx(statistics.stdev((0.1, 0.1, 0.05)))
+    assert "**+0.083" in table.markdown(made)
+    assert "No clear gain on any measure at this scale: b + mixed." in table.markdown(made)
+    beside = table.markdown({**made, "across": "module"})
+    assert "kNN, none | kNN, up | kNN, mixed" in beside and "| b | 2 | 2 | 8 | 1 | 3 | 0.500" in beside
+
+
+def test_cost_counts_orbits_and_sizes() -> None:
+    from equissl.augment.crop import Crop
+    from equissl.augment.orbits import QuarterTurns
+    from equissl.views import ViewSpec
+
+    recipe = tiny(
+        views={"a": ViewSpec(), "b": ViewSpec(Crop(8), orbit=QuarterTurns()), "c": ViewSpec(encode=False)}
+    )
+    assert plan.cost(recipe) == {"views": 5, "pixels": 2.0, "pictures_per_step": 80}
+
+
+@pytest.mark.parametrize("entry", catalog.studies(), ids=lambda e: e.name)
+def test_every_study_is_well_formed(entry: catalog.Entry) -> None:
+    study = entry.found()
+    assert isinstance(study, Study)
+    for job in plan.jobs(study, 1):
+        assert isinstance(job.recipe, Recipe) and to_plain(job.recipe)
+        job.recipe.build(job.recipe.data.known)
+
+
+def failed(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    assert main(words) == 2
+    return capsys.readouterr().err
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["study"]) == 0
+    assert "grid: " in capsys.readouterr().out
+    out = tmp_path / "out"
+    words = ["study", "grid", f"out={out}", "device=cpu", "seeds=1", "bases=simclr", "modules=none"]
+    scale = ["data.objects=160", "data.views=1", "epochs=1", "batch_size=64", "pictures=100"]
+    assert main([*words, *scale, "encoder.name=test_resnet", "encoder.options={}"]) == 0
+    assert "| simclr | none |" in capsys.readouterr().out
+    assert main(["study", "grid", f"out={out}", "only=table"]) == 0
+    assert "1 of 1 runs are done" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["gird", "out=x"], "did you mean 'grid'"),
+        (["grid"], "out=... is missing"),
+        (["grid", "out=x", "bases=simclr,byl"], "did you mean 'byol'"),
+        (["grid", "out=x", "epohs=3"], "did you mean 'epochs'"),
+        (["grid", "out=x", "seeds=0"], "seeds must be at least 1"),
+        (["grid", "out=x", "data=nowhere"], "nowhere"),
+        (["grid", "out=x", "limit=5"], "about data=DIR"),
+        (["grid", "out=x", "only=figure"], "'all' or 'table'"),
+        (["grid", "out=x", "only=table"], "holds no study"),
+        (["grid", "out=x", "data.objects=48"], "at least 40 different test pictures"),
+    ],
+    ids=lambda v: " ".join(v) if isinstance(v, list) else "",
+)
+def test_mistakes(
+    words: list[str],
+    expected: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert expected in failed(["study", *words], capsys)
+    assert not list(tmp_path.iterdir()), "a mistake left something behind"
