@@ -36,6 +36,8 @@ class Crystals(Data):
 
     Args:
         path: the file.
+        plan: what to write into the file when it is opened and is not there; a file that is there must be
+            of this plan. None: the file must be there.
         size: side of the cells in pixels, as in the file.
         test: cells of the test split.
 
@@ -45,6 +47,7 @@ class Crystals(Data):
 
     paper: ClassVar[str] = "arXiv:2111.00899"
     path: str = "crystals.safetensors"
+    plan: Plan | None = None
     size: int = 32
     test: int = 500
 
@@ -57,8 +60,13 @@ class Crystals(Data):
         return {"image": SPACE}
 
     def open(self, split: Split, progress: Progress = quiet) -> CrystalSet:
-        stored = load(Path(self.path))
+        path = Path(self.path)
+        if self.plan is not None and not path.exists():
+            generate(self.plan, path, progress=progress)
+        stored = load(path)
         plan = stored.plan
+        if self.plan not in (None, plan):
+            raise UserError(f"data.path={self.path} holds other crystals than data.plan says; choose another")
         if plan.size != self.size:
             raise UserError(f"data.size={self.size}, but the cells in {self.path} have {plan.size} pixels")
         if self.test >= plan.count:

@@ -171,6 +171,16 @@ def empty_lattice(spectrum: Spectrum = Spectrum(), lattice: Lattice = Lattice())
     return 2 * math.pi * lattice.area * spectrum.nu
 
 
+def relative_errors(predicted: Tensor, wanted: Tensor) -> Tensor:
+    """Sum of absolute errors over sum of the wanted values, from a quarter of the frequencies on (E-SSL).
+
+    Below, crystals hardly differ from the empty lattice. (N, kept), (N, kept) -> (N,).
+    """
+    first = wanted.shape[-1] // 4
+    error, total = (predicted - wanted)[:, first:].abs().sum(1), wanted[:, first:].abs().sum(1)
+    return error / total
+
+
 def _ramp(u: Tensor) -> Tensor:
     """u Phi(u) + phi(u), the integral of the standard normal distribution function."""
     ramp: Tensor = u * torch.special.ndtr(u) + torch.exp(-0.5 * u**2) * (1 / math.sqrt(2 * math.pi))
