@@ -200,6 +200,6 @@ def test_equimod_replay(path: Path) -> None:
 def test_rotation_batch(path: Path) -> None:
     g = read(path)
     images = g["rotation_input"]
-    views, record = QuarterTurns.expand(images, Params.of(Space(), {}, count=len(images)))
+    views, record = QuarterTurns().expand(images, Params.of(Space(), {}, count=len(images)))
     assert torch.equal(views, g["rotation_output"])
     assert torch.equal(record.values["quarter_turns"][:, 0].long(), g["rotation_labels"])

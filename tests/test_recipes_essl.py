@@ -49,7 +49,7 @@ def test_a_method_is_its_baseline_and_the_module(name: str) -> None:
     module = module_of(recipe)
     assert (recipe.modules["essl"].weight, module.hidden, module.last_relu) == (weight, hidden, last_relu)
     assert list(recipe.views) == ["a", "b", "small"], "the small view is encoded last, as in the original"
-    assert recipe.views["small"].orbit == QuarterTurns and recipe.batch_norm == "per_view"
+    assert recipe.views["small"].orbit == QuarterTurns() and recipe.batch_norm == "per_view"
     without = {n: v for n, v in recipe.views.items() if n != "small"}
     same = replace(recipe, modules={}, views=without, about=baseline.about, optimizer=baseline.optimizer)
     assert same == baseline

@@ -15,7 +15,8 @@ from equissl import catalog, runs
 from equissl.cli.main import main
 from equissl.errors import Stopped, UserError
 from equissl.recipe import Recipe, to_plain
-from equissl.study import plan, runner, table
+from equissl.studies import essl
+from equissl.study import figure, plan, runner, table
 from equissl.study.plan import Bars, Cell, Measure, Study
 
 
@@ -263,3 +264,40 @@ def test_mistakes(
     monkeypatch.chdir(tmp_path)
     assert expected in failed(["study", *words], capsys)
     assert not list(tmp_path.iterdir()), "a mistake left something behind"
+
+
+def test_one_cell_can_be_what_all_others_are_compared_with(done: Path, tmp_path: Path) -> None:
+    """In the differences, and as a line in the figure instead of bars."""
+    reference = {"base": "simclr", "module": "none"}
+    study = small(compare=None, reference=reference)
+    laid = {**plan.layout(study), "command": "", "runs": runs.read_json(done / "study.json")["runs"]}
+    rows = runs.read_rows(done / "scores.jsonl")
+    made = table.build(laid, rows)
+    compared = table.build({**laid, "compare": ["module", "none"], "reference": None}, rows)
+    assert made["differences"] == compared["differences"]
+    assert "## Difference to base = simclr, module = none" in table.markdown(made)
+    figure.draw(made, tmp_path / "figure.png")
+    assert (tmp_path / "figure.png").stat().st_size > 1000
+    with pytest.raises(ValueError, match="are the labels of no cell"):
+        small(compare=None, reference={"base": "simclr", "module": "augself"})
+    with pytest.raises(ValueError, match="exclude each other"):
+        small(reference=reference)
+
+
+def test_the_study_of_transformations() -> None:
+    study = essl.transformations()
+    assert len(study.cells) == 1 + 2 * 9 and study.reference == study.cells[0].labels
+    assert len(plan.jobs(study, 2)) == 38
+    by_name = {c.name: c.recipe for c in study.cells}
+    start = by_name["none-baseline"]
+    for cell in study.cells[1:]:
+        same = replace(cell.recipe, views=start.views, modules={}, about=start.about)
+        assert same == start, "one transformation is all that differs"
+    assert plan.cost(by_name["jigsaw-sensitive"])["views"] == 26
+    assert plan.cost(by_name["rotation-sensitive"])["pixels"] == 3
+    full = essl.transformations(names=("blur",), modes=("sensitive",), paper=True).cells
+    assert [c.recipe.epochs for c in full] == [800, 800] and full[1].recipe.encoder.name == "resnet18"
+    with pytest.raises(UserError, match=r"no transformation 'rotations'; did you mean 'rotation'"):
+        essl.transformations(names=("rotations",))
+    with pytest.raises(UserError, match=r"no mode 'equivariant'"):
+        essl.transformations(modes=("equivariant",))

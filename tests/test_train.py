@@ -23,12 +23,15 @@ from equissl.augment.crop import Crop
 from equissl.augment.engine import chosen
 from equissl.augment.jitter import ColorJitter
 from equissl.base.byol import BYOL
+from equissl.base.dino import DINO
+from equissl.base.moco import MoCo
 from equissl.base.simclr import SimCLR
 from equissl.data.image_folder import ImageFolder, write_pictures
 from equissl.data.solids import Solids
 from equissl.encoder.backbone import EncoderConfig
 from equissl.equivariance.equimod import EquiMod
 from equissl.errors import UserError
+from equissl.objective import BaseConfig
 from equissl.optimize import LARS, AdamW, WarmupCosine, parameter_groups
 from equissl.params import Params, Space
 from equissl.random import Stream
@@ -101,12 +104,17 @@ def test_stopped_and_resumed_equals_straight_through(straight: runs.Run, tmp_pat
     assert_same(equissl.resume(tmp_path / "run", options=QUIET), straight)
 
 
-def test_byol_resumes_with_its_teacher(tmp_path: Path) -> None:
-    recipe = tiny(
-        base=BYOL.Config(projector=(16, 8), predictor=(16, 8), momentum=0.9),
-        optimizer=LARS(rate=0.2),
-        epochs=2,
-    )
+@pytest.mark.parametrize(
+    "base",
+    [
+        BYOL.Config(projector=(16, 8), predictor=(16, 8), momentum=0.9),
+        MoCo.Config(projector=(16, 8), queue=40, momentum=0.9),  # 16 keys a step: it wraps between steps
+        DINO.Config(projector=(16, 8), prototypes=12, momentum=0.9, freeze_prototypes=0.4),
+    ],
+    ids=["byol", "moco", "dino"],
+)
+def test_resumes_with_teacher_queue_and_center(tmp_path: Path, base: BaseConfig) -> None:
+    recipe = tiny(base=base, optimizer=LARS(rate=0.2), epochs=2)
     whole = train(recipe, tmp_path / "whole", QUIET)
     with pytest.raises(UserError):
         train(recipe, tmp_path / "part", replace(QUIET, stop_after=4))

@@ -51,7 +51,7 @@ def test_what_has_nothing_in_between_says_so() -> None:
 
 def test_an_orbit_holds_every_element_in_order() -> None:
     batch = tiny_batch(3)
-    view = make_views(batch, {"small": ViewSpec(SMOOTH, orbit=QuarterTurns)}, seed=1)["small"]
+    view = make_views(batch, {"small": ViewSpec(SMOOTH, orbit=QuarterTurns())}, seed=1)["small"]
     plain = make_views(batch, {"small": ViewSpec(SMOOTH)}, seed=1)["small"]
     assert view.images.shape[0] == 12 and len(view.params) == 12
     turns = view.params.values["quarter_turns"].flatten().tolist()

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from equissl.augment.base import Augmentation, Moments
 from equissl.augment.flip import HorizontalFlip, QuarterTurn
+from equissl.augment.native import Step
 from equissl.augment.policy import check_number, flag
 from equissl.params import Params, Space, concatenate
 from equissl.random import Stream
@@ -49,6 +50,11 @@ class FullOrbit:
         }
         record = concatenate([params] * self.order) | Params.of(self.space, values)
         return self.augmentation.apply(images.repeat(self.order, 1, 1, 1), record), record
+
+
+def QuarterTurns() -> FullOrbit:
+    """E-SSL's four-fold rotation: all quarter turns of square pictures, counter-clockwise."""
+    return FullOrbit(QuarterTurn())
 
 
 @dataclass(frozen=True)
@@ -90,6 +96,9 @@ class RandomElement(Augmentation):
     def apply(self, images: Tensor, params: Params) -> Tensor:
         return self.augmentation.apply(images, params)
 
+    def native(self, params: Params) -> Step | None:
+        return self.augmentation.native(params)
+
     def output_size(self, size: tuple[int, int]) -> tuple[int, int]:
         return self.augmentation.output_size(size)
 
@@ -122,7 +131,3 @@ def _elements(augmentation: Augmentation) -> dict[str, Tensor]:
     every = [factor.elements() for factor in space]
     index = torch.tensor(list(itertools.product(*(range(len(e)) for e in every))))
     return {factor.name: e[k] for factor, e, k in zip(space, every, index.unbind(1), strict=True)}
-
-
-# E-SSL's four-fold rotation, counter-clockwise.
-QuarterTurns = FullOrbit(QuarterTurn())

@@ -13,7 +13,7 @@ from dataclasses import replace
 from equissl.augment import presets
 from equissl.augment.base import Pipeline
 from equissl.augment.flip import QuarterTurn
-from equissl.augment.orbits import FullOrbit, QuarterTurns, RandomElement
+from equissl.augment.orbits import QuarterTurns, RandomElement
 from equissl.base.barlow_twins import BarlowTwins
 from equissl.base.simclr import SimCLR
 from equissl.base.simsiam import SimSiam
@@ -78,7 +78,7 @@ def simclr_cifar10_relative() -> Recipe:
         views={
             **baseline_simclr_cifar10().views,
             "upright": crop,
-            "small": replace(crop, draw=SameAs("upright"), orbit=FullOrbit(QuarterTurn())),
+            "small": replace(crop, draw=SameAs("upright"), orbit=QuarterTurns()),
         },
         modules={"essl": replace(essl, module=replace(essl.module, source="upright"))},
         about=f"{recipe.about}, relative (appendix H)",
@@ -177,7 +177,7 @@ def _with_rotation(
     reported = f"; the authors' top-1: {top1}" if top1 else ""
     return replace(
         recipe,
-        views={**recipe.views, "small": ViewSpec(small, orbit=QuarterTurns)},
+        views={**recipe.views, "small": ViewSpec(small, orbit=QuarterTurns())},
         modules={"essl": Weighted(weight=weight, module=module)},
         about=f"E-{name} on {place}, arXiv:2111.00899, weight {weight}{reported}",
     )

@@ -65,8 +65,8 @@ def transformations(
         figure=Bars(groups="transformation", series="mode"),
         about=(
             f"{scale}; SimCLR with random resized crops only, and one transformation at a time. All runs "
-            "share one learning rate; the authors' later code takes twice the rate for the sensitive ones, and "
-            "their kNN has k = 200 and temperature 0.1 (ours: 20 and 0.07)."
+            "share one learning rate; the authors' later code takes twice the rate for the sensitive ones, "
+            "and their kNN has k = 200 and temperature 0.1 (ours: 20 and 0.07)."
         ),
         pictures=pictures,
         reference=NONE,

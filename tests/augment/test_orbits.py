@@ -73,7 +73,7 @@ def test_an_orbit_is_the_augmentation_under_every_element(name: str) -> None:
 
 
 def test_quarter_turns_are_this_orbit() -> None:
-    assert FullOrbit(QuarterTurn()) == QuarterTurns
+    assert FullOrbit(QuarterTurn()) == QuarterTurns()
     views, _ = expand(QuarterTurn(), pictures())
     for k in range(4):
         assert torch.equal(views[k], pictures().rot90(k, (2, 3)))

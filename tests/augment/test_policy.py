@@ -82,7 +82,7 @@ def test_quarter_turns_need_a_square() -> None:
     with pytest.raises(ValueError, match="square pictures, got 8x9"):
         QuarterTurn().sample(Stream.of(torch.arange(2)), (8, 9))
     with pytest.raises(ValueError, match="square"):
-        QuarterTurns.expand(torch.rand(2, 3, 8, 9), Params.of(Space(), {}, count=2))
+        QuarterTurns().expand(torch.rand(2, 3, 8, 9), Params.of(Space(), {}, count=2))
 
 
 def test_every_order_is_part_of_the_schedule() -> None:
@@ -194,8 +194,8 @@ def test_quarter_turns_orbit() -> None:
     known = Params.of(
         Space((Binary("horizontal_flip"),)), {"horizontal_flip": torch.tensor([[1.0], [0], [1]])}
     )
-    views, record = QuarterTurns.expand(images, known)
-    assert record.space == known.space + QuarterTurns.space
+    views, record = QuarterTurns().expand(images, known)
+    assert record.space == known.space + QuarterTurns().space
     assert record.values["quarter_turns"][:, 0].tolist() == [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3
     assert torch.equal(record.values["horizontal_flip"], known.values["horizontal_flip"].repeat(4, 1))
     for k in range(4):
