@@ -18,7 +18,7 @@ from equissl.random import Stream
 
 @dataclass(frozen=True)
 class Roll(Augmentation):
-    """Shift a periodic picture by whole pixels, uniformly along both axes; what leaves one side enters the other.
+    """Shift a periodic picture by whole pixels, uniformly along both axes; what leaves it comes back.
 
     Raises:
         ValueError: ``probability`` is outside [0, 1].
@@ -128,4 +128,4 @@ class EitherFlip(Augmentation):
     def moments(self) -> Moments:
         third = torch.tensor([1 / 3], dtype=torch.float64)
         names = self.space.names
-        return {n: (third, third) for n in names} | {k: v for n in names for k, v in flag(n, 1 / 3).items()}
+        return dict.fromkeys(names, (third, third)) | {k: v for n in names for k, v in flag(n, 1 / 3).items()}

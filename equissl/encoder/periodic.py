@@ -46,7 +46,7 @@ class CrystalNet(nn.Module):
         if padding not in ("periodic", "zeros"):
             raise ValueError(f"padding must be 'periodic' or 'zeros', got {padding!r}")
         self.kernel, self.pools, self.padding = kernel, tuple(pools), padding
-        mode = "circular" if padding == "periodic" else "zeros"
+        mode: Literal["circular", "zeros"] = "circular" if padding == "periodic" else "zeros"
         blocks: list[nn.Module] = []
         for before, after, pool in zip((colors, *channels), channels, pools, strict=False):
             conv = nn.Conv2d(before, after, kernel, padding=kernel // 2, padding_mode=mode)
@@ -79,5 +79,5 @@ def crystal(
     padding: Padding = "periodic",
     colors: int = 1,
 ) -> CrystalNet:
-    """A backbone by address: ``encoder.name=equissl.encoder.periodic:crystal``, options as of ``CrystalNet``."""
+    """What ``encoder.name=equissl.encoder.periodic:crystal`` builds; the options are ``CrystalNet``'s."""
     return CrystalNet(channels, pools, hidden, kernel, padding, colors)

@@ -84,9 +84,7 @@ class FineTune(Downstream):
         wanted = test.spectra
         empty = empty_lattice(test.plan.spectrum, test.plan.maker.lattice).float().expand_as(wanted)
         for budget in self.labels:
-            tuned = self.tune(
-                encoder, train, budget, augment, seed=seed, device=device, progress=progress
-            )
+            tuned = self.tune(encoder, train, budget, augment, seed=seed, device=device, progress=progress)
             facts = {"rate": tuned.rate, "step": tuned.step, "validation": tuned.error}
             yield replace(_score(budget, tuned.predict(test.images), wanted, seed), extra=facts)
             yield replace(_score(budget, empty, wanted, seed), baseline="constant")
@@ -155,7 +153,9 @@ class FineTune(Downstream):
                 step += 1
                 if step % self.check_every == 0 or step == self.steps:
                     now = Tuned(network, empty, rate, step, 0.0)
-                    error = float(relative_errors(now.predict(train.images[held]), train.spectra[held]).mean())
+                    error = float(
+                        relative_errors(now.predict(train.images[held]), train.spectra[held]).mean()
+                    )
                     if error < best.error:
                         best = replace(now, network=copy.deepcopy(network), error=error)
                 if step == self.steps:

@@ -35,11 +35,12 @@ _METHODS: Mapping[str, Mapping[str, Callable[[], Recipe]]] = {
 def photonics(
     setting: Literal["blob", "gpm"] = "gpm",
     unlabelled: int = 2000,
-    labels: tuple[int, ...] = (100, 300, 1000),
+    budgets: tuple[int, ...] = (100, 300, 1000),
     validation: int = 200,
     test: int = 500,
     steps: int = 600,
     rates: tuple[float, ...] = (3e-4, 1e-3),
+    epochs: int = 20,
     file: str = "",
     paper: bool = False,
 ) -> Study:
@@ -48,23 +49,24 @@ def photonics(
     Args:
         setting: the paper's Blob (predict half-cell rolls) or Gpm (predict quarter turns).
         unlabelled: cells for pretraining alone; the cells of the labelled pool are pretrained on too.
-        labels: budgets of the fine-tuning.
+        budgets: labelled cells of the fine-tuning.
         validation: labelled cells that choose its rate and moment to stop.
         test: labelled cells that are looked at once.
         steps: of the fine-tuning.
         rates: that it tries.
+        epochs: of the pretraining; the paper's is 200.
         file: of the crystals, made if it is not there; "" for one in this folder.
         paper: the paper's network and optimiser instead of a CPU's.
 
     Raises:
         UserError, ValueError: a number is out of its range.
     """
-    pool = max(labels, default=0) + validation
+    pool = max(budgets, default=0) + validation
     plan = Plan(kind=setting, count=unlabelled + pool + test, labelled=pool + test)
     name = file or f"crystals-{setting}-{plan.count}.safetensors"
     data = Crystals(path=str(Path(name).resolve()), plan=plan, test=test)
-    tune = FineTune(labels=labels, validation=validation, rates=rates, steps=steps)
-    made = {n: replace(make(), data=data) for n, make in _METHODS[setting].items()}
+    tune = FineTune(labels=budgets, validation=validation, rates=rates, steps=steps)
+    made = {n: replace(make(), data=data, epochs=epochs) for n, make in _METHODS[setting].items()}
     if not paper:
         tune = replace(tune, hidden=(256, 256), check_every=max(1, min(50, steps)))
         made = {n: _small(r) for n, r in made.items()}
@@ -74,7 +76,7 @@ def photonics(
     return Study(
         title=f"Label efficiency on photonic crystals, {setting} (E-SSL)",
         cells=tuple(cells),
-        measures=tuple(Measure(f"dos/error_{n}", f"error with {n} labels") for n in labels),
+        measures=tuple(Measure(f"dos/error_{n}", f"error with {n} labels", lower=True) for n in budgets),
         figure=Bars(groups="method"),
         about=(
             f"{scale} and our own crystals, not comparable with the paper's numbers. Mean relative error of "
@@ -84,7 +86,6 @@ def photonics(
         ),
         compare=("method", SCRATCH),
         tasks=(tune,),
-        lower_is_better=True,
     )
 
 
@@ -103,7 +104,6 @@ def _small(recipe: Recipe) -> Recipe:
         modules=modules,
         optimizer=AdamW(rate=1e-3),
         schedule=WarmupCosine(warmup_epochs=1),
-        epochs=20,
         batch_size=128,
         monitor_every=0,
         about=f"{recipe.about}, CPU-sized",
