@@ -174,8 +174,8 @@ def row(run: str, value: float, base: str, module: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def test_differences_are_paired_by_seed_and_clear_only_with_one_sign() -> None:
-    values = {"none": (0.1, 0.5, 0.9), "up": (0.2, 0.6, 0.95), "mixed": (0.3, 0.4, 1.0)}
+def test_differences_are_paired_by_seed_and_clear_only_beyond_the_interval() -> None:
+    values = {"none": (0.1, 0.5, 0.9), "up": (0.2, 0.6, 0.99), "mixed": (0.3, 0.4, 1.0)}
     rows, planned = [], []
     for module, numbers in values.items():
         for seed, value in enumerate(numbers):
@@ -193,9 +193,14 @@ def test_differences_are_paired_by_seed_and_clear_only_with_one_sign() -> None:
     layout = plan.layout(small(measures=(Measure("knn/top1", "kNN"),), figure=Bars(groups="base")))
     made = table.build({**layout, "command": "c", "runs": planned}, rows)
     up, mixed = (d["values"]["knn/top1"] for d in made["differences"])
-    assert up["clear"] and up["mean"] == pytest.approx(0.25 / 3) and not mixed["clear"]
-    assert up["std"] == pytest.approx(statistics.stdev((0.1, 0.1, 0.05)))
-    assert "**+0.083" in table.markdown(made)
+    assert up["clear"] and up["mean"] == pytest.approx(0.29 / 3) and not mixed["clear"]
+    assert up["std"] == pytest.approx(statistics.stdev((0.1, 0.1, 0.09)))
+    assert (
+        not table._is_clear([0.1, 0.5, 0.9])
+        and not table._is_clear([0.5])
+        and table._is_clear([-0.5, -0.4, -0.6])
+    )
+    assert "**+0.097" in table.markdown(made)
     assert "No clear gain on any measure at this scale: b + mixed." in table.markdown(made)
     beside = table.markdown({**made, "across": "module"})
     assert "kNN, none | kNN, up | kNN, mixed" in beside and "| b | 2 | 2 | 8 | 1 | 3 | 0.500" in beside

@@ -16,7 +16,7 @@ from equissl.data.scan import existing_folder
 from equissl.distributed import rank
 from equissl.errors import UserError, nearest
 from equissl.recipe import Recipe, check_views
-from equissl.recipes import photographs
+from equissl.recipes import photographs, wish
 
 
 def pretrain(given: Given) -> int:
@@ -57,6 +57,10 @@ def pretrain(given: Given) -> int:
     recipe: Recipe = chosen["recipe"]
     for line in [*chosen["why"], summary(recipe, chosen["name"])]:
         print(line)
+    if given["keep"]:
+        print("looking at the pictures for what cannot be kept")
+        for line in wish.doubts(recipe, wish.understood(given["keep"], given["ignore"]).keep):
+            print(f"warning: {line}")
     run = api.pretrain(recipe, given["out"], shared.options(given), name=chosen["name"])
     own = (recipe.encoder.name.partition(":")[0].partition(".")[0],) if ":" in recipe.encoder.name else ()
     _finish(run, (*shared.trusted(given), *own))
@@ -91,13 +95,22 @@ def resume(given: Given) -> int:
 def _recipe(given: Given) -> tuple[Recipe, str, list[str]]:
     """The recipe asked for, or one that suits the pictures, and why."""
     path: Path | None = given["data"]
+    if given["recipe"] is not None and (given["keep"] or given["ignore"]):
+        raise UserError(
+            "recipe=... and keep=... or ignore=... exclude each other: a wish makes its own recipe"
+        )
     if given["recipe"] is None:
         if path is None:
             raise UserError("data=DIR is missing: the folder of pictures to learn from (or name a recipe)")
         if not path.is_dir():
             raise UserError([])  # already reported
         recipe, why = photographs.choose(path)
-        return _on(recipe, path, given["labels"]), "photographs", why
+        name = "photographs"
+        if given["keep"] or given["ignore"]:
+            asked = wish.understood(given["keep"], given["ignore"])
+            recipe, name = wish.fulfilled(recipe, asked), "wish"
+            why = [why[0], *asked.reasons, *(f"warning: {line}" for line in asked.warnings)]
+        return _on(recipe, path, given["labels"]), name, why
     function = catalog.find_recipe(given["recipe"])
     recipe = function()
     if not isinstance(recipe, Recipe):

@@ -40,6 +40,13 @@ VERBS = (
             _DATA,
             Key("out", Path, "run folder to write", required=True),
             Key("recipe", str, "a recipe's name (equissl list recipes), module:function; chosen if absent"),
+            Key(
+                "keep",
+                tuple[str, ...],
+                "factors to keep, such as hue,rotation; a recipe is made for them",
+                (),
+            ),
+            Key("ignore", tuple[str, ...], "factors to ignore, such as crop,blur; SimCLR's if absent", ()),
             _LABELS,
             _TRUST,
             *_RUNNING,
@@ -48,6 +55,7 @@ VERBS = (
         examples=(
             "equissl pretrain data=photos out=runs/first",
             "equissl pretrain data=photos out=runs/second recipe=equimod.simclr_cifar10 epochs=10",
+            "equissl pretrain data=photos out=runs/third keep=hue,rotation ignore=crop,blur",
         ),
     ),
     Verb(

@@ -149,7 +149,7 @@ def _write_plan(study: Study, planned: Sequence[Job], out: Path) -> None:
     for job in planned:
         known = {"run": job.name, "labels": dict(job.labels), "seed": job.recipe.seed}
         cells[job.name] = known | {"epochs": job.recipe.epochs, "cost": cost(job.recipe)}
-    command = shlex.join(["equissl", *sys.argv[1:]])
+    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
     plan = {**layout(study), "command": command, "runs": list(cells.values())}
     runs.write_json(out / STUDY, plan)
 

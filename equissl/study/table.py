@@ -162,8 +162,7 @@ def _differences(table: Mapping[str, Any]) -> list[dict[str, Any]]:
             theirs = other["values"][name]["values"]
             pairs = {int(s): {"value": v - theirs[s]} for s, v in mine["values"].items() if s in theirs}
             change = value_of(pairs)
-            signs = {v > 0 for v in change["values"].values()}
-            change["clear"] = change["seeds"] > 1 and len(signs) == 1
+            change["clear"] = _is_clear(list(change["values"].values()))
             entry["values"][name] = change
         found.append(entry)
     return found
@@ -178,6 +177,16 @@ def _compared_with(table: Mapping[str, Any], labels: Mapping[str, str]) -> Mappi
         label, value = table["compare"]
         return {**labels, label: value}
     return None
+
+
+def _is_clear(changes: Sequence[float]) -> bool:
+    """Whether Student's 95 % interval of the mean leaves out 0."""
+    if len(changes) < 2:
+        return False
+    from scipy.stats import t
+
+    half = float(t.ppf(0.975, len(changes) - 1)) * statistics.stdev(changes) / len(changes) ** 0.5
+    return bool(abs(statistics.fmean(changes)) > half)
 
 
 def _difference_lines(table: Mapping[str, Any]) -> list[str]:
@@ -197,7 +206,10 @@ def _difference_lines(table: Mapping[str, Any]) -> list[str]:
             silent.append(" + ".join(entry["labels"].values()))
     named = ", ".join(f"{label} = {value}" for label, value in chosen.items())
     lines = ["", f"## Difference to {named}, seed by seed", "", *_grid(head, body), ""]
-    lines += ["Bold: the same sign for every seed (of at least two). Everything else is no clear difference."]
+    lines += [
+        "Bold: the 95 % interval of the paired differences (Student's t) leaves out 0; of twenty such "
+        "numbers one is expected to by chance. Everything else is no clear difference."
+    ]
     if silent:
         lines += ["", f"No clear gain on any measure at this scale: {'; '.join(silent)}."]
     return lines

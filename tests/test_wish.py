@@ -1,0 +1,226 @@
+"""Keep and ignore: what a wish becomes, what is refused, and what is measured on the pictures first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from equissl.augment.base import Augmentation, Identity, Pipeline
+from equissl.augment.color import Grayscale
+from equissl.cli.main import main
+from equissl.data.image_folder import ImageFolder
+from equissl.encoder.backbone import EncoderConfig
+from equissl.equivariance.predict_change import PredictChange
+from equissl.errors import UserError
+from equissl.evaluate import identifiable
+from equissl.params import Params, Space
+from equissl.random import Stream
+from equissl.recipe import Recipe, from_plain, to_plain
+from equissl.recipes import photographs, wish
+from equissl.recipes.wish import FACTORS, doubts, fulfilled, understood
+from equissl.views import Batch, make_views
+
+
+def upright(count: int = 60, side: int = 16) -> Tensor:
+    """Blue sky above, green below, a red patch somewhere on the left: every orientation shows."""
+    generator = torch.Generator().manual_seed(0)
+    images = 0.1 * torch.rand(count, 3, side, side, generator=generator)
+    images[:, 2, : side // 2] += 0.7
+    images[:, 1, side // 2 :] += 0.5
+    for k, row in enumerate(torch.randint(0, side - 4, (count,), generator=generator).tolist()):
+        images[k, 0, row : row + 4, 1:5] = 0.9
+    return images
+
+
+def save(images: Tensor, folder: Path) -> Path:
+    folder.mkdir()
+    for k, image in enumerate((images * 255).byte()):
+        Image.fromarray(np.ascontiguousarray(image.permute(1, 2, 0).numpy())).save(folder / f"{k}.png")
+    return folder
+
+
+def start(folder: Path) -> Recipe:
+    recipe = photographs.photographs(16, EncoderConfig(name="test_resnet", size=16), 1, 16)
+    return replace(recipe, data=ImageFolder(str(folder), 16))
+
+
+def drawn(recipe: Recipe, view: str) -> set[str]:
+    images = upright()
+    return set(identifiable.factors_drawn(images, recipe.views[view].augment).names)
+
+
+def test_kept_factors_are_drawn_in_the_third_view_only(tmp_path: Path) -> None:
+    recipe = fulfilled(start(tmp_path), understood(("hue", "rotation", "brightness"), ("crop", "contrast")))
+    crop = {"crop_top", "crop_left", "crop_height", "crop_width"}
+    ignored = {*crop, "contrast", "color_order"}
+    assert drawn(recipe, "a") == drawn(recipe, "b") == ignored
+    assert drawn(recipe, "moved") == ignored | {"hue", "rotation", "brightness"}
+    config = recipe.modules["kept"].module
+    assert isinstance(config, PredictChange.Config)
+    assert config.reads() == ("a", "moved") and set(config.targets) == {"hue", "rotation", "brightness"}
+    assert from_plain(to_plain(recipe)) == recipe
+
+
+@pytest.mark.parametrize("name", FACTORS)
+def test_every_factor_can_be_kept_and_learnt(name: str, tmp_path: Path) -> None:
+    asked = understood((name,))
+    recipe = fulfilled(start(tmp_path), asked)
+    assert name not in asked.ignore and any(line.startswith(f"keep {name} ") for line in asked.reasons)
+    images = upright(8)
+    batch = Batch({"image": images}, {"image": Space().neutral(8)}, torch.zeros(8).long(), torch.arange(8))
+    views = make_views(batch, recipe.views, 0)
+    losses = recipe.build({"image": Space()})(views)
+    assert f"kept/{name}" in losses and all(v.isfinite() for v in losses.values())
+
+
+def test_every_factor_can_be_ignored(tmp_path: Path) -> None:
+    for name in FACTORS:
+        recipe = fulfilled(start(tmp_path), understood((), (name,)))
+        assert not recipe.modules and set(recipe.views) == {"a", "b"} and drawn(recipe, "a")
+
+
+def test_groups_and_single_numbers_are_names_too() -> None:
+    asked = understood(("colour",), ("flip", "crop_left", "blur_sigma"))
+    assert asked.keep == ("brightness", "contrast", "saturation", "hue")
+    assert asked.ignore == ("horizontal_flip", "crop", "blur")
+
+
+def test_what_destroys_a_kept_factor_is_left_out_and_said() -> None:
+    asked = understood(("hue",), ("crop", "grayscale"))
+    assert asked.ignore == ("crop",) and "no hue" in asked.warnings[0]
+    silent = understood(("hue",))  # nobody wished for grayscale, so it is no warning
+    assert "grayscale" not in silent.ignore and not silent.warnings
+    assert any("grayscale is left out" in line for line in silent.reasons)
+    assert "shortcuts" in understood(("crop",)).warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("keep", "ignore", "expected"),
+    [
+        (("hue",), ("hue", "crop"), "hue is both kept and ignored"),
+        (("huee",), (), "keep=huee: nothing draws 'huee'; did you mean 'hue'"),
+        ((), ("crp",), "ignore=crp: nothing draws 'crp'; did you mean 'crop'"),
+        (("pose",), (), "nothing draws 'pose'"),
+        (("hue",), ("grayscale",), "nothing is left that views may differ in"),
+        (("color",), ("hue",), "hue is both kept and ignored"),
+    ],
+)
+def test_impossible_wishes(keep: tuple[str, ...], ignore: tuple[str, ...], expected: str) -> None:
+    with pytest.raises(UserError, match=expected):
+        understood(keep, ignore)
+
+
+def test_all_mistakes_at_once() -> None:
+    with pytest.raises(UserError) as caught:
+        understood(("huee", "crop"), ("crop", "blurr"))
+    assert len(caught.value.problems) == 3
+
+
+def test_upright_pictures_give_no_doubt(tmp_path: Path) -> None:
+    folder = save(upright(), tmp_path / "photos")
+    keep = ("hue", "rotation", "horizontal_flip", "quarter_turns")
+    assert doubts(fulfilled(start(folder), understood(keep[:3], ("crop",))), keep[:3]) == []
+    assert doubts(fulfilled(start(folder), understood(keep[3:], ("crop",))), keep[3:]) == []
+
+
+def test_a_folder_that_holds_pictures_and_their_rotations(tmp_path: Path) -> None:
+    images = upright(80)
+    turned = torch.cat([images[k::4].rot90(k, (2, 3)) for k in range(4)])
+    folder = save(turned, tmp_path / "photos")
+    for name in ("rotation", "quarter_turns", "vertical_flip"):
+        lines = doubts(fulfilled(start(folder), understood((name,), ("crop",))), (name,))
+        assert len(lines) == 1 and "between two views" in lines[0], lines
+
+
+def test_grey_pictures_have_no_hue(tmp_path: Path) -> None:
+    images = upright()
+    folder = save(images.mean(1, keepdim=True).expand_as(images), tmp_path / "photos")
+    lines = doubts(fulfilled(start(folder), understood(("hue",), ("crop",))), ("hue",))
+    assert len(lines) == 1 and "hue cannot be known" in lines[0]
+
+
+def test_symmetric_pictures(tmp_path: Path) -> None:
+    images = upright()
+    half = torch.cat([images[:, :, :8], images[:, :, :8].flip((2, 3))], 2)
+    folder = save(half, tmp_path / "half")
+    lines = doubts(fulfilled(start(folder), understood(("rotation",), ("crop",))), ("rotation",))
+    assert "only up to 180 degrees" in lines[0]
+    mirrored = torch.cat([images[..., :8], images[..., :8].flip(3)], 3)
+    folder = save(mirrored, tmp_path / "mirrored")
+    lines = doubts(fulfilled(start(folder), understood(("flip",), ("crop",))), ("horizontal_flip",))
+    assert "cannot be known" in lines[0]
+
+
+@dataclass(frozen=True)
+class DropRed(Augmentation):
+    """Somebody's own augmentation that loses a channel."""
+
+    @property
+    def space(self) -> Space:
+        return Space()
+
+    def sample(self, stream: Stream, size: tuple[int, int]) -> Params:
+        return Space().neutral(len(stream))
+
+    def apply(self, images: Tensor, params: Params) -> Tensor:
+        return torch.cat([torch.zeros_like(images[:, :1]), images[:, 1:]], 1)
+
+
+@pytest.mark.parametrize("step", [Grayscale(0.3), DropRed()], ids=["grayscale", "dropped channel"])
+def test_a_policy_changed_afterwards_is_looked_at(step: Augmentation, tmp_path: Path) -> None:
+    folder = save(upright(), tmp_path / "photos")
+    recipe = fulfilled(start(folder), understood(("hue",), ("crop",)))
+    spec = recipe.views["a"]
+    spoiled = replace(spec, augment=Pipeline((spec.augment, step)))
+    lines = doubts(replace(recipe, views={**recipe.views, "a": spoiled}), ("hue",))
+    assert len(lines) == 1 and "hue cannot be kept in view a" in lines[0]
+
+
+def test_a_kept_factor_that_nothing_draws_any_more(tmp_path: Path) -> None:
+    folder = save(upright(), tmp_path / "photos")
+    recipe = fulfilled(start(folder), understood(("hue",), ("crop",)))
+    with pytest.raises(UserError, match="no view draws it"):
+        doubts(replace(recipe, views={**recipe.views, "moved": recipe.views["a"]}), ("hue",))
+
+
+def test_color_lost_is_the_share_of_grey_views() -> None:
+    images = upright(400)
+    assert identifiable.color_lost(images, Identity()) == 0
+    assert identifiable.color_lost(images, Grayscale(0.25)) == pytest.approx(0.25, abs=0.07)
+
+
+def test_the_python_way(tmp_path: Path) -> None:
+    recipe, asked = wish.recipe_for(save(upright(), tmp_path / "photos"), keep=["hue"], ignore=["crop"])
+    assert recipe.data.path == str((tmp_path / "photos").resolve())  # type: ignore[attr-defined]
+    assert asked.keep == ("hue",) and set(recipe.views) == {"a", "b", "moved"}
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    images = upright()
+    folder = save(images.mean(1, keepdim=True).expand_as(images), tmp_path / "photos")
+    small = ["encoder.name=test_resnet", "encoder.options={}", "encoder.stem=timm", "base.projector=16,8"]
+    fast = ["epochs=1", "batch_size=16", "trackers=[]", "device=cpu", "monitor_every=0"]
+    words = [
+        "pretrain",
+        f"data={folder}",
+        f"out={tmp_path / 'run'}",
+        "keep=hue,rotation",
+        "ignore=crop,grayscale",
+    ]
+    assert main([*words, *small, *fast]) == 0
+    out = capsys.readouterr().out
+    for part in ("keep hue (", "keep rotation (", "ignore crop (", "warning: grayscale is left out"):
+        assert part in out
+    assert out.index("warning: hue cannot be known") < out.index("run folder")
+    words = ["pretrain", f"data={folder}", f"out={tmp_path / 'two'}", "keep=hue"]
+    assert main([*words, "recipe=augself.simclr_stl10"]) == 2
+    assert "exclude each other" in capsys.readouterr().err
+    assert main([*words, "ignore=hue"]) == 2
+    assert "both kept and ignored" in capsys.readouterr().err
+    assert not (tmp_path / "two").exists()
