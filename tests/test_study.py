@@ -9,15 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from test_train import QUIET, tiny
 
 from equissl import catalog, runs
 from equissl.cli.main import main
 from equissl.errors import Stopped, UserError
 from equissl.recipe import Recipe, to_plain
-from equissl.studies import essl
+from equissl.studies import essl, grid
 from equissl.study import figure, plan, runner, table
 from equissl.study.plan import Bars, Cell, Measure, Study
+from equissl.views import make_views
 
 
 def small(**changes: Any) -> Study:
@@ -83,7 +85,8 @@ def test_the_folder_is_complete(done: Path) -> None:
 
 def test_a_run_of_a_study_is_the_run_itself(done: Path) -> None:
     run = runs.open_run(done / "runs" / "simclr-equimod-seed1")
-    assert run.recipe() == tiny(monitor_every=0, epochs=1, seed=1)
+    assert not runs.changes(run, tiny(monitor_every=0, epochs=1, seed=1))
+    assert runs.changes(run, tiny(monitor_every=0, epochs=2, seed=1)) == ["epochs: 1 -> 2"]
 
 
 def test_finished_runs_are_left_alone_and_seeds_can_be_added(done: Path, tmp_path: Path) -> None:
@@ -224,6 +227,18 @@ def test_every_study_is_well_formed(entry: catalog.Entry) -> None:
     for job in plan.jobs(study, 1):
         assert isinstance(job.recipe, Recipe) and to_plain(job.recipe)
         job.recipe.build(job.recipe.data.known)
+
+
+@pytest.mark.parametrize("base", grid.BASES)
+def test_every_base_of_the_grid_learns_with_every_module(base: str) -> None:
+    for module in grid.MODULES:
+        (cell,) = grid.grid(bases=(base,), modules=(module,)).cells
+        data = replace(cell.recipe.data, objects=24, views=1).open("train")  # type: ignore[type-var]
+        recipe = replace(cell.recipe, encoder=replace(cell.recipe.encoder, name="test_resnet", options={}))
+        model = recipe.build(data.spaces)
+        losses = model(make_views(data.batch(torch.arange(16)), recipe.views, seed=0))
+        torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
+        assert len(losses) >= len(recipe.modules) + 1 and all(v.isfinite() for v in losses.values())
 
 
 def failed(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:

@@ -52,7 +52,7 @@ def _check_out(out: Path, recipes: dict[str, Recipe]) -> None:
         raise UserError(f"out={out} is a file; choose another")
     for name, recipe in recipes.items():
         if (out / name / "recipe.json").is_file():
-            if runs.open_run(out / name).recipe() != recipe:
+            if runs.changes(runs.Run(out / name), recipe):
                 raise UserError(
                     f"out={out / name} holds another run (another seed or version); choose another out"
                 )

@@ -9,12 +9,20 @@ from equissl.augment.base import Pipeline
 from equissl.augment.crop import Crop
 from equissl.augment.flip import HorizontalFlip
 from equissl.augment.jitter import ColorJitter
+from equissl.augment.orbits import QuarterTurns
+from equissl.base.barlow_twins import BarlowTwins
 from equissl.base.byol import BYOL
+from equissl.base.dino import DINO
+from equissl.base.moco import MoCo
+from equissl.base.moco_v3 import MoCoV3
 from equissl.base.simclr import SimCLR
+from equissl.base.simsiam import SimSiam
+from equissl.base.vicreg import VICReg
 from equissl.data.solids import Solids
 from equissl.encoder.backbone import EncoderConfig
 from equissl.equivariance.equimod import EquiMod
 from equissl.equivariance.predict_change import AnyTarget, CropChange, FactorChange, PredictChange, SameState
+from equissl.equivariance.predict_transform import PredictTransform
 from equissl.errors import UserError, nearest
 from equissl.objective import BaseConfig
 from equissl.optimize import AdamW, WarmupCosine
@@ -23,13 +31,25 @@ from equissl.study.plan import Bars, Cell, Measure, Study
 from equissl.views import ViewSpec
 
 SIZE = 32
-POLICY = Pipeline((Crop(SIZE, area=(0.2, 1.0)), HorizontalFlip(), ColorJitter(0.4, 0.4, 0.4, 0.1)))
+
+
+def policy(size: int) -> Pipeline:
+    """What both views of every cell are made with."""
+    return Pipeline((Crop(size, area=(0.2, 1.0)), HorizontalFlip(), ColorJitter(0.4, 0.4, 0.4, 0.1)))
+
 
 # Small heads: at this size they take less time than the encoder.
 BASES: Mapping[str, BaseConfig] = {
     "simclr": SimCLR.Config(projector=(128, 64), temperature=0.2),
     "byol": BYOL.Config(projector=(256, 64), predictor=(256, 64), momentum=0.99),
+    "simsiam": SimSiam.Config(projector=(128, 128), predictor=(32, 128)),
+    "barlowtwins": BarlowTwins.Config(projector=(256, 256)),
+    "vicreg": VICReg.Config(projector=(256, 256)),
+    "moco": MoCo.Config(projector=(128, 64), queue=1024, momentum=0.99),
+    "mocov3": MoCoV3.Config(projector=(256, 64), predictor=(256, 64), temperature=0.2),
+    "dino": DINO.Config(projector=(256, 64), prototypes=256, momentum=0.99),
 }
+FIVE = ("simclr", "byol", "simsiam", "barlowtwins", "vicreg")
 
 
 def _none(recipe: Recipe) -> Recipe:
@@ -52,17 +72,25 @@ def _augself(recipe: Recipe) -> Recipe:
     return replace(recipe, modules={"augself": Weighted(module=module)})
 
 
+def _essl(recipe: Recipe) -> Recipe:
+    """Four quarter turns of a crop of half the side: as many pixels as one more view."""
+    small = ViewSpec(policy(SIZE // 2), orbit=QuarterTurns())
+    module = Weighted(weight=0.4, module=PredictTransform.Config(hidden=(256,)))
+    return replace(recipe, views={**recipe.views, "small": small}, modules={"essl": module})
+
+
 MODULES: Mapping[str, Callable[[Recipe], Recipe]] = {
     "none": _none,
     "equimod": _equimod,
+    "essl": _essl,
     "augself": _augself,
 }
 
 
 def grid(
-    bases: tuple[str, ...] = tuple(BASES), modules: tuple[str, ...] = tuple(MODULES), pictures: int = 1000
+    bases: tuple[str, ...] = FIVE, modules: tuple[str, ...] = tuple(MODULES), pictures: int = 1000
 ) -> Study:
-    """Invariance objectives x equivariance modules: top-1, kNN and what can be read of crop, hue and flip.
+    """Invariance objectives x equivariance modules: top-1, kNN and what can be read of factors.
 
     Args:
         bases: names in ``BASES``.
@@ -88,8 +116,9 @@ def grid(
             Measure("linear/top1", "top-1"),
             Measure("knn/top1", "kNN"),
             Measure("audit/crop_left", "crop left, R2"),
-            Measure("audit/crop_height", "crop height, R2"),
+            Measure("audit/crop_top", "crop top, R2"),
             Measure("audit/hue", "hue, R2"),
+            Measure("audit/rotation", "rotation, R2"),
             Measure("audit/horizontal_flip", "flip, balanced accuracy"),
             Measure("factor/floor_hue", "floor hue, R2"),
             Measure("factor/pose", "pose, R2"),
@@ -100,14 +129,14 @@ def grid(
             "share pictures, encoder, policy, optimiser, epochs and batch; modules that need further views "
             "cost more per step, as the columns say."
         ),
-        audits=("crop", "hue", "horizontal_flip"),
+        audits=("crop", "hue", "rotation", "horizontal_flip"),
         pictures=pictures,
         compare=("module", "none"),
     )
 
 
 def _recipe() -> Recipe:
-    view = ViewSpec(POLICY)
+    view = ViewSpec(policy(SIZE))
     return Recipe(
         data=Solids(size=SIZE, objects=240, views=10),
         views={"a": view, "b": view},

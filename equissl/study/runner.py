@@ -18,7 +18,6 @@ from equissl.errors import Stopped, UserError
 from equissl.evaluate.audit import FEWEST, check_names
 from equissl.evaluate.base import Downstream
 from equissl.progress import Display
-from equissl.recipe import to_plain
 from equissl.study import figure, table
 from equissl.study.plan import Job, Study, cost, jobs, layout
 from equissl.train import Options
@@ -121,8 +120,7 @@ def _check_out(out: Path, planned: Sequence[Job]) -> None:
     for job in planned:
         folder = out / "runs" / job.name
         if (folder / "recipe.json").is_file():
-            stored = runs.read_json(folder / "recipe.json")
-            changes = table.differences(stored, to_plain(job.recipe))
+            changes = runs.changes(runs.Run(folder), job.recipe)
             if changes:
                 problems.append(f"out={folder} was started with other settings: {'; '.join(changes[:4])}")
     if problems:

@@ -66,14 +66,6 @@ def value_of(by_seed: Mapping[int, Mapping[str, Any] | None]) -> Value:
     }
 
 
-def differences(old: Any, new: Any, path: str = "") -> list[str]:
-    """What differs between two plain recipes, ``path: old -> new``."""
-    if isinstance(old, Mapping) and isinstance(new, Mapping):
-        keys = [*old, *(k for k in new if k not in old)]
-        return [d for k in keys for d in differences(old.get(k), new.get(k), f"{path}.{k}".lstrip("."))]
-    return [] if old == new else [f"{path}: {_short(old)} -> {_short(new)}"]
-
-
 def markdown(table: Mapping[str, Any]) -> str:
     """The table as a page of Markdown."""
     lines = [f"# {table['title']}", ""]
@@ -223,8 +215,3 @@ def _grid(head: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
 def _range(values: set[Any]) -> str:
     low, high = min(values), max(values)
     return f"{low:g}" if low == high else f"{low:g}-{high:g}"
-
-
-def _short(value: object) -> str:
-    shown = json.dumps(value)
-    return shown if len(shown) < 60 else f"{shown[:57]}..."
