@@ -3,8 +3,8 @@
 uv run python benchmarks/photonics.py [cells=2] [kind=p1] [device=cpu]
 
 Both get the same 32-pixel cells, 10 TM bands with group velocities; MPB at the 313 k-points that time
-reversal leaves (E-SSL's pipeline solved all 625). The solve is timed, not the start of Python; the processor's
-time counts, so that other work on the machine does not. MPB comes with Debian:
+reversal leaves (E-SSL's pipeline solved all 625). The solve is timed, not the start of Python, in seconds of
+the processor, so that other work on the machine does not count. MPB comes with Debian:
 apt-get install mpb python3-meep python3-matplotlib python3-h5py
 """
 

@@ -11,6 +11,7 @@ from equissl.augment.levels import BlurLevels, SolarizeLevels
 from equissl.augment.normalize import CIFAR10, IMAGENET, STL10, Normalize
 from equissl.augment.orbits import FullOrbit, QuarterTurns, RandomElement
 from equissl.augment.patches import HalfSwap, Jigsaw
+from equissl.augment.periodic import EitherFlip, HalfRoll, Roll
 
 __all__ = [
     "CIFAR10",
@@ -21,8 +22,10 @@ __all__ = [
     "BlurLevels",
     "ColorJitter",
     "Crop",
+    "EitherFlip",
     "FullOrbit",
     "Grayscale",
+    "HalfRoll",
     "HalfSwap",
     "HorizontalFlip",
     "Identity",
@@ -35,6 +38,7 @@ __all__ = [
     "QuarterTurns",
     "RandomElement",
     "Resize",
+    "Roll",
     "Rotate",
     "Solarize",
     "SolarizeLevels",

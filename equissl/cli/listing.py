@@ -10,7 +10,7 @@ from equissl.catalog import Entry
 from equissl.cli.arguments import Given
 from equissl.data.base import Data
 from equissl.errors import UserError, nearest
-from equissl.evaluate.base import Evaluation
+from equissl.evaluate.base import Downstream, Evaluation
 from equissl.objective import Base, Equivariance
 
 KINDS: dict[str, Callable[[], list[Entry]]] = {
@@ -21,6 +21,7 @@ KINDS: dict[str, Callable[[], list[Entry]]] = {
     "datasets": lambda: catalog.subclasses("equissl.data", Data),
     "studies": catalog.studies,
     "evaluations": lambda: catalog.subclasses("equissl.evaluate", Evaluation),
+    "tasks": lambda: catalog.subclasses("equissl.evaluate", Downstream),
 }
 
 

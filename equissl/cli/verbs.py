@@ -201,7 +201,7 @@ VERBS = (
     ),
     Verb(
         "list",
-        "What there is: recipes, studies, bases, equivariance, augmentations, datasets, evaluations.",
+        "What there is: recipes, studies, bases, equivariance, augmentations, datasets, evaluations, tasks.",
         "equissl.cli.listing:run",
         things="KIND",
         optional=True,

@@ -193,9 +193,7 @@ def test_the_error_is_the_papers() -> None:
 
 
 def test_mistakes_in_fine_tuning() -> None:
-    with pytest.raises(
-        UserError, match="34 labels and 12 validation cells"
-    ):
+    with pytest.raises(UserError, match="34 labels and 12 validation cells"):
         FAST.tune(encoder(), Made().open("train"), 34, SYMMETRIES)
     data: Data = Solids(size=8, objects=12)
     with pytest.raises(UserError, match="needs photonic crystals, but the data is Solids"):
