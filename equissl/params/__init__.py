@@ -22,6 +22,7 @@ from equissl.params._records import (
     concatenate,
     factor_errors,
     interpolate,
+    merged,
     union,
 )
 
@@ -39,6 +40,7 @@ __all__ = [
     "concatenate",
     "factor_errors",
     "interpolate",
+    "merged",
     "quaternion_product",
     "union",
 ]
