@@ -17,6 +17,7 @@ from equissl.distributed import rank
 from equissl.errors import UserError, nearest
 from equissl.recipe import Recipe, check_views
 from equissl.recipes import photographs, wish
+from equissl.recipes.doubts import doubts
 
 
 def pretrain(given: Given) -> int:
@@ -59,7 +60,7 @@ def pretrain(given: Given) -> int:
         print(line)
     if given["keep"]:
         print("looking at the pictures for what cannot be kept")
-        for line in wish.doubts(recipe, wish.understood(given["keep"], given["ignore"]).keep):
+        for line in doubts(recipe):
             print(f"warning: {line}")
     run = api.pretrain(recipe, given["out"], shared.options(given), name=chosen["name"])
     own = (recipe.encoder.name.partition(":")[0].partition(".")[0],) if ":" in recipe.encoder.name else ()

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-
-from torch import Tensor
 
 from equissl.augment.base import Augmentation, Pipeline
 from equissl.augment.blur import Blur
@@ -15,19 +13,15 @@ from equissl.augment.crop import Crop
 from equissl.augment.flip import HorizontalFlip, QuarterTurn, VerticalFlip
 from equissl.augment.geometry import Rotate
 from equissl.augment.jitter import ColorJitter
-from equissl.data.base import Data
 from equissl.data.image_folder import ImageFolder
 from equissl.equivariance.predict_change import AnyTarget, FactorChange, PredictChange, ValueChange
 from equissl.errors import UserError, nearest
-from equissl.evaluate import identifiable
-from equissl.evaluate.extract import make_view
-from equissl.random import shuffled
 from equissl.recipe import Recipe, Weighted
 from equissl.recipes import photographs
+from equissl.recipes.doubts import CROP, doubts
 from equissl.views import ViewSpec
 
 JITTER: Mapping[str, float] = {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.5}
-CROP = ("crop_top", "crop_left", "crop_height", "crop_width")
 # In the order they are applied: flips and turns first, so that a crop or an angle is told in the frame of
 # the view that shows it.
 FACTORS: Mapping[str, str] = {
@@ -60,9 +54,6 @@ CONFLICTS: Mapping[tuple[str, str], str] = {
     ("rotation", "quarter_turns"): "a quarter turn is a rotation",
     ("quarter_turns", "rotation"): "a quarter turn is a rotation",
 }
-_PICTURES = 512
-_FEWEST = 40
-_LITTLE = 0.03  # of the distance between two pictures
 
 
 @dataclass(frozen=True)
@@ -102,7 +93,7 @@ def recipe_for(
     start = photographs.choose(Path(folder))[0]
     start = replace(start, data=ImageFolder(str(Path(folder).resolve()), start.data.size))
     recipe = fulfilled(start, wish)
-    return recipe, replace(wish, warnings=(*wish.warnings, *doubts(recipe, wish.keep)))
+    return recipe, replace(wish, warnings=(*wish.warnings, *doubts(recipe)))
 
 
 def understood(keep: Sequence[str] = (), ignore: Sequence[str] = ()) -> Wish:
@@ -184,82 +175,6 @@ def policy(size: int, ignore: Sequence[str], keep: Sequence[str] = (), moved: bo
     }
     wanted = drawn | ({"jitter"} if kept_color or drawn & set(JITTER) else set())
     return Pipeline(tuple(step for name, step in steps.items() if name in wanted))
-
-
-def doubts(recipe: Recipe, keep: Sequence[str], seed: int = 0) -> list[str]:
-    """What speaks against keeping factors, measured with a recipe's views on its own pictures.
-
-    Args:
-        recipe: with a module "kept", as ``fulfilled`` returns it, whose settings may have been changed since.
-        keep: names in ``FACTORS``.
-
-    Returns:
-        A line per doubt; none where there are fewer than 40 pictures to measure on.
-
-    Raises:
-        UserError: a kept factor that no view draws.
-    """
-    if "kept" not in recipe.modules:
-        return []
-    images = _pictures(recipe.data, seed)
-    if len(images) < _FEWEST:
-        return []
-    augment = recipe.views[recipe.modules["kept"].module.reads()[-1]].augment
-    drawn = identifiable.factors_drawn(images, augment, seed).names
-    silent = [k for k in keep if not set(_recorded(k)) <= set(drawn)]
-    if silent:
-        raise UserError(
-            [
-                f"keep={k}: no view draws it any more; {nearest(k, drawn)}. Undo the setting of its views"
-                for k in silent
-            ]
-        )
-    found: list[str] = []
-    for k in keep:
-        moved = identifiable.effect(images, augment, _recorded(k), seed)
-        if moved < _LITTLE:
-            found.append(
-                f"{k} cannot be known: it changes these pictures by {moved:.1%} of the distance between two "
-                "of them (they are symmetric in it, or have no colour)"
-            )
-    colors = ", ".join(k for k in keep if k in ("hue", "saturation"))
-    for name, spec in recipe.views.items() if colors and "grayscale" not in keep else ():
-        lost = identifiable.color_lost(images, spec.augment, seed)
-        if lost > 0.01:
-            found.append(
-                f"{colors} cannot be kept in view {name}: {lost:.0%} of its pictures have no colour or "
-                "a channel less (grayscale or a dropped channel in its policy)"
-            )
-    return found + [line for k in keep for line in _orientation(images, k, seed)]
-
-
-def _orientation(images: Tensor, name: str, seed: int) -> list[str]:
-    """Whether a flip or turn can be known absolutely, from one picture, on this folder."""
-    if name not in (*identifiable.ELEMENTS, "rotation"):
-        return []
-    found = []
-    if name in ("rotation", "quarter_turns"):
-        same = identifiable.symmetries(images)
-        if same:
-            shown = ", ".join(f"{90 * k} degrees" for k in same)
-            found.append(f"{name} is known only up to {shown}: the pictures are symmetric under it")
-    told = identifiable.told_apart(images, "quarter_turns" if name == "rotation" else name, seed)
-    if not told.better_than_chance:
-        found.append(
-            f"{name} cannot be told from a single picture of this folder (a linear probe on simple features: "
-            f"{told.accuracy.value:.0%}, chance {told.chance:.0%}): it seems to hold pictures both as they "
-            "are and turned. Its change between two views can be known, and that is what is predicted here; "
-            "do not predict it absolutely"
-        )
-    return found
-
-
-def _pictures(data: Data, seed: int) -> Tensor:
-    """Up to 512 training pictures (N, 3, S, S) in [0, 1]."""
-    if "limit" in {f.name for f in fields(data)}:  # type: ignore[arg-type]
-        data = replace(data, limit=_PICTURES)  # type: ignore[type-var]
-    dataset = data.open("train")
-    return make_view(dataset.batch(shuffled(len(dataset), seed, "wish")[:_PICTURES])).images
 
 
 def _targets(keep: Sequence[str]) -> dict[str, AnyTarget]:
