@@ -20,7 +20,7 @@ from equissl.evaluate.finetune import FineTune
 from equissl.photonics.dos import empty_lattice, relative_errors
 from equissl.recipe import from_plain
 
-SHOWN = {"no pretraining": "no_pretraining", "E-SimCLR": "E-SimCLR"}
+SHOWN = ("no pretraining", "E-SimCLR")
 
 
 def main(study: Path, out: Path, labels: int = 0, cells: int = 4) -> None:
@@ -29,8 +29,9 @@ def main(study: Path, out: Path, labels: int = 0, cells: int = 4) -> None:
     assert isinstance(tune, FineTune)
     budget = labels or tune.labels[0]
     predicted = {}
-    for title, name in SHOWN.items():
-        loaded = models.load(str(study / "runs" / f"{name}-seed0"))
+    for title in SHOWN:
+        name = next(r["run"] for r in plan["runs"] if r["labels"] == {"method": title})
+        loaded = models.load(str(study / "runs" / name))
         recipe = loaded.recipe
         assert recipe is not None and isinstance(recipe.data, Crystals)
         train, test = recipe.data.open("train"), recipe.data.open("test")

@@ -37,7 +37,7 @@ class Crystals(Data):
     Args:
         path: the file.
         plan: what to write into the file when it is opened and is not there; a file that is there must be
-            of this plan. None: the file must be there.
+            of this plan. None: the file must be there (make it first where several processes train).
         size: side of the cells in pixels, as in the file.
         test: cells of the test split.
 
