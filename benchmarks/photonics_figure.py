@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from equissl import models, runs
 from equissl.data.crystals import Crystals
-from equissl.evaluate.finetune import FineTune
+from equissl.evaluate.spectra import FineTuneSpectra
 from equissl.photonics.dos import empty_lattice, relative_errors
 from equissl.recipe import from_plain
 
@@ -26,7 +26,7 @@ SHOWN = ("no pretraining", "E-SimCLR")
 def main(study: Path, out: Path, labels: int = 0, cells: int = 4) -> None:
     plan = runs.read_json(study / "study.json")
     (tune,) = from_plain(plan["tasks"])
-    assert isinstance(tune, FineTune)
+    assert isinstance(tune, FineTuneSpectra)
     budget = labels or tune.labels[0]
     predicted = {}
     for title in SHOWN:

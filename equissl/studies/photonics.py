@@ -10,7 +10,7 @@ from typing import Literal
 from equissl.base.simclr import SimCLR
 from equissl.data.crystals import Crystals
 from equissl.equivariance.predict_transform import PredictTransform
-from equissl.evaluate.finetune import FineTune
+from equissl.evaluate.spectra import FineTuneSpectra
 from equissl.optimize import AdamW, WarmupCosine
 from equissl.photonics.generate import Plan
 from equissl.recipe import Recipe
@@ -65,7 +65,7 @@ def photonics(
     plan = Plan(kind=setting, count=unlabelled + pool + test, labelled=pool + test)
     name = file or f"crystals-{setting}-{plan.count}.safetensors"
     data = Crystals(path=str(Path(name).resolve()), plan=plan, test=test)
-    tune = FineTune(labels=budgets, validation=validation, rates=rates, steps=steps)
+    tune = FineTuneSpectra(labels=budgets, validation=validation, rates=rates, steps=steps)
     made = {n: replace(make(), data=data, epochs=epochs) for n, make in _METHODS[setting].items()}
     if not paper:
         tune = replace(tune, hidden=(256, 256), check_every=max(1, min(50, steps)))

@@ -21,7 +21,7 @@ from equissl.data.solids import Solids
 from equissl.encoder.backbone import EncoderConfig
 from equissl.encoder.periodic import CrystalNet, crystal
 from equissl.errors import UserError
-from equissl.evaluate.finetune import FineTune
+from equissl.evaluate.spectra import FineTuneSpectra
 from equissl.params import Params, Space
 from equissl.photonics.dos import Spectrum, empty_lattice, relative_errors
 from equissl.photonics.generate import Plan
@@ -158,7 +158,7 @@ def encoder():
     return EncoderConfig(name=name, options=options, mean=(0.0,), std=(1.0,), size=8).build()
 
 
-FAST = FineTune(
+FAST = FineTuneSpectra(
     labels=(8, 30), validation=12, rates=(1e-6, 1e-2), steps=60, check_every=20, batch_size=16, hidden=(16,)
 )
 SYMMETRIES = Pipeline((Roll(), EitherFlip(), QuarterTurn()))
@@ -205,7 +205,7 @@ def test_mistakes_in_fine_tuning() -> None:
         ({"rates": (0.0,)}, "rates must be above 0"),
     ):
         with pytest.raises(ValueError, match=said):
-            FineTune(**wrong)
+            FineTuneSpectra(**wrong)
 
 
 def test_the_study(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

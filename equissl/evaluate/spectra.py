@@ -25,7 +25,7 @@ _TOGETHER = 512  # cells per pass when nothing is trained
 
 
 @dataclass(frozen=True, kw_only=True)
-class FineTune(Downstream):
+class FineTuneSpectra(Downstream):
     """The encoder and a fresh head, trained to tell the density of states from the cell.
 
     Source: E-SSL's code (arXiv:2111.00899): Adam, squared error on the difference to the empty lattice, the
