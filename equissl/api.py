@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,21 +11,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from equissl import checkpoint, models, runs, settings
-from equissl.data.base import Data, Dataset, Progress, Resident, quiet
+from equissl import checkpoint, models, protocol, runs, settings
+from equissl.data.base import Data, Dataset, Progress, Resident, Split, quiet
 from equissl.encoder.encoder import Encoder
 from equissl.errors import UserError
 from equissl.evaluate.audit import audit as audit_encoder
-from equissl.evaluate.audits import AUDITS, factors_of
-from equissl.evaluate.base import Evaluation, Score, Table
-from equissl.evaluate.collapse import Collapse
-from equissl.evaluate.extract import extract
-from equissl.evaluate.factors import Factors
-from equissl.evaluate.knn import KNN
-from equissl.evaluate.linear import LinearProbe
-from equissl.evaluate.measures import measure
+from equissl.evaluate.base import Score
+from equissl.evaluate.cache import Store
+from equissl.evaluate.inspection import Subject
 from equissl.evaluate.neighbours import neighbours
-from equissl.model import Model
+from equissl.evaluate.transfer import Renumbered
 from equissl.objective import Predictive
 from equissl.params import Params, Space
 from equissl.random import shuffled
@@ -108,6 +103,10 @@ def evaluate_run(
     run: Path | str,
     data: Data | None = None,
     *,
+    test: Data | None = None,
+    test_split: Split = "test",
+    evaluations: Sequence[str] = ("usual",),
+    changes: Mapping[str, str] | None = None,
     count: int = 1000,
     seed: int = 0,
     device: str = "cpu",
@@ -117,38 +116,58 @@ def evaluate_run(
 ) -> list[Score]:
     """Score a run and write ``scores.jsonl`` and ``neighbours.json`` into its folder.
 
-    A linear probe and kNN where there are labels, the factors that the data knows, and for every module that
-    predicts, EquiMod's measures; each beside constant, random-weights or standing-still baselines.
+    Beside the run stand constant, random-weights or standing-still baselines. Features are kept in the
+    folder ``features`` of the run and found again as long as weights, pictures and code are the same.
 
     Args:
         data: where to evaluate; the recipe's own data if absent.
+        test: where the test pictures come from, if from elsewhere; classes are matched by name.
+        test_split: which split of ``test``.
+        evaluations: names (``equissl list evaluations``), "usual" or "all".
+        changes: their settings as text, "knn.k" -> "200".
         count: test pictures at most (training pictures: ten times as many, at most 10,000).
         backbone: a module like the one the run was trained with, if that was your own.
+
+    Raises:
+        UserError: an unknown name or setting, or an evaluation asked for by name that is impossible here.
     """
     if count < 1:
         raise UserError(f"count must be at least 1, got {count}")
+    questions = protocol.choose(evaluations, changes, seed)
     found = runs.open_run(Path(run))
     loaded = models.load_run(found, trusted, backbone=backbone)
     assert loaded.model is not None and loaded.recipe is not None
     data = data or replace(loaded.recipe.data, size=loaded.recipe.encoder.size)  # type: ignore[type-var]
-    train_set, test_set = data.open("train", progress), data.open("test", progress)
-    chosen = [
-        _sample(s, n, seed) for s, n in ((train_set, min(10 * count, TRAIN_PICTURES)), (test_set, count))
-    ]
-    scores: list[Score] = []
-    for baseline, encoder in (("", loaded.encoder), ("random", loaded.random_twin(seed))):
-        encoder.to(device)
-        train_table, test_table = (
-            extract(encoder, s, index=index, seed=seed, device=device, progress=progress)
-            for s, index in zip((train_set, test_set), chosen, strict=True)
-        )
-        scores += probe(train_table, test_table, baseline)
-        if not baseline:
-            pictures = neighbours(test_table, test_set, chosen[1])
-            runs.write_text(found.path / "neighbours.json", _json(pictures))
+    train_set = data.open("train", progress)
+    test_set = (test or data).open(test_split if test else "test", progress)
+    if test is not None and test_set.classes != train_set.classes:
+        test_set = Renumbered(test_set, train_set.classes)
+    modules = {n: m for n, m in loaded.model.modules_by_name.items() if isinstance(m, Predictive)}
     loaded.model.to(device)
-    scores += measures(loaded.model, test_set, chosen[1], seed, device, progress)
-    record(found, scores, "evaluate", loaded, data)
+    subject = Subject(
+        loaded.encoder,
+        {"train": train_set, "test": test_set},
+        {
+            "train": _sample(train_set, min(10 * count, TRAIN_PICTURES), seed),
+            "test": _sample(test_set, count, seed),
+        },
+        modules,
+        Store(found.path / "features"),
+        seed,
+        device,
+        progress,
+    )
+    scores = protocol.ask(questions, subject, strict=[n for n in evaluations if n in questions])
+    pictures = neighbours(subject.features("test"), test_set, subject.rows["test"])
+    runs.write_text(found.path / "neighbours.json", _json(pictures))
+    twin = replace(subject, encoder=loaded.random_twin(seed).to(device), modules={})
+    # The twin is itself a baseline: what is compared with it is not repeated.
+    scores += [
+        replace(s, baseline="random")
+        for s in protocol.ask(questions, twin)
+        if not s.baseline and s.part == "all"
+    ]
+    record(found, scores, "evaluate", loaded, data, source=described(data, test))
     return scores
 
 
@@ -157,30 +176,6 @@ def _sample(dataset: Dataset, count: int, seed: int) -> Tensor:
     order = shuffled(len(dataset), seed, "evaluate")
     labelled = order[dataset.labels[order] >= 0]
     return (labelled if len(labelled) else order)[:count]
-
-
-def probe(train_table: Table, test_table: Table, baseline: str = "") -> list[Score]:
-    """Every evaluation that has a meaning for these tables."""
-    evaluations: Iterable[Evaluation] = (LinearProbe(), KNN(), Factors(), Collapse())
-    scores = [s for e in evaluations for s in e.run(train_table, test_table)]
-    if baseline:  # the twin is itself a baseline: what is compared with it is not repeated
-        return [replace(s, baseline=baseline) for s in scores if not s.baseline and s.part == "all"]
-    return scores
-
-
-def measures(
-    model: Model, dataset: Dataset, index: Tensor, seed: int, device: str, progress: Progress
-) -> Iterator[Score]:
-    """EquiMod's measures of every module that predicts, per augmentation it knows."""
-    for name, module in model.modules_by_name.items():
-        if not isinstance(module, Predictive):
-            continue
-        known = set(module.space.names)
-        fitting = {k: a for k, a in AUDITS.items() if set(factors_of(k)) & known}
-        for score in measure(
-            module, model.encoder, dataset, fitting, index=index, seed=seed, device=device, progress=progress
-        ):
-            yield replace(score, extra={**score.extra, "module": name})
 
 
 def audit(
@@ -224,10 +219,21 @@ def audit(
 
 
 def record(
-    run: runs.Run, scores: Iterable[Score], by: str, loaded: models.Loaded, data: Data, split: str = "test"
+    run: runs.Run,
+    scores: Iterable[Score],
+    by: str,
+    loaded: models.Loaded,
+    data: Data,
+    split: str = "test",
+    source: str = "",
 ) -> list[dict[str, Any]]:
-    """Add rows to ``scores.jsonl``, in place of earlier ones of the same name, data and split."""
+    """Add rows to ``scores.jsonl``, in place of earlier ones of the same name, data and split.
+
+    Args:
+        source: what the rows say of the data, instead of what is known of ``data``.
+    """
     facts = run_facts(run, loaded, data) | {"by": by, "split": split}
+    facts |= {"data": source} if source else {}
     rows = [{**s.row(), **facts, "probe_seed": s.seed} for s in scores]
     again = {(r["name"], r["data"], r["split"]) for r in rows}
     kept = [r for r in run.rows("scores.jsonl") if (r["name"], r["data"], r["split"]) not in again]
@@ -238,14 +244,20 @@ def record(
 def run_facts(run: runs.Run, loaded: models.Loaded, data: Data) -> dict[str, Any]:
     """What identifies a run in a row of scores."""
     stored = runs.read_json(run.path / "environment.json")
-    where = getattr(data, "path", None)
     return {
         "model": run.path.name,
         "recipe": stored.get("recipe", ""),
         "seed": loaded.recipe.seed if loaded.recipe else 0,
-        "data": f"{type(data).__name__} {where}" if where else type(data).__name__,
+        "data": described(data),
         "step": loaded.step,
     }
+
+
+def described(data: Data, test: Data | None = None) -> str:
+    """What rows say of the data: its kind and folder, and those of test pictures from elsewhere."""
+    where = getattr(data, "path", None)
+    name = f"{type(data).__name__} {where}" if where else type(data).__name__
+    return f"{name} -> {described(test)}" if test is not None else name
 
 
 def load_backbone(path: Path | str, **how: Any) -> Encoder:

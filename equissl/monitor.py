@@ -45,6 +45,6 @@ def monitor(
         if not score.baseline and score.part == "all":
             row["probe/knn"] = score.value
     for score in Factors().run(train, test):
-        if not score.baseline and score.part == "all":
+        if not score.baseline and score.part == "all" and score.name.startswith("factor/"):
             row[f"probe/{score.name.removeprefix('factor/')}"] = score.value
     return row

@@ -83,6 +83,70 @@ def test_evaluate_audit_report(
     assert (tmp_path / "page.html").read_text().startswith("<!doctype html")
 
 
+def test_evaluations_by_name_with_settings(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["evaluations=knn,sgdprobe,sensitivity", "knn.k=3", "sgdprobe.rates=1,30", "sgdprobe.epochs=3"]
+    assert main(["evaluate", str(run), *words, "count=40", "device=cpu"]) == 0
+    rows = [json.loads(line) for line in (run / "scores.jsonl").read_text().splitlines()]
+    assert {r["name"] for r in rows} >= {"knn/top1", "linear_sgd/top1", "sensitivity/hue"}
+    assert {r["extra"]["k"] for r in rows if r["name"] == "knn/top1" and r["split"] == "test"} == {3}
+    kept = {p.name: p.stat().st_mtime_ns for p in (run / "features").iterdir()}
+    assert main(["evaluate", str(run), "evaluations=all", "count=40", "device=cpu"]) == 0
+    assert kept.keys() <= {p.name for p in (run / "features").iterdir()}
+    capsys.readouterr()
+
+
+def test_test_pictures_from_another_folder(
+    run: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_pictures(tmp_path / "other", {"cats": 3, "dogs": 6}, side=20)
+    words = [f"data={photos}", f"test={tmp_path / 'other'}", "labels=folders", "device=cpu"]
+    assert main(["evaluate", str(run), "evaluations=knn", *words]) == 0
+    rows = [json.loads(line) for line in (run / "scores.jsonl").read_text().splitlines()]
+    mine = [r for r in rows if r["data"].endswith(f"-> ImageFolder {tmp_path / 'other'}")]
+    assert {r["count"] for r in mine} == {9} and {r["name"] for r in mine} == {"knn/top1"}
+    write_pictures(tmp_path / "other", {"birds": 2}, side=20)
+    assert "no training picture has: 'birds'" in failed(["evaluate", str(run), *words], capsys)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["evaluations=knnn"], "did you mean 'knn'"),
+        (["knn.k=0"], "above 0"),
+        (["knn.kk=3"], "no setting 'kk' in KNN; did you mean 'k'"),
+        (["knn.k=many"], "knn.k=many"),
+        (["fewshot.ways=3"], "add it: evaluations=usual,fewshot"),
+        (["epochs=3"], "epochs: there is no such setting"),
+        (["test=nowhere"], "nowhere"),
+        (["evaluations=fewshot"], "it needs 5 classes among the labelled test pictures"),
+        (["evaluations=relativefactors"], "relativefactors cannot be measured: no factor"),
+        (["evaluations=linearprobe,finetune", "data=PHOTOS", "labels=none"], "2 errors"),
+        (["evaluations=linearprobe", "data=PHOTOS/cats", "labels=none"], "no training picture has one"),
+    ],
+    ids=lambda v: " ".join(v) if isinstance(v, list) else "",
+)
+def test_impossible_evaluations(
+    run: Path, photos: Path, words: list[str], expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = [w.replace("PHOTOS", str(photos)) for w in words]
+    assert expected in failed(["evaluate", str(run), "device=cpu", *given], capsys)
+
+
+def test_help_of_evaluate_lists_what_there_is_without_torch() -> None:
+    code = (
+        "import sys\nfrom equissl.cli.main import main\nmain(['evaluate', '--help'])\n"
+        "assert not {'torch', 'timm', 'numpy', 'sklearn'} & set(sys.modules), 'slow'\n"
+        "from equissl.protocol import USUAL, available\n"
+        "print(*('NAME ' + n for n in available()), sep='\\n')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    shown, _, found = done.stdout.partition("NAME ")
+    listed = {line.strip() for line in shown.splitlines() if line.startswith("  ") and line[2] != " "}
+    for name in found.replace("NAME ", "").split():
+        assert name in listed
+    assert "k=20, temperature=0.07" in shown
+
+
 def test_audit_reads_local_weights_of_a_timm_model(photos: Path, tmp_path: Path) -> None:
     import timm
     from safetensors.torch import save_file

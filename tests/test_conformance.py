@@ -18,15 +18,18 @@ from equissl.data.base import Data
 from equissl.data.solids import Solids
 from equissl.equivariance.equimod import EquiMod, LegacyLayout
 from equissl.evaluate.base import Evaluation
+from equissl.evaluate.inspection import Inspection
 from equissl.recipe import Recipe, check_views, from_plain, to_plain
 from equissl.recipes import equimod
 from equissl.testing.augment import check_augmentation
 from equissl.testing.data import check_dataset
 from equissl.testing.evaluate import check_evaluation
+from equissl.testing.inspection import check_inspection
 
 AUGMENTATIONS = catalog.subclasses("equissl.augment", Augmentation)
 DATASETS = catalog.subclasses("equissl.data", Data)
 EVALUATIONS = catalog.subclasses("equissl.evaluate", Evaluation)
+INSPECTIONS = catalog.subclasses("equissl.evaluate", Inspection)
 RECIPES = catalog.recipes()
 
 
@@ -35,7 +38,8 @@ def named(entry: Entry) -> str:
 
 
 def test_something_was_found() -> None:
-    assert len(AUGMENTATIONS) >= 15 and len(DATASETS) >= 6 and len(EVALUATIONS) >= 4 and len(RECIPES) >= 15
+    assert len(AUGMENTATIONS) >= 15 and len(DATASETS) >= 6 and len(RECIPES) >= 15
+    assert len(EVALUATIONS) >= 7 and len(INSPECTIONS) >= 4
 
 
 @pytest.mark.parametrize("entry", AUGMENTATIONS, ids=named)
@@ -51,6 +55,11 @@ def test_datasets(entry: Entry, tmp_path: Path) -> None:
 @pytest.mark.parametrize("entry", EVALUATIONS, ids=named)
 def test_evaluations(entry: Entry) -> None:
     check_evaluation(entry.found.example())
+
+
+@pytest.mark.parametrize("entry", INSPECTIONS, ids=named)
+def test_inspections(entry: Entry) -> None:
+    check_inspection(entry.found.example())
 
 
 @pytest.mark.parametrize("entry", RECIPES, ids=named)

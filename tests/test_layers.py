@@ -18,7 +18,7 @@ LEVELS = {
     **dict.fromkeys(("data", "objective"), 4),
     **dict.fromkeys(("base", "equivariance", "model", "optimize", "evaluate"), 5),
     **dict.fromkeys(("recipe", "settings", "catalog"), 6),
-    **dict.fromkeys(("runs", "checkpoint", "monitor", "train", "models", "export", "testing"), 7),
+    **dict.fromkeys(("runs", "checkpoint", "monitor", "train", "models", "export", "testing", "protocol"), 7),
     **dict.fromkeys(("recipes", "report"), 8),
     **dict.fromkeys(("api", "study", "studies", "cli", "__init__", "__main__"), 9),
 }

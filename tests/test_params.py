@@ -18,7 +18,9 @@ from equissl.params import (
     Params,
     Permutation,
     Real,
+    RigidMotion,
     Rotation,
+    Seed,
     Space,
     between,
     concatenate,
@@ -38,11 +40,13 @@ def draws(dtype: torch.dtype) -> dict[Factor, torch.Tensor]:
         Cyclic("turns", order=4): torch.randint(4, (64, 1), generator=g).to(dtype),
         Rotation("pose"): F.normalize(torch.randn(64, 4, generator=g, dtype=dtype), dim=1),
         Permutation("order"): orders.to(dtype),
+        Seed("seed"): torch.randint(1 << 24, (64, 2), generator=g).to(dtype),
+        RigidMotion("motion", scale=0.5): torch.randn(64, 3, generator=g, dtype=dtype),
     }
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("kind", range(6))
+@pytest.mark.parametrize("kind", range(8))
 def test_laws(kind: int, dtype: torch.dtype) -> None:
     factor, draw = list(draws(dtype).items())[kind]
     check_factor(factor, draw)
@@ -68,6 +72,33 @@ def test_permutation_change_is_the_relabelling() -> None:
     order = torch.tensor([[2.0, 0.0, 3.0, 1.0]])
     identity = Permutation("order").neutral(1)
     torch.testing.assert_close(Permutation("order").between(identity, order), order)
+
+
+def test_a_shorter_permutation_keeps_the_laws() -> None:
+    order = Stream.of(torch.arange(30), 0).permutation("order", 3).float()
+    check_factor(Permutation("channels", length=3), order)
+    assert Permutation("channels", length=3).encoded_size == 9
+
+
+def test_rigid_motions_compose_as_matrices() -> None:
+    """Homogeneous matrices, with x to the right and y down, turned counter-clockwise as seen."""
+
+    def matrix(motion: torch.Tensor) -> torch.Tensor:
+        angle, right, down = motion.tolist()
+        c, s = math.cos(angle), math.sin(angle)
+        return torch.tensor([[c, s, right], [-s, c, down], [0, 0, 1]], dtype=torch.float64)
+
+    motions = torch.randn(8, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    motions[0, 0] = motions[1, 0]
+    factor = RigidMotion("motion")
+    change = factor.between(motions[:-1], motions[1:])
+    for source, target, step in zip(motions[:-1], motions[1:], change, strict=True):
+        torch.testing.assert_close(matrix(source) @ matrix(step), matrix(target))
+    quarter = factor.interpolate(motions[:-1], motions[1:], 0.25)
+    for source, target, part in zip(motions[:-1], motions[1:], quarter, strict=True):
+        step = torch.linalg.solve(matrix(source), matrix(part))
+        torch.testing.assert_close(matrix(source) @ torch.linalg.matrix_power(step, 4), matrix(target))
+    assert factor.pooled(RigidMotion("motion", scale=7.0)).scale == pytest.approx(5.0)
 
 
 def test_missing_factors_are_neutral() -> None:

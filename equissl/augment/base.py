@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from equissl.augment.native import Step
+from equissl.errors import nearest
 from equissl.params import Params, Space, merged
 from equissl.random import Stream
 
@@ -89,9 +90,16 @@ class Identity(Augmentation):
 
 @dataclass(frozen=True)
 class Pipeline(Augmentation):
-    """Several augmentations, one after the other."""
+    """Several augmentations, one after the other.
+
+    Raises:
+        ValueError: a step is no augmentation.
+    """
 
     steps: tuple[Augmentation, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_steps("Pipeline.steps", self.steps)
 
     @property
     def space(self) -> Space:
@@ -132,9 +140,28 @@ class Orbit(Protocol):
 
 
 def replay(augmentation: Augmentation, images: Tensor, record: Mapping[str, Tensor]) -> Tensor:
-    """Apply a record of plain tensors, as read from a table: factor name -> (B, size)."""
+    """Apply a record of plain tensors, as read from a table: factor name -> (B, size).
+
+    Raises:
+        ValueError: the record lacks a factor, or one has not a row for each picture.
+    """
+    for name in augmentation.space.names:
+        if name not in record:
+            kind = type(augmentation).__name__
+            raise ValueError(f"{kind} reads {name!r}, which the record lacks; {nearest(name, record)}")
+        if len(record[name]) != len(images):
+            raise ValueError(f"{name} has {len(record[name])} rows for {len(images)} pictures")
     values = {n: record[n] for n in augmentation.space.names}
     return augmentation.apply(images, Params.of(augmentation.space, values, count=len(images)))
+
+
+def check_steps(field: str, steps: tuple[Augmentation, ...]) -> None:
+    """
+    Raises:
+        ValueError: ``steps`` is no tuple of augmentations.
+    """
+    if not isinstance(steps, tuple) or not all(isinstance(step, Augmentation) for step in steps):
+        raise ValueError(f"{field} must be a tuple of augmentations, got {steps!r}")
 
 
 def reference_stream() -> Stream:

@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from equissl.augment.base import Augmentation, Moments
 from equissl.augment.policy import check_choice, check_number, check_range, spread, uniform
 from equissl.augment.rows import overwrite
+from equissl.augment.warp import FILLS, Fill, moved
 from equissl.params import Circular, Params, Real, Space
 from equissl.random import Stream
-
-Fill = Literal["zeros", "reflect"]
-_PADDING = {"zeros": "zeros", "reflect": "reflection"}
 
 
 @dataclass(frozen=True)
@@ -26,7 +21,7 @@ class Rotate(Augmentation):
 
     Args:
         degrees: range of the angle; recorded in radians.
-        fill: what shows where the picture does not reach: black, or its mirror image.
+        fill: what shows where the picture does not reach: black, or its mirror image (``warp``).
 
     Raises:
         ValueError: a field is out of its range.
@@ -38,7 +33,7 @@ class Rotate(Augmentation):
 
     def __post_init__(self) -> None:
         check_range("Rotate.degrees", self.degrees, -360, 360)
-        check_choice("Rotate.fill", self.fill, tuple(_PADDING))
+        check_choice("Rotate.fill", self.fill, FILLS)
         check_number("Rotate.probability", self.probability)
 
     @property
@@ -61,9 +56,7 @@ class Rotate(Augmentation):
         return math.radians(self.degrees[0]), math.radians(self.degrees[1])
 
     def _rotated(self, images: Tensor, angle: Tensor) -> Tensor:
-        x, y = _centred(images)
-        cosine, sine = angle.cos()[..., None], angle.sin()[..., None]
-        return _look_up(images, cosine * x - sine * y, sine * x + cosine * y, self.fill)
+        return moved(images, self.fill, angle=angle)
 
 
 @dataclass(frozen=True)
@@ -72,7 +65,7 @@ class Translate(Augmentation):
 
     Args:
         fraction: largest shift in either direction, in [0, 1].
-        fill: what shows where the picture does not reach: black, or its mirror image.
+        fill: what shows where the picture does not reach: black, or its mirror image (``warp``).
 
     Raises:
         ValueError: a field is out of its range.
@@ -84,7 +77,7 @@ class Translate(Augmentation):
 
     def __post_init__(self) -> None:
         check_number("Translate.fraction", self.fraction)
-        check_choice("Translate.fill", self.fill, tuple(_PADDING))
+        check_choice("Translate.fill", self.fill, FILLS)
         check_number("Translate.probability", self.probability)
 
     @property
@@ -110,22 +103,5 @@ class Translate(Augmentation):
         return -self.fraction, self.fraction
 
     def _moved(self, images: Tensor, right: Tensor, down: Tensor) -> Tensor:
-        x, y = _centred(images)
         height, width = images.shape[2:]
-        return _look_up(images, x - right[..., None] * width, y - down[..., None] * height, self.fill)
-
-
-def _centred(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Where pixels are, counted from the centre: (1, 1, W) to the right and (1, H, 1) down."""
-    height, width = images.shape[2:]
-    x = torch.arange(width, device=images.device, dtype=images.dtype) - (width - 1) / 2
-    y = torch.arange(height, device=images.device, dtype=images.dtype) - (height - 1) / 2
-    return x.view(1, 1, -1), y.view(1, -1, 1)
-
-
-def _look_up(images: Tensor, x: Tensor, y: Tensor, fill: Fill) -> Tensor:
-    """The picture at positions counted in pixels from its centre, broadcast to (B, H, W) each."""
-    height, width = images.shape[2:]
-    shape = (len(images), height, width)
-    grid = torch.stack([(x * (2 / width)).expand(shape), (y * (2 / height)).expand(shape)], -1)
-    return F.grid_sample(images, grid, mode="bilinear", padding_mode=_PADDING[fill], align_corners=False)
+        return moved(images, self.fill, right=right * width, down=down * height)

@@ -20,13 +20,15 @@ class Normalize(Augmentation):
     """Subtract ``mean`` and divide by ``std``, per channel; the recipes do so inside the encoder.
 
     Raises:
-        ValueError: a standard deviation is not above 0.
+        ValueError: a standard deviation is not above 0, or there are not as many as means.
     """
 
     mean: Channels = (0.5, 0.5, 0.5)
     std: Channels = (0.25, 0.25, 0.25)
 
     def __post_init__(self) -> None:
+        if len(self.mean) != len(self.std):
+            raise ValueError(f"Normalize needs one mean and std per channel, got {self.mean} and {self.std}")
         if not all(s > 0 for s in self.std):
             raise ValueError(f"Normalize.std must be above 0 in every channel, got {self.std}")
 

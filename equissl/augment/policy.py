@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from numbers import Integral, Real
 
 import torch
 from torch import Tensor
@@ -16,17 +17,36 @@ def check_number(field: str, value: float, low: float = 0.0, high: float = 1.0) 
     Raises:
         ValueError: ``value`` is no number between ``low`` and ``high``.
     """
-    if not low <= value <= high:
+    if not _is_number(value) or not low <= value <= high:
         raise ValueError(f"{field} must be between {low:g} and {high:g}, got {value}")
 
 
 def check_at_least(field: str, value: float, low: float) -> None:
     """
     Raises:
-        ValueError: ``value`` is below ``low`` or not finite.
+        ValueError: ``value`` is no number, below ``low`` or not finite.
     """
-    if not low <= value < math.inf:
+    if not _is_number(value) or not low <= value < math.inf:
         raise ValueError(f"{field} must be at least {low:g}, got {value}")
+
+
+def check_whole(field: str, value: object) -> None:
+    """
+    Raises:
+        ValueError: ``value`` is no whole number.
+    """
+    if not isinstance(value, Integral):
+        raise ValueError(f"{field} must be a whole number, got {value!r}")
+
+
+def check_pair(field: str, value: tuple[float, float]) -> None:
+    """
+    Raises:
+        ValueError: ``value`` does not consist of two numbers.
+    """
+    whole = isinstance(value, tuple) and len(value) == 2 and all(map(_is_number, value))
+    if not whole:
+        raise ValueError(f"{field} must be a tuple of two numbers, got {value!r}")
 
 
 def check_range(
@@ -37,12 +57,13 @@ def check_range(
     Raises:
         ValueError: it does not.
     """
+    check_pair(field, value)
     least, most = value
-    inside = low <= least <= most <= high and math.isfinite(most - least)
+    inside = low <= least <= most <= high and math.isfinite(least) and math.isfinite(most)
     if not inside or (above and least <= low):
-        bound = f"{'above' if above else 'at least'} {low:g}"
+        bound = f", {'above' if above else 'at least'} {low:g}" if math.isfinite(low) else ""
         limit = f", at most {high:g}" if math.isfinite(high) else ""
-        raise ValueError(f"{field} must be a range (least, most), {bound}{limit}, got {value}")
+        raise ValueError(f"{field} must be a range (least, most){bound}{limit}, got {value}")
 
 
 def check_choice(field: str, value: str, valid: tuple[str, ...]) -> None:
@@ -76,6 +97,10 @@ def spread(bounds: tuple[float, float], probability: float, rest: float = 0.0) -
     """Root-mean-square distance from ``rest`` of such a factor; 1 if it never leaves it."""
     square = probability * _square(bounds[0] - rest, bounds[1] - rest)
     return math.sqrt(square) if square > 0 else 1.0
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real)
 
 
 def _square(low: float, high: float) -> float:

@@ -29,7 +29,8 @@ class Verb:
     Args:
         things: what stands before the keys in the usage line, "" for nothing; "..." at its end means many.
         target: ``module:function`` called with ``Given``.
-        settings: whether ``path.to.field=value`` of the recipe is accepted too.
+        settings: whether ``path.to.field=value`` of the recipe, or of what ``more`` tells of, is accepted.
+        more: ``module:function`` whose text ends the help, instead of a word on recipe settings.
         examples: command lines that work.
         kinds: verbs called by a second word, "render solids"; nothing else counts but name and line.
     """
@@ -41,8 +42,15 @@ class Verb:
     optional: bool = False
     keys: tuple[Key, ...] = ()
     settings: bool = False
+    more: str = ""
     examples: tuple[str, ...] = ()
     kinds: tuple[Verb, ...] = ()
+
+    def help(self) -> str:
+        """What ``more`` has to say."""
+        module, _, function = self.more.partition(":")
+        told: Callable[[], str] = getattr(importlib.import_module(module), function)
+        return told()
 
     def run(self, given: Given) -> int:
         module, _, function = self.target.partition(":")

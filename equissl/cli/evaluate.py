@@ -7,10 +7,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from equissl import api, models, report, runs
+from equissl import api, models, protocol, report, runs
 from equissl.cli import shared
 from equissl.cli.arguments import Given
 from equissl.data.scan import existing_folder
+from equissl.data.split import split_folders
 from equissl.evaluate.audit import check_names
 from equissl.progress import Display
 
@@ -18,15 +19,25 @@ from equissl.progress import Display
 def evaluate(given: Given) -> int:
     """Score a run and show the table."""
     path: Path | None = given["data"]
-    given.check(lambda: path and existing_folder(str(path)), lambda: shared.device(given))
+    test: Path | None = given["test"]
+    given.check(
+        lambda: path and existing_folder(str(path)),
+        lambda: test and existing_folder(str(test)),
+        lambda: shared.device(given),
+        lambda: protocol.choose(given["evaluations"], given.settings),
+    )
     run = runs.open_run(Path(given.things[0]))
-    data = None
-    if path is not None:
-        data = shared.folder(path, run.recipe(shared.trusted(given)).encoder.size, given["labels"])
+    size, labels = run.recipe(shared.trusted(given)).encoder.size, given["labels"]
+    share = 0.1 if test is None else 0.0  # nothing needs to be held out where test pictures are elsewhere
     with Display() as display:
         api.evaluate_run(
             run.path,
-            data,
+            shared.folder(path, size, labels, share) if path else None,
+            test=shared.folder(test, size, labels, 0.0) if test else None,
+            # A folder without splits of its own is a test split as a whole.
+            test_split="test" if test and split_folders(test) else "train",
+            evaluations=given["evaluations"],
+            changes=given.settings,
             count=given["count"],
             seed=given["seed"],
             device=shared.device(given),

@@ -11,6 +11,7 @@ from equissl.cli.arguments import Given
 from equissl.data.base import Data
 from equissl.errors import UserError, nearest
 from equissl.evaluate.base import Downstream, Evaluation
+from equissl.evaluate.inspection import Inspection
 from equissl.objective import Base, Equivariance
 
 KINDS: dict[str, Callable[[], list[Entry]]] = {
@@ -20,7 +21,9 @@ KINDS: dict[str, Callable[[], list[Entry]]] = {
     "augmentations": lambda: catalog.subclasses("equissl.augment", Augmentation),
     "datasets": lambda: catalog.subclasses("equissl.data", Data),
     "studies": catalog.studies,
-    "evaluations": lambda: catalog.subclasses("equissl.evaluate", Evaluation),
+    "evaluations": lambda: [
+        entry for kind in (Evaluation, Inspection) for entry in catalog.subclasses("equissl.evaluate", kind)
+    ],
     "tasks": lambda: catalog.subclasses("equissl.evaluate", Downstream),
 }
 

@@ -84,7 +84,9 @@ def describe(verb: Verb) -> str:
             " (needed)" if key.required else f" (default: {key.default})" if key.default is not None else ""
         )
         lines.append(f"  {key.name:<{width}}  {key.line}{ending}")
-    if verb.settings:
+    if verb.more:
+        lines += ["", verb.help()]
+    elif verb.settings:
         lines += ["", "Any setting of the recipe can be given as path.to.field=value, for example"]
         lines += ["  epochs=10 batch_size=128 seed=1 encoder.name=resnet50 encoder.stem=timm"]
     if verb.examples:

@@ -56,7 +56,7 @@ def audit(
     groups = len(torch.unique(dataset.groups[index]))
     if groups < FEWEST:
         raise UserError(f"an audit needs at least {FEWEST} different pictures, but there are {groups}")
-    names = _chosen(factors, dataset.batch(index[:1]).pictures[picture].shape[1])
+    names = fitting(factors, dataset.batch(index[:1]).pictures[picture].shape[1])
     encoders = {"": encoder} if random is None else {"": encoder, "random": random}
     features = partial(
         extract,
@@ -101,7 +101,12 @@ def check_names(names: Sequence[str]) -> None:
         raise UserError([f"factors: no audit is called {n!r}; {nearest(n, AUDITS)}" for n in unknown])
 
 
-def _chosen(factors: Sequence[str] | None, channels: int) -> Sequence[str]:
+def fitting(factors: Sequence[str] | None, channels: int) -> Sequence[str]:
+    """The audits asked for, or all that suit pictures of so many channels.
+
+    Raises:
+        UserError: an unknown name, or a colour of pictures without colour.
+    """
     check_names(factors or ())
     if channels == 3:
         return factors or tuple(AUDITS)

@@ -15,6 +15,7 @@ from equissl.augment.base import Augmentation
 from equissl.data.base import Data, Progress, quiet
 from equissl.encoder.encoder import Encoder
 from equissl.params import Params
+from equissl.random import Stream
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,12 @@ class Table:
             self.parts,
         )
 
+    def order(self) -> Tensor:
+        """Rows by group and then by the features themselves, (N,), however the pictures were ordered."""
+        direction = Stream.of(torch.arange(self.vectors.shape[1]), "direction").normal("d").double()
+        rows = (self.vectors.double() * direction[:, 0]).sum(1).argsort(stable=True)
+        return rows[self.groups[rows].argsort(stable=True)]
+
     def features(self) -> dict[str, Tensor]:
         """Part name -> its columns (N, d), the whole vector first."""
         whole = {"all": self.vectors}
@@ -62,12 +69,14 @@ class Score:
         name: what was measured, "linear/top1", "knn/top1", "factor/hue", "equivariance/absolute".
         value: the number, in ``unit``.
         low, high: 95 % interval; None where there is none.
-        unit: "share", "R2", "balanced accuracy", "cosine", "ratio".
-        count: how many pictures stand behind it.
+        unit: "share", "R2", "balanced accuracy", "cosine", "ratio", "degrees".
+        count: how many pictures (or episodes, or pairs) stand behind it.
         part: which columns of the features.
         baseline: "" for the model itself; what it is compared with is called "constant" (one answer for
             all), "random" (untrained weights), "identity" (nothing moves) or "shuffled" (wrong parameters).
         seed: the seed of the probe.
+        extra: settings and finer numbers; "repeats" says how many answers each of the ``count`` gave, where
+            it gave more than one.
     """
 
     name: str
@@ -94,6 +103,10 @@ class Evaluation(ABC):
     @abstractmethod
     def run(self, train: Table, test: Table) -> Iterator[Score]:
         """Fit on ``train``, score on ``test``. Yields nothing where the question has no meaning here."""
+
+    def missing(self, train: Table, test: Table) -> str:
+        """Why the question has no meaning here, as a sentence that says what is needed; "" if it has one."""
+        return ""
 
     @classmethod
     def example(cls) -> Evaluation:
@@ -194,3 +207,24 @@ def bootstrap(
     bounds = torch.tensor([0.025, 0.975], dtype=torch.float64)
     low, high = torch.tensor(values, dtype=torch.float64).quantile(bounds)
     return float(low), float(high)
+
+
+def jackknife(statistic: Callable[[Tensor], float], groups: Tensor, folds: int = 10) -> Estimate | None:
+    """A statistic with its 95 % interval from leaving out one fold of the groups after the other.
+
+    For what repeated pictures would bias, such as a rank. None below four groups.
+
+    Args:
+        statistic: row numbers (n,) -> value.
+        groups: (N,) rows of one group are left out together.
+    """
+    names, which = torch.unique(groups, return_inverse=True)
+    if len(names) < 4:
+        return None
+    # By the hash of a group, so that the order of the pictures does not matter.
+    place = Stream.of(names, "jackknife").keys.argsort(stable=True).argsort()
+    fold = place[which] % folds
+    left = [statistic((fold != k).nonzero()[:, 0]) for k in range(min(folds, len(names)))]
+    value, without = statistic(torch.arange(len(groups))), torch.tensor(left, dtype=torch.float64)
+    half = 1.959964 * math.sqrt(float(without.var(correction=0)) * (len(left) - 1))
+    return Estimate(value, value - half, value + half)

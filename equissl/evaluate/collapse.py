@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from equissl.evaluate.base import Evaluation, Score, Table
+from equissl.evaluate.base import Evaluation, Score, Table, jackknife
 from equissl.random import shuffled
 
 
@@ -18,24 +18,41 @@ from equissl.random import shuffled
 class Collapse(Evaluation):
     """Spread, effective rank and uniformity of the test features, for every part.
 
+    Intervals leave out a tenth of the groups at a time, since repeated pictures would lower a rank.
+
     Args:
         limit: pictures that are compared pair by pair, at most.
     """
 
     limit: int = 5000
 
+    def missing(self, train: Table, test: Table) -> str:
+        return "" if len(test) > 1 else f"spread needs 2 test pictures or more, but there is {len(test)}"
+
     def run(self, train: Table, test: Table) -> Iterator[Score]:
-        if len(test) < 2:
+        if self.missing(train, test):
             return
-        chosen = shuffled(len(test), "collapse")[: self.limit]
-        for part, x in test.features().items():
-            width = {"width": x.shape[1]}
-            healthy = {**width, "healthy": 1 / math.sqrt(x.shape[1])}
-            n = len(test)
-            yield Score("collapse/std", embedding_std(x), count=n, part=part, extra=healthy)
-            yield Score("collapse/rank_me", rank_me(x), count=n, part=part, extra=width)
-            spread = uniformity(x[chosen])
-            yield Score("collapse/uniformity", spread, count=len(chosen), part=part, extra=width)
+        chosen = test[shuffled(len(test), "collapse")[: self.limit]]
+        for part in test.features():
+            whole, few = test.features()[part], chosen.features()[part]
+            width = {"width": whole.shape[1]}
+            healthy = {**width, "healthy": 1 / math.sqrt(whole.shape[1])}
+            yield _score("collapse/std", embedding_std, whole, test, part, healthy)
+            yield _score("collapse/rank_me", rank_me, whole, test, part, width)
+            yield _score("collapse/uniformity", uniformity, few, chosen, part, width)
+
+
+def _score(
+    name: str,
+    statistic: Callable[[Tensor], float],
+    x: Tensor,
+    table: Table,
+    part: str,
+    extra: Mapping[str, object],
+) -> Score:
+    found = jackknife(lambda rows: statistic(x[rows]), table.groups)
+    bounds = asdict(found) if found else {"value": statistic(x)}
+    return Score(name, **bounds, count=len(table), part=part, extra=extra)
 
 
 def embedding_std(x: Tensor) -> float:

@@ -92,6 +92,12 @@ def drawn(batch: Batch, augment: Augmentation, picture: str, draw: int, seed: in
     return augment.sample(stream, (images.shape[-2], images.shape[-1]))
 
 
+def applied(augment: Augmentation, params: Params) -> Tensor:
+    """Which pictures an augmentation did anything to, bool (N,)."""
+    flags = [params.applied[name] for name in augment.space.names]
+    return torch.stack(flags).any(0) if flags else torch.zeros(len(params), dtype=torch.bool)
+
+
 @contextmanager
 def evaluating(*modules: nn.Module) -> Iterator[None]:
     """Evaluation mode, and afterwards every submodule in the mode it was in."""

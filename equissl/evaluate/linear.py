@@ -26,10 +26,13 @@ class LinearProbe(Evaluation):
 
     seed: int = 0
 
+    def missing(self, train: Table, test: Table) -> str:
+        return without_classes(train, test)
+
     def run(self, train: Table, test: Table) -> Iterator[Score]:
-        train, test = labelled(train), labelled(test)
-        if len(torch.unique(train.labels)) < 2 or not len(test):
+        if self.missing(train, test):
             return
+        train, test = labelled(train), labelled(test)
         unseen = test.features()
         for part, x in train.features().items():
             reading = logistic(x, train.labels, train.groups, unseen[part], self.seed)
@@ -46,3 +49,16 @@ class LinearProbe(Evaluation):
 def labelled(table: Table) -> Table:
     """The pictures whose label is known."""
     return table[table.labels >= 0]
+
+
+def without_classes(train: Table, test: Table) -> str:
+    """What classification lacks here, as a sentence; "" if nothing."""
+    known = torch.unique(labelled(train).labels)
+    if not len(known) or not len(labelled(test)):
+        split = "test" if len(known) else "training"
+        return (
+            f"it needs labels, but no {split} picture has one; labels=folders or labels=FILE.csv names them"
+        )
+    if len(known) < 2:
+        return "it needs at least two classes, but all labelled training pictures are of one"
+    return ""

@@ -14,7 +14,7 @@ from equissl.augment.base import Augmentation
 from equissl.data.base import Dataset, Progress, quiet
 from equissl.encoder.encoder import Encoder
 from equissl.evaluate.base import Score, estimate
-from equissl.evaluate.extract import drawn, evaluating, make_view
+from equissl.evaluate.extract import applied, drawn, evaluating, make_view
 from equissl.objective import Predictive
 from equissl.params import Params, between
 from equissl.views import View
@@ -81,7 +81,7 @@ def measure(
     *,
     index: Tensor | None = None,
     picture: str = "image",
-    draw: int = 0,
+    draws: int = 1,
     seed: int = 0,
     batch_size: int = 256,
     device: torch.device | str = "cpu",
@@ -97,7 +97,7 @@ def measure(
     Args:
         augmentations: name -> augmentation; the name ends the score's.
         index: (N,) which samples; all if absent.
-        draw: which draw of the augmentations.
+        draws: of each augmentation for every picture; they are resampled together.
         device: where the module and the encoder are.
     """
     index = torch.arange(len(dataset)) if index is None else index
@@ -109,10 +109,11 @@ def measure(
             for rows, others in pairs:
                 batch = dataset.batch(rows).to(device)
                 plain = make_view(batch, picture=picture)
-                view = make_view(batch, augment, picture, draw, seed)
-                wrong = plain.params | drawn(batch, augment, picture, draw, seed, others)
-                predictions = _predict(module, encoder, plain, view, wrong, dataset.groups[rows])
-                found.append(predictions.of(_applied(augment, view.params).cpu()))
+                for draw in range(draws):
+                    view = make_view(batch, augment, picture, draw, seed)
+                    wrong = plain.params | drawn(batch, augment, picture, draw, seed, others)
+                    predictions = _predict(module, encoder, plain, view, wrong, dataset.groups[rows])
+                    found.append(predictions.of(applied(augment, view.params).cpu()))
         together = _joined(found)
         if len(together.groups):
             yield from _scores(name, together, seed)
@@ -132,11 +133,6 @@ def _predict(
         shuffled=module.predict(source, misled).double().cpu(),
         groups=groups,
     )
-
-
-def _applied(augment: Augmentation, params: Params) -> Tensor:
-    flags = [params.applied[name] for name in augment.space.names]
-    return torch.stack(flags).any(0) if flags else torch.zeros(len(params), dtype=torch.bool)
 
 
 def _joined(parts: Sequence[Predictions]) -> Predictions:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
+
+from equissl.params import Circular, Factor, Rotation
 
 
 def r2(predicted: Tensor, truth: Tensor) -> float:
@@ -23,6 +27,37 @@ def flat_r2(predicted: Tensor, truth: Tensor) -> float:
     """
     truth, predicted = truth.double(), predicted.double()
     return _explained(predicted, truth, truth.mean())
+
+
+def component_r2(predicted: Tensor, truth: Tensor) -> list[float | None]:
+    """R2 of each column; None for a column that does not vary. Their mean is scikit-learn's default."""
+    columns = zip(torch.split(predicted, 1, 1), torch.split(truth, 1, 1), strict=True)
+    found = [r2(p, t) for p, t in columns]
+    return [value if math.isfinite(value) else None for value in found]
+
+
+def mean_r2(predicted: Tensor, truth: Tensor) -> float:
+    """R2 averaged over the columns that vary: (N, c), (N, c) -> at most 1; NaN if none does."""
+    truth, predicted = truth.double(), predicted.double()
+    total = (truth - truth.mean(0)).square().sum(0)
+    share = 1 - (predicted - truth).square().sum(0) / total
+    return float(share[total > 0].mean())
+
+
+def degrees(factor: Factor, predicted: Tensor, truth: Tensor) -> Tensor:
+    """How far off encoded angles or rotations are: (N, c), (N, c) -> (N,) in [0, 180], float64.
+
+    Raises:
+        ValueError: the factor is neither an angle nor a rotation.
+    """
+    said, wanted = factor.decode(predicted.double()), factor.decode(truth.double())
+    if isinstance(factor, Circular):
+        return factor.between(wanted, said)[:, 0].abs() * (360 / factor.period)
+    if isinstance(factor, Rotation):
+        # By the chord, which is exact for small angles where the arc cosine is not.
+        chord = torch.minimum((said - wanted).norm(dim=1), (said + wanted).norm(dim=1))
+        return torch.rad2deg(4 * (chord / 2).clamp(max=1).asin())
+    raise ValueError(f"{factor.name!r} is {type(factor).__name__}, which has no angle")
 
 
 def _explained(predicted: Tensor, truth: Tensor, centre: Tensor) -> float:

@@ -13,8 +13,10 @@ from equissl.params._kinds import (
     Permutation,
     Real,
     Rotation,
+    Seed,
     quaternion_product,
 )
+from equissl.params._motion import RigidMotion
 from equissl.params._records import (
     Params,
     Space,
@@ -34,7 +36,9 @@ __all__ = [
     "Params",
     "Permutation",
     "Real",
+    "RigidMotion",
     "Rotation",
+    "Seed",
     "Space",
     "between",
     "concatenate",

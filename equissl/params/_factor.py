@@ -19,8 +19,12 @@ class Factor(ABC):
 
     name: str
     unit: str = field(default="", kw_only=True)
-    size: ClassVar[int] = 1
     discrete: ClassVar[bool] = False  # a class to recognise rather than a number to regress
+
+    @property
+    def size(self) -> int:
+        """Numbers a value consists of."""
+        return 1
 
     @property
     @abstractmethod

@@ -166,7 +166,9 @@ class Rotation(Factor):
     ``between(p, q)`` is conj(p) q, the rotation in the frame of the source object.
     """
 
-    size: ClassVar[int] = 4
+    @property
+    def size(self) -> int:
+        return 4
 
     @property
     def encoded_size(self) -> int:
@@ -204,8 +206,11 @@ class Rotation(Factor):
 class Permutation(Factor):
     """An order of ``length`` things: entry k is which of them comes k-th. Encoded as a matrix."""
 
-    length: ClassVar[int] = 4
-    size: ClassVar[int] = 4
+    length: int = 4
+
+    @property
+    def size(self) -> int:
+        return self.length
 
     @property
     def encoded_size(self) -> int:
@@ -237,6 +242,38 @@ class Permutation(Factor):
     def elements(self) -> Tensor:
         """The 24 orders, lexicographically."""
         return torch.tensor(list(itertools.permutations(range(self.length))), dtype=torch.float32)
+
+
+@dataclass(frozen=True)
+class Seed(Factor):
+    """The seed of a generator as two whole numbers below 2^24, which float32 holds exactly; -1 is none.
+
+    It is there for replays: its encoding is empty, so that no network reads or predicts it.
+    """
+
+    @property
+    def size(self) -> int:
+        return 2
+
+    @property
+    def encoded_size(self) -> int:
+        return 0
+
+    def neutral(self, n: int) -> Tensor:
+        return torch.full((n, 2), -1.0)
+
+    def between(self, source: Tensor, target: Tensor) -> Tensor:
+        same = (source == target).all(1, keepdim=True)
+        return torch.where(same, torch.full_like(target, -1.0), target)
+
+    def encode(self, value: Tensor) -> Tensor:
+        return value[:, :0]
+
+    def decode(self, encoded: Tensor) -> Tensor:
+        return self.neutral(len(encoded)).to(encoded)
+
+    def error(self, predicted: Tensor, value: Tensor) -> Tensor:
+        return value.new_zeros(len(value))
 
 
 def quaternion_product(p: Tensor, q: Tensor) -> Tensor:

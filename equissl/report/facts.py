@@ -103,7 +103,7 @@ def _modules(plain: object) -> Iterator[str]:
 
 
 def _seeds(model: Model) -> str:
-    return ", ".join(text(seed(run, model.key)) for run in model.runs)
+    return ", ".join(text(seed(run, model.key(run))) for run in model.runs)
 
 
 def _time(model: Model) -> str:

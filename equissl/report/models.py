@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,29 +18,34 @@ class Model:
 
     Args:
         name: what people read; unique among the models compared.
-        key: the ``model`` its score rows carry.
+        keys: the ``model`` that the score rows of each run carry.
         runs: one per seed.
     """
 
     name: str
-    key: str
+    keys: tuple[str, ...]
     runs: tuple[Run, ...]
+
+    def key(self, run: Run) -> str:
+        """The ``model`` that the rows of one of its runs carry."""
+        return next(k for k, r in zip(self.keys, self.runs, strict=True) if r is run)
 
     def rows(self, run: Run) -> list[Measure]:
         """The scores of this model, baselines included, in one of its runs."""
-        return [m for m in run.scores if (m.model or run.folder.name) == self.key]
+        return [m for m in run.scores if (m.model or run.folder.name) == self.key(run)]
 
     def encoder(self) -> str:
         """A text that is equal for equal architectures, so that they can share a random baseline."""
         known = self.runs[0].recipe.get("encoder")
-        return json.dumps(known, sort_keys=True, default=str) if known else self.key
+        return json.dumps(known, sort_keys=True, default=str) if known else self.keys[0]
 
 
 def models(runs: Sequence[Run]) -> tuple[Model, ...]:
     """The models of some runs, in the order they were given.
 
-    Runs whose rows carry the same model name are seeds of one model if their recipes differ in nothing but
-    seeds; otherwise each is a model of its own, told apart by its folder.
+    Runs are seeds of one model if their recipes differ in nothing but seeds, whatever their folders are
+    called; without recipes, if their rows carry the same model name. Others of one name are told apart by
+    their folders.
     """
     once = {run.folder.resolve(): run for run in runs}.values()
     by_key: dict[str, list[Run]] = {}
@@ -48,11 +55,42 @@ def models(runs: Sequence[Run]) -> tuple[Model, ...]:
     found: list[Model] = []
     for key, same in by_key.items():
         if len(same) == 1 or _seeds_of_one(same, key):
-            found.append(Model(key, key, tuple(same)))
+            found.append(Model(key, (key,) * len(same), tuple(same)))
         else:
             suffixes = _telling([run.folder for run in same])
-            found += [Model(f"{key} ({s})", key, (r,)) for s, r in zip(suffixes, same, strict=True)]
-    return tuple(found)
+            found += [Model(f"{key} ({s})", (key,), (r,)) for s, r in zip(suffixes, same, strict=True)]
+    return _merged(found)
+
+
+def _merged(found: Sequence[Model]) -> tuple[Model, ...]:
+    """Models of one run each that differ in nothing but seeds, as one where the first of them stood."""
+    alike: dict[str, list[Model]] = {}
+    for model in found:
+        run = model.runs[0]
+        # A module of the user's own is in no recipe, so equal recipes say nothing.
+        told = len(model.runs) == 1 and run.recipe and not run.environment.get("own_backbone")
+        same = json.dumps(_without_seeds(run.recipe), sort_keys=True, default=str) if told else ""
+        alike.setdefault(same or f"only {model.name}", []).append(model)
+    merged: list[Model] = []
+    for group in alike.values():
+        runs = tuple(model.runs[0] for model in group)
+        seeds = {str(run.recipe.get("seed")) for run in runs}
+        if len(group) == 1 or len(seeds) < len(group):
+            merged += group
+            continue
+        keys = tuple(model.keys[0] for model in group)
+        name = _common(keys)
+        taken = {m.name for m in found if m not in group} | {m.name for m in merged}
+        merged.append(Model(keys[0] if name in taken else name, keys, runs))
+    order = {id(model.runs[0]): place for place, model in enumerate(found)}
+    return tuple(sorted(merged, key=lambda model: order[id(model.runs[0])]))
+
+
+def _common(names: Sequence[str]) -> str:
+    """``simclr-seed0, simclr-seed1`` -> "simclr"; the first name if they share no beginning."""
+    alike = itertools.takewhile(lambda letters: len(set(letters)) == 1, zip(*names, strict=False))
+    start = "".join(letters[0] for letters in alike)
+    return re.sub(r"([\W_]+s|[\W_]*seed)?[\W_]*$", "", start, flags=re.IGNORECASE) or names[0]
 
 
 def seed(run: Run, key: str) -> object:

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 WORDS = {
     "linear/top1": "Linear accuracy, top-1",
     "linear/top5": "Linear accuracy, top-5",
+    "linear_sgd/top1": "Linear accuracy by SGD, top-1",
+    "alignment/simclr": "Alignment of two views",
     "knn/top1": "kNN accuracy, top-1",
     "knn/top5": "kNN accuracy, top-5",
     "probe/knn": "kNN accuracy, online",
@@ -19,7 +21,22 @@ WORDS = {
     "loss": "Total loss",
 }
 UNITS = {"R2": "R²", "share": ""}  # a share needs no word: its measure is called an accuracy
-SILENT = ("factor", "audit", "equivariance")  # the heading above already says it
+SHOT = re.compile(r"fewshot/(\d+)")
+TUNED = re.compile(r"finetune/([\d.e-]+)")
+# Beside the factor, in a line of its own definition or probe.
+KINDS = {
+    "factor_mlp": "by a network",
+    "factor_degrees": "",
+    "factor_mlp_degrees": "by a network",
+    "relative_degrees": "change",
+    "factor_mean": "mean over columns",
+    "factor_mlp_mean": "by a network, mean over columns",
+    "relative_mean": "change, mean over columns",
+    "factor_flat": "one mean for all columns",
+    "factor_mlp_flat": "by a network, one mean for all columns",
+    "relative_flat": "change, one mean for all columns",
+}
+SILENT = ("factor", "audit", "relative", "equivariance", "sensitivity")  # the heading above already says it
 NAMES = {"rgb": "RGB", "hsv": "HSV", "equimod": "EquiMod", "simclr": "SimCLR", "byol": "BYOL", "sie": "SIE"}
 
 
@@ -27,7 +44,14 @@ def label(name: str) -> str:
     """``factor/floor_hue`` -> "Floor hue"."""
     if name in WORDS:
         return WORDS[name]
+    if shot := SHOT.fullmatch(name):
+        return f"{shot[1]}-shot accuracy"
+    if tuned := TUNED.fullmatch(name):
+        return f"Accuracy, fine-tuned on {100 * float(tuned[1]):g} %"
     head, *rest = name.split("/")
+    if head in KINDS:
+        words = ", ".join(_words(p) for p in rest)
+        return f"{words[:1].upper()}{words[1:]}" + (f" ({KINDS[head]})" if KINDS[head] else "")
     parts = rest if rest and head in SILENT else [head, *rest]
     words = ", ".join(_words(p) for p in parts)
     return words[:1].upper() + words[1:]

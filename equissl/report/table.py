@@ -8,26 +8,11 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from equissl.report import names
+from equissl.report.families import COMPARED, FAMILIES, HEADINGS
 from equissl.report.models import Model
 from equissl.report.rows import Measure
 
 Kind = Literal["model", "baseline"]
-HEADINGS = {
-    "accuracy": "Accuracy",
-    "factor": "Factors known by the data",
-    "audit": "Factors read by the audit",
-    "equivariance": "Equivariance measures",
-    "other": "Other measures",
-    "health": "Health",
-}
-FAMILIES = {
-    "linear": "accuracy",
-    "knn": "accuracy",
-    "collapse": "health",
-    "rank_me": "health",
-    "std": "health",
-}
-COMPARED = ("accuracy", "factor", "audit", "equivariance")  # more is better; the rest is for looking at
 BASELINES = {"random": "Random encoder", "constant": "Constant"}  # the others belong to one model each
 IMPLIED = ("identity",)  # 0 for an absolute and 1 for a relative measure, by definition
 LEFT_OUT = ("equivariance/relative_of_means/",)  # stays in scores.jsonl; says what the relative one says

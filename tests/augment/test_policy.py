@@ -10,33 +10,53 @@ import pytest
 import torch
 
 from equissl.augment import (
+    SE2,
+    Affine,
     Augmentation,
+    AugMix,
+    AutoContrast,
     Blur,
     BlurLevels,
+    ChannelPermutation,
     ColorJitter,
     Crop,
+    Equalize,
     FullOrbit,
+    Gamma,
+    GaussianNoise,
     HalfSwap,
     HorizontalFlip,
     Invert,
     Jigsaw,
     Normalize,
+    Operation,
+    Perspective,
     Pipeline,
+    Posterize,
     QuarterTurn,
     QuarterTurns,
+    RandAugment,
     RandomElement,
+    RandomErasing,
     Resize,
     Rotate,
+    Scale,
+    Sharpness,
+    Shear,
     Solarize,
     SolarizeLevels,
+    SolarizeThreshold,
     Translate,
     presets,
+    replay,
 )
 from equissl.augment.jitter import SCHEDULE
 from equissl.augment.legacy import legacy_statistics
 from equissl.params import Binary, Params, Real, Space
 from equissl.random import Stream
 
+NEW = (Affine, SE2, Scale, Shear, Perspective, RandomErasing, ChannelPermutation, Gamma, Posterize, Sharpness)
+NEW += (AutoContrast, Equalize, SolarizeThreshold, GaussianNoise, RandAugment, AugMix)
 REFUSED: list[tuple[Any, dict[str, Any], str]] = [
     (Crop, {"size": 0}, r"Crop.size must be at least 1, got 0"),
     (Crop, {"size": 8, "area": (0.0, 1.0)}, r"Crop.area must be .* above 0, at most 1, got \(0.0, 1.0\)"),
@@ -65,9 +85,53 @@ REFUSED: list[tuple[Any, dict[str, Any], str]] = [
     (RandomElement, {"augmentation": Rotate()}, "rotation takes any value of a range"),
     (RandomElement, {"augmentation": Invert(), "probability": 2.0}, "RandomElement.probability"),
     (Normalize, {"std": (0.2, 0.0, 0.2)}, "Normalize.std must be above 0"),
+    (Normalize, {"std": (0.2, 0.2)}, "one mean and std per channel"),
+    (Pipeline, {"steps": [Blur()]}, "Pipeline.steps must be a tuple of augmentations"),
+    (Pipeline, {"steps": (Blur,)}, "Pipeline.steps must be a tuple of augmentations"),
+    (Blur, {"sigma": 2.0}, "Blur.sigma must be a tuple of two numbers, got 2.0"),
+    (Blur, {"sigma": (0.1, 1.0, 2.0)}, "Blur.sigma must be a tuple of two numbers"),
+    (HorizontalFlip, {"probability": "0.5"}, "HorizontalFlip.probability must be between 0 and 1, got 0.5"),
+    (Affine, {"scale": (0.0, 1.0)}, r"Affine.scale must be .* above 0, got \(0.0, 1.0\)"),
+    (Affine, {"shift": 0.1}, "Affine.shift must be a tuple of two numbers, got 0.1"),
+    (Affine, {"shift": (0.1, 1.1)}, "Affine.shift must be between 0 and 1, got 1.1"),
+    (Affine, {"degrees": (0.0, 720.0)}, "Affine.degrees must be .* at most 360"),
+    (Affine, {"shear_x": (0.2, -0.2)}, "Affine.shear_x must be a range"),
+    (Affine, {"shear_y": (0.0, math.inf)}, "Affine.shear_y"),
+    (SE2, {"fraction": -0.1}, "SE2.fraction must be between 0 and 1, got -0.1"),
+    (SE2, {"degrees": (20, 10)}, "SE2.degrees"),
+    (SE2, {"fill": "edge"}, "SE2.fill must be one of .*'edge'"),
+    (Scale, {"factor": (1.5, 0.5)}, "Scale.factor"),
+    (Scale, {"factor": (-1.0, 0.5)}, r"Scale.factor must be .* above 0"),
+    (Shear, {"x": (0.3, -0.3)}, r"Shear.x must be a range \(least, most\), got \(0.3, -0.3\)"),
+    (Shear, {"y": (math.nan, 0.0)}, "Shear.y"),
+    (Perspective, {"distortion": 0.9}, "Perspective.distortion must be between 0 and 0.6, got 0.9"),
+    (RandomErasing, {"area": (0.0, 0.3)}, "RandomErasing.area must be .* above 0"),
+    (RandomErasing, {"ratio": (3.0, 0.3)}, "RandomErasing.ratio"),
+    (RandomErasing, {"value": (0.5, 2.0, 0.5)}, "RandomErasing.value must be between 0 and 1, got 2"),
+    (RandomErasing, {"value": 0.5}, "RandomErasing.value must be a tuple of numbers, got 0.5"),
+    (Gamma, {"exponent": (0.0, 1.0)}, "Gamma.exponent must be .* above 0"),
+    (Posterize, {"bits": (3, 9)}, "Posterize.bits must be .* at most 8"),
+    (Posterize, {"bits": (3.5, 4)}, "Posterize.bits must be a whole number, got 3.5"),
+    (Sharpness, {"factor": (-0.5, 1.0)}, "Sharpness.factor must be .* at least 0"),
+    (SolarizeThreshold, {"threshold": (0.0, 255.0)}, "SolarizeThreshold.threshold must be .* at most 1"),
+    (GaussianNoise, {"sigma": (-0.1, 0.1)}, "GaussianNoise.sigma must be .* at least 0"),
+    (RandAugment, {"count": 0}, "RandAugment.count must be at least 1, got 0"),
+    (RandAugment, {"count": 1.5}, "RandAugment.count must be a whole number, got 1.5"),
+    (RandAugment, {"magnitude": (0, 9)}, "RandAugment.magnitude must be .* at most 1"),
+    (RandAugment, {"operations": ()}, "RandAugment.operations must be a tuple of operations"),
+    (RandAugment, {"operations": (Rotate(),)}, "RandAugment.operations must be a tuple of operations"),
+    (AugMix, {"chains": 0}, "AugMix.chains must be at least 1, got 0"),
+    (AugMix, {"depth": (3, 1)}, "AugMix.depth"),
+    (AugMix, {"depth": (1, 2.5)}, "AugMix.depth must be a whole number, got 2.5"),
+    (AugMix, {"alpha": 0.0}, "AugMix.alpha must be at least 0.1, got 0"),
+    *((Operation, {"augmentation": a, "factor": factor, "start": 0, "end": 1}, message)
+      for a, factor, message in (
+          (ColorJitter(), "huee", "ColorJitter has no factor 'huee'; did you mean 'hue'"),
+          (SE2(), "motion", "must consist of one number, 'motion' does not"),
+          (Crop(8), "crop_top", "must keep the size of pictures, Crop does not"))),
     *((c, {"probability": p}, f"{c.__name__}.probability must be between 0 and 1, got {p}")
       for c in (HorizontalFlip, ColorJitter, Blur, Solarize, Invert, Rotate, Translate, QuarterTurn,
-                Jigsaw, HalfSwap, BlurLevels, SolarizeLevels)
+                Jigsaw, HalfSwap, BlurLevels, SolarizeLevels, *NEW)
       for p in (-0.1, 1.01, math.nan)),
 ]  # fmt: skip
 
@@ -76,6 +140,21 @@ REFUSED: list[tuple[Any, dict[str, Any], str]] = [
 def test_impossible_policies_are_refused(kind: Any, fields: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         kind(**fields)
+
+
+def test_a_record_without_a_factor_is_refused() -> None:
+    images = torch.rand(2, 3, 8, 8)
+    with pytest.raises(ValueError, match=r"Blur reads 'blur_sigma', .* lacks; did you mean 'blur"):
+        replay(Blur(3), images, {"blur_sigm": torch.ones(2, 1)})
+    with pytest.raises(ValueError, match="blur_sigma has 3 rows for 2 pictures"):
+        replay(Blur(3), images, {"blur_sigma": torch.ones(3, 1)})
+
+
+def test_pictures_with_other_channels_are_refused() -> None:
+    for augmentation in (ChannelPermutation(), RandomErasing(value=(0.1, 0.2, 0.3))):
+        draw = augmentation.sample(Stream.of(torch.arange(2)), (8, 8))
+        with pytest.raises(ValueError, match="channels"):
+            augmentation.apply(torch.rand(2, 2, 8, 8), draw)
 
 
 def test_quarter_turns_need_a_square() -> None:
@@ -124,7 +203,25 @@ def test_draws_have_the_moments_of_the_paper_s_appendix() -> None:
 
 @pytest.mark.parametrize(
     "augmentation",
-    [Crop(8), Crop(8, (0.2, 1), probability=0.3), ColorJitter(1.5, 0.1, 0, 0.2), Blur(3), Translate(0.2)],
+    [
+        Crop(8),
+        Crop(8, (0.2, 1), probability=0.3),
+        ColorJitter(1.5, 0.1, 0, 0.2),
+        Blur(3),
+        Translate(0.2),
+        Affine(probability=0.4),
+        Scale((0.3, 1.2)),
+        Shear(),
+        Perspective(),
+        RandomErasing(),
+        Gamma(),
+        Posterize(),
+        Sharpness((0.5, 4.0)),
+        SolarizeThreshold(),
+        GaussianNoise(),
+        RandAugment(magnitude=(0.1, 0.9)),
+        AugMix(),
+    ],
 )
 def test_scales_make_encodings_of_order_one(augmentation: Augmentation) -> None:
     draw = augmentation.sample(Stream.of(torch.arange(20_000), "scales"), (64, 64))

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from equissl.evaluate.base import bootstrap, estimate, share
+from equissl.evaluate.base import bootstrap, estimate, jackknife, share
 
 
 def test_wilson_matches_scipy() -> None:
@@ -47,3 +47,16 @@ def test_copies_of_a_picture_do_not_narrow_the_interval() -> None:
 def test_estimate_holds_a_value_that_resampling_never_reaches() -> None:
     different = estimate(lambda rows: float(len(torch.unique(rows))), torch.arange(30))
     assert different.low < different.value == different.high == 30
+
+
+def test_jackknife_of_a_mean_is_its_standard_error() -> None:
+    x = torch.randn(200, generator=torch.Generator().manual_seed(0)).double()
+    found = jackknife(lambda rows: float(x[rows].mean()), torch.arange(200), folds=200)
+    assert found is not None
+    wanted = 1.959964 * float(x.std()) / 200**0.5
+    assert found.high - found.value == pytest.approx(wanted, rel=1e-6)
+    order = torch.randperm(200, generator=torch.Generator().manual_seed(1))
+    again = jackknife(lambda rows: float(x[order][rows].mean()), order, folds=10)
+    ten = jackknife(lambda rows: float(x[rows].mean()), torch.arange(200), folds=10)
+    assert again is not None and ten is not None and again.high == pytest.approx(ten.high)
+    assert jackknife(lambda rows: 1.0, torch.tensor([0, 0, 1, 2])) is None

@@ -65,7 +65,7 @@ def test_factors_asks_for_known_names() -> None:
     with pytest.raises(UserError, match=r"'hues'.*did you mean 'hue'"):
         list(Factors(("hues",)).run(train, test))
     only = {s.name for s in Factors(("hue", "flip")).run(train, test)}
-    assert only == {"factor/hue", "factor/flip"}
+    assert {name for name in only if name.startswith("factor/")} == {"factor/hue", "factor/flip"}
 
 
 def test_factors_leaves_out_what_does_not_vary() -> None:

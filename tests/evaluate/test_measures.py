@@ -110,5 +110,6 @@ def test_batches_do_not_matter() -> None:
     index = torch.arange(3, 40)
     whole, parts = (scores(Oracle(gain=0.7), index=index, batch_size=b) for b in (64, 5))
     assert whole == parts and whole["absolute/glow", ""].count == 37
-    other = scores(Oracle(gain=0.7), index=index, draw=1)
-    assert other["absolute/glow", ""].value != whole["absolute/glow", ""].value
+    twice = scores(Oracle(gain=0.7), index=index, draws=2)
+    assert twice["absolute/glow", ""].count == 2 * 37
+    assert twice["absolute/glow", ""].value != whole["absolute/glow", ""].value

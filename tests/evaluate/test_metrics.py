@@ -7,7 +7,7 @@ import pytest
 import torch
 from golden_files import golden
 
-from equissl.evaluate.metrics import balanced_accuracy, flat_r2, r2
+from equissl.evaluate.metrics import balanced_accuracy, component_r2, flat_r2, mean_r2, r2
 
 
 def test_against_scikit_learn() -> None:
@@ -37,5 +37,14 @@ def test_golden_definitions(path: Path) -> None:
     with np.load(path) as file:
         for key in (k.removesuffix("__target") for k in file if k.endswith("__target")):
             guess, truth = (torch.from_numpy(file[f"{key}__{n}"]) for n in ("prediction", "target"))
+            assert component_r2(guess, truth) == pytest.approx(file[f"{key}__r2_per_component"], abs=1e-12)
+            wanted = float(file[f"{key}__r2_uniform_average"])
+            assert mean_r2(guess, truth) == pytest.approx(wanted, abs=1e-12)
             assert r2(guess, truth) == pytest.approx(float(file[f"{key}__r2_variance_weighted"]), abs=1e-12)
             assert flat_r2(guess, truth) == pytest.approx(float(file[f"{key}__r2_official_flat"]), abs=1e-12)
+
+
+def test_columns_that_do_not_vary_have_no_r2() -> None:
+    truth = torch.tensor([[1.0, 0.0], [1.0, 2.0], [1.0, 4.0]])
+    guess = torch.tensor([[1.0, 0.0], [0.0, 2.0], [1.0, 2.0]])
+    assert component_r2(guess, truth) == [None, 0.5] and mean_r2(guess, truth) == 0.5

@@ -5,7 +5,7 @@ import torch
 
 from equissl.evaluate.metrics import r2
 from equissl.evaluate.network import network
-from equissl.evaluate.probe import RIDGE_WEIGHTS, Scaler, logistic, ridge, split
+from equissl.evaluate.probe import LOGISTIC_WEIGHTS, RIDGE_WEIGHTS, Scaler, logistic, ridge, split
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -98,3 +98,24 @@ def test_network_recognises_classes_by_their_own_numbers() -> None:
     y = torch.where(x[:, 0] * x[:, 1] > 0, 7, 3)
     said = network(x[:200], y[:200], torch.arange(200), x[200:]).predicted
     assert (said == y[200:]).double().mean() > 0.85
+
+
+def test_logistic_equals_scikit_learn_and_its_weight_is_the_best_on_what_was_held_out() -> None:
+    from sklearn.linear_model import LogisticRegression
+
+    g = generator()
+    y = torch.randint(3, (240,), generator=g)
+    x = torch.randn(240, 30, generator=g) + 0.5 * torch.nn.functional.one_hot(y, 30)
+    fit, held = split(torch.arange(240))
+
+    def accuracy(rows: torch.Tensor, asked: torch.Tensor, weight: float) -> torch.Tensor:
+        scaler = Scaler.of(x[rows])
+        model = LogisticRegression(C=1 / (weight * len(rows)), max_iter=5000, tol=1e-8)
+        model.fit(scaler(x[rows]).numpy(), y[rows].numpy())
+        return torch.from_numpy(model.predict(scaler(asked).numpy()))
+
+    shares = [float((accuracy(fit, x[held], w) == y[held]).double().mean()) for w in LOGISTIC_WEIGHTS]
+    reading = logistic(x, y, torch.arange(240), x)
+    assert reading.weight == LOGISTIC_WEIGHTS[shares.index(max(shares))]
+    wanted = accuracy(torch.arange(240), x, reading.weight)
+    assert (reading.predicted == wanted).double().mean() > 0.99

@@ -226,3 +226,35 @@ def test_controls_of_one_model_are_lines_and_what_is_implied_is_left_out(tmp_pat
         ("Absolute, hue", 0.4),
         ("Absolute, hue · shuffled", 0.1),
     ]
+
+
+def test_seeds_in_folders_of_their_own_names_are_one_column(tmp_path: Path) -> None:
+    """Rows carry the folder's name as model, so equal recipes are what tells seeds of one."""
+    runs = [
+        build_run(tmp_path / name, name, {"fewshot/5": (v, 0.01)}, modules=False, seed=s)
+        for s, (name, v) in enumerate({"plain-seed0": 0.5, "plain-seed1": 0.7}.items())
+    ]
+    other = build_run(tmp_path / "equi", "equi", {"fewshot/5": (0.9, 0.01)}, modules=True)
+    table = comparison([*runs, other])
+    assert [c.title for c in table.columns if c.kind == "model"] == ["plain", "equi"]
+    line = table.lines("accuracy")[0]
+    assert line.label == "5-shot accuracy" and line.cells[0] is not None
+    assert line.cells[0].text(2) == "0.60 ± 0.14 (n=2)" and line.winner == 1
+    (runs[1] / "recipe.json").write_text(json.dumps({**recipe(False, 1), "epochs": 90}))
+    apart = [c.title for c in comparison([*runs, other]).columns if c.kind == "model"]
+    assert apart == ["plain-seed0", "plain-seed1", "equi"]
+
+
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [
+        ("fewshot/1", "1-shot accuracy"),
+        ("finetune/0.01", "Accuracy, fine-tuned on 1 %"),
+        ("factor_flat/floor_hue", "Floor hue (one mean for all columns)"),
+        ("factor_degrees/pose", "Pose"),
+        ("relative/pose", "Pose"),
+        ("sensitivity/hue", "Hue"),
+    ],
+)
+def test_what_new_measures_are_called(name: str, label: str) -> None:
+    assert words.label(name) == label

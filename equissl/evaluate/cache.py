@@ -1,0 +1,128 @@
+"""Features on disk: computed once, found again by a digest of everything they depend on."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from equissl.evaluate.base import Table
+from equissl.params import Params, Space
+
+SUFFIX = ".safetensors"
+
+
+@dataclass(frozen=True)
+class Store:
+    """Tables of features in a folder, one file each; the ones not used for longest go first.
+
+    A file is written beside and renamed, so a reader finds it whole or not at all, and one that cannot be
+    read is made anew. Nothing in it is executed.
+
+    Args:
+        folder: made when the first table is kept; None keeps nothing.
+        limit_gb: most that all files may take, in 10^9 bytes.
+    """
+
+    folder: Path | None = None
+    limit_gb: float = 2.0
+
+    def table(self, key: str, space: Space, make: Callable[[], Table]) -> Table:
+        """The table called ``key``: read if it is there, otherwise made and kept.
+
+        Args:
+            key: a digest of all that the table depends on.
+            space: the factors of its ``params``.
+        """
+        if self.folder is None:
+            return make()
+        path = self.folder / f"{key}{SUFFIX}"
+        found = _read(path, space)
+        if found is None:
+            found = make()
+            self._write(path, found)
+        return found
+
+    def _write(self, path: Path, table: Table) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            with partial.open("wb") as file:
+                file.write(_packed(table))
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+        self._make_room(path)
+
+    def _make_room(self, newest: Path) -> None:
+        files = sorted(newest.parent.glob(f"*{SUFFIX}"), key=lambda p: p.stat().st_mtime_ns)
+        total = sum(p.stat().st_size for p in files)
+        for path in files:
+            if total <= self.limit_gb * 1e9 or path == newest:
+                break
+            total -= path.stat().st_size
+            path.unlink(missing_ok=True)
+
+
+def fingerprint(*parts: object) -> str:
+    """A digest of texts and numbers, of our own code that makes features, and of the package's version."""
+    text = "\0".join([metadata.version("equissl"), _code(), *map(str, parts)])
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def weights_fingerprint(module: nn.Module) -> str:
+    """A digest of a module's structure, weights and buffers."""
+    digest = hashlib.blake2b(str(module).encode(), digest_size=16)
+    for name, values in (*module.named_parameters(), *module.named_buffers()):
+        digest.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
+        digest.update(values.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+@functools.cache
+def _code() -> str:
+    """A version number does not change while the code is being worked on."""
+    root = Path(__file__).parents[1]
+    digest = hashlib.blake2b(digest_size=8)
+    files = [p for name in ("augment", "encoder", "params") for p in sorted((root / name).rglob("*.*"))]
+    sources = [p for p in files if p.suffix in (".py", ".c")]
+    for path in (*sources, root / "random.py", root / "views.py", Path(__file__).with_name("extract.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _packed(table: Table) -> bytes:
+    tensors = {"vectors": table.vectors, "labels": table.labels, "groups": table.groups}
+    tensors |= {f"value/{k}": v for k, v in table.params.values.items()}
+    tensors |= {f"applied/{k}": v for k, v in table.params.applied.items()}
+    parts = {name: [columns.start, columns.stop] for name, columns in table.parts.items()}
+    # Copies, because safetensors refuses tensors that share memory.
+    return save({k: v.clone().contiguous() for k, v in tensors.items()}, {"parts": json.dumps(parts)})
+
+
+def _read(path: Path, space: Space) -> Table | None:
+    """None if there is no such file, or none that makes sense."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            parts = json.loads((file.metadata() or {})["parts"])
+            tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        values = {f.name: tensors[f"value/{f.name}"] for f in space}
+        flags = {f.name: tensors[f"applied/{f.name}"] for f in space}
+        params = Params(space, values, flags, len(tensors["labels"]))
+        os.utime(path)
+    except (OSError, SafetensorError, KeyError, ValueError):
+        return None
+    columns = {name: slice(start, stop) for name, (start, stop) in parts.items()}
+    return Table(tensors["vectors"], tensors["labels"], params, tensors["groups"], columns)

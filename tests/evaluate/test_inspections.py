@@ -1,0 +1,136 @@
+"""Evaluations that look at pictures again, against slow references."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from equissl.augment.presets import simclr
+from equissl.data.base import Resident
+from equissl.errors import UserError
+from equissl.evaluate.audits import AUDITS
+from equissl.evaluate.closeness import Alignment
+from equissl.evaluate.equivariance import Equivariance
+from equissl.evaluate.finetune import FineTune, subset
+from equissl.evaluate.sensitivity import Sensitivity, distance_to_others
+from equissl.evaluate.transfer import Renumbered
+from equissl.params import Params, Space
+from equissl.testing.inspection import example_subject
+
+
+def test_sensitivity_equals_a_double_loop() -> None:
+    subject = example_subject(24)
+    found = {s.part: s for s in Sensitivity(("horizontal_flip",)).run(subject)}
+    plain, moved = subject.features(), subject.features("test", AUDITS["horizontal_flip"])
+    on = moved.params.applied["horizontal_flip"]
+    assert 0 < int(on.sum()) < 12
+    for part, x in plain.features().items():
+        y, count = moved.features()[part], len(x)
+        near, far = [], []
+        for i in on.nonzero()[:, 0].tolist():
+            near.append(1 - float(F.cosine_similarity(x[i], y[i], dim=0)))
+            others = [j for j in range(count) if j != i]
+            far.append(sum(1 - float(F.cosine_similarity(x[i], x[j], dim=0)) for j in others) / (count - 1))
+        assert found[part].value == pytest.approx(sum(near) / sum(far), rel=1e-3)
+        assert found[part].count == int(on.sum())
+
+
+def test_sensitivity_knows_what_an_encoder_ignores() -> None:
+    """The mean over the picture cannot see a flip."""
+    subject = example_subject(40)
+
+    class Mean(torch.nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return images.mean((2, 3))
+
+    blind = replace(subject, encoder=type(subject.encoder)(Mean(), None, probe=(3, 16, 16)))
+    found = {s.name: s.value for s in Sensitivity(("horizontal_flip", "hue"), draws=2).run(blind)}
+    assert found["sensitivity/horizontal_flip"] == pytest.approx(0, abs=1e-6)
+    assert found["sensitivity/hue"] > 0.5
+
+
+def test_distances_to_others_of_equal_and_opposite_rows() -> None:
+    assert distance_to_others(torch.ones(5, 3)).tolist() == pytest.approx([0] * 5, abs=1e-12)
+    assert distance_to_others(torch.tensor([[1.0], [-2.0]])).tolist() == pytest.approx([2, 2])
+
+
+def test_features_that_are_all_alike_have_no_sensitivity() -> None:
+    subject = example_subject(20)
+    with torch.no_grad():
+        for weight in subject.encoder.parameters():
+            weight.zero_()
+        subject.encoder.backbone[1].bias.fill_(1.0)  # type: ignore[index]
+    assert not list(Sensitivity(("brightness",)).run(subject))
+
+
+def test_grey_pictures_are_asked_what_suits_them() -> None:
+    images = torch.randint(256, (30, 1, 12, 12), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    data = Resident(images, Params.of(Space(), {}, count=30), torch.arange(30) % 2, ("a", "b"))
+    layer = torch.nn.Conv2d(1, 4, 3)
+    base = example_subject()
+    encoder = type(base.encoder)(layer, None, (0.5,), (0.25,), (1, 12, 12))
+    subject = replace(base, encoder=encoder, datasets={"train": data, "test": data}, modules={})
+    subject = replace(subject, rows={"train": torch.arange(15), "test": torch.arange(15, 30)})
+    names = {s.name for s in Sensitivity().run(subject)}
+    assert "sensitivity/crop" in names and "sensitivity/hue" not in names
+    assert next(Alignment().run(subject)).value > 0
+    with pytest.raises(UserError, match="needs colour"):
+        list(Sensitivity(("hue",)).run(subject))
+
+
+def test_alignment_equals_its_definition() -> None:
+    subject = example_subject()
+    score = next(Alignment().run(subject))
+    policy = simclr(16, strength=0.5, blur=0, area=(0.2, 1.0))
+    a, b = (F.normalize(subject.features("test", policy, k).vectors.double(), dim=1) for k in (0, 1))
+    assert score.value == pytest.approx(float((a - b).square().sum(1).mean()), rel=1e-6)
+
+
+def test_a_module_that_stands_still_equals_the_identity() -> None:
+    scores = list(Equivariance(("brightness", "hue")).run(example_subject()))
+    found = {(s.name, s.baseline): s.value for s in scores}
+    assert found["equivariance/absolute/hue", ""] == found["equivariance/absolute/hue", "identity"] == 0
+    assert found["equivariance/relative/hue", ""] == 1
+    two = replace(example_subject(), modules={n: example_subject().modules["still"] for n in "ab"})
+    names = [s.name for s in Equivariance(("brightness",)).run(two) if not s.baseline]
+    assert "equivariance/absolute/brightness/a" in names and len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize("part", [0.01, 0.5, 1.0])
+def test_a_subset_holds_the_same_share_of_every_class(part: float) -> None:
+    labels = torch.tensor([0] * 40 + [1] * 10 + [2] + [-1] * 20)
+    rows = subset(labels, part, seed=0)
+    sizes = torch.bincount(labels[rows], minlength=3).tolist()
+    assert sizes == [max(1, round(part * n)) for n in (40, 10, 1)] and len(set(rows.tolist())) == len(rows)
+    assert part == 1 or subset(labels, part, seed=1).tolist() != rows.tolist()
+
+
+def test_fine_tuning_learns_what_the_frozen_head_could_not_start_with() -> None:
+    subject = example_subject(120)
+    few, many = FineTune(shares=(0.1, 1.0), epochs=12, batch_size=16, rate=0.05).run(subject)
+    assert few.extra["pictures"] == 6 and many.extra["pictures"] == 60
+    assert many.value > 0.8 and few.count == many.count == 60
+    told: list[int] = []
+    shown = replace(subject, progress=lambda what, done, total: told.append(done))
+    list(FineTune(shares=(1.0,), epochs=3).run(shown))
+    assert told == [1, 2, 3]
+
+
+@pytest.mark.parametrize("wrong", [{"shares": (0.0,)}, {"shares": ()}, {"epochs": 0}, {"rate": 0.0}])
+def test_impossible_fine_tuning(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        FineTune(**wrong)  # type: ignore[arg-type]
+
+
+def test_classes_are_matched_by_name() -> None:
+    labels = torch.tensor([0, 1, 1, -1])
+    images = torch.zeros(4, 3, 4, 4, dtype=torch.uint8)
+    data = Resident(images, Params.of(Space(), {}, count=4), labels, ("cat", "dog"))
+    other = Renumbered(data, ("ant", "dog", "cat"))
+    assert other.labels.tolist() == [2, 1, 1, -1] == other.batch(torch.arange(4)).labels.tolist()
+    assert other.fingerprint(torch.arange(4)) != data.fingerprint(torch.arange(4))
+    with pytest.raises(UserError, match=r"no training picture has: 'cat'; training has 'ant', 'dog'"):
+        Renumbered(data, ("ant", "dog"))
