@@ -41,7 +41,8 @@ class Recipe:
         base: the invariance objective.
         modules: name -> weighted equivariance module; empty for the invariant baseline.
         optimizer, schedule: the rate given in the optimiser is the peak; it is not rescaled by batch size.
-        epochs: passes over the training split.
+        epochs: passes over the training split; 0 leaves the encoder as it was drawn, the baseline
+            without pretraining.
         batch_size: pictures per step, over all devices.
         seed: of weights and every random stream.
         batch_norm: whether BatchNorm sees all views together or one by one.
@@ -74,10 +75,7 @@ class Recipe:
     about: str = ""
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("clip_gradient", "monitor_every"):
+        for name in ("epochs", "clip_gradient", "monitor_every"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
         if self.batch_size < 2:

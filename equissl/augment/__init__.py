@@ -20,6 +20,7 @@ from equissl.augment.normalize import CIFAR10, IMAGENET, STL10, Normalize
 from equissl.augment.operations import Operation, usual_operations
 from equissl.augment.orbits import FullOrbit, QuarterTurns, RandomElement
 from equissl.augment.patches import HalfSwap, Jigsaw
+from equissl.augment.periodic import EitherFlip, HalfRoll, Roll
 from equissl.augment.perspective import Perspective
 from equissl.augment.posterize import Posterize
 from equissl.augment.randaugment import RandAugment
@@ -43,11 +44,13 @@ __all__ = [
     "ChannelPermutation",
     "ColorJitter",
     "Crop",
+    "EitherFlip",
     "Equalize",
     "FullOrbit",
     "Gamma",
     "GaussianNoise",
     "Grayscale",
+    "HalfRoll",
     "HalfSwap",
     "HorizontalFlip",
     "Identity",
@@ -66,6 +69,7 @@ __all__ = [
     "RandomErasing",
     "Record",
     "Resize",
+    "Roll",
     "Rotate",
     "Scale",
     "Sharpness",

@@ -32,17 +32,19 @@ class Verb:
         settings: whether ``path.to.field=value`` of the recipe, or of what ``more`` tells of, is accepted.
         more: ``module:function`` whose text ends the help, instead of a word on recipe settings.
         examples: command lines that work.
+        kinds: verbs called by a second word, "render solids"; nothing else counts but name and line.
     """
 
     name: str
     line: str
-    target: str
+    target: str = ""
     things: str = ""
     optional: bool = False
     keys: tuple[Key, ...] = ()
     settings: bool = False
     more: str = ""
     examples: tuple[str, ...] = ()
+    kinds: tuple[Verb, ...] = ()
 
     def help(self) -> str:
         """What ``more`` has to say."""

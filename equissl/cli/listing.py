@@ -10,7 +10,7 @@ from equissl.catalog import Entry
 from equissl.cli.arguments import Given
 from equissl.data.base import Data
 from equissl.errors import UserError, nearest
-from equissl.evaluate.base import Evaluation
+from equissl.evaluate.base import Downstream, Evaluation
 from equissl.evaluate.inspection import Inspection
 from equissl.objective import Base, Equivariance
 
@@ -24,6 +24,7 @@ KINDS: dict[str, Callable[[], list[Entry]]] = {
     "evaluations": lambda: [
         entry for kind in (Evaluation, Inspection) for entry in catalog.subclasses("equissl.evaluate", kind)
     ],
+    "tasks": lambda: catalog.subclasses("equissl.evaluate", Downstream),
 }
 
 

@@ -11,6 +11,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from equissl.augment.base import Augmentation
+from equissl.data.base import Data, Progress, quiet
+from equissl.encoder.encoder import Encoder
 from equissl.params import Params
 from equissl.random import Stream
 
@@ -109,6 +112,38 @@ class Evaluation(ABC):
     def example(cls) -> Evaluation:
         """A small, quick instance for the laws in ``equissl.testing``."""
         return cls()
+
+
+class Downstream(ABC):
+    """A task that an encoder is trained further for; subclasses are frozen dataclasses."""
+
+    paper: ClassVar[str] = ""
+
+    @property
+    def by(self) -> str:
+        """What its rows in ``scores.jsonl`` are marked with."""
+        return type(self).__name__.lower()
+
+    @abstractmethod
+    def run(
+        self,
+        encoder: Encoder,
+        data: Data,
+        augment: Augmentation,
+        *,
+        seed: int = 0,
+        device: str = "cpu",
+        progress: Progress = quiet,
+    ) -> Iterator[Score]:
+        """Train a copy of the encoder on ``data`` and score it on its test split, once.
+
+        Args:
+            augment: what the views that the encoder was pretrained to see alike differed in.
+            seed: of the choice of labels, and of what is trained.
+
+        Raises:
+            UserError: the data does not have what the task needs.
+        """
 
 
 @dataclass(frozen=True)

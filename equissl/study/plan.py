@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 import torch
 
 from equissl.errors import UserError
+from equissl.evaluate.base import Downstream
 from equissl.params import Space
-from equissl.recipe import Recipe, check_views
+from equissl.recipe import Recipe, check_views, to_plain
 from equissl.settings import override
 from equissl.views import ViewSpec
 
@@ -37,10 +38,14 @@ class Cell:
 
 @dataclass(frozen=True)
 class Measure:
-    """A score that becomes a column: its name in ``scores.jsonl`` ("linear/top1", "audit/hue"), a title."""
+    """A score that becomes a column: its name in ``scores.jsonl`` ("linear/top1", "audit/hue"), a title.
+
+    ``lower``: a lower value is better (an error).
+    """
 
     name: str
     title: str
+    lower: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +74,8 @@ class Study:
         figure: layout of the figure.
         about: what a reader must know, a paragraph; papers' numbers are marked as such.
         audits: names in ``evaluate.audits.AUDITS`` that are audited; the scores are "audit/<factor>".
+        tasks: what every pretrained encoder is trained further for, with the augmentation of its base's
+            first view.
         pictures: test pictures that are scored, at most.
         across: a label whose values stand side by side in a row, once per measure; "" for one row per cell.
         compare: (label, value): every other value of the label is compared with this one, seed by seed.
@@ -84,6 +91,7 @@ class Study:
     figure: Bars
     about: str = ""
     audits: tuple[str, ...] = ()
+    tasks: tuple[Downstream, ...] = ()
     pictures: int = 1000
     across: str = ""
     compare: tuple[str, str] | None = None
@@ -209,5 +217,6 @@ def layout(study: Study) -> dict[str, object]:
     """Everything of a study but its recipes, as JSON-ready data."""
     plain = {f.name: getattr(study, f.name) for f in dataclasses.fields(study) if f.name != "cells"}
     plain["measures"] = [dataclasses.asdict(m) for m in study.measures]
+    plain["tasks"] = to_plain(study.tasks)
     plain["figure"] = dataclasses.asdict(study.figure)
     return plain

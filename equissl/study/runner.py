@@ -16,6 +16,7 @@ import torch
 from equissl import api, checkpoint, models, runs
 from equissl.errors import Stopped, UserError
 from equissl.evaluate.audit import FEWEST, check_names
+from equissl.evaluate.base import Downstream
 from equissl.progress import Display
 from equissl.study import figure, table
 from equissl.study.plan import Job, Study, cost, jobs, layout
@@ -173,6 +174,19 @@ def _evaluate(study: Study, folder: Path, device: str, display: Display, trusted
             loaded, data, count=study.pictures, factors=study.audits, device=device, progress=display
         )
         api.record(run, scores, "audit", loaded, data)
+    for task in study.tasks:
+        if task.by not in _scored_by(folder):
+            _carry_out(task, folder, device, display, trusted)
+
+
+def _carry_out(task: Downstream, folder: Path, device: str, display: Display, trusted: Sequence[str]) -> None:
+    run = runs.open_run(folder)
+    loaded = models.load_run(run, trusted)
+    recipe = loaded.recipe
+    assert recipe is not None
+    augment = recipe.views[recipe.base.reads()[0]].augment
+    found = task.run(loaded.encoder, recipe.data, augment, seed=recipe.seed, device=device, progress=display)
+    api.record(run, found, task.by, loaded, recipe.data)
 
 
 def _scored_by(folder: Path) -> set[str]:
@@ -181,7 +195,8 @@ def _scored_by(folder: Path) -> set[str]:
 
 def _is_scored(study: Study, folder: Path) -> bool:
     """Scores are written only when training has ended."""
-    return _scored_by(folder) >= ({"evaluate", "audit"} if study.audits else {"evaluate"})
+    wanted = {"evaluate", *(["audit"] if study.audits else []), *(task.by for task in study.tasks)}
+    return _scored_by(folder) >= wanted
 
 
 def _gather(plan: dict[str, Any], out: Path) -> list[dict[str, Any]]:

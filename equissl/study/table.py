@@ -193,7 +193,8 @@ def _difference_lines(table: Mapping[str, Any]) -> list[str]:
         changes = [entry["values"][m["name"]] for m in measures]
         marked = [f"**{text(c, True)}**" if c["clear"] else text(c, True) for c in changes]
         body.append([*entry["labels"].values(), *marked])
-        if not any(c["clear"] and c["mean"] > 0 for c in changes):
+        gains = zip(changes, measures, strict=True)
+        if not any(c["clear"] and (c["mean"] < 0) == m.get("lower", False) for c, m in gains):
             silent.append(" + ".join(entry["labels"].values()))
     named = ", ".join(f"{label} = {value}" for label, value in chosen.items())
     lines = ["", f"## Difference to {named}, seed by seed", "", *_grid(head, body), ""]

@@ -1,0 +1,131 @@
+"""Exact symmetries of a periodic picture: rolls by whole pixels, half rolls, and one of two mirrors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from equissl.augment.base import Augmentation, Moments
+from equissl.augment.flip import is_on
+from equissl.augment.policy import check_number, flag, switch
+from equissl.augment.rows import overwrite
+from equissl.params import Binary, Circular, Params, Space
+from equissl.random import Stream
+
+
+@dataclass(frozen=True)
+class Roll(Augmentation):
+    """Shift a periodic picture by whole pixels, uniformly along both axes; what leaves it comes back.
+
+    Raises:
+        ValueError: ``probability`` is outside [0, 1].
+    """
+
+    paper: ClassVar[str] = "arXiv:2111.00899"
+
+    probability: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_number("Roll.probability", self.probability)
+
+    @property
+    def space(self) -> Space:
+        names = ("roll_down", "roll_right")
+        return Space(tuple(Circular(n, period=1.0, unit="fraction") for n in names))
+
+    def sample(self, stream: Stream, size: tuple[int, int]) -> Params:
+        values = {
+            f.name: stream.integers(f.name, pixels).float()[:, None] / pixels
+            for f, pixels in zip(self.space, size, strict=True)
+        }
+        return Params.of(self.space, values, stream.chance("applied", self.probability))
+
+    def apply(self, images: Tensor, params: Params) -> Tensor:
+        count, channels, height, width = images.shape
+        rows, columns = (
+            _sources(params.values[name], pixels)
+            for name, pixels in (("roll_down", height), ("roll_right", width))
+        )
+        picture = torch.arange(count, device=images.device).view(-1, 1, 1, 1)
+        channel = torch.arange(channels, device=images.device).view(1, -1, 1, 1)
+        return images[picture, channel, rows[:, None, :, None], columns[:, None, None, :]]
+
+
+def _sources(shift: Tensor, pixels: int) -> Tensor:
+    """Which pixel comes to each place: shifts (B, 1) as fractions -> int64 (B, pixels)."""
+    places = torch.arange(pixels, device=shift.device)
+    return (places - (shift * pixels).round().long()).remainder(pixels)
+
+
+@dataclass(frozen=True)
+class HalfRoll(Augmentation):
+    """Shift a periodic picture by half its height, half its width, both or neither (E-SSL's Blob setting).
+
+    Args:
+        probability: of each axis.
+
+    Raises:
+        ValueError: ``probability`` is outside [0, 1], or a side is odd.
+    """
+
+    paper: ClassVar[str] = "arXiv:2111.00899"
+
+    probability: float = 0.5
+
+    def __post_init__(self) -> None:
+        check_number("HalfRoll.probability", self.probability)
+
+    @property
+    def space(self) -> Space:
+        return Space((Binary("half_roll_down"), Binary("half_roll_right")))
+
+    def sample(self, stream: Stream, size: tuple[int, int]) -> Params:
+        _check_even(size)
+        on = {f.name: stream.chance(f.name, self.probability) for f in self.space}
+        return Params(self.space, {n: o.float()[:, None] for n, o in on.items()}, on, len(stream))
+
+    def apply(self, images: Tensor, params: Params) -> Tensor:
+        height, width = images.shape[2:]
+        _check_even((height, width))
+        images = overwrite(images.clone(), is_on(params, "half_roll_down"), lambda p: p.roll(height // 2, 2))
+        return overwrite(images, is_on(params, "half_roll_right"), lambda p: p.roll(width // 2, 3))
+
+    def moments(self) -> Moments:
+        p = self.probability
+        return switch("half_roll_down", p) | switch("half_roll_right", p)
+
+
+def _check_even(size: tuple[int, int]) -> None:
+    if size[0] % 2 or size[1] % 2:
+        raise ValueError(f"half rolls need even sides, got {size[0]}x{size[1]}")
+
+
+@dataclass(frozen=True)
+class EitherFlip(Augmentation):
+    """Leave the picture, swap left and right, or swap top and bottom, a third each (E-SSL's photonics code).
+
+    With a random quarter turn after it, mirror images are twice as likely as plain ones.
+    """
+
+    paper: ClassVar[str] = "arXiv:2111.00899"
+
+    @property
+    def space(self) -> Space:
+        return Space((Binary("horizontal_flip"), Binary("vertical_flip")))
+
+    def sample(self, stream: Stream, size: tuple[int, int]) -> Params:
+        which = stream.integers("which", 3)
+        on = {f.name: which == k for k, f in enumerate(self.space, 1)}
+        return Params(self.space, {n: o.float()[:, None] for n, o in on.items()}, on, len(stream))
+
+    def apply(self, images: Tensor, params: Params) -> Tensor:
+        images = overwrite(images.clone(), is_on(params, "horizontal_flip"), lambda p: p.flip(3))
+        return overwrite(images, is_on(params, "vertical_flip"), lambda p: p.flip(2))
+
+    def moments(self) -> Moments:
+        third = torch.tensor([1 / 3], dtype=torch.float64)
+        names = self.space.names
+        return dict.fromkeys(names, (third, third)) | {k: v for n in names for k, v in flag(n, 1 / 3).items()}
