@@ -76,6 +76,28 @@ def negative_cosine(predicted: Tensor, target: Tensor) -> Tensor:
         return -F.cosine_similarity(as_single(predicted), as_single(target), dim=1).mean()
 
 
+def variance_hinge(x: Tensor) -> Tensor:
+    """How far columns' deviations stay below 1: (n, d) -> (), in [0, 1]; VICReg (arXiv:2105.04906, eq. 1-2).
+
+    The mean over columns of relu(1 - sqrt(unbiased variance + 1e-4)), over the rows of all processes.
+    """
+    with full_precision(x):
+        deviation = (gather(as_single(x)).var(0) + 1e-4).sqrt()
+        return F.relu(1 - deviation).mean()
+
+
+def covariance_penalty(x: Tensor) -> Tensor:
+    """Squared covariances of different columns, added and divided by d: (n, d) -> (); VICReg, eq. 3-4.
+
+    Over the rows of all processes, divided by their true number minus 1.
+    """
+    with full_precision(x):
+        rows = gather(as_single(x))
+        rows = rows - rows.mean(0)
+        covariance = rows.T @ rows / (len(rows) - 1)
+        return (covariance.square().sum() - covariance.diagonal().square().sum()) / x.shape[1]
+
+
 def full_precision(like: Tensor) -> torch.autocast:
     """No automatic casting: similarities divided by a temperature need more than half precision."""
     return torch.autocast(like.device.type, enabled=False)

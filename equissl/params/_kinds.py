@@ -154,9 +154,14 @@ class Rotation(Factor):
     """A rotation of space as a unit quaternion (w, x, y, z); q and -q are the same rotation.
 
     ``between(p, q)`` is conj(p) q, the rotation in the frame of the source object.
+
+    Args:
+        keep_sign: encode with the sign that the product gave, as SIE's released code does (with SciPy from
+            1.11 on); q and -q are then two different numbers for one rotation.
     """
 
     size: ClassVar[int] = 4
+    keep_sign: bool = False
 
     @property
     def encoded_size(self) -> int:
@@ -169,6 +174,8 @@ class Rotation(Factor):
         return quaternion_product(torch.cat([source[:, :1], -source[:, 1:]], 1), target)
 
     def encode(self, value: Tensor) -> Tensor:
+        if self.keep_sign:
+            return value
         # The sign of the first component that is not zero decides, so half turns have one encoding too.
         first = value.abs().gt(1e-9).to(torch.uint8).argmax(1, keepdim=True)
         return torch.where(value.gather(1, first) < 0, -value, value)
@@ -180,7 +187,7 @@ class Rotation(Factor):
         return 1 - F.cosine_similarity(predicted, value, dim=1).square()
 
     def alias(self, value: Tensor) -> Tensor:
-        return -value
+        return value if self.keep_sign else -value
 
     def interpolate(self, start: Tensor, end: Tensor, fraction: float) -> Tensor:
         cosine = (start * end).sum(1, keepdim=True)
