@@ -19,12 +19,14 @@ from equissl.evaluate.audit import audit as audit_encoder
 from equissl.evaluate.audits import AUDITS, factors_of
 from equissl.evaluate.base import Evaluation, Score, Table
 from equissl.evaluate.collapse import Collapse
+from equissl.evaluate.embedded import embed, whole_objects
 from equissl.evaluate.extract import extract
 from equissl.evaluate.factors import Factors
 from equissl.evaluate.knn import KNN
 from equissl.evaluate.linear import LinearProbe
 from equissl.evaluate.measures import measure
 from equissl.evaluate.neighbours import neighbours
+from equissl.evaluate.retrieval import retrieval
 from equissl.model import Model
 from equissl.objective import Predictive
 from equissl.params import Params, Space
@@ -148,6 +150,7 @@ def evaluate_run(
             runs.write_text(found.path / "neighbours.json", _json(pictures))
     loaded.model.to(device)
     scores += measures(loaded.model, test_set, chosen[1], seed, device, progress)
+    scores += retrievals(loaded.model, test_set, count, seed, device, progress)
     record(found, scores, "evaluate", loaded, data)
     return scores
 
@@ -180,6 +183,23 @@ def measures(
         for score in measure(
             module, model.encoder, dataset, fitting, index=index, seed=seed, device=device, progress=progress
         ):
+            yield replace(score, extra={**score.extra, "module": name})
+
+
+def retrievals(
+    model: Model, dataset: Dataset, count: int, seed: int, device: str, progress: Progress
+) -> Iterator[Score]:
+    """MRR, H@k and PRE of every module whose factors the data knows, on whole objects of several pictures."""
+    index = whole_objects(dataset.groups, count, seed)
+    if len(torch.unique(dataset.groups[index])) == len(index):
+        return
+    for name, module in model.modules_by_name.items():
+        if not isinstance(module, Predictive) or not set(module.space.names) & set(
+            dataset.spaces["image"].names
+        ):
+            continue
+        embedded = embed(module, model.encoder, dataset, index=index, device=device, progress=progress)
+        for score in retrieval(module, embedded, seed=seed, device=device, progress=progress):
             yield replace(score, extra={**score.extra, "module": name})
 
 

@@ -138,6 +138,18 @@ VERBS = (
         examples=("equissl render solids out=solids objects=100 views=8 size=128",),
     ),
     Verb(
+        "download",
+        "Fetch a published dataset's files; an interrupted download goes on where it was.",
+        "equissl.cli.download:run",
+        things="3diebench",
+        keys=(
+            Key("out", Path, "folder to write", required=True),
+            Key("sha256", str, "refuse an archive with another checksum; not checked if empty", ""),
+            Key("url", str, "fetch the archive from here instead"),
+        ),
+        examples=("equissl download 3diebench out=data",),
+    ),
+    Verb(
         "list",
         "What there is: recipes, bases, equivariance, augmentations, datasets, evaluations, backbones.",
         "equissl.cli.listing:run",

@@ -13,6 +13,7 @@ from equissl.params._kinds import (
     Permutation,
     Real,
     Rotation,
+    euler_quaternion,
     quaternion_product,
 )
 from equissl.params._records import (
@@ -37,6 +38,7 @@ __all__ = [
     "Space",
     "between",
     "concatenate",
+    "euler_quaternion",
     "factor_errors",
     "interpolate",
     "quaternion_product",

@@ -243,3 +243,16 @@ def quaternion_product(p: Tensor, q: Tensor) -> Tensor:
         pw * qz + px * qy - py * qx + pz * qw,
     ]
     return torch.stack(product, 1)
+
+
+def euler_quaternion(angles: Tensor) -> Tensor:
+    """Turns about the world's x, then y, then z axis, R = Rz Ry Rx: (B, 3) radians -> (B, 4), float64."""
+    half = angles.double() / 2
+    cosine, sine = half.cos(), half.sin()
+    turns = []
+    for axis in range(3):
+        turn = torch.zeros(len(angles), 4, dtype=torch.float64, device=angles.device)
+        turn[:, 0], turn[:, 1 + axis] = cosine[:, axis], sine[:, axis]
+        turns.append(turn)
+    x, y, z = turns
+    return quaternion_product(z, quaternion_product(y, x))
