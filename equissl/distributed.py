@@ -17,13 +17,33 @@ def rank() -> int:
     return dist.get_rank() if world_size() > 1 else 0
 
 
-def mean(values: Tensor) -> Tensor:
-    """The mean over ranks of equally shaped tensors; every rank must call it."""
-    if world_size() == 1:
-        return values
-    total = values.clone()
+class _Mean(torch.autograd.Function):
+    """The mean over ranks; since all ranks depend on it, its gradient is the mean of theirs."""
+
+    @staticmethod
+    def forward(ctx: Any, local: Tensor) -> Tensor:
+        return _averaged(local)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        return _averaged(grads[0])
+
+
+def _averaged(values: Tensor) -> Tensor:
+    total = values.clone(memory_format=torch.contiguous_format)
     dist.all_reduce(total)
     return total / world_size()
+
+
+def mean(values: Tensor) -> Tensor:
+    """The mean over ranks of equally shaped tensors, differentiable; every rank must call it.
+
+    As for ``gather``: with gradients averaged over ranks, training is that on the whole batch.
+    """
+    if world_size() == 1:
+        return values
+    result: Tensor = _Mean.apply(values)
+    return result
 
 
 class _Gather(torch.autograd.Function):

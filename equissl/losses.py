@@ -11,6 +11,7 @@ from torch import Tensor
 from equissl.distributed import gather, rank
 
 Negatives = Literal["all", "other_view"]
+Directions = Literal["both", "one"]  # whether each view predicts the other, or only the first the second
 
 
 def nt_xent(a: Tensor, b: Tensor, temperature: float, negatives: Negatives = "all") -> Tensor:
@@ -38,6 +39,26 @@ def _nt_xent(a: Tensor, b: Tensor, temperature: float, negatives: Negatives) -> 
             logits = torch.cat([logits, same], 1)
         total = total + F.cross_entropy(logits, positive)
     return total / 2
+
+
+def info_nce(query: Tensor, key: Tensor, temperature: float, queue: Tensor | None = None) -> Tensor:
+    """Find each query's key among others, averaged over queries; need not be normalised.
+
+    Args:
+        query, key: (n, d), row i of one belongs to row i of the other.
+        queue: (K, d), the negatives (MoCo, arXiv:1911.05722, eq. 1); without it the other rows' keys are
+            (n - 1 negatives over all processes, MoCo v3, arXiv:2104.02057, eq. 1).
+    """
+    with full_precision(query):
+        query, key = F.normalize(as_single(query), dim=1), F.normalize(as_single(key), dim=1)
+        if queue is None:
+            logits = query @ gather(key).T
+            correct = rank() * len(query) + torch.arange(len(query), device=query.device)
+        else:
+            negatives = F.normalize(as_single(queue), dim=1)
+            logits = torch.cat([(query * key).sum(1, keepdim=True), query @ negatives.T], 1)
+            correct = torch.zeros(len(query), dtype=torch.long, device=query.device)
+        return F.cross_entropy(logits / temperature, correct)
 
 
 def sibling_free(target: Tensor, predicted: Tensor, temperature: float, *, positive_counts: bool) -> Tensor:
@@ -96,6 +117,15 @@ def covariance_penalty(x: Tensor) -> Tensor:
         rows = rows - rows.mean(0)
         covariance = rows.T @ rows / (len(rows) - 1)
         return (covariance.square().sum() - covariance.diagonal().square().sum()) / x.shape[1]
+
+
+def check_temperature(field: str, value: float) -> None:
+    """
+    Raises:
+        ValueError: ``value`` is not above 0.
+    """
+    if not value > 0:
+        raise ValueError(f"{field} must be above 0, got {value}")
 
 
 def full_precision(like: Tensor) -> torch.autocast:

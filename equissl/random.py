@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -43,10 +44,14 @@ class Stream:
 
     def uniform(self, name: str, columns: int = 1, low: float = 0.0, high: float = 1.0) -> Tensor:
         """Numbers in [low, high), float32 (B, columns); the same name gives the same numbers."""
-        counters = torch.arange(1, columns + 1, device=self.keys.device) * _GOLDEN
-        bits = _mix(self.fork(name).keys[:, None] + counters)
-        unit = _shift(bits, 40).to(torch.float32) * 2.0**-24
-        return low + (high - low) * unit
+        return low + (high - low) * self.units(**{name: columns})[name]
+
+    def units(self, **columns: int) -> dict[str, Tensor]:
+        """``uniform(name, columns)`` for several names at once, which takes as many operations as for one."""
+        names, owner, counter = _layout(tuple(columns.items()), self.keys.device)
+        bits = _mix(_mix(self.keys[:, None] ^ names)[:, owner] + counter)
+        unit = _shift(bits, 40).to(torch.float32).mul_(2.0**-24)
+        return dict(zip(columns, unit.split(list(columns.values()), 1), strict=True))
 
     def chance(self, name: str, probability: float) -> Tensor:
         """True with the given probability, bool (B,)."""
@@ -72,6 +77,16 @@ def shuffled(count: int, *parts: int | str) -> Tensor:
     return Stream.of(torch.arange(count), *parts, "shuffle").keys.argsort(dim=0, stable=True)
 
 
+@lru_cache
+def _layout(columns: tuple[tuple[str, int], ...], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """The hashes of the names, which name each column belongs to, and its number within that name."""
+    names = torch.tensor([_hash(name) for name, _ in columns])
+    owner = torch.tensor([k for k, (_, count) in enumerate(columns) for _ in range(count)])
+    counter = torch.cat([torch.arange(1, count + 1) for _, count in columns]) * _GOLDEN
+    return names.to(device), owner.to(device), counter.to(device)
+
+
+@lru_cache(1024)
 def _hash(text: str) -> int:
     digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big", signed=True)
@@ -79,10 +94,10 @@ def _hash(text: str) -> int:
 
 def _shift(x: Tensor, bits: int) -> Tensor:
     # A logical shift: torch's >> keeps the sign of int64.
-    return (x >> bits) & ((1 << (64 - bits)) - 1)
+    return (x >> bits).bitwise_and_((1 << (64 - bits)) - 1)
 
 
 def _mix(x: Tensor) -> Tensor:
-    x = (x ^ _shift(x, 30)) * _FIRST
-    x = (x ^ _shift(x, 27)) * _SECOND
-    return x ^ _shift(x, 31)
+    x = _shift(x, 30).bitwise_xor_(x).mul_(_FIRST)
+    x = _shift(x, 27).bitwise_xor_(x).mul_(_SECOND)
+    return _shift(x, 31).bitwise_xor_(x)

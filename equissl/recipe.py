@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from equissl.augment.engine import Engine
 from equissl.data.base import Data
 from equissl.encoder.backbone import EncoderConfig
 from equissl.encoder.encoder import Encoder
@@ -48,6 +49,7 @@ class Recipe:
         clip_gradient: largest gradient norm; 0 never clips.
         channels_last: memory layout; faster on most CPUs and GPUs.
         compile: use torch.compile on the encoder (tens of seconds at the start).
+        engine: what makes the views, see ``augment.engine.render``; "auto" is settled when a run starts.
         monitor_every: epochs between online probes; 0 for none.
         about: where the numbers come from, and what the paper reports, marked as the paper's.
     """
@@ -67,6 +69,7 @@ class Recipe:
     clip_gradient: float = 0.0
     channels_last: bool = True
     compile: bool = False
+    engine: Engine = "auto"
     monitor_every: int = 1
     about: str = ""
 

@@ -23,7 +23,7 @@ class Record:
 
     def restart(self) -> None:
         self.terms: list[dict[str, Tensor]] = []
-        self.waited, self.began = 0.0, time.perf_counter()
+        self.waited, self.viewing, self.began = 0.0, 0.0, time.perf_counter()
 
     def add(self, terms: dict[str, Tensor]) -> None:
         self.terms.append(terms)
@@ -48,6 +48,7 @@ class Record:
         seconds = time.perf_counter() - self.began
         row["pictures_per_second"] = len(self.terms) * self.batch_size / seconds
         row["data_wait"] = self.waited / seconds
+        row["view_share"] = self.viewing / seconds  # on a GPU: of giving the orders, not of carrying them out
         self.restart()
         return row
 

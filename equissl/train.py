@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from timm.layers.norm_act import convert_sync_batchnorm
 from torch import Tensor, nn
 
 from equissl import checkpoint, runs
+from equissl.augment.engine import chosen
 from equissl.data.base import Dataset
 from equissl.data.loader import batches, batches_per_epoch
 from equissl.distributed import mean, rank
@@ -96,6 +97,8 @@ def train(
         loaded = checkpoint.load(out / "checkpoints") if resume else None
         if not resume:
             runs.check_free(out)
+        # Settled once and written down, so that a run goes on with the engine it began with.
+        recipe = replace(recipe, engine=chosen(recipe.engine, fabric.device))
         fabric.barrier()  # no process may look for a free folder after another has made it
         dataset = recipe.data.open("train", display)
         steps_per_epoch = batches_per_epoch(dataset, recipe.batch_size)
@@ -214,7 +217,10 @@ class _Trainer:
     def step(self, batch: Batch, epoch: int) -> dict[str, Tensor]:
         """One optimizer step; nothing here waits for the device."""
         recipe = self.recipe
-        views = make_views(batch.to(self.fabric.device), recipe.views, recipe.seed, epoch)
+        began = time.perf_counter()
+        batch = batch.to(self.fabric.device)
+        views = make_views(batch, recipe.views, recipe.seed, epoch, recipe.engine)
+        self.record.viewing += time.perf_counter() - began
         terms: dict[str, Tensor] = self.forward(_Hidden(views))
         loss = torch.stack(list(terms.values())).sum()
         self.optimizer.zero_grad()
@@ -262,7 +268,7 @@ class _Trainer:
             tracker.log(row)
         note = (
             f"loss {row['loss']:.3f}  {row['pictures_per_second']:.0f} pictures/s  "
-            f"waiting for data {row['data_wait']:.0%}"
+            f"waiting for data {row['data_wait']:.0%}, making views {row['view_share']:.0%}"
         )
         self.display("training", self.state.step, self.total, note)
 

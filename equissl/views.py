@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from equissl.augment.base import Augmentation, Identity, Orbit
+from equissl.augment.engine import Engine, render
 from equissl.params import Params, Space, interpolate
 from equissl.random import Stream
 
@@ -86,22 +87,18 @@ class ViewSpec:
         return known + self.augment.space + (self.orbit.space if self.orbit else Space())
 
 
-def as_float(images: Tensor) -> Tensor:
-    """uint8 pictures as float32 in [0, 1]; float ones as they are."""
-    return images.float().div_(255) if images.dtype == torch.uint8 else images
-
-
-def make_views(batch: Batch, specs: Mapping[str, ViewSpec], seed: int, epoch: int = 0) -> dict[str, View]:
-    """Make views in the order of ``specs``, so that one may refer to those before it.
+def make_views(
+    batch: Batch, specs: Mapping[str, ViewSpec], seed: int, epoch: int = 0, engine: Engine = "torch"
+) -> dict[str, View]:
+    """Make float views in the order of ``specs``, so that one may refer to those before it.
 
     Each (seed, epoch, view name, picture) has its own random stream: adding a view, or changing the
     batch a picture falls into, leaves the other draws as they were.
     """
     views: dict[str, View] = {}
     draws: dict[str, Params] = {}
-    sources = {name: as_float(images) for name, images in batch.pictures.items()}
     for name, spec in specs.items():
-        images, known = sources[spec.picture], batch.params[spec.picture]
+        images, known = batch.pictures[spec.picture], batch.params[spec.picture]
         match spec.draw:
             case Fresh():
                 stream = Stream.of(batch.index.to(images.device), seed, epoch, name)
@@ -111,7 +108,7 @@ def make_views(batch: Batch, specs: Mapping[str, ViewSpec], seed: int, epoch: in
                 draws[name] = draws[view]
             case Between(start, end, fraction):
                 draws[name] = interpolate(draws[start], draws[end], fraction)
-        images, params = spec.augment.apply(images, draws[name]), known | draws[name]
+        images, params = render(spec.augment, images, draws[name], engine), known | draws[name]
         if spec.orbit is not None:
             images, params = spec.orbit.expand(images, params)
         views[name] = View(images, params)

@@ -13,8 +13,14 @@ import torch
 from torch import nn
 
 from equissl import catalog
+from equissl.base.barlow_twins import BarlowTwins
 from equissl.base.byol import BYOL
+from equissl.base.dino import DINO
+from equissl.base.moco import MoCo
+from equissl.base.moco_v3 import MoCoV3
 from equissl.base.simclr import SimCLR
+from equissl.base.simsiam import SimSiam
+from equissl.base.vicreg import VICReg
 from equissl.data.solids import Solids
 from equissl.encoder.backbone import EncoderConfig
 from equissl.encoder.encoder import Encoder
@@ -44,6 +50,12 @@ BASES = {
     "simclr": SimCLR.Config(**SMALL),
     "simclr-other-view": SimCLR.Config(**SMALL, negatives="other_view"),
     "byol": BYOL.Config(**SMALL, predictor=(24, 8)),
+    "simsiam": SimSiam.Config(**SMALL, predictor=(12, 8)),
+    "moco": MoCo.Config(**SMALL, queue=12),  # no multiple of the batches
+    "moco-v3": MoCoV3.Config(**SMALL, predictor=(24, 8)),
+    "barlow-twins": BarlowTwins.Config(**SMALL),
+    "vicreg": VICReg.Config(**SMALL),
+    "dino": DINO.Config(**SMALL, prototypes=20, freeze_prototypes=0.0),
 }
 MODULES = {
     "equimod": EquiMod.Config(**SMALL, parameter_width=8),

@@ -20,14 +20,18 @@ import equissl
 from equissl import checkpoint, models, runs
 from equissl.augment.base import Augmentation, Pipeline
 from equissl.augment.crop import Crop
+from equissl.augment.engine import chosen
 from equissl.augment.jitter import ColorJitter
 from equissl.base.byol import BYOL
+from equissl.base.dino import DINO
+from equissl.base.moco import MoCo
 from equissl.base.simclr import SimCLR
 from equissl.data.image_folder import ImageFolder, write_pictures
 from equissl.data.solids import Solids
 from equissl.encoder.backbone import EncoderConfig
 from equissl.equivariance.equimod import EquiMod
 from equissl.errors import UserError
+from equissl.objective import BaseConfig
 from equissl.optimize import LARS, AdamW, WarmupCosine, parameter_groups
 from equissl.params import Params, Space
 from equissl.random import Stream
@@ -64,7 +68,7 @@ def assert_same(a: runs.Run, b: runs.Run) -> None:
     first, second = weights(a), weights(b)
     assert first.keys() == second.keys()
     assert all(torch.equal(first[k], second[k]) for k in first)
-    moving = ("pictures_per_second", "data_wait")
+    moving = ("pictures_per_second", "data_wait", "view_share")
     one, two = (
         [{k: v for k, v in r.items() if k not in moving} for r in x.rows("log.jsonl")] for x in (a, b)
     )
@@ -86,7 +90,7 @@ def test_it_learns(tmp_path: Path) -> None:
 def test_the_run_folder_is_complete(straight: runs.Run) -> None:
     names = {p.name for p in straight.path.iterdir()}
     assert names >= {"recipe.json", "environment.json", "log.jsonl", "checkpoints", "bad_images.csv"}
-    assert straight.recipe() == tiny()
+    assert straight.recipe() == replace(tiny(), engine=chosen("auto"))  # settled when the run began
     row = straight.rows("log.jsonl")[0]
     assert row["loss"] == pytest.approx(row["base/contrast"] + row["equimod/contrast"], rel=1e-5)
     monitors = [r for r in straight.rows("log.jsonl") if "rank_me" in r]
@@ -100,12 +104,17 @@ def test_stopped_and_resumed_equals_straight_through(straight: runs.Run, tmp_pat
     assert_same(equissl.resume(tmp_path / "run", options=QUIET), straight)
 
 
-def test_byol_resumes_with_its_teacher(tmp_path: Path) -> None:
-    recipe = tiny(
-        base=BYOL.Config(projector=(16, 8), predictor=(16, 8), momentum=0.9),
-        optimizer=LARS(rate=0.2),
-        epochs=2,
-    )
+@pytest.mark.parametrize(
+    "base",
+    [
+        BYOL.Config(projector=(16, 8), predictor=(16, 8), momentum=0.9),
+        MoCo.Config(projector=(16, 8), queue=40, momentum=0.9),  # 16 keys a step: it wraps between steps
+        DINO.Config(projector=(16, 8), prototypes=12, momentum=0.9, freeze_prototypes=0.4),
+    ],
+    ids=["byol", "moco", "dino"],
+)
+def test_resumes_with_teacher_queue_and_center(tmp_path: Path, base: BaseConfig) -> None:
+    recipe = tiny(base=base, optimizer=LARS(rate=0.2), epochs=2)
     whole = train(recipe, tmp_path / "whole", QUIET)
     with pytest.raises(UserError):
         train(recipe, tmp_path / "part", replace(QUIET, stop_after=4))
@@ -235,7 +244,8 @@ def test_ones_own_encoder_and_augmentation(tmp_path: Path) -> None:
     package = Swapped.__module__.partition(".")[0]
     with pytest.raises(UserError, match=f"trust={package}"):
         run.recipe()
-    assert to_plain(run.recipe(("equissl", package))) == to_plain(recipe)
+    settled = replace(recipe, engine=chosen("auto"))
+    assert to_plain(run.recipe(("equissl", package))) == to_plain(settled)
     assert equissl.audit(own, torch.rand(60, 3, 16, 16), count=60, factors=("brightness",))
 
 

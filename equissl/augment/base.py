@@ -11,6 +11,7 @@ from typing import ClassVar, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from equissl.augment.native import Step
 from equissl.params import Params, Space
 from equissl.random import Stream
 
@@ -45,6 +46,10 @@ class Augmentation(ABC):
         ``params`` may hold other augmentations' factors too; only this one's are read. A picture's result
         does not depend on the others in the batch.
         """
+
+    def native(self, params: Params) -> Step | None:
+        """The same as ``apply``, said to ``native.c``; None where it is not written there."""
+        return None
 
     def output_size(self, size: tuple[int, int]) -> tuple[int, int]:
         """The (h, w) that a source of (H, W) becomes."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from equissl.augment.base import Augmentation, Moments
+from equissl.augment.native import Step
 from equissl.augment.policy import check_at_least, check_number, check_range, spread, uniform
 from equissl.augment.rows import overwrite, separable, total
 from equissl.params import Params, Real, Space
@@ -55,6 +56,9 @@ class Blur(Augmentation):
     def apply(self, images: Tensor, params: Params) -> Tensor:
         sigma = params.values["blur_sigma"].to(images.dtype)
         return overwrite(images.clone(), sigma[:, 0] > 0, self._blurred, sigma)
+
+    def native(self, params: Params) -> Step:
+        return Step("blur", params.values["blur_sigma"], (self.kernel,))
 
     def moments(self) -> Moments:
         return uniform("blur_sigma", self.sigma, self.probability)

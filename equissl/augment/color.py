@@ -14,6 +14,7 @@ from torch import Tensor
 
 from equissl.augment.base import Augmentation, Moments
 from equissl.augment.flip import is_on, sample_switch
+from equissl.augment.native import Step
 from equissl.augment.policy import check_number, switch
 from equissl.augment.rows import column, overwrite, total
 from equissl.params import Binary, Params, Space
@@ -42,6 +43,9 @@ class Grayscale(Augmentation):
 
     def apply(self, images: Tensor, params: Params) -> Tensor:
         return overwrite(images.clone(), is_on(params, "grayscale"), lambda p: luma(p).expand_as(p))
+
+    def native(self, params: Params) -> Step:
+        return Step("grayscale", params.values["grayscale"])
 
     def moments(self) -> Moments:
         return switch("grayscale", self.probability)
@@ -74,6 +78,9 @@ class Solarize(Augmentation):
     def apply(self, images: Tensor, params: Params) -> Tensor:
         return overwrite(images.clone(), is_on(params, "solarize"), self._solarized)
 
+    def native(self, params: Params) -> Step:
+        return Step("solarize", params.values["solarize"], real=(self.threshold,))
+
     def moments(self) -> Moments:
         return switch("solarize", self.probability)
 
@@ -104,6 +111,9 @@ class Invert(Augmentation):
 
     def apply(self, images: Tensor, params: Params) -> Tensor:
         return overwrite(images.clone(), is_on(params, "invert"), lambda pictures: 1 - pictures)
+
+    def native(self, params: Params) -> Step:
+        return Step("invert", params.values["invert"])
 
     def moments(self) -> Moments:
         return switch("invert", self.probability)

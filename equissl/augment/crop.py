@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from equissl.augment.base import REFERENCE_SIZE, Augmentation, Moments, moments_of, reference_stream
+from equissl.augment.native import Step
 from equissl.augment.policy import check_at_least, check_choice, check_number, check_range, flag
 from equissl.augment.rows import separable, total
 from equissl.params import Params, Real, Space
@@ -71,8 +72,9 @@ class Crop(Augmentation):
         return Space(tuple(factors))
 
     def sample(self, stream: Stream, size: tuple[int, int]) -> Params:
-        boxes = dict(zip(_NAMES, _draw_boxes(self, stream, size), strict=True))
-        return Params.of(self.space, boxes, stream.chance("applied", self.probability))
+        units = stream.units(area=_CANDIDATES, ratio=_CANDIDATES, top=1, left=1, applied=1)
+        boxes = dict(zip(_NAMES, _boxes(self, units, size), strict=True))
+        return Params.of(self.space, boxes, units["applied"][:, 0] < self.probability)
 
     def apply(self, images: Tensor, params: Params) -> Tensor:
         """The box is expected to lie within the picture."""
@@ -80,6 +82,11 @@ class Crop(Augmentation):
         rows = _taps(top, height, images.shape[2], self.size, self.interpolation)
         columns = _taps(left, width, images.shape[3], self.size, self.interpolation)
         return separable(images, rows, columns)
+
+    def native(self, params: Params) -> Step:
+        box = torch.cat([params.values[n] for n in _NAMES], 1)
+        cubic = int(self.interpolation == "bicubic")
+        return Step("crop", box, (self.size, cubic), size=(self.size, self.size), reach=1 + cubic)
 
     def output_size(self, size: tuple[int, int]) -> tuple[int, int]:
         return (self.size, self.size)
@@ -148,23 +155,25 @@ def _crop_moments(crop: Crop) -> Moments:
     stream = reference_stream()
     applied = stream.chance("applied", crop.probability)[:, None]
     moments: Moments = {}
-    for name, rest, drawn in zip(_NAMES, _REST, _draw_boxes(crop, stream, REFERENCE_SIZE), strict=True):
+    units = stream.units(area=_CANDIDATES, ratio=_CANDIDATES, top=1, left=1)
+    for name, rest, drawn in zip(_NAMES, _REST, _boxes(crop, units, REFERENCE_SIZE), strict=True):
         moments |= moments_of({name: torch.where(applied, drawn, rest)}) | flag(name, crop.probability)
     return moments
 
 
-def _draw_boxes(crop: Crop, stream: Stream, size: tuple[int, int]) -> list[Tensor]:
+def _boxes(crop: Crop, units: dict[str, Tensor], size: tuple[int, int]) -> list[Tensor]:
     """Top, left, height, width: whole pixels, as fractions of the source, (B, 1) each."""
     tall, wide = size
-    area = tall * wide * stream.uniform("area", _CANDIDATES, *crop.area)
+    smallest, largest = crop.area
+    area = tall * wide * (smallest + (largest - smallest) * units["area"])
     low, high = (math.log(r) for r in crop.ratio)
-    aspect = stream.uniform("ratio", _CANDIDATES, low, high).exp()
+    aspect = (low + (high - low) * units["ratio"]).exp()
     width, height = (area * aspect).sqrt().round(), (area / aspect).sqrt().round()
     valid = (width > 0) & (width <= wide) & (height > 0) & (height <= tall)
     first = valid.to(torch.uint8).argmax(1, keepdim=True)  # the first maximum
     height, width = height.gather(1, first), width.gather(1, first)
-    top = (stream.uniform("top") * (tall - height + 1)).floor().minimum(tall - height)
-    left = (stream.uniform("left") * (wide - width + 1)).floor().minimum(wide - width)
+    top = (units["top"] * (tall - height + 1)).floor().minimum(tall - height)
+    left = (units["left"] * (wide - width + 1)).floor().minimum(wide - width)
     found = valid.any(1, keepdim=True)
     sides = zip((top, left, height, width), _centre_box(crop, size), (tall, wide, tall, wide), strict=True)
     return [torch.where(found, drawn, centred) / pixels for drawn, centred, pixels in sides]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from equissl.augment.base import Augmentation, Moments
+from equissl.augment.native import Step
 from equissl.augment.policy import check_number, flag, switch
 from equissl.augment.rows import overwrite
 from equissl.params import Binary, Cyclic, Params, Space
@@ -39,6 +40,9 @@ class HorizontalFlip(Augmentation):
         flipped = is_on(params, "horizontal_flip")
         return overwrite(images.clone(), flipped, lambda pictures: pictures.flip(3))
 
+    def native(self, params: Params) -> Step:
+        return Step("mirror", params.values["horizontal_flip"])
+
     def moments(self) -> Moments:
         return switch("horizontal_flip", self.probability)
 
@@ -66,6 +70,9 @@ class VerticalFlip(Augmentation):
     def apply(self, images: Tensor, params: Params) -> Tensor:
         flipped = is_on(params, "vertical_flip")
         return overwrite(images.clone(), flipped, lambda pictures: pictures.flip(2))
+
+    def native(self, params: Params) -> Step:
+        return Step("flip", params.values["vertical_flip"])
 
     def moments(self) -> Moments:
         return switch("vertical_flip", self.probability)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from equissl.augment.base import Augmentation, Moments
 from equissl.augment.color import brighten, contrast, saturate, shift_hue
+from equissl.augment.native import Step
 from equissl.augment.policy import check_at_least, check_number, flag, spread, uniform
 from equissl.augment.rows import overwrite
 from equissl.params import Circular, Factor, Params, Permutation, Real, Space
@@ -60,9 +61,10 @@ class ColorJitter(Augmentation):
         return Space((*factors, Permutation("color_order")))
 
     def sample(self, stream: Stream, size: tuple[int, int]) -> Params:
-        values = {name: stream.uniform(name, 1, *bounds) for name, bounds in self._bounds.items()}
-        values["color_order"] = stream.permutation("order", 4).float()
-        return Params.of(self.space, values, stream.chance("applied", self.probability))
+        units = stream.units(**dict.fromkeys(self._bounds, 1), order=4, applied=1)
+        values = {name: low + (high - low) * units[name] for name, (low, high) in self._bounds.items()}
+        values["color_order"] = units["order"].argsort(dim=1, stable=True).float()
+        return Params.of(self.space, values, units["applied"][:, 0] < self.probability)
 
     def apply(self, images: Tensor, params: Params) -> Tensor:
         images = images.clone()
@@ -76,6 +78,9 @@ class ColorJitter(Augmentation):
             images = overwrite(images, turn & active[step], operations[step], values[step])
             done = done + turn[:, None]
         return images
+
+    def native(self, params: Params) -> Step:
+        return Step("jitter", torch.cat([params.values[n] for n in (*_OPERATIONS, "color_order")], 1))
 
     def moments(self) -> Moments:
         p = self.probability

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from equissl.augment.base import Augmentation, Moments
+from equissl.augment.native import Step
 from equissl.params import Params, Space
 from equissl.random import Stream
 
@@ -39,6 +40,9 @@ class Normalize(Augmentation):
     def apply(self, images: Tensor, params: Params) -> Tensor:
         channels = zip(images.unbind(1), self.mean, self.std, strict=True)
         return torch.stack([(x - mean) / std for x, mean, std in channels], 1)
+
+    def native(self, params: Params) -> Step:
+        return Step("normalize", real=(*self.mean, 0.0, *self.std, 1.0))
 
     def moments(self) -> Moments:
         return {}

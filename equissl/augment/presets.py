@@ -51,12 +51,48 @@ def equimod_byol(view: Literal[1, 2], size: int = 32) -> Pipeline:
     Raises:
         ValueError: ``view`` is neither 1 nor 2.
     """
+    return asymmetric(view, size, (0.2, 1.0) if size < _SMALL else (0.08, 1.0))
+
+
+def asymmetric(view: Literal[1, 2], size: int = 224, area: tuple[float, float] = (0.08, 1.0)) -> Pipeline:
+    """BYOL's two policies (arXiv:2006.07733, appendix B), also Barlow Twins', VICReg's and MoCo v3's.
+
+    View 1 is always blurred, view 2 seldom blurred and sometimes solarised; both know the same factors.
+
+    Raises:
+        ValueError: ``view`` is neither 1 nor 2.
+    """
     if view not in (1, 2):
         raise ValueError(f"view must be 1 or 2, got {view}")
-    area, kernel = ((0.2, 1.0), 3) if size < _SMALL else ((0.08, 1.0), 23)
     blur, solarize = (1.0, 0.0) if view == 1 else (0.1, 0.2)
-    steps = _crop_and_color(size, area, "bicubic", (0.4, 0.4, 0.2, 0.1))
-    return Pipeline((*steps, Blur(kernel, probability=blur), Solarize(probability=solarize)))
+    return _asymmetric(size, area, blur, solarize)
+
+
+def moco_v2(size: int = 224) -> Pipeline:
+    """MoCo v2's augmentation, also SimSiam's (arXiv:2003.04297, released code); no blur below 64 pixels."""
+    steps = _crop_and_color(size, (0.2, 1.0), "bilinear", (0.4, 0.4, 0.4, 0.1))
+    return Pipeline(steps if size < _SMALL else (*steps, Blur(23, (0.1, 2.0), probability=0.5)))
+
+
+def multi_crop(
+    size: int = 224,
+    local_size: int = 96,
+    locals: int = 8,
+    area: tuple[float, float] = (0.4, 1.0),
+    local_area: tuple[float, float] = (0.05, 0.4),
+) -> dict[str, Pipeline]:
+    """DINO's crops by view name (arXiv:2104.14294, released code): "a", "b", "local_1", "local_2", ...
+
+    Without local crops the authors take large ones of ``area=(0.14, 1.0)``.
+
+    Raises:
+        ValueError: ``locals`` is below 0.
+    """
+    if locals < 0:
+        raise ValueError(f"locals must be at least 0, got {locals}")
+    large = {"a": asymmetric(1, size, area), "b": asymmetric(2, size, area)}
+    small = _asymmetric(local_size, local_area, 0.5, 0.0)
+    return large | {f"local_{i + 1}": small for i in range(locals)}
 
 
 def augself_stl10(size: int = 96, strength: float = 1.0) -> Pipeline:
@@ -81,6 +117,12 @@ def _crop_and_color(
 ) -> tuple[Augmentation, ...]:
     crop = Crop(size, area, interpolation=interpolation)
     return (crop, HorizontalFlip(), ColorJitter(*strengths), Grayscale(grayscale))
+
+
+def _asymmetric(size: int, area: tuple[float, float], blur: float, solarize: float) -> Pipeline:
+    steps = _crop_and_color(size, area, "bicubic", (0.4, 0.4, 0.2, 0.1))
+    kernel = 3 if size < _SMALL else 23
+    return Pipeline((*steps, Blur(kernel, probability=blur), Solarize(probability=solarize)))
 
 
 def _odd(pixels: int) -> int:

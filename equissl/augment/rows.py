@@ -22,13 +22,19 @@ def overwrite(images: Tensor, chosen: Tensor, operation: Callable[..., Tensor], 
         operation: keeps the shape, and treats every picture by itself.
         values: per picture, (B, ...).
     """
-    if images.device.type == "cpu":  # Reading which pictures are chosen costs nothing here.
+    # Reading which pictures are chosen costs nothing on a CPU, but cannot be compiled.
+    if images.device.type == "cpu" and not torch.compiler.is_compiling():
         rows = chosen.nonzero()[:, 0]
         if len(rows):
             picked = (v.index_select(0, rows) for v in (images, *values))
             images.index_copy_(0, rows, operation(*picked))
         return images
     return torch.where(chosen[:, None, None, None], operation(images, *values), images)
+
+
+def as_float(images: Tensor) -> Tensor:
+    """uint8 pictures as float32 in [0, 1]; float ones as they are."""
+    return images.float().div_(255) if images.dtype == torch.uint8 else images
 
 
 def weighted_rows(images: Tensor, index: Tensor, weight: Tensor) -> Tensor:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import copy
-import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from equissl.encoder.encoder import Encoder
-from equissl.encoder.heads import MLP, together
+from equissl.encoder.heads import MLP, HeadNorm, project
+from equissl.encoder.teacher import Teacher, check_momentum, teacher_momentum
 from equissl.losses import negative_cosine
 from equissl.objective import Base, Encodings, Outcome, Spaces, Views
 
@@ -32,6 +30,7 @@ class BYOL(Base):
             projector, predictor: hidden and output widths.
             momentum: of the teacher at the first step; grows to 1 along a cosine.
             copy_buffers: also move the teacher's BatchNorm buffers (the original never does).
+            batch_norm: whether BatchNorm in heads and teacher sees both views at once or one by one.
             part: which columns of the features are read.
         """
 
@@ -40,11 +39,11 @@ class BYOL(Base):
         predictor: tuple[int, ...] = (4096, 256)
         momentum: float = 0.996
         copy_buffers: bool = False
+        batch_norm: HeadNorm = "all_views"
         part: str = "all"
 
         def __post_init__(self) -> None:
-            if not 0 <= self.momentum <= 1:
-                raise ValueError(f"momentum must be in [0, 1], got {self.momentum}")
+            check_momentum(self.momentum)
 
         def build(self, encoder: Encoder, spaces: Spaces) -> BYOL:
             return BYOL(self, encoder)
@@ -57,39 +56,20 @@ class BYOL(Base):
         self.config = config
         self.projector = MLP((encoder.width(config.part), *config.projector))
         self.predictor = MLP((config.projector[-1], *config.predictor))
-        # A copy, never a reference: the online encoder belongs to the model and is saved there.
-        self.teacher = copy.deepcopy(nn.ModuleList([encoder, self.projector])).requires_grad_(False)
+        self.teacher = Teacher(encoder, self.projector, config.part, config.batch_norm, config.copy_buffers)
 
     def forward(self, views: Views, encoded: Encodings) -> Outcome:
         c = self.config
-        z = together(self.projector, [encoded[v].part(c.part) for v in c.views])
-        p = together(self.predictor, z)
-        with torch.no_grad():
-            targets = self._targets([views[v].images for v in c.views])
+        z = project(self.projector, [encoded[v].part(c.part) for v in c.views], c.batch_norm)
+        p = project(self.predictor, z, c.batch_norm)
+        targets = self.teacher([views[v].images for v in c.views])
         loss = byol_loss(p[0], targets[1]) + byol_loss(p[1], targets[0])
         return Outcome({"similarity": loss}, dict(zip(c.views, z, strict=True)))
 
-    def _targets(self, images: list[Tensor]) -> tuple[Tensor, ...]:
-        encoder, projector = self.teacher
-        features = encoder(torch.cat(images)).part(self.config.part)
-        return tuple(projector(features).split([len(i) for i in images]))
-
-    @torch.no_grad()
     def after_step(self, encoder: Encoder, progress: float) -> None:
-        online = nn.ModuleList([encoder, self.projector])
-        rate = 1 - teacher_momentum(self.config.momentum, progress)
-        slow: list[Tensor] = list(self.teacher.parameters())
-        torch._foreach_lerp_(slow, [p.detach() for p in online.parameters()], rate)
-        if self.config.copy_buffers:
-            for mine, theirs in zip(self.teacher.buffers(), online.buffers(), strict=True):
-                mine.copy_(theirs)
+        self.teacher.follow(encoder, self.projector, teacher_momentum(self.config.momentum, progress))
 
 
 def byol_loss(predicted: Tensor, target: Tensor) -> Tensor:
     """Mean over rows of 2 - 2 cos, one direction: (n, d), (n, d) -> (), in [0, 4]."""
     return 2 + 2 * negative_cosine(predicted, target)
-
-
-def teacher_momentum(base: float, progress: float) -> float:
-    """Momentum after a share ``progress`` of all steps: base at 0, 1 at 1 (BYOL, section 3.3)."""
-    return 1 - (1 - base) * (math.cos(math.pi * progress) + 1) / 2

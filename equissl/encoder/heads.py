@@ -1,26 +1,30 @@
-"""Multi-layer perceptrons on top of features, with the BatchNorm placements the papers differ in."""
+"""Multi-layer perceptrons on top of features, with the norm placements the papers differ in."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 OutputNorm = Literal["none", "fixed", "affine"]
+HiddenNorm = Literal["batch", "none"]
+HeadNorm = Literal["all_views", "per_view"]
 
 
 class MLP(nn.Module):
     """Linear - BatchNorm - ReLU blocks and an output layer: (B, sizes[0]) -> (B, sizes[-1]).
 
-    Hidden linear layers have no bias (BatchNorm follows).
+    Hidden linear layers have a bias only where no BatchNorm follows.
 
     Args:
         sizes: input, hidden and output widths; two numbers are a single linear layer.
         output_norm: BatchNorm after the last layer: none, without (fixed) or with (affine) weights.
         output_bias: whether the last linear layer has a bias; by default where no norm follows.
+        hidden_norm: "none" for blocks without BatchNorm (MoCo v2, DINO).
+        activation: after each hidden layer; DINO's is "gelu".
     """
 
     def __init__(
@@ -28,11 +32,15 @@ class MLP(nn.Module):
         sizes: Sequence[int],
         output_norm: OutputNorm = "none",
         output_bias: bool | None = None,
+        hidden_norm: HiddenNorm = "batch",
+        activation: Literal["relu", "gelu"] = "relu",
     ):
         super().__init__()
         layers: list[nn.Module] = []
         for a, b in itertools.pairwise(sizes[:-1]):
-            layers += [nn.Linear(a, b, bias=False), nn.BatchNorm1d(b), nn.ReLU(inplace=True)]
+            layers.append(nn.Linear(a, b, bias=hidden_norm == "none"))
+            layers += [nn.BatchNorm1d(b)] if hidden_norm == "batch" else []
+            layers.append(nn.ReLU(inplace=True) if activation == "relu" else nn.GELU())
         bias = output_norm == "none" if output_bias is None else output_bias
         layers.append(nn.Linear(sizes[-2], sizes[-1], bias=bias))
         if output_norm != "none":
@@ -44,6 +52,13 @@ class MLP(nn.Module):
         return result
 
 
-def together(head: nn.Module, rows: Sequence[Tensor]) -> tuple[Tensor, ...]:
+def project(
+    head: Callable[[Tensor], Tensor], rows: Sequence[Tensor], batch_norm: HeadNorm
+) -> tuple[Tensor, ...]:
+    """A head on several views; its BatchNorm sees them all at once or one after the other."""
+    return together(head, rows) if batch_norm == "all_views" else tuple(head(r) for r in rows)
+
+
+def together(head: Callable[[Tensor], Tensor], rows: Sequence[Tensor]) -> tuple[Tensor, ...]:
     """One call of a head on several batches, so that its BatchNorm sees all of them at once."""
-    return tuple(head(torch.cat(list(rows))).split([len(r) for r in rows]))
+    return torch.split(head(torch.cat(list(rows))), [len(r) for r in rows])

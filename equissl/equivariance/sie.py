@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from equissl.encoder.encoder import Encoded, Encoder
-from equissl.encoder.heads import MLP, together
+from equissl.encoder.heads import MLP, HeadNorm, project
 from equissl.encoder.predictors import AnyPredictor, Hypernetwork
 from equissl.losses import as_single, covariance_penalty, full_precision, variance_hinge
 from equissl.objective import Encodings, Equivariance, Spaces, Views
@@ -44,6 +44,7 @@ class SIE(Equivariance):
                 defaults are the paper's (its released code writes 4.5 as 10 * 0.45).
             statistics: variance and covariance of the embedding "with_base" (side by side, so that the two
                 parts share nothing linearly) or of its "own" alone.
+            batch_norm: whether the head's BatchNorm sees both views at once or one by one.
             part: which columns of the features are read.
         """
 
@@ -56,6 +57,7 @@ class SIE(Equivariance):
         predicted_variance: float = 10.0
         covariance: float = 1.0
         statistics: Literal["with_base", "own"] = "with_base"
+        batch_norm: HeadNorm = "per_view"
         part: str = "equi"
 
         def __post_init__(self) -> None:
@@ -101,7 +103,7 @@ class SIE(Equivariance):
     ) -> dict[str, Tensor]:
         c = self.config
         source, target = c.pair
-        x, y = together(self.projector, [encoded[v].part(c.part) for v in c.pair])
+        x, y = project(self.projector, [encoded[v].part(c.part) for v in c.pair], c.batch_norm)
         predicted = self._move(x, between(views[source].params, views[target].params, self.space))
         whole = [x, y]
         if c.statistics == "with_base":

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from equissl.augment.base import Augmentation
+from equissl.augment.rows import as_float
 from equissl.data.base import Dataset, Progress, quiet
 from equissl.encoder.encoder import Encoder
 from equissl.evaluate.base import Table
 from equissl.params import Params, Space, concatenate
 from equissl.random import Stream
-from equissl.views import Batch, View, as_float
+from equissl.views import Batch, View
 
 
 def extract(

@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from equissl.augment.rows import as_float
 from equissl.data.base import Dataset
 from equissl.evaluate.base import Table
-from equissl.views import as_float
 
 SMALL = 64  # pixels; up to this side a picture is stored without loss
 LARGEST = 160  # pixels; larger pictures are shrunk

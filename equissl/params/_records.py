@@ -126,11 +126,14 @@ class Params:
     def __len__(self) -> int:
         return self.count
 
-    def __getitem__(self, rows: Tensor) -> Params:
-        """The pictures ``rows``, integer or bool (n,)."""
+    def __getitem__(self, rows: Tensor | slice) -> Params:
+        """The pictures ``rows``, a slice or integer or bool (n,)."""
         values = {k: v[rows] for k, v in self.values.items()}
         flags = {k: v[rows] for k, v in self.applied.items()}
-        n = int(rows.sum()) if rows.dtype == torch.bool else len(rows)
+        if isinstance(rows, slice):
+            n = len(range(*rows.indices(self.count)))
+        else:
+            n = int(rows.sum()) if rows.dtype == torch.bool else len(rows)
         return Params(self.space, values, flags, n)
 
     def __or__(self, other: Params) -> Params:

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import torch
 
+from equissl.augment.rows import as_float
 from equissl.data.base import Data, Dataset, Split
 from equissl.random import shuffled
-from equissl.views import Batch, as_float
+from equissl.views import Batch
 
 _MOST = 64  # samples looked at per law
 _SPLITS: tuple[Split, ...] = ("train", "test")

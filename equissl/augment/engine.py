@@ -1,0 +1,136 @@
+"""Ways to carry out a record: torch operations, native code, or torch operations compiled into one."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from equissl.augment import native
+from equissl.augment.base import Augmentation, Pipeline
+from equissl.augment.rows import as_float
+from equissl.errors import UserError
+from equissl.params import Params
+
+Engine = Literal["auto", "torch", "native", "compile"]
+_CHUNK = 1 << 20  # numbers; what torch holds at once on a CPU, so that memory does not grow with the batch
+
+
+def check_engine(engine: str) -> None:
+    """
+    Raises:
+        ValueError: there is no such engine.
+    """
+    if engine not in get_args(Engine):
+        raise ValueError(f"engine must be one of {', '.join(get_args(Engine))}, got {engine!r}")
+
+
+def chosen(engine: Engine, device: torch.device | str = "cpu") -> Engine:
+    """What "auto" means on a device: native code on a CPU with a C compiler, torch elsewhere.
+
+    Raises:
+        UserError: "native" is asked for and cannot be had.
+    """
+    on_cpu = torch.device(device).type == "cpu"
+    if engine == "native":
+        if not on_cpu:
+            raise UserError(f"engine=native works on the CPU only, not on {device}; use torch or compile")
+        if not native.available():
+            raise UserError("engine=native needs a C compiler (cc); install one, or use engine=torch")
+    if engine != "auto":
+        return engine
+    return "native" if on_cpu and native.available() else "torch"
+
+
+def render(
+    augmentation: Augmentation,
+    images: Tensor,
+    params: Params,
+    engine: Engine = "torch",
+    dtype: torch.dtype = torch.float32,
+    channels_last: bool = False,
+) -> Tensor:
+    """The views that a record describes.
+
+    A picture comes out bit for bit the same with any neighbours and in any batch. Engines differ from each
+    other by rounding (at most 1e-5).
+
+    Args:
+        images: (B, C, H, W), uint8 or float in [0, 1].
+        engine: "torch" is the reference. "native" takes one pass per picture in C (CPU only; steps that are
+            not written there run on torch). "compile" fuses the torch operations (a few ten seconds once
+            per shape; torch keeps the result in its cache folder). "auto" see ``chosen``.
+        dtype: of the views.
+        channels_last: whether the channels of a pixel lie together in memory.
+
+    Returns:
+        (B, C, h, w).
+
+    Raises:
+        UserError: "native" without a C compiler or not on a CPU.
+    """
+    check_engine(engine)
+    way = chosen(engine, images.device)
+    if way == "native" and images.dtype in (torch.uint8, torch.float32):
+        return _native(augmentation, images, params, dtype, channels_last)
+    apply = _compiled(augmentation) if way == "compile" else functools.partial(_apply, augmentation)
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    views = _in_chunks(augmentation, images, params, apply) if way != "compile" else apply(images, params)
+    return views.to(dtype if views.dtype == torch.float32 else views.dtype, memory_format=layout)
+
+
+def _apply(augmentation: Augmentation, images: Tensor, params: Params) -> Tensor:
+    return augmentation.apply(as_float(images), params)
+
+
+@functools.cache
+def _compiled(augmentation: Augmentation) -> Callable[[Tensor, Params], Tensor]:
+    compiled: Callable[[Tensor, Params], Tensor] = torch.compile(
+        functools.partial(_apply, augmentation), dynamic=False
+    )
+    return compiled
+
+
+def _in_chunks(
+    augmentation: Augmentation, images: Tensor, params: Params, apply: Callable[[Tensor, Params], Tensor]
+) -> Tensor:
+    height, width = augmentation.output_size((images.shape[2], images.shape[3]))
+    each = images.shape[1] * max(images.shape[2] * images.shape[3], height * width)
+    step = max(1, _CHUNK // each)
+    if images.device.type != "cpu" or len(images) <= step:
+        return apply(images, params)
+    views: Tensor | None = None
+    for first in range(0, len(images), step):
+        rows = slice(first, first + step)
+        part = apply(images[rows], params[rows])
+        views = part.new_empty((len(images), *part.shape[1:])) if views is None else views
+        views[rows] = part
+    assert views is not None
+    return views
+
+
+def _native(
+    augmentation: Augmentation, images: Tensor, params: Params, dtype: torch.dtype, channels_last: bool
+) -> Tensor:
+    """Runs of steps that are native go there together; the ones between them run on torch."""
+    waiting: list[native.Step] = []
+    for step in _steps(augmentation):
+        written = step.native(params)
+        if written is not None:
+            waiting.append(written)
+            continue
+        if waiting:
+            images, waiting = native.run(images, waiting, torch.float32, False), []
+        images = _in_chunks(step, images, params, functools.partial(_apply, step))
+    return native.run(images, waiting, dtype, channels_last)
+
+
+def _steps(augmentation: Augmentation) -> Iterator[Augmentation]:
+    if isinstance(augmentation, Pipeline):
+        for step in augmentation.steps:
+            yield from _steps(step)
+    else:
+        yield augmentation

@@ -1,0 +1,445 @@
+/* The common augmentations on one picture at a time, for the CPU. The torch operations of this package are
+ * the reference; this file repeats their arithmetic in an order that keeps a picture in the cache from its
+ * 8-bit source to the finished view. Built and called by native.py. */
+
+#include <math.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { CROP = 0, MIRROR, FLIP, JITTER, GRAYSCALE, SOLARIZE, INVERT, BLUR, NORMALIZE };
+enum { BYTES = 0, SINGLE, BRAIN };  /* uint8, float32, bfloat16 */
+
+typedef struct {
+    int32_t kind;
+    int32_t columns;
+    int32_t whole[2];       /* constants of the step: sizes, which filter */
+    float real[8];          /* constants of the step: threshold, mean and std */
+    const float *values;    /* (pictures, columns) */
+} step_t;
+
+typedef struct {
+    int64_t channels, height, width;
+    float *pixels;          /* planar */
+} picture_t;
+
+typedef struct {
+    float *spare, *row, *weight;
+    int32_t *index;
+    int64_t taps;           /* room per pixel in weight */
+} scratch_t;
+
+/* Eight or four numbers at once; loads and stores need no alignment. */
+typedef float eight __attribute__((vector_size(32), aligned(4)));
+typedef float four __attribute__((vector_size(16), aligned(4)));
+typedef int32_t places __attribute__((vector_size(16)));
+
+static inline float unit(float x) { return x < 0.0f ? 0.0f : (x > 1.0f ? 1.0f : x); }
+
+/* ---- resampling -------------------------------------------------------------------------------- */
+
+static float filtered(float d, int cubic) {
+    d = fabsf(d);
+    if (!cubic) return d < 1.0f ? 1.0f - d : 0.0f;
+    if (d < 1.0f) return (1.5f * d - 2.5f) * d * d + 1.0f;
+    return d < 2.0f ? ((-0.5f * d + 2.5f) * d - 4.0f) * d + 2.0f : 0.0f;
+}
+
+static float snapped(float x) {
+    float whole = rintf(x);
+    return fabsf(x - whole) < 1e-3f ? whole : x;
+}
+
+/* First pixel and weights of every result along one side; returns how many taps each has. */
+static int64_t taps_of(float start, float length, int64_t pixels, int64_t size, int cubic,
+                       int32_t *first, float *weight, int64_t room) {
+    int reach = cubic ? 2 : 1;
+    start = snapped(start * (float)pixels);
+    length = snapped(length * (float)pixels);
+    float scale = length / (float)size, stretch = scale > 1.0f ? scale : 1.0f;
+    int64_t count = (int64_t)ceilf(2.0f * reach * stretch);
+    if (count > room) count = room;
+    if (count > pixels) count = pixels;
+    for (int64_t o = 0; o < size; o++) {
+        float centre = scale * ((float)o + 0.5f), sum = 0.0f, *w = weight + o * count;
+        float from = floorf(start + centre - reach * stretch + 0.5f);
+        /* A window that stays within the picture; taps outside the box weigh nothing. */
+        float lowest = from < 0.0f ? 0.0f : from;
+        if (lowest > (float)(pixels - count)) lowest = (float)(pixels - count);
+        for (int64_t k = 0; k < count; k++) {
+            float p = lowest + (float)k;
+            float end = p + 1.0f < start + length ? p + 1.0f : start + length;
+            float cover = unit(end - (p > start ? p : start));
+            w[k] = filtered((p - start - centre + 0.5f) / stretch, cubic) * cover;
+            sum += w[k];
+        }
+        for (int64_t k = 0; k < count; k++) w[k] /= sum;
+        first[o] = (int32_t)lowest;
+    }
+    return count;
+}
+
+#define ROWS(TYPE, NAME)                                                                               \
+    static void NAME(const TYPE *src, int64_t width, int64_t from, int64_t to, const float *w,          \
+                     int64_t taps, float *out) {                                                        \
+        const TYPE *a = src;                                                                            \
+        if (taps == 2) {                                                                                \
+            for (int64_t x = from; x < to; x++) out[x] = w[0] * a[x] + w[1] * a[x + width];             \
+        } else if (taps == 3) {                                                                         \
+            for (int64_t x = from; x < to; x++)                                                         \
+                out[x] = w[0] * a[x] + w[1] * a[x + width] + w[2] * a[x + 2 * width];                   \
+        } else {                                                                                        \
+            for (int64_t x = from; x < to; x++) out[x] = w[0] * a[x];                                   \
+            for (int64_t k = 1; k < taps; k++) {                                                        \
+                if (w[k] == 0.0f) continue;                                                             \
+                const TYPE *b = src + k * width;                                                        \
+                for (int64_t x = from; x < to; x++) out[x] += w[k] * b[x];                              \
+            }                                                                                           \
+        }                                                                                               \
+    }
+ROWS(uint8_t, rows_bytes)
+ROWS(float, rows_single)
+
+static inline void transposed(four *a) {
+    const places low = {0, 4, 1, 5}, high = {2, 6, 3, 7}, even = {0, 1, 4, 5}, odd = {2, 3, 6, 7};
+    four p = __builtin_shuffle(a[0], a[1], low), q = __builtin_shuffle(a[2], a[3], low);
+    four r = __builtin_shuffle(a[0], a[1], high), s = __builtin_shuffle(a[2], a[3], high);
+    a[0] = __builtin_shuffle(p, q, even), a[1] = __builtin_shuffle(p, q, odd);
+    a[2] = __builtin_shuffle(r, s, even), a[3] = __builtin_shuffle(r, s, odd);
+}
+
+/* Four rows of w numbers -> (x, 4), for x in [from, to). */
+static void interleave(const float *rows, int64_t w, int64_t from, int64_t to, float *mixed) {
+    int64_t x = from;
+    for (; x + 4 <= to; x += 4) {
+        four a[4];
+        for (int r = 0; r < 4; r++) a[r] = *(const four *)(rows + r * w + x);
+        transposed(a);
+        for (int r = 0; r < 4; r++) *(four *)(mixed + 4 * (x + r)) = a[r];
+    }
+    for (; x < to; x++)
+        for (int r = 0; r < 4; r++) mixed[4 * x + r] = rows[r * w + x];
+}
+
+static void columns(const float *mixed, const int32_t *first, const float *weight, int64_t taps,
+                    int64_t size, float *out) {
+    for (int64_t o = 0; o < size; o++, weight += taps) {
+        const four *a = (const four *)(mixed + 4 * (int64_t)first[o]);
+        four sum = weight[0] * a[0];
+        for (int64_t k = 1; k < taps; k++) sum += weight[k] * a[k];
+        *(four *)(out + 4 * o) = sum;
+    }
+}
+
+/* (size, 4) -> up to four rows. */
+static void separate(const float *mixed, int64_t size, float *out, int64_t rows) {
+    int64_t x = 0;
+    for (; x + 4 <= size; x += 4) {
+        four a[4];
+        for (int r = 0; r < 4; r++) a[r] = *(const four *)(mixed + 4 * (x + r));
+        transposed(a);
+        for (int64_t r = 0; r < rows; r++) *(four *)(out + r * size + x) = a[r];
+    }
+    for (; x < size; x++)
+        for (int64_t r = 0; r < rows; r++) out[r * size + x] = mixed[4 * x + r];
+}
+
+static void crop(const void *source, int kind, picture_t *p, const step_t *s, const float *box,
+                 scratch_t *scratch) {
+    int64_t size = s->whole[0], h = p->height, w = p->width;
+    int cubic = s->whole[1];
+    int32_t *fy = scratch->index, *fx = fy + size;
+    float *wy = scratch->weight, *wx = wy + size * scratch->taps, *line = scratch->row;
+    int64_t ny = taps_of(box[0], box[2], h, size, cubic, fy, wy, scratch->taps);
+    int64_t nx = taps_of(box[1], box[3], w, size, cubic, fx, wx, scratch->taps);
+    int64_t from = fx[0], to = fx[size - 1] + nx;
+    float level = kind == BYTES ? 1.0f / 255.0f : 1.0f;
+    for (int64_t i = 0; i < size * ny; i++) wy[i] *= level;
+    float *result = scratch->spare, *mixed = line + 4 * (w > size ? w : size);
+    for (int64_t c = 0; c < p->channels; c++)
+        for (int64_t y = 0; y < size; y += 4) {   /* four rows side by side, so that one load serves all */
+            int64_t rows = size - y < 4 ? size - y : 4;
+            for (int64_t r = 0; r < 4; r++) {
+                int64_t row = y + (r < rows ? r : rows - 1), at = (c * h + fy[row]) * w;
+                const float *weight = wy + row * ny;
+                if (kind == BYTES) rows_bytes((const uint8_t *)source + at, w, from, to, weight, ny, line + r * w);
+                else rows_single((const float *)source + at, w, from, to, weight, ny, line + r * w);
+            }
+            interleave(line, w, from, to, mixed);
+            columns(mixed, fx, wx, nx, size, line);
+            separate(line, size, result + (c * size + y) * size, rows);
+        }
+    scratch->spare = p->pixels;
+    p->pixels = result;
+    p->height = p->width = size;
+}
+
+/* ---- rearrangements ---------------------------------------------------------------------------- */
+
+static void mirror(picture_t *p, scratch_t *scratch) {
+    int64_t w = p->width;
+    for (int64_t y = 0; y < p->channels * p->height; y++) {
+        float *line = p->pixels + y * w, *copy = scratch->row;
+        memcpy(copy, line, w * sizeof(float));
+        for (int64_t x = 0; x < w; x++) line[x] = copy[w - 1 - x];
+    }
+}
+
+static void flip(picture_t *p, scratch_t *scratch) {
+    int64_t w = p->width, h = p->height, bytes = w * sizeof(float);
+    for (int64_t c = 0; c < p->channels; c++)
+        for (int64_t y = 0; y < h / 2; y++) {
+            float *a = p->pixels + (c * h + y) * w, *b = p->pixels + (c * h + h - 1 - y) * w;
+            memcpy(scratch->row, a, bytes);
+            memcpy(a, b, bytes);
+            memcpy(b, scratch->row, bytes);
+        }
+}
+
+/* ---- colour ------------------------------------------------------------------------------------ */
+
+#define LUMA(r, g, b) (0.2989f * (r) + 0.587f * (g) + 0.114f * (b))
+
+static void brightness(float *x, int64_t n, float f) {
+    for (int64_t i = 0; i < 3 * n; i++) x[i] = unit(x[i] * f);
+}
+
+static void contrast(float *x, int64_t n, float f) {
+    float *r = x, *g = x + n, *b = x + 2 * n;
+    float lane[16] = {0};   /* sixteen sums at once: one long chain of additions would wait for each */
+    int64_t i = 0;
+    for (; i + 16 <= n; i += 16)
+        for (int k = 0; k < 16; k++) lane[k] += LUMA(r[i + k], g[i + k], b[i + k]);
+    double sum = 0.0;
+    for (int k = 0; k < 16; k++) sum += lane[k];
+    for (; i < n; i++) sum += LUMA(r[i], g[i], b[i]);
+    float level = (1.0f - f) * (float)(sum / (double)n);
+    for (i = 0; i < 3 * n; i++) x[i] = unit(x[i] * f + level);
+}
+
+static void saturation(float *x, int64_t n, float f) {
+    float *restrict r = x, *restrict g = x + n, *restrict b = x + 2 * n;
+    for (int64_t i = 0; i < n; i++) {
+        float grey = LUMA(r[i], g[i], b[i]) * (1.0f - f);
+        r[i] = unit(r[i] * f + grey);
+        g[i] = unit(g[i] * f + grey);
+        b[i] = unit(b[i] * f + grey);
+    }
+}
+
+static void hue(float *x, int64_t n, float turns) {
+    float *restrict r = x, *restrict g = x + n, *restrict b = x + 2 * n;
+    float shift = 6.0f * turns;
+    for (int64_t i = 0; i < n; i++) {
+        float red = r[i], green = g[i], blue = b[i];
+        float high = red > green ? red : green, low = red > green ? green : red;
+        high = high > blue ? high : blue;
+        low = low > blue ? blue : low;
+        float chroma = high - low, inverse = 1.0f / (chroma > 0.0f ? chroma : 1.0f);
+        float place = high == red ? (green - blue) * inverse
+                    : high == green ? 2.0f + (blue - red) * inverse
+                                    : 4.0f + (red - green) * inverse;
+        place += shift;
+        place -= 6.0f * floorf(place * (1.0f / 6.0f));
+        float to_red = unit(fabsf(place - 3.0f) - 1.0f);
+        float to_green = unit(2.0f - fabsf(place - 2.0f));
+        float to_blue = unit(2.0f - fabsf(place - 4.0f));
+        r[i] = to_red >= 1.0f ? high : unit(low + chroma * to_red);
+        g[i] = to_green >= 1.0f ? high : unit(low + chroma * to_green);
+        b[i] = to_blue >= 1.0f ? high : unit(low + chroma * to_blue);
+    }
+}
+
+/* values: brightness, contrast, saturation, hue, then which of them runs k-th. */
+static void jitter(picture_t *p, const float *v) {
+    int64_t n = p->height * p->width;
+    for (int k = 0; k < 4; k++) {
+        int which = (int)rintf(v[4 + k]);
+        float f = v[which & 3];
+        if (f == (which == 3 ? 0.0f : 1.0f)) continue;
+        switch (which) {
+            case 0: brightness(p->pixels, n, f); break;
+            case 1: contrast(p->pixels, n, f); break;
+            case 2: saturation(p->pixels, n, f); break;
+            case 3: hue(p->pixels, n, f); break;
+        }
+    }
+}
+
+static void grayscale(picture_t *p) {
+    int64_t n = p->height * p->width;
+    float *restrict r = p->pixels, *restrict g = r + n, *restrict b = g + n;
+    for (int64_t i = 0; i < n; i++) r[i] = g[i] = b[i] = LUMA(r[i], g[i], b[i]);
+}
+
+static void solarize(picture_t *p, float threshold) {
+    int64_t n = p->channels * p->height * p->width;
+    float *x = p->pixels;
+    for (int64_t i = 0; i < n; i++) x[i] = x[i] >= threshold ? 1.0f - x[i] : x[i];
+}
+
+static void invert(picture_t *p) {
+    int64_t n = p->channels * p->height * p->width;
+    for (int64_t i = 0; i < n; i++) p->pixels[i] = 1.0f - p->pixels[i];
+}
+
+/* ---- blur -------------------------------------------------------------------------------------- */
+
+static inline int64_t reflected(int64_t i, int64_t n) {
+    if (n == 1) return 0;
+    int64_t period = 2 * (n - 1);
+    i %= period;
+    if (i < 0) i += period;
+    return i < n ? i : period - i;
+}
+
+static void blur(picture_t *p, int64_t kernel, float sigma, scratch_t *scratch) {
+    int64_t h = p->height, w = p->width, reach = kernel / 2, most = 0;
+    float *weight = scratch->weight, sum = 0.0f;
+    if (sigma < 1e-3f) sigma = 1e-3f;
+    for (int64_t k = 0; k <= reach; k++) {
+        float z = (float)k / sigma;
+        weight[k] = expf(-0.5f * z * z);
+        sum += k ? 2.0f * weight[k] : weight[k];
+    }
+    for (int64_t k = 0; k <= reach; k++) {
+        weight[k] /= sum;
+        if (weight[k] >= 1e-12f) most = k;
+    }
+    float *line = scratch->row + most, *restrict middle = scratch->spare;
+    for (int64_t c = 0; c < p->channels; c++) {
+        const float *plane = p->pixels + c * h * w;
+        for (int64_t y = 0; y < h; y++) {
+            memcpy(line, plane + y * w, w * sizeof(float));
+            for (int64_t k = 1; k <= most; k++) {
+                line[-k] = plane[y * w + reflected(-k, w)];
+                line[w - 1 + k] = plane[y * w + reflected(w - 1 + k, w)];
+            }
+            float *restrict out = middle + y * w;
+            int64_t x = 0;
+            for (; x + 32 <= w; x += 32) {   /* thirty-two results stay in registers over all taps */
+                const eight *at = (const eight *)(line + x);
+                eight a = weight[0] * at[0], b = weight[0] * at[1], d = weight[0] * at[2], e = weight[0] * at[3];
+                for (int64_t k = 1; k <= most; k++) {
+                    const eight *l = (const eight *)(line + x - k), *r = (const eight *)(line + x + k);
+                    a += weight[k] * (l[0] + r[0]), b += weight[k] * (l[1] + r[1]);
+                    d += weight[k] * (l[2] + r[2]), e += weight[k] * (l[3] + r[3]);
+                }
+                eight *to = (eight *)(out + x);
+                to[0] = a, to[1] = b, to[2] = d, to[3] = e;
+            }
+            for (; x < w; x++) {
+                float sum = weight[0] * line[x];
+                for (int64_t k = 1; k <= most; k++) sum += weight[k] * (line[x - k] + line[x + k]);
+                out[x] = sum;
+            }
+        }
+        float *target = p->pixels + c * h * w;
+        for (int64_t y = 0; y < h; y++) {
+            float *restrict out = target + y * w;
+            int32_t *above = scratch->index, *below = above + most + 1;
+            for (int64_t k = 1; k <= most; k++) {
+                above[k] = (int32_t)(reflected(y - k, h) * w);
+                below[k] = (int32_t)(reflected(y + k, h) * w);
+            }
+            int64_t x = 0;
+            for (; x + 32 <= w; x += 32) {
+                const eight *at = (const eight *)(middle + y * w + x);
+                eight a = weight[0] * at[0], b = weight[0] * at[1], d = weight[0] * at[2], e = weight[0] * at[3];
+                for (int64_t k = 1; k <= most; k++) {
+                    const eight *l = (const eight *)(middle + above[k] + x), *r = (const eight *)(middle + below[k] + x);
+                    a += weight[k] * (l[0] + r[0]), b += weight[k] * (l[1] + r[1]);
+                    d += weight[k] * (l[2] + r[2]), e += weight[k] * (l[3] + r[3]);
+                }
+                eight *to = (eight *)(out + x);
+                to[0] = a, to[1] = b, to[2] = d, to[3] = e;
+            }
+            for (; x < w; x++) {
+                float sum = weight[0] * middle[y * w + x];
+                for (int64_t k = 1; k <= most; k++)
+                    sum += weight[k] * (middle[above[k] + x] + middle[below[k] + x]);
+                out[x] = sum;
+            }
+        }
+    }
+}
+
+/* ---- one picture from source to view ------------------------------------------------------------ */
+
+static void normalize(picture_t *p, const step_t *s) {
+    int64_t n = p->height * p->width;
+    for (int64_t c = 0; c < p->channels; c++)
+        for (int64_t i = 0; i < n; i++)
+            p->pixels[c * n + i] = (p->pixels[c * n + i] - s->real[c]) / s->real[4 + c];
+}
+
+static void load(const void *source, int kind, picture_t *p) {
+    int64_t n = p->channels * p->height * p->width;
+    const uint8_t *bytes = source;
+    if (kind == BYTES) for (int64_t i = 0; i < n; i++) p->pixels[i] = (float)bytes[i] / 255.0f;
+    else memcpy(p->pixels, source, n * sizeof(float));
+}
+
+static inline uint16_t brain(float x) {
+    uint32_t bits;
+    memcpy(&bits, &x, 4);
+    return (uint16_t)((bits + 0x7FFFu + ((bits >> 16) & 1u)) >> 16);
+}
+
+static void store(const picture_t *p, void *target, int kind, int channels_last) {
+    int64_t n = p->height * p->width, c = p->channels;
+    float *single = target;
+    uint16_t *half = target;
+    for (int64_t k = 0; k < c; k++) {
+        const float *plane = p->pixels + k * n;
+        int64_t step = channels_last ? c : 1, at = channels_last ? k : k * n;
+        if (kind == SINGLE && step == 1) memcpy(single + at, plane, n * sizeof(float));
+        else if (kind == SINGLE) for (int64_t i = 0; i < n; i++) single[at + i * step] = plane[i];
+        else for (int64_t i = 0; i < n; i++) half[at + i * step] = brain(plane[i]);
+    }
+}
+
+/* Pictures [from, to) of a batch, each through all steps. Returns 0, or 1 if there was no memory. */
+int equissl_apply(const void *sources, int32_t source_kind, int64_t channels, int64_t height, int64_t width,
+                  const step_t *steps, int32_t count, void *targets, int32_t target_kind, int32_t channels_last,
+                  int64_t pixels, int64_t side, int64_t taps, int64_t from, int64_t to) {
+    /* pixels: the most that a picture has on its way; side: its longest side; taps: of the widest filter. */
+    scratch_t fresh = {0};
+    float *first = malloc(pixels * sizeof(float)), *second = malloc(pixels * sizeof(float));
+    float *row = malloc((8 * side + 2 * taps + 64) * sizeof(float));
+    float *weight = malloc((2 * side * taps + taps + 64) * sizeof(float));
+    int32_t *index = malloc((2 * side + 2 * taps + 64) * sizeof(int32_t));
+    int failed = !(first && second && row && weight && index);
+    for (int64_t i = from; i < to && !failed; i++) {
+        int64_t bytes = channels * height * width * (source_kind == BYTES ? 1 : 4);
+        const char *source = (const char *)sources + i * bytes;
+        picture_t p = {channels, height, width, first};
+        scratch_t scratch = fresh;
+        scratch.spare = second, scratch.row = row, scratch.weight = weight;
+        scratch.index = index, scratch.taps = taps;
+        int begun = count > 0 && steps[0].kind == CROP;   /* a crop reads the source itself */
+        if (!begun) load(source, source_kind, &p);
+        for (int32_t k = 0; k < count; k++) {
+            const step_t *s = steps + k;
+            const float *v = s->values + i * s->columns;
+            switch (s->kind) {
+                case CROP:
+                    if (k == 0) crop(source, source_kind, &p, s, v, &scratch);
+                    else crop(p.pixels, SINGLE, &p, s, v, &scratch);
+                    break;
+                case MIRROR: if (v[0] > 0.5f) mirror(&p, &scratch); break;
+                case FLIP: if (v[0] > 0.5f) flip(&p, &scratch); break;
+                case JITTER: jitter(&p, v); break;
+                case GRAYSCALE: if (v[0] > 0.5f) grayscale(&p); break;
+                case SOLARIZE: if (v[0] > 0.5f) solarize(&p, s->real[0]); break;
+                case INVERT: if (v[0] > 0.5f) invert(&p); break;
+                case BLUR: if (v[0] > 0.0f) blur(&p, s->whole[0], v[0], &scratch); break;
+                case NORMALIZE: normalize(&p, s); break;
+            }
+        }
+        int64_t made = p.channels * p.height * p.width;
+        store(&p, (char *)targets + i * made * (target_kind == BRAIN ? 2 : 4), target_kind, channels_last);
+    }
+    free(first), free(second), free(row), free(weight), free(index);
+    return failed;
+}

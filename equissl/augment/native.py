@@ -1,0 +1,189 @@
+"""Builds and calls ``native.c``: the common augmentations in one pass over a picture, on the CPU.
+
+The C file is compiled once per machine with the system's C compiler (about two seconds) and kept in the
+user's cache folder. Without a compiler everything still works, on torch.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import itertools
+import math
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from equissl.errors import UserError
+
+_SOURCE = Path(__file__).with_name("native.c")
+_KINDS = ("crop", "mirror", "flip", "jitter", "grayscale", "solarize", "invert", "blur", "normalize")
+_FLAGS = ("-O3", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
+_COLORFUL = ("jitter", "grayscale", "normalize")
+_DTYPES = {torch.uint8: 0, torch.float32: 1, torch.bfloat16: 2}
+_FEWEST = 8  # pictures per thread; fewer are not worth waking one
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one augmentation asks ``native.c`` to do.
+
+    Args:
+        kind: a name of ``_KINDS``.
+        values: (B, columns), per picture.
+        whole, real: constants, at most two and eight.
+        size: the (h, w) of the result, None if it stays.
+        reach: of a crop's filter to either side, in pixels of the result.
+    """
+
+    kind: str
+    values: Tensor | None = None
+    whole: tuple[int, ...] = ()
+    real: tuple[float, ...] = ()
+    size: tuple[int, int] | None = None
+    reach: int = 1
+
+
+class _Step(ctypes.Structure):
+    _fields_ = [
+        ("kind", ctypes.c_int32),
+        ("columns", ctypes.c_int32),
+        ("whole", ctypes.c_int32 * 2),
+        ("real", ctypes.c_float * 8),
+        ("values", ctypes.c_void_p),
+    ]
+
+
+def available() -> bool:
+    """Whether there is a C compiler that can build the file (builds it the first time)."""
+    return _library() is not None
+
+
+def run(images: Tensor, steps: Sequence[Step], dtype: torch.dtype, channels_last: bool) -> Tensor:
+    """All steps on every picture, on as many threads as torch uses.
+
+    Args:
+        images: (B, C, H, W) uint8 or float32 in [0, 1], on the CPU.
+        dtype: of the result, float32 or bfloat16.
+
+    Returns:
+        (B, C, h, w).
+
+    Raises:
+        ValueError: a colour step on pictures that have not three channels.
+        UserError: there is no memory.
+    """
+    library = _library()
+    assert library is not None, "ask available() first"
+    images = images.contiguous()
+    count, channels, height, width = images.shape
+    if channels != 3 and any(s.kind in _COLORFUL for s in steps):
+        raise ValueError(f"colour needs pictures with 3 channels, got {channels}")
+    sizes, taps = _extent((height, width), steps)
+    values = [None if s.values is None else s.values.to(torch.float32).contiguous() for s in steps]
+    table = (_Step * len(steps))(*(_packed(s, v) for s, v in zip(steps, values, strict=True)))
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    out = torch.empty((count, channels, *sizes[-1]), dtype=dtype, memory_format=layout)
+    pixels = channels * max(h * w for h, w in sizes)
+    side = max(map(max, sizes))
+
+    def work(first: int, last: int) -> int:
+        failed: int = library(
+            images.data_ptr(), _DTYPES[images.dtype], channels, height, width, table, len(steps),
+            out.data_ptr(), _DTYPES[dtype], int(channels_last), pixels, side, taps, first, last,
+        )  # fmt: skip
+        return failed
+
+    threads = max(1, min(torch.get_num_threads(), count // _FEWEST))
+    bounds = [count * k // threads for k in range(threads + 1)]
+    parts = itertools.pairwise(bounds)
+    if any(_pool(threads).map(lambda part: work(*part), parts) if threads > 1 else [work(0, count)]):
+        raise UserError(f"not enough memory to augment {count} pictures; lower batch_size")
+    return out
+
+
+def _extent(size: tuple[int, int], steps: Sequence[Step]) -> tuple[list[tuple[int, int]], int]:
+    """The sizes a picture has on its way, and the taps of the widest filter."""
+    sizes, taps = [size], 1
+    for step in steps:
+        if step.size is not None:
+            shrinking = max(1.0, max(sizes[-1]) / min(step.size))
+            taps = max(taps, math.ceil(2 * step.reach * shrinking))
+            sizes.append(step.size)
+        if step.kind == "blur":
+            taps = max(taps, step.whole[0])
+    return sizes, taps
+
+
+def _packed(step: Step, values: Tensor | None) -> _Step:
+    columns, address = (0, None) if values is None else (values.shape[1], values.data_ptr())
+    whole, real = (ctypes.c_int32 * 2)(*step.whole), (ctypes.c_float * 8)(*step.real)
+    return _Step(_KINDS.index(step.kind), columns, whole, real, address)
+
+
+@functools.cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="equissl-augment")
+
+
+@functools.cache
+def _library() -> ctypes._NamedFuncPointer | None:
+    compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if not compiler or os.name == "nt":
+        return None
+    try:
+        path = _built(compiler)
+        function = ctypes.CDLL(str(path)).equissl_apply
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    pointer, whole, long = ctypes.c_void_p, ctypes.c_int32, ctypes.c_int64
+    function.argtypes = (
+        pointer,
+        whole,
+        long,
+        long,
+        long,
+        pointer,
+        whole,
+        pointer,
+        whole,
+        whole,
+        *(long,) * 5,
+    )
+    function.restype = ctypes.c_int
+    return function
+
+
+def _built(compiler: str) -> Path:
+    # The result uses this processor's instructions, and a home folder may be shared by several machines.
+    machine = f"{platform.machine()} {compiler} {_FLAGS} {_processor()}"
+    key = hashlib.sha256(_SOURCE.read_bytes() + machine.encode()).hexdigest()[:16]
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "equissl"
+    path = base / f"native-{key}.so"
+    if not path.exists():
+        base.mkdir(parents=True, exist_ok=True)
+        native = "-mcpu=native" if platform.machine() in ("arm64", "aarch64") else "-march=native"
+        with tempfile.TemporaryDirectory(dir=base) as folder:
+            fresh = Path(folder) / path.name
+            command = [compiler, *_FLAGS, native, "-o", str(fresh), str(_SOURCE), "-lm"]
+            subprocess.run(command, check=True, capture_output=True)
+            fresh.replace(path)  # several processes may build at once; the last one wins, all are alike
+    return path
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line for line in lines if line.startswith(("flags", "Features"))), platform.processor())

@@ -1,0 +1,178 @@
+"""DINO: assign crops of a picture to prototypes as a slow, centred and sharpened teacher does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from equissl.distributed import mean
+from equissl.encoder.encoder import Encoder
+from equissl.encoder.heads import MLP, HeadNorm, HiddenNorm, project
+from equissl.encoder.teacher import Teacher, check_momentum, teacher_momentum
+from equissl.losses import as_single, check_temperature, full_precision
+from equissl.objective import Base, Encodings, Outcome, Spaces, Views
+
+PrototypeNorm = Literal["fixed", "learned"]
+
+
+class DINO(Base):
+    """Match the prototypes that a slow teacher sees in the large crops (arXiv:2104.14294, eq. 2-4).
+
+    The teacher sees ``views``, the student ``views`` and ``local``; every pair of different crops counts
+    alike. Publishes the normalised bottlenecks as embeddings: (B, projector[-1]).
+    """
+
+    paper: ClassVar[str] = "arXiv:2104.14294"
+    center: Tensor
+    progress: Tensor
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config:
+        """
+        Args:
+            views: the large crops, of one size.
+            local: the small crops, if any (``augment.presets.multi_crop`` names them "local_1", ...).
+            projector: hidden widths and the bottleneck's.
+            hidden_norm: BatchNorm in the projector; the paper's head has none for transformers.
+            prototypes: outputs that crops are assigned to.
+            prototype_norm: lengths of the prototypes: "fixed" at 1, or "learned" (stronger, less stable).
+            temperature: of the student, above 0.
+            teacher_temperature: at the start and after the warm-up, above 0; lower is sharper.
+            warmup: share of training over which the teacher's temperature moves linearly, in [0, 1].
+            center_momentum: of the running mean that is subtracted from the teacher's outputs.
+            freeze_prototypes: share of training during which the last layer rests (one epoch in the paper).
+            momentum: of the teacher at the first step; grows to 1 along a cosine.
+            copy_buffers: also move the teacher's BatchNorm buffers (the original never does).
+            batch_norm: whether BatchNorm in head and teacher sees all views at once or one by one.
+            part: which columns of the features are read.
+        """
+
+        views: tuple[str, ...] = ("a", "b")
+        local: tuple[str, ...] = ()
+        projector: tuple[int, ...] = (2048, 2048, 256)
+        hidden_norm: HiddenNorm = "none"
+        prototypes: int = 65536
+        prototype_norm: PrototypeNorm = "fixed"
+        temperature: float = 0.1
+        teacher_temperature: tuple[float, float] = (0.04, 0.04)
+        warmup: float = 0.3
+        center_momentum: float = 0.9
+        freeze_prototypes: float = 0.01
+        momentum: float = 0.996
+        copy_buffers: bool = False
+        batch_norm: HeadNorm = "all_views"
+        part: str = "all"
+
+        def __post_init__(self) -> None:
+            check_temperature("temperature", self.temperature)
+            for value in self.teacher_temperature:
+                check_temperature("teacher_temperature", value)
+            check_momentum(self.momentum)
+            for name in ("warmup", "center_momentum", "freeze_prototypes"):
+                if not 0 <= getattr(self, name) <= 1:
+                    raise ValueError(f"{name} must be in [0, 1], got {getattr(self, name)}")
+            if self.prototypes < 2:
+                raise ValueError(f"prototypes must be at least 2, got {self.prototypes}")
+            crops = (*self.views, *self.local)
+            if not self.views or len(crops) < 2 or len(set(crops)) < len(crops):
+                raise ValueError(f"views and local must name at least two different crops, got {crops}")
+
+        def build(self, encoder: Encoder, spaces: Spaces) -> DINO:
+            return DINO(self, encoder)
+
+        def reads(self) -> tuple[str, ...]:
+            return (*self.views, *self.local)
+
+    def __init__(self, config: Config, encoder: Encoder):
+        super().__init__()
+        self.config = config
+        self.head = _Head(encoder.width(config.part), config)
+        self.teacher = Teacher(encoder, self.head, config.part, config.batch_norm, config.copy_buffers)
+        self.register_buffer("center", torch.zeros(config.prototypes))
+        self.register_buffer("progress", torch.zeros(()))  # a tensor, so that no step waits for the device
+        self.fresh: Tensor | None = None  # mean teacher output that waits for the end of the step
+
+    def forward(self, views: Views, encoded: Encodings) -> Outcome:
+        c = self.config
+        crops = self.config.reads()
+        embedded = project(self.head.embed, [encoded[v].part(c.part) for v in crops], c.batch_norm)
+        resting = self.progress < c.freeze_prototypes
+        student = [self.head.assign(e, resting) for e in embedded]
+        teacher = self.teacher([views[v].images for v in c.views])
+        start, end = c.teacher_temperature
+        warm = (self.progress / c.warmup).clamp(max=1) if c.warmup else 1.0
+        loss = dino_loss(student, teacher, self.center, c.temperature, start + (end - start) * warm)
+        if self.training:
+            self.fresh = torch.stack([as_single(t).mean(0) for t in teacher]).mean(0)
+        return Outcome({"assignment": loss}, dict(zip(crops, embedded, strict=True)))
+
+    @torch.no_grad()
+    def after_step(self, encoder: Encoder, progress: float) -> None:
+        c = self.config
+        self.teacher.follow(encoder, self.head, teacher_momentum(c.momentum, progress))
+        self.progress.fill_(progress)
+        if self.fresh is not None:
+            self.center.lerp_(mean(self.fresh).to(self.center.dtype), 1 - c.center_momentum)
+            self.fresh = None
+
+
+def dino_loss(
+    student: Sequence[Tensor],
+    teacher: Sequence[Tensor],
+    center: Tensor,
+    temperature: float,
+    teacher_temperature: float | Tensor,
+) -> Tensor:
+    """Cross entropy of the student's assignments to the teacher's, over pairs of different crops (eq. 3).
+
+    Args:
+        student: outputs of all crops, (n, K) each; those of the teacher's crops stand first, in its order.
+        teacher: outputs of the large crops, (n, K) each.
+        center: (K,), subtracted from the teacher's outputs.
+    """
+    with full_precision(center):
+        scores = [(as_single(s) / temperature).log_softmax(1) for s in student]
+        everyone = torch.stack(scores).sum(0)
+        total = center.new_zeros(())
+        for output, own in zip(teacher, scores, strict=False):
+            wanted = ((as_single(output) - center) / teacher_temperature).softmax(1)
+            total = total - (wanted * (everyone - own)).sum(1).mean()
+        return total / (len(teacher) * (len(student) - 1))
+
+
+class _Head(nn.Module):
+    """A bottleneck on the unit sphere and the cosine with each prototype: (B, width) -> (B, prototypes)."""
+
+    def __init__(self, width: int, config: DINO.Config):
+        super().__init__()
+        sizes = (width, *config.projector)
+        self.projector = MLP(sizes, hidden_norm=config.hidden_norm, activation="gelu", output_bias=True)
+        for layer in self.projector.modules():
+            if isinstance(layer, nn.Linear):
+                nn.init.trunc_normal_(layer.weight, std=0.02)
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
+        self.prototypes = nn.Parameter(torch.randn(config.prototypes, config.projector[-1]))
+        learned = config.prototype_norm == "learned"
+        self.lengths = nn.Parameter(torch.ones(config.prototypes, 1)) if learned else None
+
+    def embed(self, x: Tensor) -> Tensor:
+        z = self.projector(x)
+        with full_precision(z):
+            return F.normalize(as_single(z), dim=1)
+
+    def assign(self, embedding: Tensor, resting: Tensor | None = None) -> Tensor:
+        """``resting``: () bool, whether no gradient reaches the prototypes."""
+        directions = F.normalize(self.prototypes, dim=1)
+        weight = directions if self.lengths is None else directions * self.lengths
+        if resting is not None:
+            weight = torch.where(resting, weight.detach(), weight)
+        return F.linear(embedding, weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.assign(self.embed(x))

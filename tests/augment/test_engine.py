@@ -1,0 +1,176 @@
+"""Every engine carries out a record as torch does: native code, compiled graphs, chunks."""
+
+import functools
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from equissl.augment import (
+    CIFAR10,
+    Blur,
+    ColorJitter,
+    Crop,
+    Grayscale,
+    HorizontalFlip,
+    Identity,
+    Invert,
+    Pipeline,
+    Rotate,
+    Solarize,
+    VerticalFlip,
+    engine,
+    native,
+    presets,
+)
+from equissl.augment.base import Augmentation
+from equissl.augment.engine import chosen, render
+from equissl.errors import UserError
+from equissl.random import Stream
+
+needs_compiler = pytest.mark.skipif(not native.available(), reason="needs a C compiler")
+
+
+def pictures(size: tuple[int, int], count: int = 6, dtype: torch.dtype = torch.uint8) -> Tensor:
+    stream = Stream.of(torch.arange(count), "pictures")
+    values = stream.uniform("pixels", 3 * math.prod(size)).view(count, 3, *size)
+    values[0] = values[0, :1]  # a grey picture: its hue is nowhere
+    values[1].round_()  # only extremes, so that clipping matters
+    exact = (values * 255).round()
+    return exact.to(torch.uint8) if dtype == torch.uint8 else exact / 255
+
+
+def both(step: Augmentation, images: Tensor, **how: Any) -> tuple[Tensor, Tensor]:
+    draw = step.sample(Stream.of(torch.arange(len(images)), "draw"), (images.shape[2], images.shape[3]))
+    return render(step, images, draw, "native", **how), render(step, images, draw, **how)
+
+
+ALONE = [
+    Crop(20),
+    Crop(48, interpolation="bicubic"),
+    Crop(7, area=(0.5, 1.0)),
+    HorizontalFlip(),
+    VerticalFlip(),
+    ColorJitter(probability=1.0),
+    ColorJitter(0.8, 0.8, 0.8, 0.5, probability=1.0),
+    Grayscale(0.5),
+    Solarize(probability=0.5),
+    Invert(),
+    Blur(23, probability=1.0),
+    Blur(3, (0.0, 0.5)),
+    CIFAR10,
+]
+
+
+@needs_compiler
+@pytest.mark.parametrize("step", ALONE, ids=str)
+@pytest.mark.parametrize("size", [(32, 32), (33, 47), (96, 96)], ids=str)
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32], ids=str)
+def test_a_native_step_equals_torch(step: Augmentation, size: tuple[int, int], dtype: torch.dtype) -> None:
+    images = pictures(size, dtype=dtype)
+    assert step.native(step.sample(Stream.of(torch.arange(2), ""), size)) is not None
+    fast, reference = both(step, images)
+    assert fast.shape == reference.shape
+    # A hue beside two equal channels may take either side; both lead to the same colour within rounding.
+    torch.testing.assert_close(fast, reference, atol=1e-5, rtol=0)
+
+
+POLICIES = {
+    "cifar": (presets.simclr(32, 0.5, blur=0), 32),
+    "equimod-byol": (presets.equimod_byol(2, 32), 40),
+    "imagenet": (presets.equimod_byol(2, 224), 256),
+    "stl": (Pipeline((*presets.simclr(96).steps, CIFAR10)), 96),
+    "up": (presets.simclr(96), 50),
+}
+
+
+@needs_compiler
+@pytest.mark.parametrize("name", POLICIES)
+def test_a_native_policy_equals_torch(name: str) -> None:
+    policy, source = POLICIES[name]
+    fast, reference = both(policy, pictures((source, source), 4))
+    torch.testing.assert_close(fast, reference, atol=1e-5, rtol=0)
+
+
+@needs_compiler
+def test_steps_that_are_not_native_run_between() -> None:
+    policy = Pipeline((Crop(32), Rotate(), Pipeline((HorizontalFlip(), Blur(5))), Identity()))
+    fast, reference = both(policy, pictures((40, 40)))
+    torch.testing.assert_close(fast, reference, atol=1e-5, rtol=0)
+
+
+@needs_compiler
+def test_native_threads_and_neighbours_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    policy, images = presets.simclr(24), pictures((32, 32), 40)
+    draw = policy.sample(Stream.of(torch.arange(40), "draw"), (32, 32))
+    whole = render(policy, images, draw, "native")
+    rows = torch.tensor([31, 2, 17])
+    assert torch.equal(render(policy, images[rows], draw[rows], "native"), whole[rows])
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    assert torch.equal(render(policy, images, draw, "native"), whole)
+
+
+@needs_compiler
+@pytest.mark.parametrize("way", ["torch", "native"])
+def test_layout_and_precision_of_the_views(way: Any) -> None:
+    policy, images = presets.simclr(24), pictures((32, 32))
+    draw = policy.sample(Stream.of(torch.arange(6), "draw"), (32, 32))
+    plain = render(policy, images, draw, way)
+    last = render(policy, images, draw, way, channels_last=True)
+    assert last.is_contiguous(memory_format=torch.channels_last) and torch.equal(last, plain)
+    half = render(policy, images, draw, way, dtype=torch.bfloat16)
+    assert torch.equal(half, plain.bfloat16())
+
+
+def test_chunks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    policy, images = presets.simclr(24), pictures((32, 32), 7)
+    draw = policy.sample(Stream.of(torch.arange(7), "draw"), (32, 32))
+    whole = policy.apply(images.float() / 255, draw)
+    monkeypatch.setattr(engine, "_CHUNK", 3 * 32 * 32 * 2)
+    assert torch.equal(render(policy, images, draw), whole)
+
+
+@pytest.mark.parametrize("name", ["cifar", "equimod-byol"])
+def test_a_policy_is_one_graph(name: str) -> None:
+    """``fullgraph`` fails where anything must be read back, so nothing waits for a GPU either."""
+    policy, source = POLICIES[name]
+    images = pictures((source, source))
+    draw = policy.sample(Stream.of(torch.arange(6), "draw"), (source, source))
+    step = functools.partial(engine._apply, policy)
+    graph = torch.compile(step, fullgraph=True, dynamic=False, backend="eager")
+    torch.testing.assert_close(graph(images, draw), step(images, draw), atol=1e-6, rtol=0)
+
+
+def test_without_a_compiler_auto_is_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native, "_library", lambda: None)
+    assert chosen("auto") == "torch"
+    images = pictures((32, 32))
+    draw = HorizontalFlip().sample(Stream.of(torch.arange(6), "draw"), (32, 32))
+    with pytest.raises(UserError, match="C compiler"):
+        render(HorizontalFlip(), images, draw, "native")
+
+
+def test_a_compiler_that_fails_is_no_compiler(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    monkeypatch.setenv("CC", "false")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(native, "_library", functools.cache(native._library.__wrapped__))
+    assert not native.available()
+    assert not list(tmp_path.rglob("*.so"))
+
+
+def test_unknown_engine() -> None:
+    images = pictures((32, 32))
+    draw = Identity().sample(Stream.of(torch.arange(6), "draw"), (32, 32))
+    with pytest.raises(ValueError, match="engine must be one of auto, torch, native, compile, got 'fast'"):
+        render(Identity(), images, draw, "fast")  # type: ignore[arg-type]
+
+
+@needs_compiler
+def test_colour_needs_three_channels() -> None:
+    images = torch.rand(2, 1, 8, 8)
+    draw = Grayscale(1.0).sample(Stream.of(torch.arange(2), "draw"), (8, 8))
+    for way in ("torch", "native"):
+        with pytest.raises(ValueError, match="3 channels"):
+            render(Grayscale(1.0), images, draw, way)  # type: ignore[arg-type]
