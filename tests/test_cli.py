@@ -178,7 +178,7 @@ def test_all_mistakes_are_reported_together(tmp_path: Path, capsys: pytest.Captu
         (["embed", "timm/test_resnet", "data=.", "out=f.txt"], "ends in .npz or .csv"),
         (["export", "nowhere", "format=tflite"], "'timm' or 'onnx'"),
         (["list", "recipe"], "did you mean 'recipes'"),
-        (["render", "cubes", "out=x"], "nothing called 'cubes'"),
+        (["render", "cubes", "out=x"], "'cubes' is nothing to render"),
         (["check", "nowhere"], "nowhere"),
         (["render", "solids", "out=/proc/version/x"], "cannot be made"),
         (["pretrain", "data=.", "out=x", "devices=0"], "devices must be at least 1"),

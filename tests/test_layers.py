@@ -13,7 +13,7 @@ ROOT = Path(equissl.__file__).parent
 LEVELS = {
     **dict.fromkeys(("errors", "random", "distributed", "parse", "interruption"), 0),
     **dict.fromkeys(("params", "losses", "track", "progress", "record"), 1),
-    **dict.fromkeys(("augment", "render", "encoder"), 2),
+    **dict.fromkeys(("augment", "render", "photonics", "encoder"), 2),
     "views": 3,
     **dict.fromkeys(("data", "objective"), 4),
     **dict.fromkeys(("base", "equivariance", "model", "optimize", "evaluate"), 5),

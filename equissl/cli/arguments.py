@@ -31,16 +31,18 @@ class Verb:
         target: ``module:function`` called with ``Given``.
         settings: whether ``path.to.field=value`` of the recipe is accepted too.
         examples: command lines that work.
+        kinds: verbs called by a second word, "render solids"; nothing else counts but name and line.
     """
 
     name: str
     line: str
-    target: str
+    target: str = ""
     things: str = ""
     optional: bool = False
     keys: tuple[Key, ...] = ()
     settings: bool = False
     examples: tuple[str, ...] = ()
+    kinds: tuple[Verb, ...] = ()
 
     def run(self, given: Given) -> int:
         module, _, function = self.target.partition(":")

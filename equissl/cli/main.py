@@ -24,7 +24,8 @@ def main(words: Sequence[str] | None = None) -> int:
     if os.getcwd() not in sys.path:  # a user's own module:function lies where the command is run
         sys.path.append(os.getcwd())
     if not given or given[0] in ("-h", "--help", "help"):
-        print(overview() if len(given) < 2 or given[1] not in _names() else describe(_find(given[1])))
+        known = len(given) > 1 and given[1] in _names(VERBS)
+        print(describe(_find(given[1:])[0]) if known else overview())
         return 0
     if given[0] in ("-V", "--version"):
         from importlib.metadata import version
@@ -32,11 +33,13 @@ def main(words: Sequence[str] | None = None) -> int:
         print(f"equissl {version('equissl')}")
         return 0
     try:
-        verb = _find(given[0])
-        if {"-h", "--help"} & set(given[1:]):
+        verb, rest = _find(given)
+        if {"-h", "--help"} & set(rest):
             print(describe(verb))
             return 0
-        return verb.run(read(verb, given[1:]))
+        if verb.kinds:
+            raise UserError(f"`equissl {verb.name}` needs a second word: {', '.join(_names(verb.kinds))}")
+        return verb.run(read(verb, rest))
     except Stopped as stop:
         print(stop, file=sys.stderr)
         return 130
@@ -72,7 +75,9 @@ def describe(verb: Verb) -> str:
     usage = " ".join(
         ["usage: equissl", verb.name, f"[{verb.things}]" if verb.optional else verb.things, "[key=value ...]"]
     )
-    lines = [usage.replace("  ", " "), "", verb.line, ""]
+    if verb.kinds:
+        usage = f"usage: equissl {verb.name} {'|'.join(_names(verb.kinds))} [key=value ...]"
+    lines = [usage.replace("  ", " "), "", verb.line, "", *(f"  {k.name}: {k.line}" for k in verb.kinds)]
     width = max((len(k.name) for k in verb.keys), default=0)
     for key in verb.keys:
         ending = (
@@ -87,15 +92,18 @@ def describe(verb: Verb) -> str:
     return "\n".join(lines)
 
 
-def _names() -> list[str]:
-    return [v.name for v in VERBS]
+def _names(verbs: Sequence[Verb]) -> list[str]:
+    return [v.name.split()[-1] for v in verbs]
 
 
-def _find(name: str) -> Verb:
-    for verb in VERBS:
-        if verb.name == name:
-            return verb
-    raise UserError(f"{name!r} is not a verb of equissl; {nearest(name, _names())}")
+def _find(words: Sequence[str], verbs: Sequence[Verb] = VERBS) -> tuple[Verb, Sequence[str]]:
+    """The verb that the first word, or the first two, name, and the words after it."""
+    for verb in verbs:
+        if verb.name.split()[-1] == words[0]:
+            deeper = verb.kinds and len(words) > 1 and not words[1].startswith("-")
+            return _find(words[1:], verb.kinds) if deeper else (verb, words[1:])
+    what = "is not a verb of equissl" if verbs is VERBS else f"is nothing to {verbs[0].name.split()[0]}"
+    raise UserError(f"{words[0]!r} {what}; {nearest(words[0], _names(verbs))}")
 
 
 def _show(error: UserError) -> None:

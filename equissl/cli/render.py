@@ -3,32 +3,56 @@
 from __future__ import annotations
 
 import csv
+import time
 from pathlib import Path
 
 from PIL import Image
 
+from equissl.cli import shared
 from equissl.cli.arguments import Given
 from equissl.data.base import Resident, Split
 from equissl.data.solids import Solids
-from equissl.errors import UserError, nearest
+from equissl.errors import UserError
+from equissl.photonics.dos import Spectrum
+from equissl.photonics.generate import Plan, generate
 from equissl.progress import Display
 from equissl.runs import check_free
 
 
-def run(given: Given) -> None:
+def solids(given: Given) -> None:
     """PNG files below train/CLASS and test/CLASS, and a table of every picture's factors."""
-    kind, out = given.things[0] if given.things else "", given["out"]
-
-    def check_kind() -> None:
-        if kind and kind != "solids":
-            raise UserError(f"nothing called {kind!r} can be rendered; {nearest(kind, ['solids'])}")
-
-    given.check(check_kind, lambda: None if out is None else check_free(out))
+    out = given["out"]
+    given.check(lambda: None if out is None else check_free(out))
     data = _solids(given)
     with Display() as display:
         for split in ("train", "test"):
             write(data.open(split, display), out, split)
     print(f"wrote {out}: pictures below train/ and test/, factors in train.csv and test.csv")
+
+
+def photonics(given: Given) -> None:
+    """One file of cells, labels, parameters and seed."""
+    plans: list[Plan] = []
+    given.check(lambda: plans.append(_plan(given)), lambda: shared.device(given))
+    (plan,), out, began = plans, given["out"], time.monotonic()
+    with Display() as display:
+        made = generate(plan, out, device=shared.device(given), progress=display)
+    took = time.monotonic() - began
+    print(f"{out}: {plan.count} cells of kind {plan.kind}, the last {plan.labels} with a density of states")
+    if made:
+        print(f"made {made} cells in {took:.1f} s ({made / took:.1f} cells per second)")
+
+
+def _plan(given: Given) -> Plan:
+    if None in (given["kind"], given["count"]):
+        raise UserError([])  # already reported
+    try:
+        spectrum = Spectrum(**{n: given[n] for n in ("polarisation", "order", "grid")})
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    return Plan(
+        spectrum=spectrum, **{n: given[n] for n in ("kind", "count", "labelled", "size", "harmonics", "seed")}
+    )
 
 
 def _solids(given: Given) -> Solids:

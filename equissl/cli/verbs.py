@@ -125,17 +125,48 @@ VERBS = (
     ),
     Verb(
         "render",
-        "Render the built-in benchmark Solids into a folder of pictures with known factors.",
-        "equissl.cli.render:run",
-        things="solids",
-        keys=(
-            Key("out", Path, "folder to write", required=True),
-            Key("objects", int, "how many objects", 400),
-            Key("views", int, "pictures per object", 10),
-            Key("size", int, "side in pixels", 64),
-            _SEED,
+        "Make a built-in benchmark: solids with known factors, or photonic crystals with their spectra.",
+        kinds=(
+            Verb(
+                "render solids",
+                "Render solids into a folder of pictures with known factors.",
+                "equissl.cli.render:solids",
+                keys=(
+                    Key("out", Path, "folder to write", required=True),
+                    Key("objects", int, "how many objects", 400),
+                    Key("views", int, "pictures per object", 10),
+                    Key("size", int, "side in pixels", 64),
+                    _SEED,
+                ),
+                examples=("equissl render solids out=solids objects=100 views=8 size=128",),
+            ),
+            Verb(
+                "render photonics",
+                "Draw photonic crystals and compute their densities of states; started again it goes on.",
+                "equissl.cli.render:photonics",
+                keys=(
+                    Key("kind", str, "blob, gpm, or one of the 17 plane groups (p1 ... p6m)", required=True),
+                    Key("count", int, "how many cells", required=True),
+                    Key("out", Path, "file to write", required=True),
+                    Key("labelled", int, "the last so many get a density of states; -1: all", -1),
+                    Key("size", int, "side of a cell in pixels, even", 32),
+                    Key("harmonics", int, "of a level set; 0: the fewest that show its group", 0),
+                    Key("polarisation", str, "tm or te", "tm"),
+                    Key("order", int, "plane waves up to this number along each axis", 5),
+                    Key("grid", int, "k-points along each axis, odd", 25),
+                    _SEED,
+                    _DEVICE,
+                ),
+                examples=(
+                    "equissl render photonics kind=gpm count=3500 labelled=1500 out=gpm.safetensors",
+                    "equissl render photonics kind=p4m count=100 harmonics=2 out=p4m.safetensors",
+                ),
+            ),
         ),
-        examples=("equissl render solids out=solids objects=100 views=8 size=128",),
+        examples=(
+            "equissl render solids out=solids objects=100",
+            "equissl render photonics kind=blob count=100 out=blob.safetensors",
+        ),
     ),
     Verb(
         "download",

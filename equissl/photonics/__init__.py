@@ -1,0 +1,1 @@
+"""Two-dimensional photonic crystals: random unit cells, their bands, and their density of states."""
