@@ -81,7 +81,7 @@ def sample(objects: Tensor, views: Tensor, seed: int, rotations: Rotations = "3d
     if rotations == "3diebench":
         pose = euler_quaternion(stream.uniform("euler", 3, -math.pi / 2, math.pi / 2)).float()
     elif rotations == "uniform":
-        pose = _uniform(stream.uniform("uniform", 3))
+        pose = uniform_rotation(stream.uniform("uniform", 3))
     else:
         raise UserError(f"no rotations called {rotations!r}; {nearest(rotations, get_args(Rotations))}")
     values = {
@@ -102,7 +102,7 @@ def light_direction(params: Params) -> Tensor:
     return torch.stack([level * azimuth.cos(), level * azimuth.sin(), elevation.sin()], 1).float()
 
 
-def _uniform(unit: Tensor) -> Tensor:
+def uniform_rotation(unit: Tensor) -> Tensor:
     """Uniform over the rotations from three uniform numbers (Shoemake 1992): (B, 3) -> (B, 4)."""
     share, first, second = unit.double().unbind(1)
     a, b = (1 - share).sqrt(), share.sqrt()
