@@ -51,7 +51,7 @@ class Stream:
         names, owner, counter = _layout(tuple(columns.items()), self.keys.device)
         bits = _mix(_mix(self.keys[:, None] ^ names)[:, owner] + counter)
         unit = _shift(bits, 40).to(torch.float32).mul_(2.0**-24)
-        return dict(zip(columns, unit.split(list(columns.values()), 1), strict=True))
+        return dict(zip(columns, torch.split(unit, list(columns.values()), 1), strict=True))
 
     def chance(self, name: str, probability: float) -> Tensor:
         """True with the given probability, bool (B,)."""

@@ -100,7 +100,7 @@ def train(
         # Settled once and written down, so that a run goes on with the engine it began with.
         recipe = replace(recipe, engine=chosen(recipe.engine, fabric.device))
         fabric.barrier()  # no process may look for a free folder after another has made it
-        dataset = recipe.data.open("train", display)
+        dataset = recipe.data.open("train", display).on(fabric.device)
         steps_per_epoch = batches_per_epoch(dataset, recipe.batch_size)
         if recipe.batch_size % fabric.world_size:
             raise UserError(

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from equissl.augment.alone import recompute
 from equissl.augment.base import Augmentation, Identity, Orbit
 from equissl.augment.engine import Engine, render
 from equissl.params import Params, Space, interpolate
-from equissl.random import Stream
 
 
 @dataclass(frozen=True)
@@ -101,9 +101,8 @@ def make_views(
         images, known = batch.pictures[spec.picture], batch.params[spec.picture]
         match spec.draw:
             case Fresh():
-                stream = Stream.of(batch.index.to(images.device), seed, epoch, name)
-                size = (images.shape[-2], images.shape[-1])
-                draws[name] = spec.augment.sample(stream, size)
+                index, size = batch.index.to(images.device), (images.shape[-2], images.shape[-1])
+                draws[name] = recompute(spec.augment, seed, epoch, index, name, size)
             case SameAs(view):
                 draws[name] = draws[view]
             case Between(start, end, fraction):

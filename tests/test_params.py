@@ -19,6 +19,7 @@ from equissl.params import (
     Permutation,
     Real,
     Rotation,
+    Seed,
     Space,
     between,
     concatenate,
@@ -38,11 +39,12 @@ def draws(dtype: torch.dtype) -> dict[Factor, torch.Tensor]:
         Cyclic("turns", order=4): torch.randint(4, (64, 1), generator=g).to(dtype),
         Rotation("pose"): F.normalize(torch.randn(64, 4, generator=g, dtype=dtype), dim=1),
         Permutation("order"): orders.to(dtype),
+        Seed("seed"): torch.randint(1 << 24, (64, 2), generator=g).to(dtype),
     }
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("kind", range(6))
+@pytest.mark.parametrize("kind", range(7))
 def test_laws(kind: int, dtype: torch.dtype) -> None:
     factor, draw = list(draws(dtype).items())[kind]
     check_factor(factor, draw)

@@ -1,5 +1,6 @@
 """Augmentations that record what they did."""
 
+from equissl.augment.alone import Record, Table, recompute, views
 from equissl.augment.base import Augmentation, Identity, Orbit, Pipeline, replay
 from equissl.augment.blur import Blur
 from equissl.augment.color import Grayscale, Invert, Solarize
@@ -27,10 +28,14 @@ __all__ = [
     "Pipeline",
     "QuarterTurn",
     "QuarterTurns",
+    "Record",
     "Resize",
     "Rotate",
     "Solarize",
+    "Table",
     "Translate",
     "VerticalFlip",
+    "recompute",
     "replay",
+    "views",
 ]

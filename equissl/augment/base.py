@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from equissl.augment.native import Step
-from equissl.params import Params, Space
+from equissl.params import Params, Space, merged
 from equissl.random import Stream
 
 # Name -> first and second moment, float64 (factor.size,) each.
@@ -98,12 +98,12 @@ class Pipeline(Augmentation):
         return sum((s.space for s in self.steps), Space())
 
     def sample(self, stream: Stream, size: tuple[int, int]) -> Params:
-        params = Params.of(Space(), {}, count=len(stream))
+        drawn = []
         for step in self.steps:
             # Named by class, so that taking one step out leaves the other draws as they were.
-            params = params | step.sample(stream.fork(type(step).__name__), size)
+            drawn.append(step.sample(stream.fork(type(step).__name__), size))
             size = step.output_size(size)
-        return params
+        return merged(drawn, len(stream))
 
     def apply(self, images: Tensor, params: Params) -> Tensor:
         for step in self.steps:

@@ -38,8 +38,11 @@ class Normalize(Augmentation):
         return Params.of(Space(), {}, count=len(stream))
 
     def apply(self, images: Tensor, params: Params) -> Tensor:
-        channels = zip(images.unbind(1), self.mean, self.std, strict=True)
-        return torch.stack([(x - mean) / std for x, mean, std in channels], 1)
+        result = torch.empty_like(images)
+        channels = zip(images.unbind(1), result.unbind(1), self.mean, self.std, strict=True)
+        for source, target, mean, std in channels:
+            torch.sub(source, mean, out=target).div_(std)
+        return result
 
     def native(self, params: Params) -> Step:
         return Step("normalize", real=(*self.mean, 0.0, *self.std, 1.0))

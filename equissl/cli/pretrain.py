@@ -24,20 +24,13 @@ def pretrain(given: Given) -> int:
     chosen: dict[str, Any] = {}
 
     def choose() -> None:
-        chosen["recipe"], chosen["name"], chosen["why"] = _recipe(given)
+        chosen["recipe"], chosen["name"], chosen["why"] = named_recipe(given)
 
     def adjust() -> None:
-        fields = [f.name for f in dataclasses.fields(Recipe)]
-        known = {path: text for path, text in given.settings.items() if path.split(".")[0] in fields}
-        unknown = given.settings.keys() - known.keys()
-        problems = [f"{path}: no such setting; {nearest(path, {*fields, *given.values})}" for path in unknown]
-        try:
-            if "recipe" in chosen:
-                chosen["recipe"] = settings.override(chosen["recipe"], known, shared.trusted(given))
-        except UserError as error:
-            problems += error.problems
-        if problems:
-            raise UserError(problems)
+        if "recipe" in chosen:
+            chosen["recipe"] = adjusted(chosen["recipe"], given)
+        else:
+            check_settings(given)
 
     def views() -> None:
         if "recipe" in chosen:
@@ -61,6 +54,35 @@ def pretrain(given: Given) -> int:
     own = (recipe.encoder.name.partition(":")[0].partition(".")[0],) if ":" in recipe.encoder.name else ()
     _finish(run, (*shared.trusted(given), *own))
     return 0
+
+
+def adjusted(recipe: Recipe, given: Given) -> Recipe:
+    """A recipe with the settings of a command line.
+
+    Raises:
+        UserError: with every mistake in them.
+    """
+    known, problems = _settings(given)
+    try:
+        recipe = settings.override(recipe, known, shared.trusted(given))
+    except UserError as error:
+        problems += error.problems
+    if problems:
+        raise UserError(problems)
+    return recipe
+
+
+def check_settings(given: Given) -> None:
+    """Raises UserError for settings that no recipe has."""
+    if problems := _settings(given)[1]:
+        raise UserError(problems)
+
+
+def _settings(given: Given) -> tuple[dict[str, str], list[str]]:
+    fields = [f.name for f in dataclasses.fields(Recipe)]
+    known = {path: text for path, text in given.settings.items() if path.split(".")[0] in fields}
+    unknown = given.settings.keys() - known.keys()
+    return known, [f"{path}: no such setting; {nearest(path, {*fields, *given.values})}" for path in unknown]
 
 
 def summary(recipe: Recipe, name: str) -> str:
@@ -88,7 +110,7 @@ def resume(given: Given) -> int:
     return 0
 
 
-def _recipe(given: Given) -> tuple[Recipe, str, list[str]]:
+def named_recipe(given: Given) -> tuple[Recipe, str, list[str]]:
     """The recipe asked for, or one that suits the pictures, and why."""
     path: Path | None = given["data"]
     if given["recipe"] is None:

@@ -233,10 +233,21 @@ VERBS = (
     ),
     Verb(
         "check",
-        "Look at a folder of pictures before any training.",
+        "Look at a folder of pictures, or at views of them, before any training.",
         "equissl.cli.check:run",
         things="DIR",
-        examples=("equissl check photos",),
+        keys=(
+            Key("views", Path, "page of example views to write: parameters, units, exact replay"),
+            Key("recipe", str, "whose views; the one that pretrain would choose if absent"),
+            Key("count", int, "pictures on the page", 8),
+            _SEED,
+            _TRUST,
+        ),
+        settings=True,
+        examples=(
+            "equissl check photos",
+            "equissl check photos views=views.html recipe=equimod.simclr_cifar10",
+        ),
     ),
     Verb("doctor", "Report the environment and what is missing.", "equissl.cli.doctor:run"),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -16,6 +16,7 @@ from equissl.random import Stream
 from equissl.views import Batch
 
 Split = Literal["train", "test"]
+_SHARE = 0.2  # of the free memory of a GPU that resident pictures may take
 Progress = Callable[[str, int, int], None]  # what is being done, how many are done, of how many
 
 
@@ -67,6 +68,10 @@ class Dataset(ABC):
     @abstractmethod
     def batch(self, index: Tensor, epoch: int = 0) -> Batch:
         """The samples ``index`` (B,), in that order; ``epoch`` lets pairs be drawn anew."""
+
+    def on(self, device: torch.device) -> Dataset:
+        """The same samples, with their pictures kept on ``device`` if they are in memory and fit there."""
+        return self
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -176,9 +181,24 @@ class Resident(Dataset):
         chosen = {"image": index}
         if self.paired:
             chosen["partner"] = self.partners(index, epoch)
-        pictures = {name: self.images[rows] for name, rows in chosen.items()}
-        params = {name: self.params[rows] for name, rows in chosen.items()}
+        there = {name: self._there(rows) for name, rows in chosen.items()}
+        pictures = {name: self.images[rows] for name, rows in there.items()}
+        params = {name: self.params[rows] for name, rows in there.items()}
         return Batch(pictures, params, self.target[index], index)
+
+    def on(self, device: torch.device) -> Resident:
+        """With the pictures on ``device``; as it is if they would take too much of its memory."""
+        if device == self.images.device:
+            return self
+        if device.type == "cuda" and self.images.nbytes > _SHARE * torch.cuda.mem_get_info(device)[0]:
+            return self
+        return replace(self, images=self.images.to(device), params=self.params.to(device))
+
+    def _there(self, rows: Tensor) -> Tensor:
+        """Row numbers where the pictures are; pinned, so that nothing waits for the device."""
+        device = self.images.device
+        pinned = rows.pin_memory() if device.type == "cuda" else rows
+        return pinned.to(device, non_blocking=True)
 
     def partners(self, index: Tensor, epoch: int) -> Tensor:
         """Another picture of the same group for each of ``index``; itself if it is alone."""

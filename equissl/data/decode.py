@@ -22,7 +22,7 @@ from typing import Any, BinaryIO, Literal, TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageFile, ImageOps
+from PIL import ExifTags, Image, ImageFile
 from torch import Tensor
 
 from equissl.data.base import BadImage
@@ -32,6 +32,15 @@ T = TypeVar("T")
 
 PIXEL_LIMIT = 178_956_970  # where Pillow refuses, too: 0.7 GB once decoded
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF", "ICO")
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 _SHRINKS = (8, 4, 2, 1)  # what a JPEG decoder can divide both sides by while decoding
 
 
@@ -77,28 +86,32 @@ def read_header(path: Path, name: str = "") -> Header | BadImage:
     return _guarded(path, name, _header)
 
 
-def fit(image: Image.Image, size: int, how: Fit = "crop") -> Tensor:
-    """A square of ``size`` pixels from a picture, antialiased: (3, size, size) uint8.
+def fit(
+    image: Image.Image, size: int, how: Fit = "crop", extent: tuple[float, float] | None = None
+) -> Image.Image:
+    """A square of ``size`` pixels from a picture, antialiased.
 
     Args:
         how: "crop" keeps the central square, "squash" ignores the aspect ratio, "pad" keeps everything
             and fills up with black.
+        extent: width and height that the picture covers from its upper left corner; all of it if absent.
     """
-    width, height = image.size
+    width, height = extent or image.size
+    whole = (0.0, 0.0, width, height)
     if how == "squash":
-        return _tensor(image.resize((size, size), Image.Resampling.BILINEAR))
+        return image.resize((size, size), Image.Resampling.BILINEAR, whole)
     if how == "crop":
         # Cropped before resizing: the same picture, and a strip of 1 x 10,000 pixels stays small.
         side = min(width, height)
         left, top = (width - side) / 2, (height - side) / 2
         box = (left, top, left + side, top + side)
-        return _tensor(image.resize((size, size), Image.Resampling.BILINEAR, box))
+        return image.resize((size, size), Image.Resampling.BILINEAR, box)
     scale = size / max(width, height)
     inner = (max(1, round(width * scale)), max(1, round(height * scale)))
     canvas = Image.new("RGB", (size, size))
     place = ((size - inner[0]) // 2, (size - inner[1]) // 2)
-    canvas.paste(image.resize(inner, Image.Resampling.BILINEAR), place)
-    return _tensor(canvas)
+    canvas.paste(image.resize(inner, Image.Resampling.BILINEAR, whole), place)
+    return canvas
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -153,13 +166,21 @@ def _guarded(path: Path, name: str, work: Callable[[ImageFile.ImageFile], T]) ->
 
 
 def _picture(image: ImageFile.ImageFile, size: int, how: Fit) -> Tensor:
-    _shrink(image, size)
+    extent = _shrink(image, size)
     image.load()
+    turn = _turn(image)
+    picture = to_rgb(image)
+    if size:  # turned afterwards, when it is small
+        picture = fit(picture, size, how, extent)
+    return _tensor(picture if turn is None else picture.transpose(turn))
+
+
+def _turn(image: ImageFile.ImageFile) -> Image.Transpose | None:
+    """What EXIF says has to be done to see the picture upright."""
     # Metadata that cannot be read is no reason to lose a picture.
     with contextlib.suppress(Exception):
-        ImageOps.exif_transpose(image, in_place=True)
-    picture = to_rgb(image)
-    return fit(picture, size, how) if size else _tensor(picture)
+        return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    return None
 
 
 def _header(image: ImageFile.ImageFile) -> Header:
@@ -232,17 +253,27 @@ def _accepts(name: str, start: bytes) -> bool:
     return accept is not None and accept(start) in (True, 1)
 
 
-def _shrink(image: ImageFile.ImageFile, size: int = 0) -> None:
-    """Let a JPEG decode at a reduced scale: at least twice ``size``, and within the pixel limit."""
+def _shrink(image: ImageFile.ImageFile, size: int = 0) -> tuple[float, float]:
+    """Let a JPEG decode at a reduced scale: at least twice ``size``, and within the pixel limit.
+
+    The decoder then averages, in the cosine domain, what ``fit`` would have averaged. From twice the size on
+    the difference is small: ``benchmarks/decode.py`` measures it, docs/decoding.md has the table.
+
+    Returns:
+        Width and height that the picture will cover; the last pixels may stand for less than others.
+    """
     width, height = image.size
     spare = min(width, height) // (2 * size) if size else 1
     needed = math.sqrt(width * height / PIXEL_LIMIT)
     scale = next(s for s in _SHRINKS if s <= max(spare, 1))
     scale = max(scale, next((s for s in reversed(_SHRINKS) if s >= needed), _SHRINKS[0]))
+    extent: tuple[float, float] = image.size
     if image.format in ("JPEG", "MPO") and scale > 1:
-        image.draft(None, (max(width // scale, 1), max(height // scale, 1)))
+        reduced = image.draft(None, (max(width // scale, 1), max(height // scale, 1)))
+        extent = reduced[1][2:] if reduced else extent
     if image.size[0] * image.size[1] > PIXEL_LIMIT:
         raise _Unusable(f"has {width * height:,} pixels, more than the limit of {PIXEL_LIMIT:,}")
+    return extent
 
 
 Image.init()

@@ -13,6 +13,7 @@ from equissl.params._kinds import (
     Permutation,
     Real,
     Rotation,
+    Seed,
     euler_quaternion,
     quaternion_product,
 )
@@ -23,6 +24,7 @@ from equissl.params._records import (
     concatenate,
     factor_errors,
     interpolate,
+    merged,
     union,
 )
 
@@ -35,12 +37,14 @@ __all__ = [
     "Permutation",
     "Real",
     "Rotation",
+    "Seed",
     "Space",
     "between",
     "concatenate",
     "euler_quaternion",
     "factor_errors",
     "interpolate",
+    "merged",
     "quaternion_product",
     "union",
 ]

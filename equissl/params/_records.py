@@ -119,7 +119,7 @@ class Params:
         masked = {}
         for f in space:
             value = values[f.name]
-            rest = f.neutral(n).to(value, non_blocking=True)  # waiting for the device would stall each step
+            rest = f.neutral(1).to(value, non_blocking=True)  # waiting for the device would stall each step
             masked[f.name] = torch.where(applied[:, None], value, rest)
         return Params(space, masked, {f.name: applied for f in space}, n)
 
@@ -138,12 +138,7 @@ class Params:
 
     def __or__(self, other: Params) -> Params:
         """Factors of both, side by side; a name in both is an error."""
-        return Params(
-            self.space + other.space,
-            {**self.values, **other.values},
-            {**self.applied, **other.applied},
-            self.count,
-        )
+        return merged([self, other], self.count)
 
     def select(self, names: Sequence[str]) -> Params:
         space = self.space.select(names)
@@ -178,6 +173,14 @@ class Params:
         values = {n: known[n].to(device, non_blocking=True) for n in space.names}
         applied = {n: flags[n].to(device, non_blocking=True) for n in space.names}
         return Params(space, values, applied, self.count)
+
+
+def merged(parts: Sequence[Params], count: int) -> Params:
+    """Several draws of the same ``count`` pictures side by side; a name in two of them is an error."""
+    space = Space(tuple(f for part in parts for f in part.space))
+    values = {name: value for part in parts for name, value in part.values.items()}
+    flags = {name: flag for part in parts for name, flag in part.applied.items()}
+    return Params(space, values, flags, count)
 
 
 def concatenate(parts: Sequence[Params]) -> Params:

@@ -1,9 +1,21 @@
-"""Reports on run folders: a comparison table, and a self-contained HTML page."""
+"""Reports on run folders: a comparison table, and self-contained HTML pages."""
 
 from equissl.report.claims import headline
 from equissl.report.page import comparison, write
 from equissl.report.rows import NotARun
+from equissl.report.sheet import Row, Section, Sheet, write_sheet
 from equissl.report.table import Table
 from equissl.report.terminal import text
 
-__all__ = ["NotARun", "Table", "comparison", "headline", "text", "write"]
+__all__ = [
+    "NotARun",
+    "Row",
+    "Section",
+    "Sheet",
+    "Table",
+    "comparison",
+    "headline",
+    "text",
+    "write",
+    "write_sheet",
+]

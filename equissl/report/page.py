@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
-import re
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from equissl.report import citations, claims, facts, figures, names
+from equissl.report import citations, claims, facts, figures
+from equissl.report.html import save, template
 from equissl.report.models import Model, models
 from equissl.report.rows import Picture, Query, read
 from equissl.report.table import Table, build
-
-if TYPE_CHECKING:
-    from markupsafe import Markup
 
 PICTURES = 1_500_000  # characters of pictures on the page, so that it stays below 3 MB
 PLAIN = 20_000  # characters of one recipe or environment shown
@@ -53,31 +48,12 @@ def write(runs: Sequence[Path], out: Path) -> Path:
         NotARun: one of them is no run.
         ValueError: there are none.
     """
-    page = render(_models(runs))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=out.parent, prefix=f".{out.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(page)
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(temporary, 0o666 & ~mask)  # mkstemp makes files that only their owner may read
-        os.replace(temporary, out)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-    return out
+    return save(render(_models(runs)), out)
 
 
 def render(found: Sequence[Model]) -> str:
     """The page for some models."""
-    import jinja2
-
-    loader = jinja2.FileSystemLoader(Path(__file__).parent)
-    environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"unit": names.unit, "typeset": names.typeset, "breakable": _breakable}
-    environment.globals |= {"decimal": names.decimal, "series": figures.SERIES}
-    return environment.get_template("report.html.j2").render(_context(found))
+    return template("report.html.j2").render(_context(found))
 
 
 def _models(runs: Sequence[Path]) -> tuple[Model, ...]:
@@ -134,13 +110,6 @@ def _searches(found: Sequence[Model]) -> tuple[list[Search], int]:
             break
         shown.append(search)
     return shown, len(by_image) - len(shown)
-
-
-def _breakable(name: str) -> Markup:
-    """A name that a narrow column may break after its dots, dashes and underscores."""
-    from markupsafe import Markup, escape
-
-    return Markup(re.sub(r"(?<=[._/-])(?=\w)", "<wbr>", str(escape(name))))
 
 
 def _plain(data: Mapping[str, object]) -> str:

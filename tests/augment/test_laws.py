@@ -28,6 +28,7 @@ from equissl.augment import (
     presets,
 )
 from equissl.augment.base import REFERENCE_SIZE
+from equissl.augment.from_torchvision import FromTorchvision
 from equissl.catalog import subclasses
 from equissl.params import Params, Real, Space
 from equissl.random import Stream
@@ -58,6 +59,7 @@ INSTANCES: tuple[Augmentation, ...] = (
     Blur(5),
     Blur(23, probability=1.0),
     Normalize(),
+    FromTorchvision.example(),
     Pipeline(),
     presets.equimod_byol(2, size=24),
     presets.simclr(24, strength=0.5),

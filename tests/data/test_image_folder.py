@@ -138,3 +138,28 @@ def test_a_folder_of_every_kind_of_picture_becomes_views(tmp_path: Path) -> None
         views = make_views(batch, {"a": ViewSpec(Identity())}, seed=0)
         assert views["a"].images.shape == (2, 3, 8, 8)
         assert len(views["a"].params.space) == 0
+
+
+def test_pictures_can_stay_on_a_device(tmp_path: Path) -> None:
+    data = ImageFolder.example(tmp_path / "data")
+    dataset = data.open("train")
+    assert dataset.on(torch.device("cpu")) is dataset
+    there = dataset.on(torch.device("meta"))  # any device that is not the CPU
+    assert isinstance(there, Resident) and there.images.device.type == "meta"
+    batch = there.batch(torch.tensor([3, 1]))
+    assert batch.pictures["image"].device.type == "meta" and batch.pictures["image"].shape == (2, 3, 8, 8)
+    assert torch.equal(batch.labels, dataset.batch(torch.tensor([3, 1])).labels)
+    assert there.files == dataset.files and torch.equal(there.groups, dataset.groups)
+    streamed = replace(data, memory_gb=0.0).open("train")
+    assert streamed.on(torch.device("meta")) is streamed
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_pictures_stay_on_a_gpu_where_they_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = ImageFolder.example(tmp_path / "data").open("train")
+    index, gpu = torch.tensor([3, 1, 3]), torch.device("cuda", torch.cuda.current_device())
+    found = dataset.on(gpu).batch(index).pictures["image"]
+    assert found.device == gpu and torch.equal(found.cpu(), dataset.batch(index).pictures["image"])
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (100, 1 << 40))
+    assert dataset.on(gpu) is dataset

@@ -1,0 +1,380 @@
+"""How fast views are made, against what people use today.
+
+    uv run --group peers python benchmarks/augment.py [--rounds 5] [--only cifar|imagenet] [--compile]
+
+Every candidate makes the same kind of view from the same 8-bit pictures, in turns within one process, on one
+thread; a rate is pictures per second of processor time (equal to wall time on a quiet machine), the median of
+the rounds with their spread. Ratios are taken round by round. Decoding is not part of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NO_ALBUMENTATIONS_UPDATE"):
+    os.environ.setdefault(variable, "1")
+
+import albumentations  # noqa: E402
+import cv2  # noqa: E402
+import kornia.augmentation as K  # noqa: E402
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+from lightly.transforms.simclr_transform import SimCLRTransform  # noqa: E402
+from PIL import Image  # noqa: E402
+from torch import Tensor  # noqa: E402
+from torchvision.transforms import v2  # noqa: E402
+
+from equissl.augment import (  # noqa: E402
+    CIFAR10,
+    Augmentation,
+    Blur,
+    ColorJitter,
+    Crop,
+    Grayscale,
+    HorizontalFlip,
+    Pipeline,
+    Solarize,
+    base,
+)
+from equissl.augment.engine import Engine, render  # noqa: E402
+from equissl.params import Params, Space  # noqa: E402
+from equissl.random import Stream  # noqa: E402
+
+Run = Callable[[], Any]
+MEAN, STD = CIFAR10.mean, CIFAR10.std
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A policy in numbers that every library understands."""
+
+    name: str
+    source: int
+    size: int
+    count: int  # pictures of one measurement by batched engines
+    few: int  # ... and by slow peers
+    jitter: tuple[float, float, float, float]
+    blur: float = 0.0
+    solarize: float = 0.0
+
+    @property
+    def ours(self) -> Pipeline:
+        steps: tuple[Augmentation, ...] = (
+            Crop(self.size),
+            HorizontalFlip(),
+            ColorJitter(*self.jitter, probability=0.8),
+            Grayscale(0.2),
+        )
+        if self.blur:
+            steps = (*steps, Blur(23, probability=self.blur), Solarize(probability=self.solarize))
+        return Pipeline((*steps, CIFAR10))
+
+
+CIFAR = Policy("CIFAR policy, 32 px", 32, 32, 2048, 256, (0.4, 0.4, 0.4, 0.1))
+IMAGENET = Policy("ImageNet policy, 256 -> 224 px", 256, 224, 64, 12, (0.8, 0.8, 0.8, 0.2), 0.5, 0.2)
+
+
+def pictures(policy: Policy) -> Tensor:
+    """Smooth and sharp content, 8 bit: (count, 3, source, source)."""
+    generator = torch.Generator().manual_seed(0)
+    shape = (policy.count, 3, policy.source, policy.source)
+    coarse = torch.rand(policy.count, 3, policy.source // 8, policy.source // 8, generator=generator)
+    smooth = torch.nn.functional.interpolate(coarse, shape[2:], mode="bicubic")
+    mosaic = torch.nn.functional.interpolate(coarse, shape[2:], mode="nearest")
+    return ((smooth + mosaic) / 2 * 255).clamp(0, 255).round().to(torch.uint8)
+
+
+def engine(policy: Policy, images: Tensor, way: Engine, **how: Any) -> Run:
+    """Draw, record and render, a fresh epoch every time."""
+    index, augmentation, epoch = torch.arange(len(images)), policy.ours, [0]
+
+    def run() -> Tensor:
+        epoch[0] += 1
+        stream = Stream.of(index, 0, epoch[0], "a")
+        draw = augmentation.sample(stream, (policy.source, policy.source))
+        return render(augmentation, images, draw, way, **how)
+
+    return run
+
+
+def torchvision_pil(policy: Policy, images: Tensor, flush: bool = False) -> Run:
+    steps: list[Any] = [
+        v2.RandomResizedCrop(policy.size),
+        v2.RandomHorizontalFlip(),
+        v2.RandomApply([v2.ColorJitter(*policy.jitter)], p=0.8),
+        v2.RandomGrayscale(0.2),
+    ]
+    if policy.blur:
+        steps += [v2.RandomApply([v2.GaussianBlur(23, (0.1, 2.0))], p=policy.blur)]
+        steps += [v2.RandomSolarize(128, p=policy.solarize)]
+    steps += [v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD)]
+    transform = v2.Compose(steps)
+    sources = [Image.fromarray(i.permute(1, 2, 0).numpy()) for i in images[: policy.few]]
+
+    def run() -> Tensor:
+        torch.set_flush_denormal(flush)
+        try:
+            return torch.stack([transform(s) for s in sources])
+        finally:
+            torch.set_flush_denormal(False)
+
+    return run
+
+
+def lightly(policy: Policy, images: Tensor) -> Run:
+    """Its SimCLR transform; two views a call, counted as two. It has no solarize."""
+    b, c, s, h = policy.jitter
+    transform = SimCLRTransform(
+        input_size=policy.size, cj_strength=1.0, cj_bright=b, cj_contrast=c, cj_sat=s, cj_hue=h,
+        gaussian_blur=policy.blur, sigmas=(0.1, 2.0), normalize={"mean": list(MEAN), "std": list(STD)},
+    )  # fmt: skip
+    sources = [Image.fromarray(i.permute(1, 2, 0).numpy()) for i in images[: policy.few // 2]]
+    return lambda: torch.stack([view for s in sources for view in transform(s)])
+
+
+def kornia(policy: Policy, images: Tensor) -> Run:
+    """Batched, its own crop (no antialiasing), one order of the colour operations per batch."""
+    steps: list[Any] = [
+        K.RandomResizedCrop((policy.size, policy.size), cropping_mode="resample"),
+        K.RandomHorizontalFlip(),
+        K.ColorJitter(*policy.jitter, p=0.8),
+        K.RandomGrayscale(p=0.2),
+    ]
+    if policy.blur:
+        steps += [K.RandomGaussianBlur((23, 23), (0.1, 2.0), p=policy.blur)]
+        steps += [K.RandomSolarize(thresholds=0.01, additions=0.0, p=policy.solarize)]
+    transform = torch.nn.Sequential(*steps, K.Normalize(torch.tensor(MEAN), torch.tensor(STD)))
+    chunk = 512 if policy.size < 64 else 32
+    return lambda: torch.cat([transform(part.float() / 255) for part in images.split(chunk)])
+
+
+def albumentation(policy: Policy, images: Tensor) -> Run:
+    A = albumentations
+    steps: list[Any] = [
+        A.RandomResizedCrop((policy.size, policy.size), scale=(0.08, 1.0)),
+        A.HorizontalFlip(),
+        A.ColorJitter(*((max(0, 1 - j), 1 + j) for j in policy.jitter[:3]), policy.jitter[3], p=0.8),
+        A.ToGray(p=0.2),
+    ]
+    if policy.blur:
+        steps += [A.GaussianBlur(blur_limit=(23, 23), sigma_limit=(0.1, 2.0), p=policy.blur)]
+        steps += [A.Solarize((0.5, 0.5), p=policy.solarize)]
+    transform = A.Compose([*steps, A.Normalize(MEAN, STD)])
+    sources = [np.ascontiguousarray(i.permute(1, 2, 0).numpy()) for i in images]
+
+    def run() -> Tensor:
+        made = [transform(image=s)["image"] for s in sources]
+        return torch.from_numpy(np.stack(made)).permute(0, 3, 1, 2).contiguous()
+
+    return run
+
+
+def candidates(policy: Policy) -> dict[str, tuple[Run, int]]:
+    """Name -> what makes views, and how many it makes."""
+    images = pictures(policy)
+    many, few = policy.count, policy.few
+    return {
+        "torchvision, PIL": (torchvision_pil(policy, images), few),
+        "torchvision, PIL, denormals flushed": (torchvision_pil(policy, images, flush=True), few),
+        "lightly": (lightly(policy, images), few // 2 * 2),
+        "kornia": (kornia(policy, images), many),
+        "albumentations": (albumentation(policy, images), many),
+        "equissl torch": (engine(policy, images, "torch"), many),
+        "equissl native": (engine(policy, images, "native"), many),
+        "equissl native, bfloat16": (engine(policy, images, "native", dtype=torch.bfloat16), many),
+        "equissl native, channels last": (engine(policy, images, "native", channels_last=True), many),
+    }
+
+
+def interleaved(runs: dict[str, tuple[Run, int]], rounds: int) -> dict[str, list[float]]:
+    """Pictures per second of processor time, candidate by candidate, round after round."""
+    rates: dict[str, list[float]] = {name: [] for name in runs}
+    for run, _ in runs.values():
+        run()
+    for number in range(rounds):
+        for name, (run, count) in runs.items():
+            began, repeats = time.process_time(), 0
+            while time.process_time() - began < 0.3:
+                run()
+                repeats += 1
+            rates[name].append(count * repeats / (time.process_time() - began))
+        print(f"round {number + 1} of {rounds}", file=sys.stderr)
+    return rates
+
+
+def table(policy: Policy, rates: dict[str, list[float]]) -> str:
+    peers = [n for n in rates if not n.startswith("equissl")]
+    lines = [
+        f"### {policy.name}",
+        "",
+        "| | pictures/s | spread | torch / it | native / it |",
+        "|---|---|---|---|---|",
+    ]
+    for name, values in rates.items():
+        cells = [name, f"{statistics.median(values):,.0f}", f"{min(values):,.0f} to {max(values):,.0f}"]
+        for way in ("torch", "native"):
+            pairs = zip(rates[f"equissl {way}"], values, strict=True)
+            cells.append(f"{statistics.median(a / b for a, b in pairs):.2f}" if name in peers else "")
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*lines, ""])
+
+
+class Bare:
+    """What a draw must hold for the pictures' sake alone: no flags, no checks, no space."""
+
+    def __init__(self, values: dict[str, Tensor]):
+        self.values = values
+
+    @staticmethod
+    def merged(parts: list[Bare], count: int) -> Bare:
+        return Bare({name: value for part in parts for name, value in part.values.items()})
+
+    @staticmethod
+    def of(
+        space: Space, values: dict[str, Tensor], applied: Tensor | None = None, count: int | None = None
+    ) -> Bare:
+        if applied is None:
+            return Bare(values)
+        on = applied[:, None]
+        return Bare({f.name: torch.where(on, values[f.name], f.neutral(1)) for f in space})
+
+
+def unrecorded(run: Run) -> Run:
+    def bare() -> Any:
+        with mock.patch.object(Params, "of", Bare.of), mock.patch.object(base, "merged", Bare.merged):
+            return run()
+
+    return bare
+
+
+def recording(rounds: int) -> str:
+    """What the record costs: the same draws and pictures with it and without."""
+    lines = ["### Recording", "", "| | share of the time |", "|---|---|"]
+    for policy in (CIFAR, IMAGENET):
+        images = pictures(policy)
+        runs: dict[str, tuple[Run, int]] = {
+            "whole": (engine(policy, images, "native"), 1),
+            "bare": (unrecorded(engine(policy, images, "native")), 1),
+        }
+        rates = interleaved(runs, rounds)
+        pairs = zip(rates["whole"], rates["bare"], strict=True)
+        share = statistics.median(1 - whole / other for whole, other in pairs)
+        lines.append(f"| {policy.name}, {policy.count} pictures | {share:.1%} |")
+    return "\n".join([*lines, ""])
+
+
+def memory() -> str:
+    """Peak memory while a batch is made, beyond what was there, against the bytes of the batch."""
+    lines = ["### Memory", "", "| | peak / bytes of the views |", "|---|---|"]
+    for policy in (CIFAR, IMAGENET):
+        for way in ("torch", "native"):
+            with multiprocessing.get_context("spawn").Pool(1) as pool:
+                ratio = pool.apply(_peak, (policy, way))
+            lines.append(f"| {way}, {policy.name} | {ratio:.1f} |")
+    return "\n".join([*lines, ""])
+
+
+def _peak(policy: Policy, way: Engine) -> float:
+    torch.set_num_threads(1)
+    images = pictures(policy).repeat(8, 1, 1, 1)
+    engine(policy, images[:8], way)()  # libraries are loaded and caches filled
+    Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
+    before = _kilobytes("VmRSS")
+    views = engine(policy, images, way)()
+    return 1024 * (_kilobytes("VmHWM") - before) / (views.numel() * views.element_size())
+
+
+def _kilobytes(name: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(name))
+
+
+def scaling(rounds: int) -> str:
+    """Two threads, and two processes, against one; in wall time."""
+    lines = ["### Two cores", "", "| | against one |", "|---|---|"]
+    for policy in (CIFAR, IMAGENET):
+        run = engine(policy, pictures(policy), "native")
+        gains = []
+        for _ in range(rounds):
+            rates = []
+            for threads in (1, 2):
+                torch.set_num_threads(threads)
+                run()
+                began, repeats = time.perf_counter(), 0
+                while time.perf_counter() - began < 0.5:
+                    run()
+                    repeats += 1
+                rates.append(repeats / (time.perf_counter() - began))
+            gains.append(rates[1] / rates[0])
+        torch.set_num_threads(1)
+        lines.append(f"| two threads, {policy.name} | {_spread(gains)} |")
+        context = multiprocessing.get_context("spawn")
+        with context.Pool(2) as pool:
+            pool.map(_alone, [(policy, 0.1)] * 2, chunksize=1)
+            gains = []
+            for _ in range(rounds):
+                one = pool.map(_alone, [(policy, 1.0)], chunksize=1)[0]
+                gains.append(sum(pool.map(_alone, [(policy, 1.0)] * 2, chunksize=1)) / one)
+        lines.append(f"| two processes, {policy.name} | {_spread(gains)} |")
+    return "\n".join([*lines, ""])
+
+
+def _alone(job: tuple[Policy, float]) -> float:
+    policy, seconds = job
+    torch.set_num_threads(1)
+    run = engine(policy, pictures(policy), "native")
+    run()
+    began, repeats = time.perf_counter(), 0
+    while time.perf_counter() - began < seconds:
+        run()
+        repeats += 1
+    return repeats / (time.perf_counter() - began)
+
+
+def compiled() -> str:
+    """torch.compile on this device: start-up and speed."""
+    policy = CIFAR
+    images = pictures(policy)
+    run = engine(policy, images, "compile")
+    began = time.perf_counter()
+    run()
+    start = time.perf_counter() - began
+    rate = statistics.median(interleaved({"c": (run, policy.count)}, 3)["c"])
+    return f"### torch.compile, {policy.name}\n\n{rate:,.0f} pictures/s after {start:.0f} s of compiling\n"
+
+
+def _spread(values: list[float]) -> str:
+    return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds (default 5)")
+    parser.add_argument("--only", choices=["cifar", "imagenet"], help="one policy, without the other tables")
+    parser.add_argument("--compile", action="store_true", help="also torch.compile (minutes)")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    for name, policy in (("cifar", CIFAR), ("imagenet", IMAGENET)):
+        if options.only in (None, name):
+            print(table(policy, interleaved(candidates(policy), options.rounds)), flush=True)
+    if options.only is None:
+        print(recording(options.rounds), flush=True)
+        print(memory(), flush=True)
+        print(scaling(options.rounds), flush=True)
+    if options.compile:
+        print(compiled())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,122 @@
+"""Example views of a recipe's first pictures, as the plain data of a page."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from equissl.augment.alone import cells, recompute
+from equissl.augment.base import Augmentation, Pipeline, replay
+from equissl.augment.rows import as_float
+from equissl.data.base import Dataset
+from equissl.evaluate.neighbours import data_uri
+from equissl.params import Params, between
+from equissl.recipe import Recipe
+from equissl.report import Row, Section, Sheet
+from equissl.report.names import listed
+from equissl.views import Batch, Fresh, View, ViewSpec, make_views
+
+
+def sheet(recipe: Recipe, name: str, dataset: Dataset, count: int, seed: int) -> Sheet:
+    """The views of the first ``count`` pictures in epoch 0, replayed and drawn again."""
+    batch = dataset.batch(torch.arange(min(count, len(dataset))))
+    views = make_views(batch, recipe.views, seed)
+    files = [dataset.files[i].rpartition("/")[2] if dataset.files else f"picture {i}" for i in batch.index]
+    sections = [_section(n, s, batch, views[n], seed, files) for n, s in recipe.views.items()]
+    facts = [
+        ("recipe", name),
+        ("seed", str(seed)),
+        ("epoch", "0"),
+        ("source", f"{recipe.data.size} x {recipe.data.size} px"),
+        ("largest difference of a replay", f"{max(s.difference for s in sections):.2g}"),
+    ]
+    title = f"Views of {name}: {listed(list(recipe.views))}"
+    return Sheet(title, facts, [*sections, *_changes(recipe, views, files)])
+
+
+def _section(name: str, spec: ViewSpec, batch: Batch, view: View, seed: int, files: Sequence[str]) -> Section:
+    sources = as_float(batch.pictures[spec.picture])
+    drawn = view.params[torch.arange(len(sources))].select(spec.augment.space.names)
+    again = replay(spec.augment, sources, drawn.values)
+    if spec.orbit is not None:
+        again, _ = spec.orbit.expand(again, drawn)
+    shown = _columns(len(sources), len(view.images))
+    gaps = (again - view.images).abs().flatten(1).amax(1)
+    return Section(
+        title=f"View {name}",
+        policy=[_short(repr(step)) for step in _steps(spec)],
+        rows=_rows(view.params[shown], rest=True),
+        captions=[files[k % len(files)] for k in shown.tolist()],
+        sources=[data_uri(sources[k % len(sources)]) for k in shown.tolist()],
+        views=[data_uri(view.images[k]) for k in shown.tolist()],
+        replays=[data_uri(again[k]) for k in shown.tolist()],
+        differences=gaps[shown].tolist(),
+        neutral=data_uri(_neutral(spec.augment, sources)[0]),
+        notes=_notes(name, spec, batch, sources, drawn, seed),
+    )
+
+
+def _columns(pictures: int, images: int) -> Tensor:
+    """Which images are shown: all, or every element of an orbit for the first pictures."""
+    order = images // pictures
+    kept = max(1, pictures // order)
+    return torch.arange(images).view(order, pictures)[:, :kept].T.flatten()
+
+
+def _steps(spec: ViewSpec) -> Iterator[object]:
+    yield from spec.augment.steps if isinstance(spec.augment, Pipeline) else (spec.augment,)
+    if spec.orbit is not None:
+        yield spec.orbit
+    if not isinstance(spec.draw, Fresh):
+        yield spec.draw
+
+
+def _short(text: str) -> str:
+    """A step's repr, with numbers to four digits."""
+    return re.sub(r"\d+\.\d{5,}", lambda found: f"{float(found[0]):.4g}", text)
+
+
+def _rows(params: Params, rest: bool) -> list[Row]:
+    rows = []
+    for factor in params.space:
+        value = params.values[factor.name]
+        neutral = cells(factor, factor.neutral(1))[0] if rest else None
+        flags = params.applied[factor.name].tolist()
+        rows.append(Row(factor.name, factor.unit, neutral, cells(factor, value), flags))
+    return rows
+
+
+def _neutral(augment: Augmentation, sources: Tensor) -> Tensor:
+    return augment.apply(sources[:1], augment.space.neutral(1))
+
+
+def _notes(name: str, spec: ViewSpec, batch: Batch, sources: Tensor, drawn: Params, seed: int) -> list[str]:
+    notes = []
+    if isinstance(spec.draw, Fresh):
+        size = (sources.shape[2], sources.shape[3])
+        later = recompute(spec.augment, seed, 0, batch.index, name, size)
+        same = all(torch.equal(later.values[n], drawn.values[n]) for n in later.space.names)
+        numbers = f"(seed {seed}, epoch 0, picture, view {name!r})"
+        notes.append(
+            f"Drawn again from {numbers} alone, the parameters are {'the same' if same else 'DIFFERENT'}."
+        )
+    plain = _neutral(spec.augment, sources)
+    if plain.shape[1:] == sources.shape[1:]:
+        gap = float((plain - sources[:1]).abs().max())
+        notes.append(f"The neutral draw differs from the source by {gap:.2g} at most.")
+    return notes
+
+
+def _changes(recipe: Recipe, views: Mapping[str, View], files: Sequence[str]) -> Iterator[Section]:
+    """What takes the first view that has factors to each later one that shares some."""
+    first, *others = [n for n, spec in recipe.views.items() if len(views[n].params.space)] or [""]
+    for other in others:
+        a, b = views[first].params, views[other].params
+        pooled = a.space | b.space
+        space = pooled.select([n for n in a.space.names if n in b.space.names])
+        if len(space) and len(a) == len(b) == len(files):
+            rows = _rows(between(a, b, space), rest=False)
+            yield Section(f"Change from view {first} to view {other}", (), rows, files)

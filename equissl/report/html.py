@@ -1,0 +1,50 @@
+"""Pages that need nothing else: templates, and files that are written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from equissl.report import figures, names
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+    from markupsafe import Markup
+
+
+def template(name: str) -> Template:
+    """A template of this folder, with the filters that pages share."""
+    import jinja2
+
+    loader = jinja2.FileSystemLoader(Path(__file__).parent)
+    environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"unit": names.unit, "typeset": names.typeset, "breakable": _breakable}
+    environment.globals |= {"decimal": names.decimal, "series": figures.SERIES}
+    return environment.get_template(name)
+
+
+def save(page: str, out: Path) -> Path:
+    """Write ``page`` to ``out``, whole or not at all."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=out.parent, prefix=f".{out.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+            file.write(page)
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(temporary, 0o666 & ~mask)  # mkstemp makes files that only their owner may read
+        os.replace(temporary, out)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+    return out
+
+
+def _breakable(name: str) -> Markup:
+    """A name that a narrow column may break after its dots, dashes and underscores."""
+    from markupsafe import Markup, escape
+
+    return Markup(re.sub(r"(?<=[._/-])(?=\w)", "<wbr>", str(escape(name))))

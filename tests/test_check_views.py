@@ -1,0 +1,98 @@
+"""``equissl check DIR views=PAGE``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from equissl.augment import Augmentation, QuarterTurns
+from equissl.cli import examples
+from equissl.cli.main import main
+from equissl.data.image_folder import ImageFolder, write_pictures
+from equissl.params import Params, Real, Space
+from equissl.random import Stream
+from equissl.recipes import equimod
+from equissl.views import SameAs, ViewSpec
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data") / "photos"
+    write_pictures(folder, {"cats": 12}, side=24)
+    (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff")
+    return folder
+
+
+def test_a_page_of_views(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = tmp_path / "views.html"
+    words = [f"views={page}", "recipe=equimod.byol_cifar10", "count=20", "views.a.augment.steps.0.area=0.9,1"]
+    assert main(["check", str(photos), *words]) == 0
+    said = capsys.readouterr().out
+    for view in ("plain", "a", "b"):
+        assert f"View {view}: the replay differs by 0 at most" in said
+    html = page.read_text(encoding="utf-8")
+    assert "Change from view a to view b" in html and "area=(0.9, 1.0)" in html
+    assert html.count("<img") == 3 * (3 * 12 + 1) and "DIFFERENT" not in html
+    assert "<small>turns</small>" in html and html.count("are the same") == 3
+
+
+def test_the_recipe_is_chosen_if_none_is_named(photos: Path, tmp_path: Path) -> None:
+    assert main(["check", str(photos), f"views={tmp_path / 'v.html'}", "count=2"]) == 0
+    assert "Views of photographs" in (tmp_path / "v.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["recipe=equimod.byol_cifar10"], "recipe=... is for example views: add views=PAGE.html"),
+        (["views=v.html", "count=0"], "count must be at least 1, got 0"),
+        (["views=."], "is a folder; expected a page"),
+        (["views=v.html", "recipe=equimod.byol"], "did you mean"),
+        (["views=v.html", "recipe=equimod.byol_cifar10", "view.a=1"], "no such setting"),
+    ],
+)
+def test_mistakes(
+    words: list[str],
+    said: str,
+    photos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["check", str(photos), *words]) == 2
+    assert said in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
+@dataclass(frozen=True)
+class Forgetful(Augmentation):
+    """Reads a number that it does not record."""
+
+    @property
+    def space(self) -> Space:
+        return Space((Real("shift"),))
+
+    def sample(self, stream: Stream, size: tuple[int, int]) -> Params:
+        return Params.of(self.space, {"shift": stream.uniform("shift")}, stream.chance("on", 0.5))
+
+    def apply(self, images: Tensor, params: Params) -> Tensor:
+        return images + 0.5 * params.applied["shift"][:, None, None, None]
+
+
+def test_orbits_shared_draws_and_what_is_not_recorded(photos: Path) -> None:
+    recipe = equimod.simclr_cifar10()
+    turned = ViewSpec(recipe.views["a"].augment, orbit=QuarterTurns())
+    specs = {"a": turned, "b": ViewSpec(turned.augment, draw=SameAs("a")), "c": ViewSpec(Forgetful())}
+    object.__setattr__(recipe, "views", specs)
+    dataset = ImageFolder(str(photos), 32, test_share=0.0, bad_limit=1.0).open("train")
+    a, b, c, *_ = examples.sheet(recipe, "mine", dataset, count=8, seed=0).sections
+    assert len(a.views) == 8 and a.captions[0] == a.captions[3] != a.captions[4]
+    turns = next(row for row in a.rows if row.name == "quarter_turns")
+    assert turns.values == [0, 1, 2, 3] * 2 and a.difference == b.difference == 0
+    assert a.views[0] == b.views[0] and len(set(a.views)) == 8
+    assert abs(c.difference - 0.5) < 1e-6
+    assert torch.tensor(c.differences).count_nonzero() < 8
