@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from equissl.encoder.encoder import Encoded, Encoder
-from equissl.objective import Base, Equivariance, Objective
+from equissl.objective import Base, Equivariance, Objective, Outcome
 from equissl.views import View
 
 BatchNormMode = Literal["all_views", "per_view"]
@@ -19,6 +19,7 @@ class Model(nn.Module):
     """total = base(views) + sum of weight * module(views).
 
     Args:
+        base: None for a method that learns from equivariance alone.
         weights: module name -> its factor in the sum.
         encoded_views: the views to encode, in order.
         batch_norm: "all_views" encodes views of one picture size in a single pass, so BatchNorm sees them
@@ -28,7 +29,7 @@ class Model(nn.Module):
     def __init__(
         self,
         encoder: Encoder,
-        base: Base,
+        base: Base | None,
         modules: Mapping[str, Equivariance],
         weights: Mapping[str, float],
         encoded_views: Sequence[str],
@@ -44,7 +45,7 @@ class Model(nn.Module):
     def forward(self, views: Mapping[str, View]) -> dict[str, Tensor]:
         """Named terms whose sum is the loss, e.g. "base/contrast", "equimod/contrast"."""
         encoded = self.encode(views)
-        outcome = self.base(views, encoded)
+        outcome = Outcome({}, {}) if self.base is None else self.base(views, encoded)
         terms = {f"base/{k}": v for k, v in outcome.losses.items()}
         for name, module in self.modules_by_name.items():
             for key, value in module(views, encoded, outcome.embeddings).items():
@@ -69,6 +70,11 @@ class Model(nn.Module):
         return encoded
 
     def after_step(self, progress: float) -> None:
-        objectives: tuple[Objective, ...] = (self.base, *self.modules_by_name.values())
-        for objective in objectives:
+        for objective in self.objectives.values():
             objective.after_step(self.encoder, progress)
+
+    @property
+    def objectives(self) -> dict[str, Objective]:
+        """All of them by the name their parameters begin with."""
+        base: dict[str, Objective] = {} if self.base is None else {"base": self.base}
+        return base | {f"equivariance.{n}": m for n, m in self.modules_by_name.items()}

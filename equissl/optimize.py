@@ -89,6 +89,18 @@ class AdamW:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Adam:
+    """Adam (arXiv:1412.6980) whose weight decay is added to the gradients, on everything, as SIE uses it."""
+
+    rate: float = 1e-3
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = 0.0
+
+    def build(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+        return torch.optim.Adam(groups, self.rate, self.betas, weight_decay=self.weight_decay)
+
+
+@dataclass(frozen=True, kw_only=True)
 class LARS:
     """Layer-wise adaptive rates (arXiv:1708.03888) as SimCLR-style code has them; see ``LARSOptimizer``.
 

@@ -12,7 +12,7 @@ from equissl.evaluate.base import Evaluation, Score
 from equissl.evaluate.inspection import Inspection, Subject
 
 Question = Evaluation | Inspection
-USUAL = ("linearprobe", "knn", "factors", "collapse", "equivariance")  # seconds, given features
+USUAL = ("linearprobe", "knn", "factors", "collapse", "equivariance", "retrieval")  # seconds, given features
 
 
 def available() -> dict[str, Question]:

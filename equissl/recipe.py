@@ -38,7 +38,7 @@ class Recipe:
         data: where the pictures come from.
         views: view name -> how it is made; drawn in this order.
         encoder: the backbone.
-        base: the invariance objective.
+        base: the invariance objective; None learns from equivariance alone.
         modules: name -> weighted equivariance module; empty for the invariant baseline.
         optimizer, schedule: the rate given in the optimiser is the peak; it is not rescaled by batch size.
         epochs: passes over the training split; 0 leaves the encoder as it was drawn, the baseline
@@ -58,7 +58,7 @@ class Recipe:
     data: Data
     views: Mapping[str, ViewSpec]
     encoder: EncoderConfig
-    base: BaseConfig
+    base: BaseConfig | None
     modules: Mapping[str, Weighted] = field(default_factory=dict)
     optimizer: OptimizerConfig = LARS()
     schedule: WarmupCosine = WarmupCosine()
@@ -78,8 +78,15 @@ class Recipe:
         for name in ("epochs", "clip_gradient", "monitor_every"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
+        if self.base is None and not self.modules:
+            raise ValueError("base and modules are both empty, so there is nothing to learn from")
         if self.batch_size < 2:
             raise ValueError("batch_size must be at least 2: objectives compare pictures of a batch")
+
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """The views that the base compares; none without a base."""
+        return () if self.base is None else self.base.reads()
 
     def build(self, known: Mapping[str, Space], encoder: Encoder | None = None) -> Model:
         """The model, with weights from torch's global random state.
@@ -96,8 +103,10 @@ class Recipe:
         encoder = self.encoder.build() if encoder is None else encoder
         problems: list[str] = []
         parts: dict[str, Any] = {}
-        configs: dict[str, BaseConfig | EquivarianceConfig] = {"base": self.base}
-        configs |= {name: weighted.module for name, weighted in self.modules.items()}
+        configs: dict[str, BaseConfig | EquivarianceConfig]
+        configs = {name: weighted.module for name, weighted in self.modules.items()}
+        if self.base is not None:
+            configs = {"base": self.base, **configs}
         for name, config in configs.items():
             try:
                 parts[name] = config.build(encoder, spaces)
@@ -107,7 +116,7 @@ class Recipe:
             raise UserError(problems)
         weights = {name: w.weight for name, w in self.modules.items()}
         encoded = [n for n, spec in self.views.items() if spec.encode]
-        return Model(encoder, parts.pop("base"), parts, weights, encoded, self.batch_norm)
+        return Model(encoder, parts.pop("base", None), parts, weights, encoded, self.batch_norm)
 
 
 def check_views(recipe: Recipe, known: Mapping[str, Space]) -> None:
@@ -121,7 +130,9 @@ def check_views(recipe: Recipe, known: Mapping[str, Space]) -> None:
         for name, spec in recipe.views.items()
         if spec.picture not in known
     ]
-    readers = {"base": recipe.base.reads(), **{k: w.module.reads() for k, w in recipe.modules.items()}}
+    readers = {k: w.module.reads() for k, w in recipe.modules.items()}
+    if recipe.base is not None:
+        readers = {"base": recipe.base.reads(), **readers}
     for reader, names in readers.items():
         missing = [n for n in names if n not in recipe.views]
         problems += [f"{reader} reads view {n!r}; {nearest(n, recipe.views)}" for n in missing]

@@ -365,10 +365,7 @@ class _Step(nn.Module):
 
 def constant_rate(model: Model) -> list[str]:
     """Prefixes of the parameters whose learning rate stays at the peak."""
-    prefixes = [f"base.{name}." for name in model.base.constant_rate]
-    for key, module in model.modules_by_name.items():
-        prefixes += [f"equivariance.{key}.{name}." for name in module.constant_rate]
-    return prefixes
+    return [f"{key}.{name}." for key, part in model.objectives.items() for name in part.constant_rate]
 
 
 def fingerprint(dataset: Dataset) -> str:

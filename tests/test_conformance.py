@@ -68,7 +68,8 @@ def test_recipes(entry: Entry) -> None:
     assert isinstance(recipe, Recipe) and recipe.about and entry.line
     assert from_plain(json.loads(json.dumps(to_plain(recipe)))) == recipe
     check_views(recipe, recipe.data.known)
-    small = replace(recipe.encoder, name="test_resnet", stem="timm", options={}, size=32)
+    parts = {n: 96 // len(recipe.encoder.parts) for n in recipe.encoder.parts}
+    small = replace(recipe.encoder, name="test_resnet", stem="timm", options={}, size=32, parts=parts)
     model = replace(recipe, encoder=small).build(recipe.data.known)
     assert sum(p.numel() for p in model.parameters()) > 0
 

@@ -25,15 +25,18 @@ from equissl.data.solids import Solids
 from equissl.encoder.backbone import EncoderConfig
 from equissl.encoder.encoder import Encoder
 from equissl.encoder.heads import MLP
+from equissl.encoder.predictors import ConcatenatedMLP, Hypernetwork
 from equissl.equivariance.equimod import EquiMod, LegacyLayout
 from equissl.equivariance.predict_change import (
     CropChange,
+    EncodedChange,
     FactorChange,
     PredictChange,
     SameState,
     ValueChange,
 )
 from equissl.equivariance.predict_transform import HowMuch, PredictTransform, WhichElement
+from equissl.equivariance.sie import SIE
 from equissl.model import Model
 from equissl.objective import Base, Equivariance, Predictive
 from equissl.optimize import parameter_groups
@@ -69,6 +72,7 @@ MODULES = {
             "color": ValueChange(("brightness", "hue"), (0.8, 0.2)),
             "flip": SameState("horizontal_flip"),
             "order": FactorChange(("color_order", "saturation")),
+            "hue": EncodedChange(("hue",)),
         },
     ),
     "essl": PredictTransform.Config(
@@ -86,6 +90,16 @@ MODULES = {
         hidden=(16,),
         last_relu=False,
     ),
+    "augself-one-way": PredictChange.Config(hidden=(16,), symmetric=False),
+    "equimod-hypernetwork": EquiMod.Config(
+        **SMALL, parameter_width=0, output_norm="none", predictor=Hypernetwork(bias=True)
+    ),
+    "sie": SIE.Config(**SMALL, part="all", predictor=Hypernetwork()),
+    "sie-own": SIE.Config(**SMALL, part="all", statistics="own", predicted_variance=0),
+    "sie-deep": SIE.Config(
+        **SMALL, part="all", predictor=Hypernetwork(hidden=(9,), layers=(7,), bias=True, generated_bias=True)
+    ),
+    "sie-mlp": SIE.Config(**SMALL, part="all", predictor=ConcatenatedMLP(hidden=(16,))),
 }
 
 
@@ -142,6 +156,19 @@ def test_every_combination_trains(base: str, module: str, batch_norm: Any) -> No
             change = between(made["plain"].params, made["a"].params, part.space)
             one, two = model.encode(made)["plain"], model.encode(made)["a"]
             assert part.predict(one, change).shape == part.target(two).shape
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_learns_without_a_base(module: str) -> None:
+    views, encoder = tiny_views(), tiny_encoder()
+    spaces = {n: s.space(Space()) for n, s in views.items()}
+    model = Model(encoder, None, {"m": MODULES[module].build(encoder, spaces)}, {"m": 1.0}, list(views))
+    terms = model(make_views(tiny_batch(8), views, seed=0))
+    torch.stack(list(terms.values())).sum().backward()
+    assert all(k.startswith("m/") for k in terms)
+    assert not [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]
+    with pytest.raises(ValueError, match="nothing to learn from"):
+        Recipe(data=Solids(), views={}, encoder=EncoderConfig(), base=None)
 
 
 def test_weights_scale_terms() -> None:

@@ -94,7 +94,7 @@ def summary(recipe: Recipe, name: str) -> str:
     """What will be trained, in one line."""
     encoder = recipe.encoder
     stem = "" if encoder.stem == "timm" else f", {encoder.stem} stem"
-    parts = [type_name(recipe.base)]
+    parts = [type_name(recipe.base)] if recipe.base is not None else []
     parts += [f"{w.weight:g} x {key} ({type_name(w.module)})" for key, w in recipe.modules.items()]
     return (
         f"recipe {name}: {encoder.name}{stem} at {encoder.size} px; {' + '.join(parts)}; "

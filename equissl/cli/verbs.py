@@ -172,7 +172,7 @@ VERBS = (
     ),
     Verb(
         "render",
-        "Make a built-in benchmark: solids with known factors, or photonic crystals with their spectra.",
+        "Make a benchmark: solids with known factors, 3DIEBench, or photonic crystals with their spectra.",
         kinds=(
             Verb(
                 "render solids",
@@ -186,6 +186,48 @@ VERBS = (
                     _SEED,
                 ),
                 examples=("equissl render solids out=solids objects=100 views=8 size=128",),
+            ),
+            Verb(
+                "render 3diebench",
+                "Render meshes with Blender in 3DIEBench's layout; started again it goes on where it was.",
+                "equissl.cli.render_3diebench:run",
+                keys=(
+                    Key("out", Path, "folder to write", required=True),
+                    Key(
+                        "meshes", Path, "folder of .obj, .glb, .ply (ShapeNetCore v2 too); built-in if absent"
+                    ),
+                    Key("objects", int, "how many objects; 0: all (100 built-in ones)", 0),
+                    Key("views", int, "pictures per object", 50),
+                    Key("size", int, "side in pixels", 256),
+                    Key("samples", int, "most light paths per pixel", 100),
+                    Key("rotations", str, "euler (3DIEBench's) or uniform over all rotations", "euler"),
+                    Key("angles", tuple[float, ...], "least and most of each Euler angle, degrees", (0, 90)),
+                    Key("shift", float, "most that an object is moved along an axis, in its sizes", 0.0),
+                    Key("channels", Literal["rgb", "bgr"], "bgr: as the original's code wrote them", "rgb"),
+                    _SEED,
+                    Key(
+                        "shard",
+                        str,
+                        "k/n: only the k-th of n parts, so that n processes share the work",
+                        "0/1",
+                    ),
+                    Key(
+                        "device",
+                        Literal["cpu", "cuda", "optix", "hip", "metal", "oneapi"],
+                        "of Blender's Cycles",
+                        "cpu",
+                    ),
+                    Key("threads", int, "of Blender; 0: one per core", 0),
+                    Key(
+                        "timeout", float, "seconds without a picture after which an object is given up", 600.0
+                    ),
+                    Key("python", str, "an interpreter that has bpy, if this one has not", ""),
+                ),
+                examples=(
+                    "equissl render 3diebench out=renders objects=20 views=10 size=128 samples=32",
+                    "equissl render 3diebench meshes=ShapeNetCore.v2 out=3DIEBench shard=0/8",
+                    "equissl render 3diebench out=ood angles=90,180",
+                ),
             ),
             Verb(
                 "render photonics",
@@ -214,6 +256,18 @@ VERBS = (
             "equissl render solids out=solids objects=100",
             "equissl render photonics kind=blob count=100 out=blob.safetensors",
         ),
+    ),
+    Verb(
+        "download",
+        "Fetch a published dataset's files; an interrupted download goes on where it was.",
+        "equissl.cli.download:run",
+        things="3diebench",
+        keys=(
+            Key("out", Path, "folder to write", required=True),
+            Key("sha256", str, "refuse an archive with another checksum; not checked if empty", ""),
+            Key("url", str, "fetch the archive from here instead"),
+        ),
+        examples=("equissl download 3diebench out=data",),
     ),
     Verb(
         "list",

@@ -119,6 +119,25 @@ class Data(ABC):
         """A tiny instance for the laws in ``equissl.testing``, with its files made below ``folder``."""
 
 
+class Partners:
+    """Finds other pictures of the same group; ``groups`` (N,) int64."""
+
+    def __init__(self, groups: Tensor):
+        # Sorted by group: the order, each picture's place in it, where its group starts, how long it is.
+        self._order = groups.argsort(dim=0, stable=True)
+        _, which, counts = torch.unique(groups, return_inverse=True, return_counts=True)
+        self._starts, self._counts = (counts.cumsum(0) - counts)[which], counts[which]
+        self._place = torch.empty_like(self._order)
+        self._place[self._order] = torch.arange(len(self._order))
+
+    def of(self, index: Tensor, epoch: int) -> Tensor:
+        """Another picture of the same group for each of ``index``, drawn anew each epoch; itself if alone."""
+        step = Stream.of(index, "partner", epoch).uniform("step")[:, 0]
+        start, count = self._starts[index], self._counts[index]
+        other = (self._place[index] - start + 1 + (step * (count - 1)).long()) % count
+        return self._order[start + other]
+
+
 @dataclass(frozen=True)
 class Resident(Dataset):
     """Pictures that stay in memory, as uint8.
@@ -142,16 +161,10 @@ class Resident(Dataset):
     paired: bool = False
     skipped: tuple[BadImage, ...] = ()
     sources: tuple[str, ...] = ()
-    _by_group: tuple[Tensor, Tensor, Tensor, Tensor] = field(init=False, repr=False, compare=False)
+    _partners: Partners = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        # Sorted by group: the order, each picture's place in it, where its group starts, how long it is.
-        order = self.groups.argsort(dim=0, stable=True)
-        _, which, counts = torch.unique(self.groups, return_inverse=True, return_counts=True)
-        starts = (counts.cumsum(0) - counts)[which]
-        place = torch.empty_like(order)
-        place[order] = torch.arange(len(order))
-        object.__setattr__(self, "_by_group", (order, place, starts, counts[which]))
+        object.__setattr__(self, "_partners", Partners(self.groups))
 
     @property
     def spaces(self) -> Mapping[str, Space]:
@@ -203,8 +216,4 @@ class Resident(Dataset):
 
     def partners(self, index: Tensor, epoch: int) -> Tensor:
         """Another picture of the same group for each of ``index``; itself if it is alone."""
-        order, place, starts, counts = self._by_group
-        step = Stream.of(index, "partner", epoch).uniform("step")[:, 0]
-        start, count = starts[index], counts[index]
-        other = (place[index] - start + 1 + (step * (count - 1)).long()) % count
-        return order[start + other]
+        return self._partners.of(index, epoch)

@@ -8,6 +8,7 @@ truncated file is bad: grey filler would be learned as if it were a picture.
 from __future__ import annotations
 
 import contextlib
+import io
 import math
 import os
 import stat
@@ -68,6 +69,16 @@ def decode(path: Path, name: str = "", size: int = 0, how: Fit = "crop") -> Tens
         (3, H, W) uint8, or (3, size, size). Never raises for what a file contains.
     """
     return _guarded(path, name, lambda image: _picture(image, size, how))
+
+
+def decode_bytes(data: bytes, name: str, size: int = 0, how: Fit = "crop") -> Tensor | BadImage:
+    """As ``decode``, for the content of a file."""
+    ImageFile.LOAD_TRUNCATED_IMAGES = False
+    try:
+        with _identified(io.BytesIO(data)) as image:
+            return _picture(image, size, how)
+    except Exception as error:  # as in _guarded
+        return BadImage(printable(name), _reason(error))
 
 
 def read_header(path: Path, name: str = "") -> Header | BadImage:

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from equissl.augment.legacy import Count, legacy_vector
 from equissl.encoder.encoder import Encoded, Encoder
-from equissl.encoder.heads import MLP, together
+from equissl.encoder.heads import MLP, OutputNorm, together
+from equissl.encoder.predictors import AnyPredictor
 from equissl.losses import nt_xent, sibling_free
 from equissl.objective import Encodings, Equivariance, Spaces, Views
 from equissl.params import Params, Space, between, concatenate, union
@@ -87,7 +88,9 @@ class EquiMod(Equivariance):
             factors: whose change is read; empty for all that the views record.
             projector: hidden and output widths of the equivariance head (last norm without weights).
             parameter_width: width of the linear parameter embedding; 0 feeds the encoding as it is.
-            predictor: "affine" (the paper's single layer) or "residual_mlp" (source + MLP).
+            output_norm: BatchNorm after the projector's last layer.
+            predictor: "affine" (the paper's single layer), "residual_mlp" (source + MLP), or SIE's, which
+                read the encoding as it is (``parameter_width=0``).
             loss: "released_code": NT-Xent in which the sibling view is a negative; "paper": sibling
                 excluded, positive not in the denominator; "paper_positive_counts": the latter with it.
             temperature: of the contrast, above 0.
@@ -99,7 +102,8 @@ class EquiMod(Equivariance):
         factors: tuple[str, ...] = ()
         projector: tuple[int, ...] = (2048, 2048, 128)
         parameter_width: int = 128
-        predictor: Literal["affine", "residual_mlp"] = "affine"
+        output_norm: OutputNorm = "fixed"
+        predictor: Literal["affine", "residual_mlp"] | AnyPredictor = "affine"
         loss: Literal["released_code", "paper", "paper_positive_counts"] = "released_code"
         temperature: float = 0.2
         layout: NamedLayout | LegacyLayout = NamedLayout()
@@ -110,6 +114,9 @@ class EquiMod(Equivariance):
                 raise ValueError(f"temperature must be above 0, got {self.temperature}")
             if self.loss != "released_code" and len(self.pairs) != 2:
                 raise ValueError(f"loss={self.loss!r} is defined for two pairs, got {len(self.pairs)}")
+            if not isinstance(self.predictor, str) and self.parameter_width:
+                given = type(self.predictor).__name__
+                raise ValueError(f"{given} reads the encoding itself; set parameter_width=0")
 
         def build(self, encoder: Encoder, spaces: Spaces) -> EquiMod:
             known = union(spaces, self.reads())
@@ -124,10 +131,16 @@ class EquiMod(Equivariance):
             raise ValueError("EquiMod needs views that record parameters, but none of its views does")
         self.config, self._space = config, space
         width, given = config.projector[-1], config.layout.width(space)
-        self.projector = MLP((encoder.width(config.part), *config.projector), "fixed")
+        bias = False if config.output_norm == "none" else None  # as SIE's baselines; a norm needs none either
+        self.projector = MLP((encoder.width(config.part), *config.projector), config.output_norm, bias)
         self.embed: nn.Module = nn.Identity()
         if config.parameter_width:
             self.embed = MLP((given, config.parameter_width), "affine")
+        self.predictor: nn.Module
+        if not isinstance(config.predictor, str):
+            neutral = config.layout.encode(space.relative().neutral(1))[0]
+            self.predictor = config.predictor.build(width, neutral)
+            return
         wide = width + (config.parameter_width or given)
         hidden = (wide, 2 * width, width) if config.predictor == "residual_mlp" else (wide, width)
         self.predictor = MLP(hidden, "none" if config.predictor == "residual_mlp" else "fixed")
@@ -145,6 +158,9 @@ class EquiMod(Equivariance):
 
     def _move(self, source: Tensor, change: Params) -> Tensor:
         given = self.embed(self.config.layout.encode(change).to(source.dtype))
+        if not isinstance(self.config.predictor, str):
+            predicted: Tensor = self.predictor(source, given)
+            return predicted
         moved: Tensor = self.predictor(torch.cat([source, given], 1))
         return source + moved if self.config.predictor == "residual_mlp" else moved
 

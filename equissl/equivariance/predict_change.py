@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from equissl.encoder.encoder import Encoder
-from equissl.encoder.heads import MLP
+from equissl.encoder.heads import MLP, together
+from equissl.losses import as_single
 from equissl.objective import Encodings, Equivariance, Spaces, Views
 from equissl.params import Params, Space, between, factor_errors, union
 
@@ -120,13 +121,31 @@ class FactorChange(Target):
         return torch.stack(list(factor_errors(change.space, guess, change).values())).mean()
 
 
-AnyTarget = CropChange | ValueChange | SameState | FactorChange
+@dataclass(frozen=True)
+class EncodedChange(Target):
+    """The change of any factors from first to second as they are encoded; squared error (SIE's AugSelf).
+
+    Source: arXiv:2302.10283, its code: a quaternion, and differences of hues.
+    """
+
+    factors: tuple[str, ...]
+    weight: float = 1.0
+
+    def width(self, space: Space) -> int:
+        return space.select(self.factors).relative().encoded_size
+
+    def loss(self, guess: Tensor, first: Params, second: Params) -> Tensor:
+        change = between(first, second, (first.space | second.space).select(self.factors))
+        return F.mse_loss(guess, change.encode().to(guess.dtype))
+
+
+AnyTarget = CropChange | ValueChange | SameState | FactorChange | EncodedChange
 
 
 class PredictChange(Equivariance):
     """Read off two views' features what changed between them (AugSelf, arXiv:2111.09613, section 3).
 
-    Symmetric: both orders of the pair are predicted. Reads features, not projections.
+    Reads features, not projections.
     """
 
     paper: ClassVar[str] = "arXiv:2111.09613"
@@ -137,12 +156,14 @@ class PredictChange(Equivariance):
         Args:
             targets: head name -> what it predicts, each with its own weight.
             hidden: widths of each head's hidden layers.
+            symmetric: both orders of the pair are predicted; otherwise only from (first, second).
             part: which columns of the features are read.
         """
 
         pair: tuple[str, str] = ("a", "b")
         targets: Mapping[str, AnyTarget] = field(default_factory=lambda: {"crop": CropChange()})
         hidden: tuple[int, ...] = (512, 512)
+        symmetric: bool = True
         part: str = "all"
 
         def build(self, encoder: Encoder, spaces: Spaces) -> PredictChange:
@@ -165,12 +186,14 @@ class PredictChange(Equivariance):
         c = self.config
         one, two = (encoded[v].part(c.part) for v in c.pair)
         first, second = (views[v].params for v in c.pair)
-        both = torch.cat([torch.cat([one, two], 1), torch.cat([two, one], 1)])
+        orders = [(torch.cat([one, two], 1), first, second), (torch.cat([two, one], 1), second, first)]
+        orders = orders if c.symmetric else orders[:1]
         losses = {}
         for name, target in c.targets.items():
-            forth, back = self.heads[name](both).float().chunk(2)
-            loss = target.loss(forth, first, second) + target.loss(back, second, first)
-            losses[name] = target.weight * loss / 2
+            guesses = together(self.heads[name], [features for features, _, _ in orders])
+            parts = zip(guesses, orders, strict=True)
+            loss = torch.stack([target.loss(as_single(g), start, end) for g, (_, start, end) in parts])
+            losses[name] = target.weight * loss.mean()
         return losses
 
 

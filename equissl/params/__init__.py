@@ -14,6 +14,7 @@ from equissl.params._kinds import (
     Real,
     Rotation,
     Seed,
+    euler_quaternion,
     quaternion_product,
 )
 from equissl.params._motion import RigidMotion
@@ -42,6 +43,7 @@ __all__ = [
     "Space",
     "between",
     "concatenate",
+    "euler_quaternion",
     "factor_errors",
     "interpolate",
     "merged",

@@ -52,7 +52,7 @@ def invariant(recipe: Recipe, name: str) -> Recipe:
     """The recipe made invariant to a transformation: its base's views also show random elements of it."""
     return replace(
         recipe,
-        views=invariant_views(recipe.views, name, recipe.base.reads()),
+        views=invariant_views(recipe.views, name, recipe.compared),
         about=f"{recipe.about}, invariant to {name}",
     )
 
@@ -71,7 +71,7 @@ def sensitive(
     module = PredictTransform.Config(targets={name: WhichElement(factors=factors)}, hidden=hidden)
     return replace(
         recipe,
-        views=sensitive_views(recipe.views, name, recipe.base.reads()),
+        views=sensitive_views(recipe.views, name, recipe.compared),
         modules={**recipe.modules, "essl": Weighted(weight=weight, module=module)},
         about=f"{recipe.about}, sensitive to {name}, weight {weight}",
     )

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from equissl.errors import UserError, nearest
-from equissl.params import Circular, Params, Real, Rotation, Space, quaternion_product
+from equissl.params import Circular, Params, Real, Rotation, Space, euler_quaternion
 from equissl.random import Stream
 
 Rotations = Literal["3diebench", "uniform"]
@@ -79,9 +79,9 @@ def sample(objects: Tensor, views: Tensor, seed: int, rotations: Rotations = "3d
     """
     stream = Stream.of(objects * VIEWS_LIMIT + views, seed, "scene")
     if rotations == "3diebench":
-        pose = _euler(stream.uniform("euler", 3, -math.pi / 2, math.pi / 2))
+        pose = euler_quaternion(stream.uniform("euler", 3, -math.pi / 2, math.pi / 2)).float()
     elif rotations == "uniform":
-        pose = _uniform(stream.uniform("uniform", 3))
+        pose = uniform_rotation(stream.uniform("uniform", 3))
     else:
         raise UserError(f"no rotations called {rotations!r}; {nearest(rotations, get_args(Rotations))}")
     values = {
@@ -102,20 +102,7 @@ def light_direction(params: Params) -> Tensor:
     return torch.stack([level * azimuth.cos(), level * azimuth.sin(), elevation.sin()], 1).float()
 
 
-def _euler(angles: Tensor) -> Tensor:
-    """Turns about the world's x, then y, then z axis: (B, 3) radians -> (B, 4)."""
-    half = angles.double() / 2
-    cosine, sine = half.cos(), half.sin()
-    turns = []
-    for axis in range(3):
-        turn = torch.zeros(len(angles), 4, dtype=torch.float64, device=angles.device)
-        turn[:, 0], turn[:, 1 + axis] = cosine[:, axis], sine[:, axis]
-        turns.append(turn)
-    x, y, z = turns
-    return quaternion_product(z, quaternion_product(y, x)).float()
-
-
-def _uniform(unit: Tensor) -> Tensor:
+def uniform_rotation(unit: Tensor) -> Tensor:
     """Uniform over the rotations from three uniform numbers (Shoemake 1992): (B, 3) -> (B, 4)."""
     share, first, second = unit.double().unbind(1)
     a, b = (1 - share).sqrt(), share.sqrt()

@@ -184,7 +184,7 @@ def _carry_out(task: Downstream, folder: Path, device: str, display: Display, tr
     loaded = models.load_run(run, trusted)
     recipe = loaded.recipe
     assert recipe is not None
-    augment = recipe.views[recipe.base.reads()[0]].augment
+    augment = recipe.views[next(iter([*recipe.compared, *recipe.views]))].augment
     found = task.run(loaded.encoder, recipe.data, augment, seed=recipe.seed, device=device, progress=display)
     api.record(run, found, task.by, loaded, recipe.data)
 

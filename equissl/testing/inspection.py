@@ -14,8 +14,10 @@ from equissl.evaluate.base import Score
 from equissl.evaluate.cache import weights_fingerprint
 from equissl.evaluate.inspection import Inspection, Subject
 from equissl.objective import Predictive
-from equissl.params import Params, Space
+from equissl.params import Params, Real, Space
 from equissl.random import Stream
+
+_TILT = Space((Real("tilt"),))
 
 
 def check_inspection(inspection: Inspection) -> None:
@@ -45,7 +47,7 @@ def check_inspection(inspection: Inspection) -> None:
 
 
 def example_subject(count: int = 60) -> Subject:
-    """A tiny untrained encoder, pictures of three tints, and a module that predicts that nothing moves."""
+    """A tiny untrained encoder, objects of three tints, tilted, and a module that says nothing moves."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         layers = nn.Sequential(nn.Conv2d(3, 8, 3, 2), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(0.1))
@@ -53,7 +55,9 @@ def example_subject(count: int = 60) -> Subject:
     images = _pictures(count)
     labels = torch.arange(count) % 3
     images[torch.arange(count), labels] = 255 - images[torch.arange(count), labels] // 4
-    data = Resident(images, Params.of(Space(), {}, count=count), labels, ("a", "b", "c"))
+    known = Params.of(_TILT, {"tilt": Stream.of(torch.arange(count), "tilt").uniform("tilt")})
+    objects = torch.arange(count) // 6
+    data = Resident(images, known, labels, ("a", "b", "c"), group=objects)
     names: tuple[Split, ...] = ("train", "test")
     rows = {name: torch.arange(k, count, 2) for k, name in enumerate(names)}
     module: Predictive = _Still()
@@ -61,11 +65,11 @@ def example_subject(count: int = 60) -> Subject:
 
 
 class _Still:
-    """A module that reads every audit and predicts that nothing moves."""
+    """A module that reads every audit and the tilt, and predicts that nothing moves."""
 
     @property
     def space(self) -> Space:
-        whole = Space()
+        whole = _TILT
         for augment in AUDITS.values():
             whole = whole | augment.space
         return whole

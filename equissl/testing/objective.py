@@ -99,7 +99,8 @@ def _run(module: nn.Module, encoder: Encoder, count: int) -> tuple[dict[str, Ten
         torch.manual_seed(0)
         if len(_arguments(module)) == 2:
             return module(views, encoded).losses, features
-        embeddings = {n: f[:, :4] for n, f in features.items()}
+        # Detached: through the base's embeddings a module may well reach columns that it does not read.
+        embeddings = {n: f[:, :4].detach() for n, f in features.items()}
         return module(views, encoded, embeddings), features
 
 

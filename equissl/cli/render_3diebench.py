@@ -1,0 +1,80 @@
+"""``equissl render 3diebench``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from equissl.cli.arguments import Given
+from equissl.data.split import position
+from equissl.data.threediebench import held_out
+from equissl.data.threediebench_layout import write_split
+from equissl.errors import UserError
+from equissl.progress import Display
+from equissl.render.blender import read_failures, render
+from equissl.render.blender_process import Look, Machine
+from equissl.render.built_in import built_in
+from equissl.render.latents import Latents
+from equissl.render.meshes import Mesh, find_meshes
+
+
+def run(given: Given) -> int:
+    """Renders in the official layout, the lists of a split, and how fast it was."""
+    parts: dict[str, object] = {}
+    given.check(
+        lambda: parts.update(latents=_latents(given)),
+        lambda: parts.update(look=Look(**{n: given[n] for n in ("size", "samples", "channels")})),
+        lambda: parts.update(meshes=_meshes(given["meshes"], given["objects"])),
+        lambda: parts.update(shard=_shard(given["shard"])),
+    )
+    latents, look, meshes, shard = parts["latents"], parts["look"], parts["meshes"], parts["shard"]
+    assert isinstance(latents, Latents) and isinstance(look, Look)
+    assert isinstance(meshes, list) and isinstance(shard, tuple)
+    machine = Machine(**{n: given[n] for n in ("python", "device", "threads", "timeout")})
+    out: Path = given["out"]
+    with Display() as display:
+        made = render(
+            meshes,
+            out,
+            given["views"],
+            latents=latents,
+            look=look,
+            machine=machine,
+            shard=shard,
+            progress=display,
+        )
+    failed = {owner for owner, _ in read_failures(out)}
+    write_split(out, good := [m.owner for m in meshes if m.owner not in failed], held_out(good))
+    print(f"{out}: {len(meshes)} objects of {given['views']} views, made {made.pictures} pictures now")
+    if made.pictures:
+        cores = machine.threads or os.cpu_count() or 1
+        print(
+            f"{made.pictures / made.seconds:.2f} pictures per second on {cores} cores; "
+            f"{made.pictures / made.processor_seconds:.2f} per second of one core's work"
+        )
+    if made.failed:
+        print(f"{made.failed} objects failed, see {out}/failures-*.csv; delete it to try them again")
+    return 0
+
+
+def _latents(given: Given) -> Latents:
+    if len(given["angles"]) != 2:
+        raise UserError(f"angles must be two numbers, got {given['angles']}")
+    return Latents(**{n: given[n] for n in ("rotations", "angles", "shift", "seed")})
+
+
+def _meshes(folder: Path | None, count: int) -> list[Mesh]:
+    if count < 0:
+        raise UserError(f"objects must be at least 0, got {count}")
+    if folder is None:
+        return built_in(count or 100)
+    found = find_meshes(folder)
+    chosen = sorted(found, key=lambda m: position(m.owner, "objects"))[: count or len(found)]
+    return sorted(chosen, key=lambda m: m.owner)
+
+
+def _shard(text: str) -> tuple[int, int]:
+    number, _, count = text.partition("/")
+    if not (number.isdigit() and count.isdigit() and int(number) < int(count)):
+        raise UserError(f"shard={text} must be k/n with 0 <= k < n, such as 0/4")
+    return int(number), int(count)

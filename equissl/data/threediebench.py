@@ -1,0 +1,194 @@
+"""3DIEBench: renders of ShapeNet objects with known pose, floor and light (arXiv:2302.10283, section 4)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Literal, get_args
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from equissl.data.base import Data, Dataset, Progress, Split, quiet
+from equissl.data.files import Reader
+from equissl.data.packed import Pack, pack_facts, read_pack, rows_of, write_pack
+from equissl.data.packed_views import PackedViews
+from equissl.data.split import position
+from equissl.data.threediebench_layout import SYNSETS, Source, published, write_split
+from equissl.errors import UserError, nearest
+from equissl.params import Params, Real, Rotation, Space, euler_quaternion
+from equissl.render.scene import SPACE
+
+Convention = Literal["circular", "original"]
+SplitRule = Literal["published", "hash"]
+_TEST_SHARE = 0.2
+
+# As the released code encodes them: quaternions keep their sign, hues are plain numbers that do not wrap.
+ORIGINAL = Space(
+    (
+        Rotation("pose", unit="quaternion", keep_sign=True),
+        Real("floor_hue", unit="turns"),
+        Real("light_polar", unit="radians"),
+        Real("light_azimuth", unit="radians"),
+        Real("light_hue", unit="turns"),
+    )
+)
+SHIFT = Space(tuple(Real(f"shift_{axis}", unit="lengths", scale=math.sqrt(1 / 12)) for axis in "xyz"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ThreeDIEBench(Data):
+    """The official archive, or a folder of its layout; packed once, then mapped into memory.
+
+    ``<path>/<synset>/<object>/image_0.jpg``, ``latent_0.npy``, ... Latents are 7 numbers: Euler angles x, y,
+    z, floor hue, polar angle, azimuth and hue of the light (10 with a shift of the object).
+
+    Args:
+        path: the folder, one that holds ``3DIEBench``, or the ``.tar.gz`` itself, which need not be unpacked.
+        size: side in pixels the pictures are resized to; they are 256.
+        paired: offer "partner", another picture of the same object, beside "image".
+        convention: "circular": canonical quaternions and circular hues, as ``Solids``. "original": as the
+            released code encodes them.
+        split: "published": ``train_images.npy`` and ``val_images.npy`` beside the objects, one of them is
+            enough. "hash": a fifth of the objects, chosen by their names.
+        shift: the latents say where the object was shifted to, too.
+        swap_channels: exchange red and blue (see docs/3diebench.md).
+        pack: folder of the packed copy; ``<path>.packed`` if empty.
+        limit: use this many objects of a split, always the same ones; ``None`` for all.
+        bad_limit: share of unusable pictures, in [0, 1], above which to refuse.
+        memory_gb: most that decoded pictures may take, in 10^9 bytes; otherwise they are decoded when used.
+        workers: threads that decode; 0 for one per core.
+    """
+
+    paper: ClassVar[str] = "arXiv:2302.10283"
+    path: str
+    size: int = 256
+    paired: bool = False
+    convention: Convention = "circular"
+    split: SplitRule = "published"
+    shift: bool = False
+    swap_channels: bool = False
+    pack: str = ""
+    limit: int | None = None
+    bad_limit: float = 0.05
+    memory_gb: float = 2.0
+    workers: int = 0
+
+    def __post_init__(self) -> None:
+        problems = []
+        for name, valid in (("convention", get_args(Convention)), ("split", get_args(SplitRule))):
+            value = getattr(self, name)
+            if value not in valid:
+                problems.append(f"data.{name}={value!r} is not known; {nearest(value, valid)}")
+        for name in ("size", "limit"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                problems.append(f"data.{name} must be at least 1, got {value}")
+        if not 0 <= self.bad_limit <= 1:
+            problems.append(f"data.bad_limit must be a share from 0 to 1, got {self.bad_limit}")
+        if problems:
+            raise UserError(problems)
+
+    @property
+    def space(self) -> Space:
+        """The factors known for every picture."""
+        return (SPACE if self.convention == "circular" else ORIGINAL) + (SHIFT if self.shift else Space())
+
+    @property
+    def known(self) -> Mapping[str, Space]:
+        return dict.fromkeys(("image", "partner") if self.paired else ("image",), self.space)
+
+    def open(self, split: Split, progress: Progress = quiet) -> Dataset:
+        pack = self._packed(progress)
+        chosen = self._objects(pack, split)
+        rows = rows_of(pack, chosen)
+        params = self._params(pack.latents[rows])
+        classes = tuple(sorted({name.partition("/")[0] for name in pack.owners}))
+        if set(classes) <= set(SYNSETS):
+            classes = tuple(SYNSETS)  # the official numbers, also where some classes are missing
+        kinds = torch.tensor([classes.index(name.partition("/")[0]) for name in pack.owners])
+        names = tuple(SYNSETS.get(c, c) for c in classes)
+        views = PackedViews(
+            pack, rows, params, kinds[pack.owner[rows]], names, self._reader, self.paired, self.swap_channels
+        )
+        if len(rows) * 3 * self.size**2 > self.memory_gb * 1e9:
+            return views
+        return views.resident(progress)
+
+    @property
+    def _reader(self) -> Reader:
+        return Reader(self.size, bad_limit=self.bad_limit, workers=self.workers)
+
+    def _packed(self, progress: Progress) -> Pack:
+        source = Source.find(self.path)
+        folder = Path(self.pack).expanduser() if self.pack else source.default_pack
+        facts = pack_facts(folder)
+        if facts is None:
+            count = source.count()
+            write_pack(folder, source.entries(), {"objects": count}, count * 50, progress)
+            source.copy_lists(folder)
+        elif source.is_folder and facts["objects"] != (count := source.count()):
+            raise UserError(
+                f"{str(source.path)!r} holds {count} objects, but {str(folder)!r} was packed from "
+                f"{facts['objects']}; delete the latter to pack again"
+            )
+        pack = read_pack(folder, progress)
+        self._reader.refuse(pack.bad, len(pack.owner) + len(pack.bad))
+        return pack
+
+    def _objects(self, pack: Pack, split: Split) -> list[str]:
+        if self.split == "hash":
+            held = held_out(pack.owners)
+            chosen = sorted(held if split == "test" else set(pack.owners) - held)
+        else:
+            chosen = published(Source.find(self.path), pack, split)
+        if self.limit is not None:
+            chosen = sorted(chosen, key=lambda name: position(name, "limit"))[: self.limit]
+        if not chosen:
+            raise UserError(f"data.path: the {split} split of {self.path!r} holds no objects")
+        return chosen
+
+    def _params(self, latents: Tensor) -> Params:
+        wanted = 10 if self.shift else 7
+        if latents.shape[1] != wanted:
+            raise UserError(
+                f"data.path: {self.path!r} has {latents.shape[1]} latents per picture, but data.shift="
+                f"{str(self.shift).lower()} needs {wanted}"
+            )
+        floor_hue, polar, azimuth, light_hue = torch.split(latents[:, 3:7].float(), 1, 1)
+        values = {
+            "pose": euler_quaternion(latents[:, :3]).float(),
+            "floor_hue": floor_hue,
+            "light_hue": light_hue,
+            "light_azimuth": azimuth,
+            "light_elevation": math.pi / 2 - polar,
+            "light_polar": polar,
+            **dict(zip(SHIFT.names, torch.split(latents[:, 7:].float(), 1, 1), strict=False)),
+        }
+        return Params.of(self.space, {n: values[n] for n in self.space.names}, count=len(latents))
+
+    @classmethod
+    def example(cls, folder: Path) -> ThreeDIEBench:
+        root = folder / "3DIEBench"
+        generator = np.random.default_rng(0)
+        objects = [f"{synset}/{k:04d}" for synset in list(SYNSETS)[:2] for k in range(4)]
+        for name in objects:
+            (root / name).mkdir(parents=True)
+            for view in range(3):
+                noise = generator.integers(0, 256, (16, 16, 3), dtype=np.uint8)
+                Image.fromarray(noise).save(root / name / f"image_{view}.jpg")
+                np.save(root / name / f"latent_{view}.npy", generator.random(7))
+        write_split(root, objects, {objects[0], objects[5]})
+        return cls(path=str(folder), size=8, paired=True, workers=1)
+
+
+def held_out(objects: Sequence[str]) -> set[str]:
+    """About a fifth of the objects, by a hash of their names, for testing; of two or more at least one."""
+    places = {name: position(name, "3diebench") for name in objects}
+    chosen = {name for name, place in places.items() if place < _TEST_SHARE}
+    least = sorted(places, key=lambda name: places[name])[:1]
+    return chosen or set(least if len(objects) > 1 else [])

@@ -1,0 +1,122 @@
+"""SIE: split the features; one part ignores how two pictures differ, the other follows it predictably."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from equissl.encoder.encoder import Encoded, Encoder
+from equissl.encoder.heads import MLP, HeadNorm, project
+from equissl.encoder.predictors import AnyPredictor, Hypernetwork
+from equissl.losses import as_single, covariance_penalty, full_precision, variance_hinge
+from equissl.objective import Encodings, Equivariance, Spaces, Views
+from equissl.params import Params, Space, between, union
+
+
+class SIE(Equivariance):
+    """The equivariant half of SIE and the statistics of both halves (arXiv:2302.10283, section 4 and code).
+
+    The invariant half is a base objective on the other part: ``VICReg`` there with invariance 10, variance 0
+    and covariance 0 gives the paper's loss, since variance and covariance are taken here, on both embeddings
+    side by side. Only the first picture predicts the second; gradients reach both through every term.
+
+    Terms, x and y the two views, e = [the base's embedding | the equivariant one]:
+    equivariance * mse(p(e_x, z), e_y) + variance * (hinge(e_x) + hinge(e_y)) / 2
+    + predicted_variance * hinge(p(e_x, z)) / 2 + covariance * (penalty(e_x) + penalty(e_y)).
+    """
+
+    paper: ClassVar[str] = "arXiv:2302.10283"
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config:
+        """
+        Args:
+            pair: (source, target) views.
+            factors: whose change is read; empty for all that the views record.
+            projector: hidden and output widths of the equivariant head.
+            predictor: how an embedding is moved.
+            equivariance, variance, predicted_variance, covariance: absolute weights, at least 0; the
+                defaults are the paper's (its released code writes 4.5 as 10 * 0.45).
+            statistics: variance and covariance of the embedding "with_base" (side by side, so that the two
+                parts share nothing linearly) or of its "own" alone.
+            batch_norm: whether the head's BatchNorm sees both views at once or one by one.
+            part: which columns of the features are read.
+        """
+
+        pair: tuple[str, str] = ("a", "b")
+        factors: tuple[str, ...] = ()
+        projector: tuple[int, ...] = (1024, 1024, 1024)
+        predictor: AnyPredictor = Hypernetwork()
+        equivariance: float = 4.5
+        variance: float = 10.0
+        predicted_variance: float = 10.0
+        covariance: float = 1.0
+        statistics: Literal["with_base", "own"] = "with_base"
+        batch_norm: HeadNorm = "per_view"
+        part: str = "equi"
+
+        def __post_init__(self) -> None:
+            for name in ("equivariance", "variance", "predicted_variance", "covariance"):
+                if not getattr(self, name) >= 0:
+                    raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
+            if not self.equivariance > 0:
+                raise ValueError("equivariance must be above 0: without it nothing is predicted")
+
+        def build(self, encoder: Encoder, spaces: Spaces) -> SIE:
+            known = union(spaces, self.pair)
+            return SIE(self, encoder, known.select(self.factors or known.names))
+
+        def reads(self) -> tuple[str, ...]:
+            return self.pair
+
+    def __init__(self, config: Config, encoder: Encoder, space: Space):
+        super().__init__()
+        if not len(space):
+            raise ValueError("SIE needs views that record parameters, but none of its views does")
+        self.config, self._space = config, space
+        self.projector: nn.Module = MLP((encoder.width(config.part), *config.projector), output_bias=False)
+        neutral = space.relative().neutral(1).encode()[0]
+        self.predictor = config.predictor.build(config.projector[-1], neutral)
+
+    @property
+    def space(self) -> Space:
+        return self._space
+
+    def target(self, target: Encoded) -> Tensor:
+        embedding: Tensor = self.projector(target.part(self.config.part))
+        return embedding
+
+    def predict(self, source: Encoded, change: Params) -> Tensor:
+        return self._move(self.target(source), change)
+
+    def _move(self, source: Tensor, change: Params) -> Tensor:
+        moved: Tensor = self.predictor(source, change.encode().to(source.dtype))
+        return moved
+
+    def forward(
+        self, views: Views, encoded: Encodings, embeddings: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
+        c = self.config
+        source, target = c.pair
+        x, y = project(self.projector, [encoded[v].part(c.part) for v in c.pair], c.batch_norm)
+        predicted = self._move(x, between(views[source].params, views[target].params, self.space))
+        whole = [x, y]
+        if c.statistics == "with_base":
+            known = [[embeddings[v]] if v in embeddings else [] for v in c.pair]
+            whole = [torch.cat([*first, own], 1) for first, own in zip(known, whole, strict=True)]
+        with full_precision(x):
+            losses = {"equivariance": c.equivariance * F.mse_loss(as_single(predicted), as_single(y))}
+        if c.variance:
+            losses["variance"] = c.variance * (variance_hinge(whole[0]) + variance_hinge(whole[1])) / 2
+        if c.predicted_variance:
+            losses["predicted_variance"] = c.predicted_variance * variance_hinge(predicted) / 2
+        if c.covariance:
+            losses["covariance"] = c.covariance * (
+                covariance_penalty(whole[0]) + covariance_penalty(whole[1])
+            )
+        return losses

@@ -1,0 +1,193 @@
+"""Retrieval with predictions: parity with SIE's scripts, a slow reference, and what cannot be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from evaluate.small import Brighten, dataset, encoder
+from golden_files import golden
+from torch import Tensor
+
+from equissl.data.base import Resident
+from equissl.encoder.encoder import Encoded
+from equissl.evaluate import retrieval as module_under_test
+from equissl.evaluate.base import Score
+from equissl.evaluate.embedded import Embedded, embed
+from equissl.evaluate.retrieval import ORIGINAL, Protocol, answer, retrieval
+from equissl.params import Params, Real, Rotation, Space, euler_quaternion
+
+POSE = Space((Rotation("pose", keep_sign=True),))
+
+
+class Matrices:
+    """M(z) = sum of z_k W_k, on embeddings given as features."""
+
+    def __init__(self, weight: Tensor, space: Space = POSE):
+        self.weight, self.space = weight, space  # (k, in, out)
+
+    def target(self, target: Encoded) -> Tensor:
+        return target.vector
+
+    def predict(self, source: Encoded, change: Params) -> Tensor:
+        return torch.einsum("bk,bi,kio->bo", change.encode(), source.vector, self.weight)
+
+
+def table(vectors: Tensor, euler: Tensor, views: int, every: bool = False) -> Embedded:
+    params = Params.of(POSE, {"pose": euler_quaternion(euler).float()})
+    groups = torch.arange(len(vectors)) // views
+    features = vectors if every else vectors[::views]
+    return Embedded(vectors, features, {"all": slice(0, vectors.shape[1])}, params, groups)
+
+
+def named(scores: Iterator[Score]) -> dict[str, float]:
+    return {s.name: s.value for s in scores if not s.baseline}
+
+
+@pytest.mark.golden
+@pytest.mark.parametrize("normalise", [True, False])
+@pytest.mark.parametrize("path", golden("sie_retrieval"), ids=lambda p: p.stem)
+def test_the_originals_numbers(path: Path, normalise: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module_under_test, "_NUMBERS", 9_000)  # several pieces
+    with np.load(path) as file:
+        g = {k: torch.from_numpy(np.array(file[k])) for k in file.files}
+    width, views = g["embeddings_train"].shape[1], int(g["n_views"])
+    weight = g["hypernet_weight"].view(width, width, 4)[:, :, [3, 0, 1, 2]].permute(2, 1, 0)
+    tables = {s: table(g[f"embeddings_{s}"], g[f"euler_{s}"], views) for s in ("train", "val")}
+    protocol, ending = replace(ORIGINAL, normalise=normalise), "" if normalise else "_unnormalised"
+    for split in ("train", "val"):
+        banks = {"same": (tables[split],), "all": (tables["train"], tables["val"])}
+        found = named(retrieval(Matrices(weight), tables[split], banks, split=split, protocol=protocol))
+        key = f"{split}_{split}{ending}"
+        ranks = answer(Matrices(weight), tables[split], protocol=protocol).rank
+        assert torch.equal(ranks, g[f"{key}__ranks"].double())
+        assert found[f"retrieval/{split}/mrr"] == pytest.approx(float(g[f"{key}__MRR"]), abs=1e-6)
+        for k in (1, 2, 5, 10):
+            assert found[f"retrieval/{split}/hits@{k}"] == pytest.approx(
+                float(g[f"{key}__H_at_{k}"]), abs=1e-6
+            )
+        assert found[f"retrieval/{split}/pre/same/pose"] == pytest.approx(float(g[f"{key}__PRE"]), abs=1e-6)
+    wanted = float(g[f"val_all{ending}__PRE"])
+    assert found["retrieval/val/pre/all/pose"] == pytest.approx(wanted, abs=1e-6)
+
+
+def reference(module: Matrices, asked: Embedded, protocol: Protocol) -> tuple[list[float], list[int]]:
+    """One query after the other."""
+    ranks, nearest = [], []
+    unit = F.normalize(asked.vectors, dim=1) if protocol.normalise else asked.vectors
+    for group in asked.groups.unique():
+        rows = (asked.groups == group).nonzero()[:, 0].tolist()
+        for source in rows if protocol.sources == "every" else rows[:1]:
+            for wanted in rows:
+                if wanted == source and not protocol.identity:
+                    continue
+                p, q = asked.params.values["pose"][source], asked.params.values["pose"][wanted]
+                change = Params.of(POSE, {"pose": POSE["pose"].between(p[None], q[None])})
+                where = source if protocol.sources == "every" else int(group)
+                start = Encoded(asked.features[where][None], None, {})
+                moved = module.predict(start, change)
+                moved = (F.normalize(moved, dim=1) if protocol.normalise else moved)[0]
+                similarity = unit @ moved
+                if not protocol.source_counts:
+                    similarity[source] = -torch.inf
+                ranks.append(1.0 + sum(bool(similarity[r] > similarity[wanted]) for r in rows))
+                nearest.append(int(similarity.argmax()))
+    return ranks, nearest
+
+
+@pytest.mark.parametrize(
+    "protocol", [Protocol(), Protocol(sources="every"), ORIGINAL, Protocol(sources="every", normalise=False)]
+)
+def test_a_slow_reference_agrees(protocol: Protocol, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module_under_test, "_NUMBERS", 400)
+    torch.manual_seed(0)
+    asked = table(torch.randn(30, 6), torch.rand(30, 3), 5, every=protocol.sources == "every")
+    # Objects of different sizes, the last three of the second object now the first's.
+    groups = asked.groups.clone()
+    groups[7:10] = 0
+    firsts = [int((groups == g).nonzero()[0]) for g in groups.unique()]
+    features = asked.vectors if protocol.sources == "every" else asked.vectors[firsts]
+    asked = replace(asked, groups=groups, features=features)
+    module = Matrices(torch.randn(4, 6, 6))
+    got = answer(module, asked, {"same": (asked,)}, protocol=protocol)
+    ranks, nearest = reference(module, asked, protocol)
+    # The order within an object is by source, then wanted in both; objects in pieces of one source step.
+    assert sorted(got.rank.tolist()) == sorted(ranks)
+    assert sorted(got.found["same"].tolist()) == sorted(nearest)
+    if protocol.sources == "first":
+        assert got.rank.tolist() == ranks and got.found["same"].tolist() == nearest
+
+
+def test_collapsed_embeddings_are_chance() -> None:
+    asked = table(torch.ones(100, 4), torch.rand(100, 3), 10)
+    module = Matrices(torch.eye(4).repeat(4, 1, 1))
+    scores = {(s.name, s.baseline): s for s in retrieval(module, asked, protocol=ORIGINAL)}
+    assert scores["retrieval/test/hits@1", ""].value == 0.0
+    assert scores["retrieval/test/mrr", ""].value == pytest.approx(1 / 5.5)
+    chance = scores["retrieval/test/mrr", "constant"].value
+    assert chance == pytest.approx(sum(1 / k for k in range(1, 11)) / 10)
+    assert scores["retrieval/test/hits@5", "constant"].value == pytest.approx(0.5)
+
+
+def test_an_oracle_finds_everything_and_chance_is_the_specs() -> None:
+    """With embeddings that are the pose, R_y = R_x D is a matrix in D: a perfect linear hypernetwork."""
+    torch.manual_seed(0)
+    euler = (torch.rand(4000, 3) - 0.5) * torch.pi
+    pose = euler_quaternion(euler).float()
+    weight = torch.zeros(4, 4, 4)
+    for k in range(4):
+        product = POSE["pose"].between(torch.eye(4) * torch.tensor([1.0, -1, -1, -1]), torch.eye(4)[[k] * 4])
+        weight[k] = product  # row i: e_i e_k
+    asked = table(pose, euler, 50)
+    scores = {(s.name, s.baseline): s.value for s in retrieval(Matrices(weight), asked, protocol=Protocol())}
+    assert scores["retrieval/test/mrr", ""] > 0.999
+    assert scores["retrieval/test/pre/same/pose", ""] < 1e-3
+    original = {(s.name, s.baseline): s.value for s in retrieval(Matrices(weight), asked, protocol=ORIGINAL)}
+    assert original["retrieval/test/mrr", "constant"] == pytest.approx(0.090, abs=1e-3)
+    assert original["retrieval/test/pre/same/pose", "constant"] == pytest.approx(0.627, abs=0.02)
+
+
+class Glow:
+    """Adds the change of "glow" to the mean brightness, which is what the encoder sees."""
+
+    space = Space((Real("glow", scale=0.1),))
+
+    def target(self, target: Encoded) -> Tensor:
+        return torch.cat([target.vector, torch.ones(len(target.vector), 1)], 1)
+
+    def predict(self, source: Encoded, change: Params) -> Tensor:
+        moved = source.vector + 4 * change.values["glow"]  # the encoder divides pictures by 0.25
+        return torch.cat([moved, torch.ones(len(moved), 1)], 1)
+
+
+def test_embedding_augmented_photographs() -> None:
+    photographs: Resident = dataset(6)
+    made = embed(Glow(), encoder(), photographs, augment=Brighten(), views=8, batch_size=20)  # type: ignore[arg-type]
+    assert len(made.vectors) == 48 and len(made.features) == 6
+    glow = made.params.values["glow"].view(6, 8)
+    assert not glow[:, 0].any() and (glow[:, 1:] > 0).all()
+    alone = embed(Glow(), encoder(), photographs, augment=Brighten(), views=8, batch_size=8)  # type: ignore[arg-type]
+    torch.testing.assert_close(alone.vectors, made.vectors)
+    found = named(retrieval(Glow(), made))  # type: ignore[arg-type]
+    assert found["retrieval/test/mrr"] > 0.95
+    with pytest.raises(ValueError, match="views must be at least 2"):
+        embed(Glow(), encoder(), photographs, augment=Brighten(), views=1)  # type: ignore[arg-type]
+
+
+def test_pictures_of_known_objects_need_no_augmentation() -> None:
+    stream = torch.arange(12)
+    pictures = replace(dataset(12), group=stream % 4)
+    made = embed(Glow(), encoder(), pictures)  # type: ignore[arg-type]
+    assert len(made.features) == 4 and torch.equal(made.groups, stream % 4)
+    every = embed(Glow(), encoder(), pictures, sources="every")  # type: ignore[arg-type]
+    torch.testing.assert_close(every.features[:4], made.features)
+
+
+def test_contradictions_are_refused() -> None:
+    with pytest.raises(ValueError, match="source_counts"):
+        Protocol(identity=True)

@@ -1,0 +1,61 @@
+"""The rows of SIE's table: they build, learn from renders, and can be asked where things went."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from equissl import api, catalog
+from equissl.base.vicreg import VICReg
+from equissl.data.solids import Solids
+from equissl.data.threediebench import ThreeDIEBench
+from equissl.equivariance.sie import SIE
+from equissl.recipe import Recipe
+from equissl.recipes import sie
+from equissl.train import Options
+from equissl.views import make_views
+
+ROWS = [e.found for e in catalog.recipes() if e.name.startswith("sie.") and e.name != "sie.sie_photographs"]
+
+
+def test_every_row_is_there() -> None:
+    assert len(ROWS) == 13
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda r: r.__name__)
+def test_a_row_learns_on_solids(row: object) -> None:
+    recipe: Recipe = sie.on_solids(row())  # type: ignore[operator]
+    data = Solids.example(Path())
+    torch.manual_seed(0)
+    model = recipe.build(data.known)
+    terms = model(make_views(data.open("train").batch(torch.arange(8)), recipe.views, 0))
+    loss = torch.stack(list(terms.values())).sum()
+    loss.backward()
+    assert loss.isfinite()
+    assert not [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]
+
+
+def test_the_papers_weights_and_widths() -> None:
+    recipe = sie.sie()
+    model = recipe.build(recipe.data.known)
+    equi, inv = recipe.modules["sie"].module, recipe.base
+    assert isinstance(equi, SIE.Config) and isinstance(inv, VICReg.Config)
+    weights = (inv.invariance, equi.equivariance, equi.variance, equi.predicted_variance, equi.covariance)
+    assert weights == (10, 4.5, 10, 10, 1) and inv.variance == inv.covariance == 0
+    assert model.encoder.width("inv") == model.encoder.width("equi") == 256
+    predictor = model.modules_by_name["sie"].predictor
+    assert sum(p.numel() for p in predictor.parameters()) == 4 * 1024**2  # type: ignore[union-attr,operator]
+    assert recipe.schedule.rate(0, 1e-3, 100, 10) == recipe.schedule.rate(99, 1e-3, 100, 10) == 1e-3
+
+
+def test_sie_trains_on_the_official_layout_and_is_scored(tmp_path: Path) -> None:
+    data = replace(ThreeDIEBench.example(tmp_path), size=32)
+    recipe = replace(sie.sie_solids(), data=data, epochs=1, batch_size=8, monitor_every=0)
+    run = api.pretrain(recipe, tmp_path / "run", Options(trackers=()))
+    scores = api.evaluate_run(run.path, count=50)
+    found = {s.name: s for s in scores if s.name.startswith("retrieval/") and not s.baseline}
+    assert {"retrieval/test/mrr", "retrieval/test/hits@5", "retrieval/test/pre/same/pose"} <= set(found)
+    assert found["retrieval/test/mrr"].count == 4 and found["retrieval/test/mrr"].extra["module"] == "sie"
