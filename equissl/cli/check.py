@@ -17,7 +17,9 @@ def run(given: Given) -> int:
     """Counts, sizes, unreadable files, labels, duplicates, reading speed; or a page of example views."""
     if given["views"] is not None:
         return _views(given)
-    extra = [f"{n}=..." for n in ("recipe", *given.settings) if n in given.settings or given[n]]
+    extra = [
+        f"{n}=..." for n in ("recipe", "keep", "ignore", *given.settings) if n in given.settings or given[n]
+    ]
     given.problems.extend(f"{name} is for example views: add views=PAGE.html" for name in extra)
     given.check()
     with Display() as display:

@@ -23,6 +23,10 @@ _RUNNING = (
     Key("save_every", int, "steps between checkpoints; 0: every five minutes and at the end", 0),
     Key("stop_after", int, "stop after this step as if interrupted; 0: never", 0),
 )
+_WISH = (
+    Key("keep", tuple[str, ...], "factors to keep, such as hue,rotation; a recipe is made for them", ()),
+    Key("ignore", tuple[str, ...], "factors to ignore, such as crop,blur; SimCLR's if absent", ()),
+)
 
 VERBS = (
     Verb(
@@ -40,13 +44,7 @@ VERBS = (
             _DATA,
             Key("out", Path, "run folder to write", required=True),
             Key("recipe", str, "a recipe's name (equissl list recipes), module:function; chosen if absent"),
-            Key(
-                "keep",
-                tuple[str, ...],
-                "factors to keep, such as hue,rotation; a recipe is made for them",
-                (),
-            ),
-            Key("ignore", tuple[str, ...], "factors to ignore, such as crop,blur; SimCLR's if absent", ()),
+            *_WISH,
             _LABELS,
             _TRUST,
             *_RUNNING,
@@ -286,6 +284,7 @@ VERBS = (
         keys=(
             Key("views", Path, "page of example views to write: parameters, units, exact replay"),
             Key("recipe", str, "whose views; the one that pretrain would choose if absent"),
+            *_WISH,
             Key("count", int, "pictures on the page", 8),
             _SEED,
             _TRUST,
@@ -294,6 +293,7 @@ VERBS = (
         examples=(
             "equissl check photos",
             "equissl check photos views=views.html recipe=equimod.simclr_cifar10",
+            "equissl check photos views=views.html keep=hue ignore=crop,blur",
         ),
     ),
     Verb("doctor", "Report the environment and what is missing.", "equissl.cli.doctor:run"),
