@@ -17,6 +17,7 @@ from equissl.params._kinds import (
     euler_quaternion,
     quaternion_product,
 )
+from equissl.params._mask import Mask
 from equissl.params._motion import RigidMotion
 from equissl.params._records import (
     Params,
@@ -34,6 +35,7 @@ __all__ = [
     "Circular",
     "Cyclic",
     "Factor",
+    "Mask",
     "Params",
     "Permutation",
     "Real",
