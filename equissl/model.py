@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from equissl.encoder.encoder import Encoded, Encoder
 from equissl.objective import Base, Equivariance, Objective, Outcome
+from equissl.params import PATCH_MASK
 from equissl.views import View
 
-MASK = "patch_mask"  # the factor that says which patches a view hides
 BatchNormMode = Literal["all_views", "per_view"]
 
 
@@ -75,7 +75,7 @@ class Model(nn.Module):
 
     def _hidden(self, views: Mapping[str, View], names: Sequence[str]) -> Tensor | None:
         """Which patches are hidden, view after view, (B, patches); None if no view hides any."""
-        known = {n: views[n].params.values[MASK] for n in names if MASK in views[n].params.values}
+        known = {n: views[n].params.values[PATCH_MASK] for n in names if PATCH_MASK in views[n].params.values}
         if not known:
             return None
         patches = next(iter(known.values())).shape[1]

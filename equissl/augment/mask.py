@@ -11,7 +11,7 @@ from torch import Tensor
 
 from equissl.augment.base import Augmentation
 from equissl.augment.policy import check_at_least, check_number, check_range
-from equissl.params import Mask, Params, Space
+from equissl.params import PATCH_MASK, Mask, Params, Space
 from equissl.random import Stream
 
 _TRIES = 10  # blocks that are proposed; what they leave open is filled patch by patch
@@ -49,7 +49,7 @@ class PatchMask(Augmentation):
 
     @property
     def space(self) -> Space:
-        return Space((Mask("patch_mask", count=self.side**2),))
+        return Space((Mask(PATCH_MASK, count=self.side**2),))
 
     def sample(self, stream: Stream, size: tuple[int, int]) -> Params:
         count = self.side**2
@@ -61,7 +61,7 @@ class PatchMask(Augmentation):
         # Hidden patches come first, then the others by chance, so that each picture hides exactly its number.
         order = hidden.flatten(1) + stream.uniform("rest", count) * 0.5
         rank = order.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
-        values = {"patch_mask": (rank < wanted).float()}
+        values = {PATCH_MASK: (rank < wanted).float()}
         return Params.of(self.space, values, stream.chance("applied", self.probability))
 
     def apply(self, images: Tensor, params: Params) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from equissl.encoder import masking
 from equissl.errors import nearest
+from equissl.params import PATCH_MASK, Space
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,26 @@ class Encoder(nn.Module):
                 f"vectors {self.width()} columns; choose another backbone"
             )
         return height, width
+
+    def check_masks(self, spaces: Mapping[str, Space], views: Sequence[str]) -> None:
+        """
+        Raises:
+            ValueError: patches cannot be hidden, or one of the views does not say which are, or of how many.
+        """
+        height, width = self.grid_size()
+        if self.mask_token is None:
+            raise ValueError("it hides patches, so it needs a transformer with encoder.mask_token=true")
+        for view in views:
+            known = [f for f in spaces[view] if f.name == PATCH_MASK]
+            if not known:
+                raise ValueError(
+                    f"view {view!r} hides no patches; end its policy with PatchMask(side={height})"
+                )
+            if known[0].size != height * width:
+                raise ValueError(
+                    f"view {view!r} draws masks of {known[0].size} patches, but the encoder has {height} x "
+                    f"{width}: PatchMask(side={height})"
+                )
 
     def forward(self, images: Tensor, hidden: Tensor | None = None) -> Encoded:
         """

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from equissl.params._factor import Factor
 
+PATCH_MASK = "patch_mask"  # the factor of that name says which patches of a view an encoder does not see
+
 
 @dataclass(frozen=True)
 class Mask(Factor):
