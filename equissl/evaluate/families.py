@@ -31,6 +31,7 @@ class Families(Inspection):
         families: of ``augment.paths.PATHS``.
         hidden: the network's layers; empty for the linear reading only.
         pairs: to fit on, at most.
+        parts: that the network reads; all if empty.
         seed: of the network.
 
     Raises:
@@ -42,6 +43,7 @@ class Families(Inspection):
     families: tuple[str, ...] = FAMILIES
     hidden: tuple[int, ...] = (1024, 1024)
     pairs: int = 2000
+    parts: tuple[str, ...] = ()
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -67,7 +69,7 @@ class Families(Inspection):
             for part, x in train.features().items():
                 given = (x, train.truth, train.plain.groups, unseen[part], self.seed)
                 readings = {"family_linear": ridge(*given)}
-                if self.hidden:
+                if self.hidden and (part in self.parts or not self.parts):
                     readings["family"] = network(*given, hidden=self.hidden)
                 for kind, reading in readings.items():
                     found = estimate(

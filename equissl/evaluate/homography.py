@@ -28,12 +28,14 @@ class Homography(Inspection):
         distortion: a corner moves by up to half this share of the side, inwards.
         hidden: the network's layers.
         pairs: to fit on, at most.
+        parts: that the network reads; all if empty.
         seed: of the network.
     """
 
     distortion: float = 0.3
     hidden: tuple[int, ...] = (512,)
     pairs: int = 2000
+    parts: tuple[str, ...] = ()
     seed: int = 0
 
     def missing(self, subject: Subject) -> str:
@@ -48,6 +50,8 @@ class Homography(Inspection):
         train, test = changes(subject, warp, warp.space.names, self.pairs)
         unseen = test.features()
         for part, x in train.features().items():
+            if self.parts and part not in self.parts:
+                continue
             given = (x, train.truth, train.plain.groups, unseen[part], self.seed)
             said = network(*given, hidden=self.hidden).predicted
             yield from self._scores(said, test.truth, test.plain.groups, part, "")

@@ -16,7 +16,7 @@ def families(
     kinds: tuple[str, ...] = KINDS,
     family: str = "rotation",
     stops: tuple[int, ...] = (2,),
-    epochs: int = 16,
+    epochs: int = 10,
     pictures: int = 500,
 ) -> Study:
     """VICReg alone, with blend, with path and with SIE told the parameters: R2 of four families.
@@ -58,7 +58,9 @@ def families(
         changes={
             "families.hidden": "[128]",
             "families.pairs": "1000",
+            "families.parts": '["all"]',
             "homography.hidden": "[128]",
+            "homography.parts": '["all"]',
             "homography.pairs": "1000",
         },
         pictures=pictures,
@@ -66,7 +68,7 @@ def families(
     )
 
 
-def stops(family: str = "rotation", epochs: int = 16, pictures: int = 500) -> Study:
+def stops(family: str = "rotation", epochs: int = 10, pictures: int = 500) -> Study:
     """K = 1 against 2 and 3 stops on the way (arXiv:2503.18753, table 9: 1 collapses, its authors report)."""
     study = families(("path",), family, (1, 2, 3), epochs, pictures)
     return replace(study, title="How many stops on the way", reference={"method": "path, K=2"})
