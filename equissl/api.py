@@ -20,14 +20,17 @@ from equissl.evaluate.base import Score
 from equissl.evaluate.cache import Store
 from equissl.evaluate.inspection import Subject
 from equissl.evaluate.neighbours import neighbours
+from equissl.evaluate.redrawn import redrawn
 from equissl.evaluate.transfer import Renumbered
-from equissl.objective import Predictive
+from equissl.objective import Draws, Predictive
 from equissl.params import Params, Space
 from equissl.random import shuffled
 from equissl.recipe import Recipe, to_plain
 from equissl.train import Options, train
+from equissl.views import make_views
 
 TRAIN_PICTURES = 10_000
+DRAWINGS = 6  # samples whose reconstructions are shown in the report
 
 
 def pretrain(
@@ -167,6 +170,9 @@ def evaluate_run(
         for s in protocol.ask(questions, twin)
         if not s.baseline and s.part == "all"
     ]
+    drawings = _drawings(loaded, test_set, subject.rows["test"][:DRAWINGS], seed, device)
+    if drawings:
+        runs.write_text(found.path / "drawings.json", _json(drawings))
     record(found, scores, "evaluate", loaded, data, source=described(data, test))
     return scores
 
@@ -176,6 +182,22 @@ def _sample(dataset: Dataset, count: int, seed: int) -> Tensor:
     order = shuffled(len(dataset), seed, "evaluate")
     labelled = order[dataset.labels[order] >= 0]
     return (labelled if len(labelled) else order)[:count]
+
+
+@torch.no_grad()
+def _drawings(
+    loaded: models.Loaded, dataset: Dataset, index: Tensor, seed: int, device: str
+) -> dict[str, object]:
+    """What the run's modules draw of some pictures; empty if none of them draws, or if the data has not the
+    pictures that the run's views are made of.
+    """
+    assert loaded.model is not None and loaded.recipe is not None
+    modules = {n: m for n, m in loaded.model.modules_by_name.items() if isinstance(m, Draws)}
+    specs = loaded.recipe.views
+    if not modules or not {s.picture for s in specs.values()} <= set(dataset.spaces):
+        return {}
+    made = make_views(dataset.batch(index).to(device), specs, seed)
+    return redrawn(modules, made, loaded.model.encode(made))
 
 
 def audit(

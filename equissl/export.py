@@ -65,7 +65,7 @@ def timm_config(loaded: Loaded) -> dict[str, Any]:
     side = config.size
     return {
         "architecture": config.name,
-        "num_classes": 0,
+        "num_classes": config.width,
         "num_features": width,
         "model_args": model_arguments(config),
         "pretrained_cfg": {
@@ -75,7 +75,7 @@ def timm_config(loaded: Loaded) -> dict[str, Any]:
             "crop_pct": 1.0,
             "mean": list(config.mean),
             "std": list(config.std),
-            "num_classes": 0,
+            "num_classes": config.width,
         },
         "equissl": {"encoder": to_plain(config), "step": loaded.step},
     }

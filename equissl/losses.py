@@ -119,6 +119,22 @@ def covariance_penalty(x: Tensor) -> Tensor:
         return (covariance.square().sum() - covariance.diagonal().square().sum()) / x.shape[1]
 
 
+def koleo(x: Tensor) -> Tensor:
+    """Minus the mean logarithm of the distance to the nearest other row: (n, d) -> ().
+
+    Rows are brought to length 1 first and compared with those of all processes; it spreads them evenly
+    (Kozachenko-Leonenko; arXiv:1806.03198, section 3, as in DINOv2, arXiv:2304.07193). Needs two rows.
+    """
+    with full_precision(x):
+        own = F.normalize(as_single(x), dim=1)
+        everyone = gather(own)
+        place = rank() * len(own) + torch.arange(len(own), device=own.device)
+        similar = (own @ everyone.T).detach()
+        similar = similar.masked_fill(_at(place, similar), -torch.inf)
+        nearest = everyone[similar.argmax(1)]
+        return -(F.pairwise_distance(own, nearest, eps=1e-8) + 1e-8).log().mean()
+
+
 def check_temperature(field: str, value: float) -> None:
     """
     Raises:

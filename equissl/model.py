@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from equissl.encoder.encoder import Encoded, Encoder
 from equissl.objective import Base, Equivariance, Objective, Outcome
+from equissl.params import PATCH_MASK
 from equissl.views import View
 
 BatchNormMode = Literal["all_views", "per_view"]
@@ -55,19 +56,31 @@ class Model(nn.Module):
     def encode(self, views: Mapping[str, View]) -> dict[str, Encoded]:
         """The encoded views, by name."""
         if self.batch_norm == "per_view":
-            return {name: self.encoder(views[name].images) for name in self.encoded_views}
+            return {
+                name: self.encoder(views[name].images, self._hidden(views, [name]))
+                for name in self.encoded_views
+            }
         sizes: dict[torch.Size, list[str]] = {}
         for name in self.encoded_views:
             sizes.setdefault(views[name].images.shape[1:], []).append(name)
         encoded: dict[str, Encoded] = {}
         for names in sizes.values():
-            whole = self.encoder(torch.cat([views[n].images for n in names]))
+            whole = self.encoder(torch.cat([views[n].images for n in names]), self._hidden(views, names))
             start = 0
             for name in names:
                 stop = start + len(views[name].images)
                 encoded[name] = whole.rows(start, stop)
                 start = stop
         return encoded
+
+    def _hidden(self, views: Mapping[str, View], names: Sequence[str]) -> Tensor | None:
+        """Which patches are hidden, view after view, (B, patches); None if no view hides any."""
+        known = {n: views[n].params.values[PATCH_MASK] for n in names if PATCH_MASK in views[n].params.values}
+        if not known:
+            return None
+        patches = next(iter(known.values())).shape[1]
+        shown = [known.get(n, views[n].images.new_zeros(len(views[n].images), patches)) for n in names]
+        return torch.cat(shown)
 
     def after_step(self, progress: float) -> None:
         for objective in self.objectives.values():

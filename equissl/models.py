@@ -110,7 +110,7 @@ def wrapped(config: EncoderConfig, backbone: nn.Module | None) -> Encoder | None
     if backbone is None:
         return None
     probe = (len(config.mean), config.size, config.size)
-    return Encoder(backbone, config.parts, config.mean, config.std, probe)
+    return Encoder(backbone, config.parts, config.mean, config.std, probe, config.mask_token)
 
 
 def _timm(name: str, weights: Path | None, size: int) -> Loaded:

@@ -14,6 +14,7 @@ from typing import ClassVar, Protocol, runtime_checkable
 from torch import Tensor, nn
 
 from equissl.encoder.encoder import Encoded, Encoder
+from equissl.encoder.pixels import Drawing
 from equissl.params import Params, Space
 from equissl.views import View
 
@@ -78,6 +79,14 @@ class Predictive(Protocol):
 
     def target(self, target: Encoded) -> Tensor:
         """The embedding of the changed picture: (B, d)."""
+
+
+@runtime_checkable
+class Draws(Protocol):
+    """A module that can show the pictures it reconstructs."""
+
+    def draw(self, views: Views, encoded: Encodings) -> dict[str, Drawing]:
+        """View name -> what was drawn of it and what it is."""
 
 
 @runtime_checkable

@@ -159,7 +159,7 @@ def _drawn_from(spec: ViewSpec) -> tuple[str, ...]:
         case SameAs(view):
             return (view,)
         case Between(start, end):
-            return (start, end)
+            return (start, end) if start else (end,)
     return ()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -58,11 +58,27 @@ class SameAs:
 
 @dataclass(frozen=True)
 class Between:
-    """A point on the way between two other views' draws (reconstruction of the way)."""
+    """A point on the way between two other views' draws (reconstruction of the way).
+
+    Args:
+        start, end: views that stand before this one. A start of "" is ``end`` without ``factors``.
+        fraction: of the way, in [0, 1].
+        factors: which ones are moved, the others are those of ``end``; all of them if empty.
+
+    Raises:
+        ValueError: the fraction is outside [0, 1], or a start of "" without factors.
+    """
 
     start: str
     end: str
     fraction: float = 0.5
+    factors: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.fraction <= 1:
+            raise ValueError(f"Between.fraction must be in [0, 1], got {self.fraction}")
+        if not self.start and not self.factors:
+            raise ValueError("Between.start is '', so Between.factors must name what was not done there")
 
 
 @dataclass(frozen=True)
@@ -87,6 +103,24 @@ class ViewSpec:
         return known + self.augment.space + (self.orbit.space if self.orbit else Space())
 
 
+def on_the_way(view: str, spec: ViewSpec, factors: tuple[str, ...], count: int = 2) -> dict[str, ViewSpec]:
+    """Pictures at equal distances between ``view`` with nothing done to ``factors`` and ``view`` itself.
+
+    They are called "way_1" to "way_COUNT"; number k is made from the source directly with k / (count + 1) of
+    every value, and only serves as a target (arXiv:2503.18753).
+
+    Args:
+        spec: how ``view`` is made.
+
+    Raises:
+        ValueError: ``count`` is below 1.
+    """
+    if count < 1:
+        raise ValueError(f"count must be at least 1, got {count}")
+    places = {f"way_{k}": k / (count + 1) for k in range(1, count + 1)}
+    return {n: replace(spec, draw=Between("", view, p, factors), encode=False) for n, p in places.items()}
+
+
 def make_views(
     batch: Batch, specs: Mapping[str, ViewSpec], seed: int, epoch: int = 0, engine: Engine = "torch"
 ) -> dict[str, View]:
@@ -105,10 +139,17 @@ def make_views(
                 draws[name] = recompute(spec.augment, seed, epoch, index, name, size)
             case SameAs(view):
                 draws[name] = draws[view]
-            case Between(start, end, fraction):
-                draws[name] = interpolate(draws[start], draws[end], fraction)
+            case Between(start, end, fraction, factors):
+                draws[name] = _between(draws.get(start), draws[end], fraction, factors)
         images, params = render(spec.augment, images, draws[name], engine), known | draws[name]
         if spec.orbit is not None:
             images, params = spec.orbit.expand(images, params)
         views[name] = View(images, params)
     return views
+
+
+def _between(start: Params | None, end: Params, fraction: float, factors: tuple[str, ...]) -> Params:
+    moved = end.select(factors or end.space.names)
+    first = moved.space.neutral(end.count).filled(moved.space, end.device) if start is None else start
+    way = interpolate(first.select(moved.space.names), moved, fraction)
+    return Params(end.space, {**end.values, **way.values}, {**end.applied, **way.applied}, end.count)

@@ -13,12 +13,13 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from test_objectives import BASES
+from test_objectives import BASES, surroundings
 from torch import Tensor, nn
 
+from equissl.assignment import dino_loss
 from equissl.augment import presets
 from equissl.base.barlow_twins import barlow_twins_terms
-from equissl.base.dino import DINO, dino_loss
+from equissl.base.dino import DINO
 from equissl.base.moco import MoCo
 from equissl.base.moco_v3 import MoCoV3
 from equissl.base.simsiam import SimSiam, simsiam_loss
@@ -288,17 +289,20 @@ def test_bad_settings_are_refused(make: Any, message: str) -> None:
 def _two_steps(name: str, chosen: Tensor) -> dict[str, Any]:
     """Loss, gradients and state of two steps on the pictures ``chosen`` of one batch of 8."""
     torch.manual_seed(0)
-    encoder = tiny_encoder().double()
-    module = BASES[name].build(encoder, {}).double()
+    make, specs = surroundings(name)
+    encoder = make().double()
+    module = BASES[name].build(encoder, {n: s.space(Space()) for n, s in specs.items()}).double()
     for part in module.modules():  # the CPU has no BatchNorm over processes
         if isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d):
             part.eval()
     found: dict[str, Any] = {"losses": [], "rows": []}
     for step in range(2):
-        made = make_views(tiny_batch(8, seed=step), tiny_views(), seed=step)
-        views = {n: View(v.images.double()[chosen], v.params) for n, v in made.items()}
-        vectors = {n: encoder.eval()(v.images).vector.detach().requires_grad_() for n, v in views.items()}
-        outcome = module(views, {n: Encoded(x, None, encoder.parts) for n, x in vectors.items()})
+        made = make_views(tiny_batch(8, seed=step), specs, seed=step)
+        views = {n: View(v.images.double()[chosen], v.params[chosen]) for n, v in made.items()}
+        encoded = {n: encoder.eval()(v.images) for n, v in views.items()}
+        vectors = {n: e.vector.detach().requires_grad_() for n, e in encoded.items()}
+        grids = {n: e.grid.detach() for n, e in encoded.items()}
+        outcome = module(views, {n: Encoded(x, grids[n], encoder.parts) for n, x in vectors.items()})
         loss = torch.stack(list(outcome.losses.values())).sum()
         loss.backward()
         module.after_step(encoder, (step + 1) / 4)

@@ -69,7 +69,13 @@ def test_recipes(entry: Entry) -> None:
     assert from_plain(json.loads(json.dumps(to_plain(recipe)))) == recipe
     check_views(recipe, recipe.data.known)
     parts = {n: 96 // len(recipe.encoder.parts) for n in recipe.encoder.parts}
-    small = replace(recipe.encoder, name="test_resnet", stem="timm", options={}, size=32, parts=parts)
+    if recipe.encoder.width:  # a linear layer of the recipe's own width follows
+        parts = dict(recipe.encoder.parts)
+    if recipe.encoder.mask_token:
+        options = {"patch_size": recipe.encoder.options.get("patch_size", 16)}
+        small = replace(recipe.encoder, name="test_vit", options=options)
+    else:
+        small = replace(recipe.encoder, name="test_resnet", stem="timm", options={}, size=32, parts=parts)
     model = replace(recipe, encoder=small).build(recipe.data.known)
     assert sum(p.numel() for p in model.parameters()) > 0
 

@@ -12,7 +12,7 @@ import equissl
 ROOT = Path(equissl.__file__).parent
 LEVELS = {
     **dict.fromkeys(("errors", "random", "distributed", "parse", "interruption"), 0),
-    **dict.fromkeys(("params", "losses", "track", "progress", "record"), 1),
+    **dict.fromkeys(("params", "losses", "assignment", "track", "progress", "record"), 1),
     **dict.fromkeys(("augment", "render", "photonics", "encoder"), 2),
     "views": 3,
     **dict.fromkeys(("data", "objective"), 4),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from equissl import catalog
 from equissl.base.barlow_twins import BarlowTwins
 from equissl.base.byol import BYOL
 from equissl.base.dino import DINO
+from equissl.base.dinov2 import DINOv2
+from equissl.base.ibot import IBOT
 from equissl.base.moco import MoCo
 from equissl.base.moco_v3 import MoCoV3
 from equissl.base.simclr import SimCLR
@@ -23,10 +26,14 @@ from equissl.base.simsiam import SimSiam
 from equissl.base.vicreg import VICReg
 from equissl.data.solids import Solids
 from equissl.encoder.backbone import EncoderConfig
+from equissl.encoder.decoder import DecoderConfig
+from equissl.encoder.distillation import Assigning
 from equissl.encoder.encoder import Encoder
 from equissl.encoder.heads import MLP
 from equissl.encoder.predictors import ConcatenatedMLP, Hypernetwork
+from equissl.equivariance.blend import Blend
 from equissl.equivariance.equimod import EquiMod, LegacyLayout
+from equissl.equivariance.path import Path as WayPath
 from equissl.equivariance.predict_change import (
     CropChange,
     EncodedChange,
@@ -42,11 +49,20 @@ from equissl.objective import Base, Equivariance, Predictive
 from equissl.optimize import parameter_groups
 from equissl.params import Space, between, union
 from equissl.recipe import Recipe, Weighted
-from equissl.testing.objective import check_objective, check_part, tiny_batch, tiny_encoder, tiny_views
+from equissl.testing.objective import (
+    check_objective,
+    check_part,
+    masked_views,
+    tiny_batch,
+    tiny_encoder,
+    tiny_transformer,
+    tiny_views,
+)
 from equissl.train import constant_rate
-from equissl.views import make_views
+from equissl.views import ViewSpec, make_views
 
 SMALL: dict[str, Any] = {"projector": (24, 8)}
+ASSIGNING = Assigning(projector=(24, 8), prototypes=20, freeze_prototypes=0.0)
 BASES = {
     "simclr": SimCLR.Config(**SMALL),
     "simclr-other-view": SimCLR.Config(**SMALL, negatives="other_view", batch_norm="per_view"),
@@ -57,7 +73,11 @@ BASES = {
     "barlow-twins": BarlowTwins.Config(**SMALL),
     "vicreg": VICReg.Config(**SMALL),
     "dino": DINO.Config(**SMALL, prototypes=20, freeze_prototypes=0.0),
+    "ibot": IBOT.Config(assigning=ASSIGNING),
+    "dinov2": DINOv2.Config(assigning=replace(ASSIGNING, separate=True, balance="sinkhorn")),
 }
+MASKED = ("ibot", "dinov2")  # need a transformer and views that hide patches
+DRAWN = DecoderConfig(channels=(8, 8))
 MODULES = {
     "equimod": EquiMod.Config(**SMALL, parameter_width=8),
     "equimod-raw": EquiMod.Config(**SMALL, parameter_width=0),
@@ -100,7 +120,18 @@ MODULES = {
         **SMALL, part="all", predictor=Hypernetwork(hidden=(9,), layers=(7,), bias=True, generated_bias=True)
     ),
     "sie-mlp": SIE.Config(**SMALL, part="all", predictor=ConcatenatedMLP(hidden=(16,))),
+    "blend": Blend.Config(decoder=DRAWN),
+    "blend-r1": Blend.Config(decoder=DRAWN, variant="R1", residual=False, projections="linear", heads=2),
+    "blend-r2": Blend.Config(decoder=DRAWN, variant="R2", head=(12,), targets="second", space="unit"),
+    "blend-pooled": Blend.Config(decoder=DRAWN, tokens="pooled", targets="first"),
+    "path": WayPath.Config(decoder=DRAWN, targets=("plain",)),
+    "path-sum": WayPath.Config(decoder=DRAWN, targets=("plain", "b"), reduction="sum"),
 }
+
+
+def surroundings(name: str) -> tuple[Callable[..., Encoder], dict[str, ViewSpec]]:
+    """The encoder and the views that a base needs."""
+    return (tiny_transformer, masked_views()) if name in MASKED else (tiny_encoder, tiny_views())
 
 
 def test_every_class_has_a_case() -> None:
@@ -119,17 +150,18 @@ def test_every_class_has_a_page() -> None:
 @pytest.mark.parametrize("name", [*BASES, *MODULES])
 def test_laws(name: str) -> None:
     config = (BASES | MODULES)[name]
-    check_objective(config)
-    check_part(replace(config, part="equi"), "equi")
+    made_of = surroundings(name)
+    check_objective(config, *made_of)
+    check_part(replace(config, part="equi"), "equi", *made_of)
 
 
 @pytest.mark.parametrize(("base", "module"), list(itertools.product(BASES, [*MODULES, "both", "none"])))
 @pytest.mark.parametrize("batch_norm", ["all_views", "per_view"])
 def test_every_combination_trains(base: str, module: str, batch_norm: Any) -> None:
     chosen = {"both": ["equimod", "augself"], "none": []}.get(module, [module])
-    views = tiny_views()
+    make, views = surroundings(base)
     spaces = {n: s.space(Space()) for n, s in views.items()}
-    encoder = tiny_encoder()
+    encoder = make()
     modules = {n.replace("-", "_"): MODULES[n].build(encoder, spaces) for n in chosen}
     model = Model(
         encoder,

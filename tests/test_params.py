@@ -15,6 +15,7 @@ from equissl.params import (
     Circular,
     Cyclic,
     Factor,
+    Mask,
     Params,
     Permutation,
     Real,
@@ -40,6 +41,7 @@ def draws(dtype: torch.dtype) -> dict[Factor, torch.Tensor]:
         Cyclic("turns", order=4): torch.randint(4, (64, 1), generator=g).to(dtype),
         Rotation("pose"): F.normalize(torch.randn(64, 4, generator=g, dtype=dtype), dim=1),
         Permutation("order"): orders.to(dtype),
+        Mask("mask", count=5): torch.randint(2, (64, 5), generator=g).to(dtype),
         Seed("seed"): torch.randint(1 << 24, (64, 2), generator=g).to(dtype),
         RigidMotion("motion", scale=0.5): torch.randn(64, 3, generator=g, dtype=dtype),
     }

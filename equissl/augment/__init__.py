@@ -15,6 +15,7 @@ from equissl.augment.geometry import Rotate, Translate
 from equissl.augment.histogram import AutoContrast, Equalize
 from equissl.augment.jitter import ColorJitter
 from equissl.augment.levels import BlurLevels, SolarizeLevels
+from equissl.augment.mask import PatchMask
 from equissl.augment.noise import GaussianNoise
 from equissl.augment.normalize import CIFAR10, IMAGENET, STL10, Normalize
 from equissl.augment.operations import Operation, usual_operations
@@ -24,6 +25,7 @@ from equissl.augment.periodic import EitherFlip, HalfRoll, Roll
 from equissl.augment.perspective import Perspective
 from equissl.augment.posterize import Posterize
 from equissl.augment.randaugment import RandAugment
+from equissl.augment.renamed import Renamed
 from equissl.augment.scale import Scale
 from equissl.augment.se2 import SE2
 from equissl.augment.sharpness import Sharpness
@@ -59,6 +61,7 @@ __all__ = [
     "Normalize",
     "Operation",
     "Orbit",
+    "PatchMask",
     "Perspective",
     "Pipeline",
     "Posterize",
@@ -68,6 +71,7 @@ __all__ = [
     "RandomElement",
     "RandomErasing",
     "Record",
+    "Renamed",
     "Resize",
     "Roll",
     "Rotate",

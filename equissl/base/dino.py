@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
+from equissl.assignment import dino_loss
 from equissl.distributed import mean
 from equissl.encoder.encoder import Encoder
-from equissl.encoder.heads import MLP, HeadNorm, HiddenNorm, project
+from equissl.encoder.heads import HeadNorm, HiddenNorm, project
+from equissl.encoder.prototypes import PrototypeHead, PrototypeNorm
 from equissl.encoder.teacher import Teacher, check_momentum, teacher_momentum
-from equissl.losses import as_single, check_temperature, full_precision
+from equissl.losses import as_single, check_temperature
 from equissl.objective import Base, Encodings, Outcome, Spaces, Views
-
-PrototypeNorm = Literal["fixed", "learned"]
 
 
 class DINO(Base):
@@ -91,7 +89,7 @@ class DINO(Base):
     def __init__(self, config: Config, encoder: Encoder):
         super().__init__()
         self.config = config
-        self.head = _Head(encoder.width(config.part), config)
+        self.head = PrototypeHead(encoder.width(config.part), config)
         self.teacher = Teacher(encoder, self.head, config.part, config.batch_norm, config.copy_buffers)
         self.register_buffer("center", torch.zeros(config.prototypes))
         self.register_buffer("progress", torch.zeros(()))  # a tensor, so that no step waits for the device
@@ -119,60 +117,3 @@ class DINO(Base):
         if self.fresh is not None:
             self.center.lerp_(mean(self.fresh).to(self.center.dtype), 1 - c.center_momentum)
             self.fresh = None
-
-
-def dino_loss(
-    student: Sequence[Tensor],
-    teacher: Sequence[Tensor],
-    center: Tensor,
-    temperature: float,
-    teacher_temperature: float | Tensor,
-) -> Tensor:
-    """Cross entropy of the student's assignments to the teacher's, over pairs of different crops (eq. 3).
-
-    Args:
-        student: outputs of all crops, (n, K) each; those of the teacher's crops stand first, in its order.
-        teacher: outputs of the large crops, (n, K) each.
-        center: (K,), subtracted from the teacher's outputs.
-    """
-    with full_precision(center):
-        scores = [(as_single(s) / temperature).log_softmax(1) for s in student]
-        everyone = torch.stack(scores).sum(0)
-        total = center.new_zeros(())
-        for output, own in zip(teacher, scores, strict=False):
-            wanted = ((as_single(output) - center) / teacher_temperature).softmax(1)
-            total = total - (wanted * (everyone - own)).sum(1).mean()
-        return total / (len(teacher) * (len(student) - 1))
-
-
-class _Head(nn.Module):
-    """A bottleneck on the unit sphere and the cosine with each prototype: (B, width) -> (B, prototypes)."""
-
-    def __init__(self, width: int, config: DINO.Config):
-        super().__init__()
-        sizes = (width, *config.projector)
-        self.projector = MLP(sizes, hidden_norm=config.hidden_norm, activation="gelu", output_bias=True)
-        for layer in self.projector.modules():
-            if isinstance(layer, nn.Linear):
-                nn.init.trunc_normal_(layer.weight, std=0.02)
-                if layer.bias is not None:
-                    nn.init.zeros_(layer.bias)
-        self.prototypes = nn.Parameter(torch.randn(config.prototypes, config.projector[-1]))
-        learned = config.prototype_norm == "learned"
-        self.lengths = nn.Parameter(torch.ones(config.prototypes, 1)) if learned else None
-
-    def embed(self, x: Tensor) -> Tensor:
-        z = self.projector(x)
-        with full_precision(z):
-            return F.normalize(as_single(z), dim=1)
-
-    def assign(self, embedding: Tensor, resting: Tensor | None = None) -> Tensor:
-        """``resting``: () bool, whether no gradient reaches the prototypes."""
-        directions = F.normalize(self.prototypes, dim=1)
-        weight = directions if self.lengths is None else directions * self.lengths
-        if resting is not None:
-            weight = torch.where(resting, weight.detach(), weight)
-        return F.linear(embedding, weight)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.assign(self.embed(x))

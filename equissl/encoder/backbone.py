@@ -34,6 +34,9 @@ class EncoderConfig:
         mean, std: per channel, subtracted from and divided into pictures in [0, 1].
         weights: a local file of weights to start from (safetensors or torch), "" for random ones.
         size: side of the pictures in pixels; needed by models with a fixed input size (ViTs).
+        width: columns of the features: a linear layer on every place of the grid and on the pooled vector
+            (timm's classifier, and exported as such); 0 for the model's own width.
+        mask_token: learn what stands for a hidden patch (transformers; views with a ``PatchMask``).
     """
 
     name: str = "resnet18"
@@ -44,6 +47,14 @@ class EncoderConfig:
     std: tuple[float, ...] = IMAGENET[1]
     weights: str = ""
     size: int = 224
+    width: int = 0
+    mask_token: bool = False
+
+    def __post_init__(self) -> None:
+        if self.width < 0:
+            raise ValueError(f"width must be at least 0, got {self.width}")
+        if self.width and ":" in self.name:
+            raise ValueError(f"width is for timm models, but {self.name!r} is none")
 
     def build(self) -> Encoder:
         """A fresh encoder; its weights come from torch's global random state unless given.
@@ -56,7 +67,7 @@ class EncoderConfig:
             load_weights(backbone, Path(self.weights))
         probe = (len(self.mean), self.size, self.size)
         try:
-            return Encoder(backbone, self.parts, self.mean, self.std, probe)
+            return Encoder(backbone, self.parts, self.mean, self.std, probe, self.mask_token)
         except ValueError as error:
             raise UserError(f"encoder: {error}") from error
 
@@ -68,7 +79,7 @@ def _timm(config: EncoderConfig) -> nn.Module:
         known = timm.list_models()
         raise UserError(f"encoder.name: timm has no model {config.name!r}; {nearest(config.name, known)}")
     try:
-        model: nn.Module = timm.create_model(config.name, num_classes=0, **model_arguments(config))
+        model: nn.Module = timm.create_model(config.name, num_classes=config.width, **model_arguments(config))
     except (TypeError, RuntimeError, AssertionError, ValueError) as error:
         given = dict(config.options)
         raise UserError(f"encoder: timm cannot build {config.name!r} with {given}: {error}") from error

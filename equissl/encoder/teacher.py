@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from equissl.encoder.encoder import Encoder
+from equissl.encoder.encoder import Encoded, Encoder
 from equissl.encoder.heads import HeadNorm, project
 
 MomentumSchedule = Literal["cosine", "constant"]
@@ -44,6 +44,14 @@ class Teacher(nn.Module):
     def forward(self, images: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Views of one size, (B, C, h, w) each -> the head's outputs, (B, d) each."""
         return project(self._encode, images, self.batch_norm)
+
+    @torch.no_grad()
+    def encode(self, images: Sequence[Tensor]) -> tuple[Encoded, ...]:
+        """Views of one size, (B, C, h, w) each -> what the encoder says of each, before the head."""
+        if self.batch_norm == "per_view":
+            return tuple(self.encoder(view) for view in images)
+        whole, count = self.encoder(torch.cat(list(images))), len(images[0])
+        return tuple(whole.rows(k * count, (k + 1) * count) for k in range(len(images)))
 
     def _encode(self, images: Tensor) -> Tensor:
         result: Tensor = self.head(self.encoder(images).part(self.part))

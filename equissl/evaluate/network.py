@@ -11,12 +11,21 @@ from equissl.evaluate.metrics import r2
 from equissl.evaluate.probe import Reading, Scaler, choosing
 
 
-def network(x: Tensor, y: Tensor, groups: Tensor, test: Tensor, seed: int = 0, patience: int = 10) -> Reading:
-    """A network with one layer of 512, stopped when held-out groups are read no better.
+def network(
+    x: Tensor,
+    y: Tensor,
+    groups: Tensor,
+    test: Tensor,
+    seed: int = 0,
+    patience: int = 10,
+    hidden: tuple[int, ...] = (512,),
+) -> Reading:
+    """A network, stopped when held-out groups are read no better.
 
     Args:
         y: (N, c) numbers to regress or (N,) int64 classes to recognise.
         patience: passes over the data without gain before it stops, 200 at most in all.
+        hidden: widths of its layers.
     """
     from sklearn.neural_network import MLPClassifier, MLPRegressor
 
@@ -25,7 +34,7 @@ def network(x: Tensor, y: Tensor, groups: Tensor, test: Tensor, seed: int = 0, p
     target = Scaler.of(y[fit]) if regress else None
     goal = (target(y[fit]).squeeze(1) if target else y[fit]).numpy()
     model: Any = (MLPRegressor if regress else MLPClassifier)(
-        hidden_layer_sizes=(512,), batch_size=32 if len(fit) < 2000 else 256, random_state=seed
+        hidden_layer_sizes=hidden, batch_size=32 if len(fit) < 2000 else 256, random_state=seed
     )
     known = {} if regress else {"classes": torch.unique(y).numpy()}
 

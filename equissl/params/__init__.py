@@ -17,6 +17,7 @@ from equissl.params._kinds import (
     euler_quaternion,
     quaternion_product,
 )
+from equissl.params._mask import PATCH_MASK, Mask
 from equissl.params._motion import RigidMotion
 from equissl.params._records import (
     Params,
@@ -30,10 +31,12 @@ from equissl.params._records import (
 )
 
 __all__ = [
+    "PATCH_MASK",
     "Binary",
     "Circular",
     "Cyclic",
     "Factor",
+    "Mask",
     "Params",
     "Permutation",
     "Real",

@@ -7,6 +7,7 @@ HEADINGS = {
     "factor": "Factors known by the data",
     "audit": "Factors read by the audit",
     "relative": "Changes between two pictures of one object",
+    "family": "Transformations read from both pictures",
     "equivariance": "Equivariance measures",
     "sensitivity": "How far features move",
     "degrees": "Median error of angles, in degrees",
@@ -24,6 +25,7 @@ FAMILIES = {
     **dict.fromkeys(("factor_degrees", "factor_mlp_degrees", "relative_degrees"), "degrees"),
     **dict.fromkeys(("factor_mean", "factor_mlp_mean", "relative_mean"), "definitions"),
     **dict.fromkeys(("factor_flat", "factor_mlp_flat", "relative_flat"), "definitions"),
+    "family_linear": "family",
     "alignment": "health",
     "collapse": "health",
     "rank_me": "health",
@@ -34,5 +36,6 @@ COMPARED = (
     "factor",
     "audit",
     "relative",
+    "family",
     "equivariance",
 )  # more is better; the rest is for looking at

@@ -15,8 +15,17 @@ from equissl.report.rows import Picture, Query, read
 from equissl.report.table import Table, build
 
 PICTURES = 1_500_000  # characters of pictures on the page, so that it stays below 3 MB
+DRAWN = 4  # samples whose reconstructions are shown per model
 PLAIN = 20_000  # characters of one recipe or environment shown
 BAD_SHOWN = 50
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """One sample: the views a model saw, then each drawing and beside it what it should be."""
+
+    place: int
+    cards: tuple[tuple[str, Picture], ...]
 
 
 @dataclass(frozen=True)
@@ -83,6 +92,7 @@ def _context(found: Sequence[Model]) -> dict[str, Any]:
         "logged": [place for place, m in enumerate(found) if any(run.log for run in m.runs)],
         "bars": [figures.factor_bars(table, shape) for shape in figures.SHAPES],
         "curves": [figures.curves(found, shape) for shape in figures.SHAPES],
+        "galleries": _galleries(found),
         "searches": searches,
         "left_out": left_out,
         "search_notes": list(dict.fromkeys(run.neighbours_note for run in runs if run.neighbours_note)),
@@ -93,6 +103,20 @@ def _context(found: Sequence[Model]) -> dict[str, Any]:
         "bad_images": [(run.folder.name, run.bad_images[:BAD_SHOWN], len(run.bad_images)) for run in runs],
         "papers": citations.papers([run.recipe for run in runs], measures),
     }
+
+
+def _galleries(found: Sequence[Model]) -> list[Gallery]:
+    """What each model drew of every sample, the first seed standing for the others."""
+    shown = []
+    for place, model in enumerate(found):
+        run = model.runs[0]
+        count = min((len(p) for d in run.drawings for p in (d.drawn, d.target)), default=0)
+        for sample in range(min(count, DRAWN)):
+            cards = [(f"view {n}", p[sample]) for n, p in run.seen.items() if sample < len(p)]
+            for d in run.drawings:
+                cards += [(f"{d.view}, drawn by {d.module}", d.drawn[sample]), (d.view, d.target[sample])]
+            shown.append(Gallery(place, tuple(cards)))
+    return shown
 
 
 def _searches(found: Sequence[Model]) -> tuple[list[Search], int]:

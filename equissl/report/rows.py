@@ -7,7 +7,7 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 Row = Mapping[str, object]
@@ -60,6 +60,16 @@ class Query:
 
 
 @dataclass(frozen=True)
+class Drawing:
+    """Pictures that a module drew and those it should have drawn, one of each per sample."""
+
+    module: str
+    view: str
+    drawn: tuple[Picture, ...]
+    target: tuple[Picture, ...]
+
+
+@dataclass(frozen=True)
 class Run:
     """What a run folder says.
 
@@ -69,6 +79,8 @@ class Run:
         neighbours_note: what the neighbours were searched in.
         bad_images: (path, reason) of skipped files.
         problems: sentences on what is missing or unreadable.
+        drawings: what modules reconstructed, if any does.
+        seen: view name -> its pictures, from which they were drawn.
     """
 
     folder: Path
@@ -80,6 +92,8 @@ class Run:
     neighbours_note: str
     bad_images: tuple[tuple[str, str], ...]
     problems: tuple[str, ...]
+    drawings: tuple[Drawing, ...] = ()
+    seen: Mapping[str, tuple[Picture, ...]] = field(default_factory=dict)
 
     def model_names(self) -> tuple[str, ...]:
         """The models scored in this folder; the folder's own name if there is no score yet."""
@@ -108,6 +122,8 @@ def read(folder: Path) -> Run:
     log = tuple(_lines(folder / "log.jsonl", problems))
     rows = _lines(folder / "scores.jsonl", problems)
     neighbours = _object(folder / "neighbours.json", problems)
+    redrawn = _object(folder / "drawings.json", problems)
+    seen = redrawn.get("seen")
     missing = [name for name in EXPECTED if not (folder / name).is_file()]
     if missing:
         problems.insert(0, f"{', '.join(missing)} not found: the run wrote none, or not yet")
@@ -121,6 +137,8 @@ def read(folder: Path) -> Run:
         neighbours_note=text(neighbours.get("note")),
         bad_images=tuple(_bad_images(folder / "bad_images.csv")),
         problems=tuple(problems),
+        drawings=tuple(_drawings(redrawn.get("drawings"))),
+        seen={text(n): _pictures(p) for n, p in seen.items()} if isinstance(seen, dict) else {},
     )
 
 
@@ -219,6 +237,17 @@ def _queries(found: object) -> Iterator[Query]:
         near = query.get("neighbours")
         neighbours = [_picture(n) for n in near if isinstance(n, dict)] if isinstance(near, list) else []
         yield Query(_picture(query), tuple(neighbours))
+
+
+def _drawings(found: object) -> Iterator[Drawing]:
+    for row in found if isinstance(found, list) else []:
+        if isinstance(row, dict):
+            drawn, target = _pictures(row.get("drawn")), _pictures(row.get("target"))
+            yield Drawing(text(row.get("module")), text(row.get("view")), drawn, target)
+
+
+def _pictures(found: object) -> tuple[Picture, ...]:
+    return tuple(_picture({"picture": p}) for p in found) if isinstance(found, list) else ()
 
 
 def _picture(row: Row) -> Picture:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -76,6 +76,8 @@ class Study:
         audits: names in ``evaluate.audits.AUDITS`` that are audited; the scores are "audit/<factor>".
         tasks: what every pretrained encoder is trained further for, with the augmentation of its base's
             first view.
+        evaluations: names (``equissl list evaluations``) or "usual".
+        changes: their settings as text, "knn.k" -> "200".
         pictures: test pictures that are scored, at most.
         across: a label whose values stand side by side in a row, once per measure; "" for one row per cell.
         compare: (label, value): every other value of the label is compared with this one, seed by seed.
@@ -92,6 +94,8 @@ class Study:
     about: str = ""
     audits: tuple[str, ...] = ()
     tasks: tuple[Downstream, ...] = ()
+    evaluations: tuple[str, ...] = ("usual",)
+    changes: Mapping[str, str] = field(default_factory=dict)
     pictures: int = 1000
     across: str = ""
     compare: tuple[str, str] | None = None
@@ -108,14 +112,14 @@ class Study:
         if twice:
             raise ValueError(f"two cells are called {twice[0]!r}; their labels must differ")
         compared = self.compare[0] if self.compare else ""
-        for field, label in (
+        for place, label in (
             ("figure.groups", self.figure.groups),
             ("figure.series", self.figure.series),
             ("across", self.across),
             ("compare", compared),
         ):
             if label and label not in labels:
-                raise ValueError(f"{field}={label!r} is none of the labels {labels}")
+                raise ValueError(f"{place}={label!r} is none of the labels {labels}")
         if self.reference and dict(self.reference) not in [dict(c.labels) for c in self.cells]:
             raise ValueError(f"reference={dict(self.reference)} are the labels of no cell")
         if self.reference and self.compare:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import shutil
+import statistics
 import sys
 import time
 from collections.abc import Sequence
@@ -164,7 +165,15 @@ def _train(job: Job, folder: Path, options: Options, silent: bool, trusted: Sequ
 
 def _evaluate(study: Study, folder: Path, device: str, display: Display, trusted: Sequence[str]) -> None:
     if "evaluate" not in _scored_by(folder):
-        api.evaluate_run(folder, count=study.pictures, device=device, progress=display, trusted=trusted)
+        api.evaluate_run(
+            folder,
+            evaluations=study.evaluations,
+            changes=study.changes,
+            count=study.pictures,
+            device=device,
+            progress=display,
+            trusted=trusted,
+        )
     if study.audits and "audit" not in _scored_by(folder):
         run = runs.open_run(folder)
         loaded = models.load_run(run, trusted)
@@ -205,7 +214,18 @@ def _gather(plan: dict[str, Any], out: Path) -> list[dict[str, Any]]:
     for planned in plan["runs"]:
         folder = out / "runs" / planned["run"]
         found = runs.read_rows(folder / "scores.jsonl")
+        found += _pace(folder) if found else []
         machine = table.machine(runs.read_json(folder / "environment.json")) if found else ""
         facts = {"run": planned["run"], "labels": planned["labels"], "machine": machine}
         rows += [{**row, **facts, "seed": planned["seed"]} for row in found]
     return rows
+
+
+def _pace(folder: Path) -> list[dict[str, Any]]:
+    """A row "cost/step": milliseconds per optimizer step, the median of what the log says."""
+    speeds = [r["pictures_per_second"] for r in runs.read_rows(folder / "log.jsonl") if "loss" in r]
+    if not speeds:
+        return []
+    batch = runs.read_json(folder / "recipe.json")["batch_size"]
+    value = 1000 * batch / statistics.median(speeds)
+    return [{"name": "cost/step", "value": value, "unit": "ms", "part": "all", "baseline": "", "count": 0}]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,8 @@ from equissl.augment.base import Pipeline
 from equissl.augment.crop import Crop
 from equissl.augment.flip import HorizontalFlip
 from equissl.augment.jitter import ColorJitter
+from equissl.augment.mask import PatchMask
+from equissl.encoder.backbone import EncoderConfig
 from equissl.encoder.encoder import Encoded, Encoder
 from equissl.objective import BaseConfig, EquivarianceConfig
 from equissl.params import Params, Space
@@ -29,6 +32,16 @@ def tiny_encoder(parts: Mapping[str, int] | None = None, width: int = 16) -> Enc
     return Encoder(backbone, parts, probe=(3, SIDE, SIDE))
 
 
+def tiny_transformer(parts: Mapping[str, int] | None = None) -> Encoder:
+    """A small transformer whose patches can be hidden, with a grid; seeded."""
+    config = EncoderConfig(
+        name="test_vit", size=SIDE, options={"patch_size": 4}, width=16, parts=parts or {}, mask_token=True
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return config.build()
+
+
 def tiny_batch(count: int, seed: int = 0) -> Batch:
     """Random photographs."""
     generator = torch.Generator().manual_seed(seed)
@@ -45,8 +58,25 @@ def tiny_views() -> dict[str, ViewSpec]:
     return {"plain": ViewSpec(), "a": ViewSpec(policy), "b": ViewSpec(policy)}
 
 
-def check_objective(config: BaseConfig | EquivarianceConfig) -> None:
+def masked_views() -> dict[str, ViewSpec]:
+    """Those whose augmented views hide patches of ``tiny_transformer``."""
+    mask = PatchMask(side=4, probability=1.0)
+    return {
+        n: s if n == "plain" else replace(s, augment=Pipeline((s.augment, mask)))
+        for n, s in tiny_views().items()
+    }
+
+
+def check_objective(
+    config: BaseConfig | EquivarianceConfig,
+    make: Callable[..., Encoder] = tiny_encoder,
+    specs: Mapping[str, ViewSpec] | None = None,
+) -> None:
     """Check the laws on an objective that reads views "a", "b" and perhaps "plain".
+
+    Args:
+        make: the encoder, which may be given parts.
+        specs: the views, ``tiny_views`` if absent.
 
     Finite terms for a batch of two and an odd one; gradient in every trainable parameter and in the
     features; a state dict that round-trips; nothing changed by a forward pass but BatchNorm statistics; the
@@ -55,11 +85,11 @@ def check_objective(config: BaseConfig | EquivarianceConfig) -> None:
     Raises:
         AssertionError: naming the law.
     """
-    encoder = tiny_encoder()
-    spaces = {name: spec.space(Space()) for name, spec in tiny_views().items()}
+    encoder, specs = make(), specs or tiny_views()
+    spaces = {name: spec.space(Space()) for name, spec in specs.items()}
     for count in (2, 5):
         module = config.build(encoder, spaces)
-        terms, features = _run(module, encoder, count)
+        terms, features = _run(module, encoder, count, specs)
         assert terms, "an objective has at least one term"
         for name, term in terms.items():
             assert term.shape == (), f"term {name} is no scalar"
@@ -72,16 +102,21 @@ def check_objective(config: BaseConfig | EquivarianceConfig) -> None:
     )
     again = config.build(encoder, spaces)
     again.load_state_dict(module.state_dict())
-    first, second = (_run(m.eval(), encoder, 5)[0] for m in (module, again))
+    first, second = (_run(m.eval(), encoder, 5, specs)[0] for m in (module, again))
     for name in first:
         assert torch.equal(first[name], second[name]), f"{name} differs after a state dict round trip"
 
 
-def check_part(config: BaseConfig | EquivarianceConfig, part: str) -> None:
+def check_part(
+    config: BaseConfig | EquivarianceConfig,
+    part: str,
+    make: Callable[..., Encoder] = tiny_encoder,
+    specs: Mapping[str, ViewSpec] | None = None,
+) -> None:
     """Check that an objective built with ``part=...`` leaves the other columns of the features alone."""
-    encoder = tiny_encoder({"inv": 10, "equi": 6})
-    spaces = {name: spec.space(Space()) for name, spec in tiny_views().items()}
-    terms, features = _run(config.build(encoder, spaces), encoder, 4)
+    encoder, specs = make({"inv": 10, "equi": 6}), specs or tiny_views()
+    spaces = {name: spec.space(Space()) for name, spec in specs.items()}
+    terms, features = _run(config.build(encoder, spaces), encoder, 4, specs)
     torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
     columns = encoder.parts[part]
     for name, feature in features.items():
@@ -91,22 +126,26 @@ def check_part(config: BaseConfig | EquivarianceConfig, part: str) -> None:
             assert not outside.any(), f"columns outside {part!r} of view {name!r} receive gradient"
 
 
-def _run(module: nn.Module, encoder: Encoder, count: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    views = make_views(tiny_batch(count), tiny_views(), seed=0)
-    features = {n: _leaf(encoder, v) for n, v in views.items()}
-    encoded = {n: Encoded(f, None, encoder.parts) for n, f in features.items()}
+def _run(
+    module: nn.Module, encoder: Encoder, count: int, specs: Mapping[str, ViewSpec]
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    views = make_views(tiny_batch(count), specs, seed=0)
+    encoded = {n: _leaves(encoder, v) for n, v in views.items()}
+    features = {n: e.vector for n, e in encoded.items()}
+    features |= {f"{n}/grid": e.grid for n, e in encoded.items() if e.grid is not None}
     with torch.random.fork_rng():
         torch.manual_seed(0)
         if len(_arguments(module)) == 2:
             return module(views, encoded).losses, features
         # Detached: through the base's embeddings a module may well reach columns that it does not read.
-        embeddings = {n: f[:, :4].detach() for n, f in features.items()}
+        embeddings = {n: e.vector[:, :4].detach() for n, e in encoded.items()}
         return module(views, encoded, embeddings), features
 
 
-def _leaf(encoder: Encoder, view: View) -> Tensor:
-    vector: Tensor = encoder(view.images).vector
-    return vector.detach().requires_grad_()
+def _leaves(encoder: Encoder, view: View) -> Encoded:
+    found = encoder(view.images)
+    grid = None if found.grid is None else found.grid.detach().requires_grad_()
+    return Encoded(found.vector.detach().requires_grad_(), grid, found.parts)
 
 
 def _arguments(module: nn.Module) -> list[str]:

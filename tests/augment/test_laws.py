@@ -33,6 +33,7 @@ from equissl.augment import (
     Invert,
     Jigsaw,
     Normalize,
+    PatchMask,
     Perspective,
     Pipeline,
     Posterize,
@@ -40,6 +41,7 @@ from equissl.augment import (
     RandAugment,
     RandomElement,
     RandomErasing,
+    Renamed,
     Resize,
     Roll,
     Rotate,
@@ -56,6 +58,7 @@ from equissl.augment import (
 )
 from equissl.augment.base import REFERENCE_SIZE
 from equissl.augment.from_torchvision import FromTorchvision
+from equissl.augment.paths import PATHS
 from equissl.catalog import subclasses
 from equissl.params import Params, Real, Space
 from equissl.random import Stream
@@ -129,6 +132,11 @@ INSTANCES: tuple[Augmentation, ...] = (
     RandomElement(QuarterTurn()),
     RandomElement(Jigsaw(), probability=0.5),
     RandomElement(Pipeline((HorizontalFlip(), QuarterTurn()))),
+    PatchMask(side=4),
+    PatchMask(side=3, ratio=(0.5, 1.0), probability=1.0),
+    Renamed(Rotate(fill="reflect")),
+    Renamed(Blur(5), "again_"),
+    *PATHS.values(),
     Normalize(),
     FromTorchvision.example(),
     Pipeline(),

@@ -1,0 +1,49 @@
+"""Which patches of a picture are hidden."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from equissl.params._factor import Factor
+
+PATCH_MASK = "patch_mask"  # the factor of that name says which patches of a view an encoder does not see
+
+
+@dataclass(frozen=True)
+class Mask(Factor):
+    """One number per patch, row by row: 1 is hidden, 0 shown.
+
+    It is there for encoders and replays: its encoding is empty, so that no network predicts it.
+    """
+
+    count: int = 1
+
+    def __post_init__(self) -> None:
+        if self.count < 1:
+            raise ValueError(f"count of {self.name!r} must be at least 1, got {self.count}")
+
+    @property
+    def size(self) -> int:
+        return self.count
+
+    @property
+    def encoded_size(self) -> int:
+        return 0
+
+    def neutral(self, n: int) -> Tensor:
+        return torch.zeros(n, self.count)
+
+    def between(self, source: Tensor, target: Tensor) -> Tensor:
+        return target - source
+
+    def encode(self, value: Tensor) -> Tensor:
+        return value[:, :0]
+
+    def decode(self, encoded: Tensor) -> Tensor:
+        return self.neutral(len(encoded)).to(encoded)
+
+    def error(self, predicted: Tensor, value: Tensor) -> Tensor:
+        return value.new_zeros(len(value))

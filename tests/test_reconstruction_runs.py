@@ -1,0 +1,155 @@
+"""Reconstruction from training to report: a run, its scores, its drawings, its export; the study's plan."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import equissl
+from equissl import api, catalog, export, models, runs
+from equissl.augment import paths
+from equissl.data.solids import Solids
+from equissl.errors import UserError
+from equissl.evaluate.changes import changes
+from equissl.evaluate.families import Families
+from equissl.evaluate.homography import Homography
+from equissl.evaluate.metrics import mean_r2
+from equissl.evaluate.probe import ridge
+from equissl.recipe import Recipe
+from equissl.recipes import reconstruction
+from equissl.report import write
+from equissl.report.rows import read
+from equissl.studies import reconstruction as studies
+from equissl.study.plan import jobs
+from equissl.testing.inspection import example_subject
+from equissl.train import Options
+
+TINY = Solids(size=32, objects=12, views=4)
+QUIET = Options(silent=True, trackers=())
+
+
+def train(recipe: Recipe, out: Path) -> Path:
+    equissl.pretrain(replace(recipe, epochs=1, batch_size=16), out, QUIET)
+    return out
+
+
+@pytest.mark.parametrize("kind", ["blend", "path"])
+def test_a_run_draws_and_its_export_does_not(kind: str, tmp_path: Path) -> None:
+    run = train(reconstruction.small(kind, TINY), tmp_path / kind)  # type: ignore[arg-type]
+    scores = api.evaluate_run(
+        run,
+        evaluations=("families", "homography"),
+        changes={"families.hidden": "[8]", "homography.hidden": "[8]", "families.families": '["rotation"]'},
+        count=16,
+    )
+    names = {(s.name, s.part) for s in scores if not s.baseline}
+    assert {
+        (n, p) for n in ("family/rotation", "family_linear/rotation") for p in ("all", "inv", "equi")
+    } <= names
+    found = json.loads((run / "drawings.json").read_text())
+    views = ["way_1", "way_2"] if kind == "path" else ["a", "b"]
+    assert [d["view"] for d in found["drawings"]] == views and list(found["seen"]) == ["a", "b"]
+    html = write([run], tmp_path / "report.html").read_text()
+    assert "Reconstructions" in html and f"{views[1]}, drawn by {kind}" in html
+    assert html.count("drawn by") >= 8 and found["drawings"][0]["target"][0] in html
+    loaded = models.load_run(runs.open_run(run))
+    assert loaded.model is not None and any("decoder" in n for n in loaded.model.state_dict())
+    export.export_timm(loaded, tmp_path / "out")
+    from safetensors.torch import load_file
+
+    assert not [n for n in load_file(tmp_path / "out" / "model.safetensors") if "decoder" in n or "mask" in n]
+
+
+def test_ibot_trains_and_its_wide_features_are_exported(tmp_path: Path) -> None:
+    recipe = reconstruction.ibot_small(TINY)
+    small = replace(recipe.encoder, options={**recipe.encoder.options, "embed_dim": 48, "depth": 2})
+    run = train(replace(recipe, encoder=small), tmp_path / "run")
+    terms = runs.read_rows(run / "log.jsonl")[-1]
+    assert {"base/assignment", "base/patches", "path/reconstruction"} <= set(terms)
+    loaded = models.load_run(runs.open_run(run))
+    export.export_timm(loaded, tmp_path / "out")
+    pictures = torch.rand(2, 3, 32, 32)
+    import timm
+
+    model = timm.create_model(f"local-dir:{tmp_path / 'out'}", pretrained=True).eval()
+    normal = (pictures - loaded.encoder.mean) / loaded.encoder.std
+    with torch.no_grad():
+        torch.testing.assert_close(model(normal), loaded.encoder(pictures).vector, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(equissl.load_backbone(tmp_path / "out")(pictures).vector, model(normal))
+    assert model(normal).shape == (2, 128)
+
+
+def test_a_broken_drawing_is_left_out(tmp_path: Path) -> None:
+    (tmp_path / "scores.jsonl").write_text("")
+    rows = {
+        "drawings": [3, {"module": "m", "view": "v", "drawn": ["javascript:x"], "target": 7}],
+        "seen": [1],
+    }
+    (tmp_path / "drawings.json").write_text(json.dumps(rows))
+    run = read(tmp_path)
+    assert len(run.drawings) == 1 and run.seen == {}
+    assert run.drawings[0].drawn[0].image == "" and run.drawings[0].target == ()
+
+
+def test_families_read_what_the_features_hold() -> None:
+    """By the numbers of one family: the score is that of the linear reading, part by part."""
+    subject = example_subject(60)
+    scores = list(Families(("blur",), hidden=(), pairs=30).run(subject))
+    assert {s.part for s in scores} == set(subject.features().features())
+    train, test = changes(subject, paths.PATHS["blur"], ("path_blur_sigma",), 30)
+    assert train.truth.shape[0] == min(30, len(subject.rows["train"]))
+    assert torch.equal(test.truth, test.changed.params.values["path_blur_sigma"])
+    said = ridge(train.features()["all"], train.truth, train.plain.groups, test.features()["all"]).predicted
+    found = next(s for s in scores if s.part == "all")
+    assert found.name == "family_linear/blur" and found.value == pytest.approx(mean_r2(said, test.truth))
+
+
+def test_the_order_of_colours_is_no_target() -> None:
+    assert paths.moving(paths.color()) == tuple(
+        f"path_{n}" for n in ("brightness", "contrast", "saturation", "hue")
+    )
+    assert paths.moving(paths.se2())[:3] == ("path_rotation", "path_shift_x", "path_shift_y")
+
+
+def test_corners_of_a_constant_are_as_far_as_they_are_spread() -> None:
+    subject = example_subject(60)
+    scores = {(s.name, s.baseline): s for s in Homography(hidden=(8,), pairs=40).run(subject)}
+    error = scores["homography/corner_error", "constant"].value
+    # Shifts are uniform in [0, 0.15] along both axes: the mean distance from the centre of that square.
+    assert error == pytest.approx(0.3826 * 0.15, rel=0.15)
+    assert scores["homography/corners", "constant"].value == pytest.approx(0, abs=0.2)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Families(("rotaton",)), "did you mean 'rotation'"),
+        (lambda: Families(pairs=3), "pairs must be at least 10"),
+        (lambda: studies.families(kinds=("bas",)), "did you mean 'base'"),
+        (lambda: studies.families(stops=()), "at least one each"),
+    ],
+)
+def test_bad_settings_are_refused(make: Any, message: str) -> None:
+    with pytest.raises((ValueError, UserError), match=message):
+        make()
+
+
+def test_the_study_compares_equals() -> None:
+    """Same encoder, views and steps in every cell; only the path makes pictures on the way."""
+    study = studies.families(stops=(1, 2))
+    named = {c.labels["method"]: c.recipe for c in study.cells}
+    assert list(named) == ["base", "blend", "path, K=1", "path, K=2", "sie"]
+    base = named["base"]
+    for name, recipe in named.items():
+        assert (recipe.encoder, recipe.data, recipe.epochs) == (base.encoder, base.data, base.epochs)
+        assert {n: s for n, s in recipe.views.items() if s.encode} == dict(base.views)
+        ways = [n for n in recipe.views if n not in base.views]
+        assert len(ways) == {"path, K=1": 1, "path, K=2": 2}.get(name, 0)
+    assert len(jobs(study, 2)) == 10 and {"reconstruction.families", "reconstruction.stops"} <= {
+        e.name for e in catalog.studies()
+    }
