@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -107,9 +108,13 @@ class Pipeline(Augmentation):
 
     def sample(self, stream: Stream, size: tuple[int, int]) -> Params:
         drawn = []
+        seen: Counter[str] = Counter()
         for step in self.steps:
             # Named by class, so that taking one step out leaves the other draws as they were.
-            drawn.append(step.sample(stream.fork(type(step).__name__), size))
+            name = type(step).__name__
+            seen[name] += 1
+            own = stream.fork(name if seen[name] == 1 else f"{name}/{seen[name]}")
+            drawn.append(step.sample(own, size))
             size = step.output_size(size)
         return merged(drawn, len(stream))
 

@@ -24,6 +24,7 @@ _NAMES = ("crop_top", "crop_left", "crop_height", "crop_width")
 _REST = (0.0, 0.0, 1.0, 1.0)
 _CANDIDATES = 10
 _SNAP = 1e-3  # pixels
+_SLACK = 1e-5  # of a side; fractions in float32 do not add up exactly
 
 
 @dataclass(frozen=True)
@@ -78,13 +79,18 @@ class Crop(Augmentation):
         return Params.of(self.space, boxes, units["applied"][:, 0] < self.probability)
 
     def apply(self, images: Tensor, params: Params) -> Tensor:
-        """The box is expected to lie within the picture."""
+        """
+        Raises:
+            ValueError: a box does not lie within the picture (looked at on a CPU only).
+        """
+        _check_boxes(params)
         top, left, height, width = (params.values[n].to(images.dtype) for n in _NAMES)
         rows = _taps(top, height, images.shape[2], self.size, self.interpolation)
         columns = _taps(left, width, images.shape[3], self.size, self.interpolation)
         return separable(images, rows, columns)
 
     def native(self, params: Params) -> Step:
+        _check_boxes(params)
         box = torch.cat([params.values[n] for n in _NAMES], 1)
         cubic = int(self.interpolation == "bicubic")
         return Step("crop", box, (self.size, cubic), size=(self.size, self.size), reach=1 + cubic)
@@ -161,6 +167,20 @@ def _crop_moments(crop: Crop) -> Moments:
     for name, rest, drawn in zip(_NAMES, _REST, _boxes(crop, units, REFERENCE_SIZE), strict=True):
         moments |= moments_of({name: torch.where(applied, drawn, rest)}) | flag(name, crop.probability)
     return moments
+
+
+def _check_boxes(params: Params) -> None:
+    top, left, height, width = (params.values[n] for n in _NAMES)
+    if top.device.type != "cpu" or torch.compiler.is_compiling():
+        return
+    for start, length in ((top, height), (left, width)):
+        inside = (start >= -_SLACK) & (length > 0) & (start + length <= 1 + _SLACK)
+        if not inside.all():
+            k = int((~inside[:, 0]).nonzero()[0, 0])
+            box = [round(float(v[k]), 4) for v in (top, left, height, width)]
+            raise ValueError(
+                f"the crop of picture {k} (top, left, height, width = {box}) does not lie within the picture"
+            )
 
 
 def _boxes(crop: Crop, units: dict[str, Tensor], size: tuple[int, int]) -> list[Tensor]:

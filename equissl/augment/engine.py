@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import itertools
+import types
 from collections.abc import Callable, Iterator
 from typing import Literal, get_args
 
@@ -16,6 +18,7 @@ from equissl.errors import UserError
 from equissl.params import Params
 
 Engine = Literal["auto", "torch", "native", "compile"]
+_NUMBERS = itertools.count()
 _CHUNK = 1 << 20  # numbers; what torch holds at once on a CPU, so that memory does not grow with the batch
 
 
@@ -50,20 +53,22 @@ def render(
     images: Tensor,
     params: Params,
     engine: Engine = "torch",
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype | None = None,
     channels_last: bool = False,
 ) -> Tensor:
     """The views that a record describes.
 
     A picture comes out bit for bit the same with any neighbours and in any batch. Engines differ from each
-    other by rounding (at most 1e-5).
+    other by rounding (at most 1e-5 on pictures of usual sizes); where an operation jumps, as solarize does at
+    its threshold, a value that rounding puts on the other side differs by the jump.
 
     Args:
-        images: (B, C, H, W), uint8 or float in [0, 1].
+        images: (B, C, H, W), uint8 or float in [0, 1]; half precision is computed in single.
+        params: the record, on the same device, one row per picture.
         engine: "torch" is the reference. "native" takes one pass per picture in C (CPU only; steps that are
-            not written there run on torch). "compile" fuses the torch operations (a few ten seconds once
-            per shape; torch keeps the result in its cache folder). "auto" see ``chosen``.
-        dtype: of the views.
+            not written there run on torch). "compile" fuses the torch operations (about a minute once
+            per policy and shape; torch keeps the result in its cache folder). "auto" see ``chosen``.
+        dtype: of the views, floating; by default float32, or float64 for pictures in float64.
         channels_last: whether the channels of a pixel lie together in memory.
 
     Returns:
@@ -71,15 +76,28 @@ def render(
 
     Raises:
         UserError: "native" without a C compiler or not on a CPU.
+        ValueError: the record is of another number of pictures or on another device, or ``dtype`` is not
+            floating.
     """
     check_engine(engine)
+    if params.count != len(images):
+        raise ValueError(f"a record of {params.count} pictures cannot be carried out on {len(images)}")
+    if params.device not in (None, images.device):
+        raise ValueError(f"the record is on {params.device}, the pictures are on {images.device}")
+    if dtype is None:
+        dtype = torch.float64 if images.dtype == torch.float64 else torch.float32
+    if not dtype.is_floating_point:
+        raise ValueError(f"dtype must be floating, got {dtype}")
+    if images.dtype in (torch.float16, torch.bfloat16):
+        images = images.float()
     way = chosen(engine, images.device)
     if way == "native" and images.dtype in (torch.uint8, torch.float32):
-        return _native(augmentation, images, params, dtype, channels_last)
+        stored = dtype if dtype in (torch.float32, torch.bfloat16) else torch.float32
+        return _native(augmentation, images, params, stored, channels_last).to(dtype)
     apply = _compiled(augmentation) if way == "compile" else functools.partial(_apply, augmentation)
     layout = torch.channels_last if channels_last else torch.contiguous_format
     views = _in_chunks(augmentation, images, params, apply) if way != "compile" else apply(images, params)
-    return views.to(dtype if views.dtype == torch.float32 else views.dtype, memory_format=layout)
+    return views.to(dtype, memory_format=layout)
 
 
 def _apply(augmentation: Augmentation, images: Tensor, params: Params) -> Tensor:
@@ -88,8 +106,11 @@ def _apply(augmentation: Augmentation, images: Tensor, params: Params) -> Tensor
 
 @functools.cache
 def _compiled(augmentation: Augmentation) -> Callable[[Tensor, Params], Tensor]:
+    # A code object of its own: torch gives up on one that it has compiled eight times.
+    code = _apply.__code__.replace(co_name=f"_apply_{next(_NUMBERS)}")
+    own = types.FunctionType(code, _apply.__globals__)
     compiled: Callable[[Tensor, Params], Tensor] = torch.compile(
-        functools.partial(_apply, augmentation), dynamic=False
+        functools.partial(own, augmentation), dynamic=False
     )
     return compiled
 

@@ -32,7 +32,12 @@ typedef struct {
 /* Eight or four numbers at once; loads and stores need no alignment. */
 typedef float eight __attribute__((vector_size(32), aligned(4)));
 typedef float four __attribute__((vector_size(16), aligned(4)));
+#if defined(__clang__) || __GNUC__ >= 12
+#define SHUFFLE(a, b, i, j, k, l) __builtin_shufflevector(a, b, i, j, k, l)
+#else
 typedef int32_t places __attribute__((vector_size(16)));
+#define SHUFFLE(a, b, i, j, k, l) __builtin_shuffle(a, b, (places){i, j, k, l})
+#endif
 
 static inline float unit(float x) { return x < 0.0f ? 0.0f : (x > 1.0f ? 1.0f : x); }
 
@@ -64,7 +69,7 @@ static int64_t taps_of(float start, float length, int64_t pixels, int64_t size, 
         float centre = scale * ((float)o + 0.5f), sum = 0.0f, *w = weight + o * count;
         float from = floorf(start + centre - reach * stretch + 0.5f);
         /* A window that stays within the picture; taps outside the box weigh nothing. */
-        float lowest = from < 0.0f ? 0.0f : from;
+        float lowest = from > 0.0f ? from : 0.0f;
         if (lowest > (float)(pixels - count)) lowest = (float)(pixels - count);
         for (int64_t k = 0; k < count; k++) {
             float p = lowest + (float)k;
@@ -101,11 +106,10 @@ ROWS(uint8_t, rows_bytes)
 ROWS(float, rows_single)
 
 static inline void transposed(four *a) {
-    const places low = {0, 4, 1, 5}, high = {2, 6, 3, 7}, even = {0, 1, 4, 5}, odd = {2, 3, 6, 7};
-    four p = __builtin_shuffle(a[0], a[1], low), q = __builtin_shuffle(a[2], a[3], low);
-    four r = __builtin_shuffle(a[0], a[1], high), s = __builtin_shuffle(a[2], a[3], high);
-    a[0] = __builtin_shuffle(p, q, even), a[1] = __builtin_shuffle(p, q, odd);
-    a[2] = __builtin_shuffle(r, s, even), a[3] = __builtin_shuffle(r, s, odd);
+    four p = SHUFFLE(a[0], a[1], 0, 4, 1, 5), q = SHUFFLE(a[2], a[3], 0, 4, 1, 5);
+    four r = SHUFFLE(a[0], a[1], 2, 6, 3, 7), s = SHUFFLE(a[2], a[3], 2, 6, 3, 7);
+    a[0] = SHUFFLE(p, q, 0, 1, 4, 5), a[1] = SHUFFLE(p, q, 2, 3, 6, 7);
+    a[2] = SHUFFLE(r, s, 0, 1, 4, 5), a[3] = SHUFFLE(r, s, 2, 3, 6, 7);
 }
 
 /* Four rows of w numbers -> (x, 4), for x in [from, to). */
@@ -206,12 +210,15 @@ static void brightness(float *x, int64_t n, float f) {
 
 static void contrast(float *x, int64_t n, float f) {
     float *r = x, *g = x + n, *b = x + 2 * n;
-    float lane[16] = {0};   /* sixteen sums at once: one long chain of additions would wait for each */
-    int64_t i = 0;
-    for (; i + 16 <= n; i += 16)
-        for (int k = 0; k < 16; k++) lane[k] += LUMA(r[i + k], g[i + k], b[i + k]);
     double sum = 0.0;
-    for (int k = 0; k < 16; k++) sum += lane[k];
+    int64_t i = 0;
+    while (i + 16 <= n) {   /* sixteen sums at once, and short ones: long ones in single precision drift */
+        float lane[16] = {0};
+        int64_t stop = i + 1024 < n ? i + 1024 : n;
+        for (; i + 16 <= stop; i += 16)
+            for (int k = 0; k < 16; k++) lane[k] += LUMA(r[i + k], g[i + k], b[i + k]);
+        for (int k = 0; k < 16; k++) sum += lane[k];
+    }
     for (; i < n; i++) sum += LUMA(r[i], g[i], b[i]);
     float level = (1.0f - f) * (float)(sum / (double)n);
     for (i = 0; i < 3 * n; i++) x[i] = unit(x[i] * f + level);

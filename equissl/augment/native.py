@@ -13,6 +13,7 @@ import itertools
 import math
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -86,6 +87,11 @@ def run(images: Tensor, steps: Sequence[Step], dtype: torch.dtype, channels_last
     library = _library()
     assert library is not None, "ask available() first"
     images = images.contiguous()
+    for step in steps:
+        if step.values is not None and (len(step.values) != len(images) or step.values.device.type != "cpu"):
+            raise ValueError(
+                f"{step.kind}: {tuple(step.values.shape)} values for {len(images)} pictures on the CPU"
+            )
     count, channels, height, width = images.shape
     if channels != 3 and any(s.kind in _COLORFUL for s in steps):
         raise ValueError(f"colour needs pictures with 3 channels, got {channels}")
@@ -136,15 +142,21 @@ def _pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="equissl-augment")
 
 
+# A forked child has the pool but not its threads.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)
+
+
 @functools.cache
 def _library() -> ctypes._NamedFuncPointer | None:
-    compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    found = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    compiler = shlex.split(os.environ.get("CC", "")) or ([found] if found else [])
     if not compiler or os.name == "nt":
         return None
     try:
         path = _built(compiler)
         function = ctypes.CDLL(str(path)).equissl_apply
-    except (OSError, subprocess.CalledProcessError):
+    except (OSError, RuntimeError, subprocess.CalledProcessError):  # RuntimeError: no home folder
         return None
     pointer, whole, long = ctypes.c_void_p, ctypes.c_int32, ctypes.c_int64
     function.argtypes = (
@@ -164,7 +176,7 @@ def _library() -> ctypes._NamedFuncPointer | None:
     return function
 
 
-def _built(compiler: str) -> Path:
+def _built(compiler: list[str]) -> Path:
     # The result uses this processor's instructions, and a home folder may be shared by several machines.
     machine = f"{platform.machine()} {compiler} {_FLAGS} {_processor()}"
     key = hashlib.sha256(_SOURCE.read_bytes() + machine.encode()).hexdigest()[:16]
@@ -175,7 +187,7 @@ def _built(compiler: str) -> Path:
         native = "-mcpu=native" if platform.machine() in ("arm64", "aarch64") else "-march=native"
         with tempfile.TemporaryDirectory(dir=base) as folder:
             fresh = Path(folder) / path.name
-            command = [compiler, *_FLAGS, native, "-o", str(fresh), str(_SOURCE), "-lm"]
+            command = [*compiler, *_FLAGS, native, "-o", str(fresh), str(_SOURCE), "-lm"]
             subprocess.run(command, check=True, capture_output=True)
             fresh.replace(path)  # several processes may build at once; the last one wins, all are alike
     return path

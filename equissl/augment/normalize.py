@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +13,7 @@ from equissl.augment.native import Step
 from equissl.params import Params, Space
 from equissl.random import Stream
 
-Channels = tuple[float, float, float]
+Channels = tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,10 @@ class Normalize(Augmentation):
     def __post_init__(self) -> None:
         if len(self.mean) != len(self.std):
             raise ValueError(f"Normalize needs one mean and std per channel, got {self.mean} and {self.std}")
-        if not all(s > 0 for s in self.std):
+        if not all(0 < s < math.inf for s in self.std):
             raise ValueError(f"Normalize.std must be above 0 in every channel, got {self.std}")
+        if not all(math.isfinite(m) for m in self.mean):
+            raise ValueError(f"Normalize.mean must be finite in every channel, got {self.mean}")
 
     @property
     def space(self) -> Space:
@@ -46,7 +49,9 @@ class Normalize(Augmentation):
             torch.sub(source, mean, out=target).div_(std)
         return result
 
-    def native(self, params: Params) -> Step:
+    def native(self, params: Params) -> Step | None:
+        if len(self.mean) != 3:
+            return None
         return Step("normalize", real=(*self.mean, 0.0, *self.std, 1.0))
 
     def moments(self) -> Moments:

@@ -36,7 +36,7 @@ class Renamed(Augmentation):
         return Space(tuple(replace(f, name=self.prefix + f.name) for f in self.augmentation.space))
 
     def sample(self, stream: Stream, size: tuple[int, int]) -> Params:
-        drawn = self.augmentation.sample(stream, size)
+        drawn = self.augmentation.sample(stream.fork(self.prefix), size)
         values, applied = self._longer(drawn.values), self._longer(drawn.applied)
         return Params(self.space, values, applied, drawn.count)
 

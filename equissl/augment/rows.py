@@ -33,8 +33,10 @@ def overwrite(images: Tensor, chosen: Tensor, operation: Callable[..., Tensor], 
 
 
 def as_float(images: Tensor) -> Tensor:
-    """uint8 pictures as float32 in [0, 1]; float ones as they are."""
-    return images.float().div_(255) if images.dtype == torch.uint8 else images
+    """uint8 pictures as float32 in [0, 1]; float ones as they are, but at least in single precision."""
+    if images.dtype == torch.uint8:
+        return images.float().div_(255)
+    return images.float() if images.dtype in (torch.float16, torch.bfloat16) else images
 
 
 def weighted_rows(images: Tensor, index: Tensor, weight: Tensor) -> Tensor:
@@ -53,9 +55,10 @@ def weighted_rows(images: Tensor, index: Tensor, weight: Tensor) -> Tensor:
     taps = index.shape[2]
     which = (index[:, None] + start).reshape(-1, taps)
     amount = weight[:, None].expand(b, c, -1, -1).reshape(-1, taps)
-    table = images.reshape(b * c * height, width)
+    # Contiguous also where a side is 1, so that embedding_bag takes the same path for every batch.
+    table = images.contiguous(memory_format=torch.contiguous_format).view(b * c * height, width)
     summed = F.embedding_bag(which, table, mode="sum", per_sample_weights=amount)
-    return summed.view(b, c, -1, width)
+    return summed.view(b, c, index.shape[1], width)
 
 
 def separable(images: Tensor, rows: tuple[Tensor, Tensor], columns: tuple[Tensor, Tensor]) -> Tensor:

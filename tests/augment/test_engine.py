@@ -2,6 +2,9 @@
 
 import functools
 import math
+import os
+import signal
+import time
 from typing import Any
 
 import pytest
@@ -17,6 +20,7 @@ from equissl.augment import (
     HorizontalFlip,
     Identity,
     Invert,
+    Normalize,
     Pipeline,
     Rotate,
     Solarize,
@@ -27,7 +31,9 @@ from equissl.augment import (
 )
 from equissl.augment.base import Augmentation
 from equissl.augment.engine import chosen, render
+from equissl.augment.renamed import Renamed
 from equissl.errors import UserError
+from equissl.params import Params
 from equissl.random import Stream
 
 needs_compiler = pytest.mark.skipif(not native.available(), reason="needs a C compiler")
@@ -174,3 +180,92 @@ def test_colour_needs_three_channels() -> None:
     for way in ("torch", "native"):
         with pytest.raises(ValueError, match="3 channels"):
             render(Grayscale(1.0), images, draw, way)  # type: ignore[arg-type]
+
+
+WAYS = ["torch", pytest.param("native", marks=needs_compiler)]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_record_of_other_pictures_is_refused(way: Any) -> None:
+    images = pictures((32, 32), 8)
+    draw = Crop(16).sample(Stream.of(torch.arange(3), "draw"), (32, 32))
+    with pytest.raises(ValueError, match="a record of 3 pictures cannot be carried out on 8"):
+        render(Crop(16), images, draw, way)
+    elsewhere = draw.to("meta")
+    with pytest.raises(ValueError, match="the record is on meta"):
+        render(Crop(16), images[:3], elsewhere, way)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    "box", [(0.5, 0.0, 0.6, 1.0), (0.0, -0.1, 1.0, 0.5), (0.0, 0.0, math.nan, 1.0), (0.0, 0.0, 0.0, 1.0)]
+)
+def test_a_box_outside_the_picture_is_refused(way: Any, box: tuple[float, ...]) -> None:
+    crop, images = Crop(16), pictures((32, 32), 2)
+    names = ("crop_top", "crop_left", "crop_height", "crop_width")
+    values = {n: torch.tensor([[v], [v]], dtype=torch.float32) for n, v in zip(names, box, strict=True)}
+    with pytest.raises(ValueError, match=r"picture 0 .* does not lie within"):
+        render(crop, images, Params.of(crop.space, values), way)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_precision_of_the_result(way: Any) -> None:
+    images = pictures((16, 16))
+    draw = Blur(3).sample(Stream.of(torch.arange(6), "draw"), (16, 16))
+    single = render(Blur(3), images, draw, way)
+    assert torch.equal(render(Blur(3), images, draw, way, dtype=torch.float16), single.half())
+    assert render(Blur(3), images / 255.0, draw, way, dtype=torch.float64).dtype == torch.float64
+    assert render(Blur(3), (images / 255.0).double(), draw, way).dtype == torch.float64
+    half = (images / 255.0).bfloat16()
+    assert torch.equal(render(Blur(3), half, draw, way), render(Blur(3), half.float(), draw, way))
+    with pytest.raises(ValueError, match="floating"):
+        render(Blur(3), images, draw, way, dtype=torch.uint8)
+
+
+@needs_compiler
+def test_the_mean_of_a_large_picture_does_not_drift() -> None:
+    images = torch.full((1, 3, 1024, 1024), 77, dtype=torch.uint8)
+    jitter = ColorJitter(probability=1.0)
+    values = dict(jitter.space.neutral(1).values) | {"contrast": torch.tensor([[0.2]])}
+    made = render(jitter, images, Params.of(jitter.space, values), "native")
+    grey = 77 / 255
+    exact = 0.2 * grey + 0.8 * (0.2989 + 0.587 + 0.114) * grey
+    torch.testing.assert_close(made, torch.full_like(made, exact), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_any_number_of_channels_and_no_picture_at_all(way: Any) -> None:
+    one = Normalize((0.5,), (0.25,))
+    draw = one.sample(Stream.of(torch.arange(2), "draw"), (4, 4))
+    torch.testing.assert_close(render(one, torch.ones(2, 1, 4, 4), draw, way), torch.full((2, 1, 4, 4), 2.0))
+    with pytest.raises(ValueError, match="argument 3 is shorter|shorter than"):
+        render(one, torch.ones(2, 3, 4, 4), draw, way)
+    none = Crop(8).sample(Stream.of(torch.arange(0), "draw"), (16, 16))
+    assert render(Crop(8), pictures((16, 16))[:0], none, way).shape == (0, 3, 8, 8)
+
+
+@needs_compiler
+def test_a_forked_process_has_its_own_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    images = pictures((32, 32), 32)
+    draw = HorizontalFlip().sample(Stream.of(torch.arange(32), "draw"), (32, 32))
+    render(HorizontalFlip(), images, draw, "native")
+    child = os.fork()
+    if child == 0:
+        render(HorizontalFlip(), images, draw, "native")
+        os._exit(0)
+    for _ in range(100):
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            break
+        time.sleep(0.1)
+    else:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    assert done and status == 0
+
+
+def test_a_class_that_occurs_twice_draws_twice() -> None:
+    twice = Pipeline((Renamed(Rotate(), "a_"), Renamed(Rotate(), "b_"), Pipeline((HorizontalFlip(),))))
+    draw = twice.sample(Stream.of(torch.arange(50), "draw"), (8, 8))
+    assert not torch.equal(draw.values["a_rotation"], draw.values["b_rotation"])
