@@ -21,6 +21,7 @@ from equissl.evaluate.cache import Store
 from equissl.evaluate.inspection import Subject
 from equissl.evaluate.neighbours import neighbours
 from equissl.evaluate.redrawn import redrawn
+from equissl.evaluate.steering import Size, steering
 from equissl.evaluate.transfer import Renumbered
 from equissl.objective import Draws, Predictive
 from equissl.params import Params, Space
@@ -111,13 +112,14 @@ def evaluate_run(
     evaluations: Sequence[str] = ("usual",),
     changes: Mapping[str, str] | None = None,
     count: int = 1000,
+    steer: int = 12,
     seed: int = 0,
     device: str = "cpu",
     progress: Progress = quiet,
     trusted: Sequence[str] = ("equissl",),
     backbone: nn.Module | None = None,
 ) -> list[Score]:
-    """Score a run and write ``scores.jsonl`` and ``neighbours.json`` into its folder.
+    """Score a run and write ``scores.jsonl``, ``neighbours.json`` and ``steering.json`` into its folder.
 
     Beside the run stand constant, random-weights or standing-still baselines. Features are kept in the
     folder ``features`` of the run and found again as long as weights, pictures and code are the same.
@@ -129,6 +131,7 @@ def evaluate_run(
         evaluations: names (``equissl list evaluations``), "usual" or "all".
         changes: their settings as text, "knn.k" -> "200".
         count: test pictures at most (training pictures: ten times as many, at most 10,000).
+        steer: pictures of the steering explorer; 0 for none, which saves drawing about 125 pictures for each.
         backbone: a module like the one the run was trained with, if that was your own.
 
     Raises:
@@ -136,6 +139,8 @@ def evaluate_run(
     """
     if count < 1:
         raise UserError(f"count must be at least 1, got {count}")
+    if steer < 0:
+        raise UserError(f"steer must be at least 0, got {steer}")
     questions = protocol.choose(evaluations, changes, seed)
     found = runs.open_run(Path(run))
     loaded = models.load_run(found, trusted, backbone=backbone)
@@ -163,6 +168,18 @@ def evaluate_run(
     scores = protocol.ask(questions, subject, strict=[n for n in evaluations if n in questions])
     pictures = neighbours(subject.features("test"), test_set, subject.rows["test"])
     runs.write_text(found.path / "neighbours.json", _json(pictures))
+    if steer:
+        shown = steering(
+            modules,
+            loaded.encoder,
+            test_set,
+            subject.rows["test"],
+            size=Size(pictures=steer),
+            seed=seed,
+            device=device,
+            progress=progress,
+        )
+        runs.write_text(found.path / "steering.json", _json(shown))
     twin = replace(subject, encoder=loaded.random_twin(seed).to(device), modules={})
     # The twin is itself a baseline: what is compared with it is not repeated.
     scores += [

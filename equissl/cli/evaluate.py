@@ -39,6 +39,7 @@ def evaluate(given: Given) -> int:
             evaluations=given["evaluations"],
             changes=given.settings,
             count=given["count"],
+            steer=given["steer"],
             seed=given["seed"],
             device=shared.device(given),
             progress=display,

@@ -24,3 +24,5 @@ def run(given: Given) -> None:
     console = Console()
     console.print(report.text(table, console.width))
     print(f"report: {page}")
+    if (beside := report.steering_of(folders, page)) is not None:
+        print(f"steering: {beside}")

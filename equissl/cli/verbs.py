@@ -76,6 +76,7 @@ VERBS = (
             _LABELS,
             Key("evaluations", tuple[str, ...], "names from the list below, usual, or all", ("usual",)),
             _COUNT,
+            Key("steer", int, "pictures of the steering explorer (see docs/steering.md); 0: none", 12),
             _SEED,
             _DEVICE,
             _TRUST,

@@ -74,6 +74,13 @@ class Dataset(ABC):
         """The same samples, with their pictures kept on ``device`` if they are in memory and fit there."""
         return self
 
+    def rendered(self, index: Tensor, params: Params) -> Tensor | None:
+        """What the samples ``index`` (B,) show, under other values of their factors: (B, C, H, W) uint8.
+
+        None where pictures cannot be made anew. Factors that ``params`` (B) lacks stay as recorded.
+        """
+        return None
+
     def fingerprint(self, index: Tensor) -> str:
         """A digest of the samples ``index`` that changes whenever a picture, label, factor or group does.
 
@@ -151,6 +158,7 @@ class Resident(Dataset):
         paired: also offer "partner", another picture of the same group drawn anew each epoch.
         skipped: files that could not be used.
         sources: the file of each picture.
+        render: groups (B,) and all their factors -> pictures (B, C, H, W), where they can be made anew.
     """
 
     images: Tensor
@@ -161,6 +169,7 @@ class Resident(Dataset):
     paired: bool = False
     skipped: tuple[BadImage, ...] = ()
     sources: tuple[str, ...] = ()
+    render: Callable[[Tensor, Params], Tensor] | None = field(default=None, repr=False, compare=False)
     _partners: Partners = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -199,6 +208,16 @@ class Resident(Dataset):
         pictures = {name: self.images[rows] for name, rows in there.items()}
         params = {name: self.params[rows] for name, rows in there.items()}
         return Batch(pictures, params, self.target[index], index)
+
+    def rendered(self, index: Tensor, params: Params) -> Tensor | None:
+        if self.render is None:
+            return None
+        recorded = self.params[index]
+        values = {
+            **recorded.values,
+            **{n: params.values[n] for n in params.space.names if n in recorded.values},
+        }
+        return self.render(self.groups[index], Params.of(self.params.space, values))
 
     def on(self, device: torch.device) -> Resident:
         """With the pictures on ``device``; as it is if they would take too much of its memory."""

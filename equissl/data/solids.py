@@ -7,8 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
+import torch
+from torch import Tensor
+
 from equissl.data.base import Data, Progress, Resident, Split, quiet
-from equissl.params import Space
+from equissl.params import Params, Space
+from equissl.render.draw import draw
+from equissl.render.objects import make_objects
 from equissl.render.scene import SPACE, Rotations
 from equissl.render.shapes import CLASS_NAMES
 from equissl.render.solids import Solids as Drawn
@@ -52,8 +57,18 @@ class Solids(Data):
             _DRAWN[key] = self._draw(split, progress)
         drawn = _DRAWN[key]
         return Resident(
-            drawn.images, drawn.params, drawn.labels, CLASS_NAMES, group=drawn.objects, paired=self.paired
+            drawn.images,
+            drawn.params,
+            drawn.labels,
+            CLASS_NAMES,
+            group=drawn.objects,
+            paired=self.paired,
+            render=self._render,
         )
+
+    def _render(self, objects: Tensor, params: Params) -> Tensor:
+        numbers, which = torch.unique(objects, return_inverse=True)
+        return draw(make_objects(numbers, self.seed)[which], params, self.size)
 
     def _draw(self, split: Split, progress: Progress) -> Drawn:
         objects = self.objects if split == "train" else max(self.objects // 4, 1)

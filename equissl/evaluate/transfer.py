@@ -9,7 +9,7 @@ from torch import Tensor
 
 from equissl.data.base import BadImage, Dataset
 from equissl.errors import UserError
-from equissl.params import Space
+from equissl.params import Params, Space
 from equissl.views import Batch
 
 
@@ -60,6 +60,9 @@ class Renumbered(Dataset):
     @property
     def files(self) -> tuple[str, ...]:
         return self._dataset.files
+
+    def rendered(self, index: Tensor, params: Params) -> Tensor | None:
+        return self._dataset.rendered(index, params)
 
     def fingerprint(self, index: Tensor) -> str:
         return f"{self._dataset.fingerprint(index)} {self._target[index].tolist()}"

@@ -4,6 +4,7 @@ from equissl.report.claims import headline
 from equissl.report.page import comparison, write
 from equissl.report.rows import NotARun
 from equissl.report.sheet import Row, Section, Sheet, write_sheet
+from equissl.report.steering import steering_of
 from equissl.report.table import Table
 from equissl.report.terminal import text
 
@@ -15,6 +16,7 @@ __all__ = [
     "Table",
     "comparison",
     "headline",
+    "steering_of",
     "text",
     "write",
     "write_sheet",

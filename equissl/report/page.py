@@ -7,11 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from equissl.report import citations, claims, facts, figures
 from equissl.report.html import save, template
 from equissl.report.models import Model, models
 from equissl.report.rows import Picture, Query, read
+from equissl.report.steering import Steering, page_beside, read_steering, write_steering
 from equissl.report.table import Table, build
 
 PICTURES = 1_500_000  # characters of pictures on the page, so that it stays below 3 MB
@@ -53,16 +55,36 @@ def comparison(runs: Sequence[Path]) -> Table:
 def write(runs: Sequence[Path], out: Path) -> Path:
     """Write the report of some run folders to ``out``, whole or not at all; the same runs, the same bytes.
 
+    The steering explorer, if a run has one, is a page of its own (``steering.page_beside``).
+
     Raises:
         NotARun: one of them is no run.
         ValueError: there are none.
     """
-    return save(render(_models(runs)), out)
+    found = _models(runs)
+    steered = steerings(found)
+    beside = page_beside(out).name if any(s.explorers for s in steered) else ""
+    if beside:
+        write_steering(steered, page_beside(out))
+    return save(render(found, steered, beside), out)
 
 
-def render(found: Sequence[Model]) -> str:
-    """The page for some models."""
-    return template("report.html.j2").render(_context(found))
+def render(found: Sequence[Model], steered: Sequence[Steering] = (), beside: str = "") -> str:
+    """The page for some models.
+
+    Args:
+        steered: what their folders say of steering.
+        beside: file name of the steering explorer, "" if there is none.
+    """
+    notes = [f"{s.run}: {s.note}." for s in steered if s.note]
+    context = _context(found) | {"steering": quote(beside), "steering_notes": notes}
+    return template("report.html.j2").render(context)
+
+
+def steerings(found: Sequence[Model]) -> tuple[Steering, ...]:
+    """What the folders of some models say of steering; the first seed stands for the others."""
+    read_all = (read_steering(model.runs[0].folder, model.name) for model in found)
+    return tuple(s for s in read_all if s is not None)
 
 
 def _models(runs: Sequence[Path]) -> tuple[Model, ...]:

@@ -170,6 +170,7 @@ def _evaluate(study: Study, folder: Path, device: str, display: Display, trusted
             evaluations=study.evaluations,
             changes=study.changes,
             count=study.pictures,
+            steer=0,
             device=device,
             progress=display,
             trusted=trusted,
