@@ -12,6 +12,7 @@ from equissl.cli import shared
 from equissl.cli.arguments import Given
 from equissl.data.scan import existing_folder
 from equissl.data.split import split_folders
+from equissl.errors import UserError
 from equissl.evaluate.audit import check_names
 from equissl.progress import Display
 
@@ -25,6 +26,7 @@ def evaluate(given: Given) -> int:
         lambda: test and existing_folder(str(test)),
         lambda: shared.device(given),
         lambda: protocol.choose(given["evaluations"], given.settings),
+        lambda: _check_labels(given),
     )
     run = runs.open_run(Path(given.things[0]))
     size, labels = run.recipe(shared.trusted(given)).encoder.size, given["labels"]
@@ -66,6 +68,14 @@ def audit(given: Given) -> int:
         if given["out"] is not None:
             print(f"report: {report.write(folders, place / 'report.html')}")
     return 0
+
+
+def _check_labels(given: Given) -> None:
+    if given["labels"] != "none" and given["data"] is None:
+        raise UserError(
+            f"labels={given['labels']} needs data=DIR: without it the run's own pictures are looked at, "
+            "with the labels they had in training"
+        )
 
 
 def _audit_one(name: str, given: Given, display: Display, place: Path) -> Path:

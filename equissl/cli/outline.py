@@ -13,7 +13,9 @@ KINDS = ("Evaluation", "Inspection")
 
 def evaluations() -> str:
     """The evaluations, what they say of themselves, and their settings with defaults."""
-    lines = ["evaluations (linearprobe, knn, factors, collapse and equivariance are the usual ones):"]
+    lines = [
+        "evaluations (linearprobe, knn, factors, collapse, equivariance and retrieval are the usual ones):"
+    ]
     for path in sorted(FOLDER.glob("*.py")):
         for found in _classes(ast.parse(path.read_text(encoding="utf-8"))):
             about = (ast.get_docstring(found) or "").split("\n\n")[0].replace("\n", " ")

@@ -75,8 +75,10 @@ class FineTune(Inspection):
         asked, truth = test[labels >= 0], labels[labels >= 0]
         groups = subject.datasets["test"].groups[asked]
         for part in self.shares:
-            chosen = subset(_labels(subject, "train"), part, self.seed)
-            rows = subject.rows["train"][chosen]
+            # Of all labelled training pictures, not of those that the other evaluations look at.
+            train = subject.datasets["train"]
+            known = (train.labels >= 0).nonzero()[:, 0]
+            rows = known[subset(train.labels[known], part, self.seed)]
             with _private_randomness(self.seed, torch.device(subject.device)):  # dropout would draw from it
                 encoder, head = self._train(subject, rows, part)
             said = _classes(encoder, head, subject, asked)

@@ -154,7 +154,7 @@ def moco_v3_imagenet() -> Recipe:
     """MoCo v3 on ImageNet: ResNet-50, 300 epochs, batch 4096; the authors report 72.8 top-1."""
     recipe = _imagenet(
         MoCoV3.Config(),
-        LARS(rate=4.8, weight_decay=1e-6),
+        LARS(rate=4.8, weight_decay=1e-6, rate_in_buffer=False),
         WarmupCosine(warmup_epochs=10, floor=0.0),
         epochs=300,
         batch_size=4096,
@@ -180,8 +180,8 @@ def vicreg_imagenet() -> Recipe:
     """VICReg on ImageNet: ResNet-50, 1000 epochs, batch 2048."""
     recipe = _imagenet(
         VICReg.Config(),
-        LARS(rate=1.6, weight_decay=1e-6),
-        WarmupCosine(warmup_epochs=10, floor=1.6e-3),
+        LARS(rate=1.6, weight_decay=1e-6, rate_in_buffer=False),
+        WarmupCosine(warmup_epochs=10, last=1e-3),
         epochs=1000,
         batch_size=2048,
         about="VICReg, arXiv:2105.04906 [code], epochs and views [mem]",

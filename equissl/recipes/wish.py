@@ -50,6 +50,9 @@ CONFLICTS: Mapping[tuple[str, str], str] = {
     ("hue", "grayscale"): "a picture without colour has no hue",
     ("saturation", "grayscale"): "a picture without colour has no saturation",
     ("hue", "invert"): "inverting turns every hue by half the circle",
+    ("hue", "solarize"): "solarizing inverts bright colours, and with them their hue",
+    ("saturation", "solarize"): "solarizing inverts bright colours",
+    ("brightness", "solarize"): "solarizing makes dark what was bright",
     ("brightness", "invert"): "inverting makes bright what was dark",
     ("rotation", "quarter_turns"): "a quarter turn is a rotation",
     ("quarter_turns", "rotation"): "a quarter turn is a rotation",
@@ -111,6 +114,8 @@ def understood(keep: Sequence[str] = (), ignore: Sequence[str] = ()) -> Wish:
     reasons: list[str] = []
     warnings: list[str] = []
     for (k, i), why in CONFLICTS.items():
+        if k in kept and i in kept and (i, k) != ("rotation", "quarter_turns"):
+            warnings.append(f"{k} and {i} are both kept, in the same view: {why}, so {k} is known less well")
         if k in kept and i in chosen:
             line = f"{i} is left out of the views, because {k} is kept: {why}"
             (warnings if ignore else reasons).append(line)
@@ -171,7 +176,7 @@ def policy(size: int, ignore: Sequence[str], keep: Sequence[str] = (), moved: bo
         "grayscale": Grayscale(0.5 if "grayscale" in keep else 0.2),
         "solarize": Solarize(probability=0.5 if "solarize" in keep else 0.2),
         "invert": Invert(),
-        "blur": Blur(2 * max(1, size // 20) + 1),
+        "blur": Blur(13 if "blur" in keep else 2 * max(1, size // 20) + 1),
     }
     wanted = drawn | ({"jitter"} if kept_color or drawn & set(JITTER) else set())
     return Pipeline(tuple(step for name, step in steps.items() if name in wanted))

@@ -24,6 +24,7 @@ from equissl.study.plan import Job, Study, cost, jobs, layout
 from equissl.train import Options
 
 STUDY = "study.json"
+_OF_LABELS = ("linear/", "linear_sgd/", "knn/", "few_shot/", "finetune/")
 
 
 def run(
@@ -130,7 +131,14 @@ def _check_out(out: Path, planned: Sequence[Job]) -> None:
 
 
 def _check_audits(study: Study, planned: Sequence[Job]) -> None:
-    """Raises UserError if the test pictures are too few to audit: better now than after hours."""
+    """Raises UserError if nothing could come out of the pictures: better now than after hours."""
+    if study.measures and all(m.name.startswith(_OF_LABELS) for m in study.measures):
+        for data in {str(j.recipe.data): j.recipe.data for j in planned}.values():
+            if not bool((data.open("test").labels >= 0).any()):
+                raise UserError(
+                    "all that the study measures needs labels, but no test picture has one; "
+                    "labels=folders or labels=FILE.csv names them"
+                )
     for data in {str(j.recipe.data): j.recipe.data for j in planned}.values() if study.audits else ():
         groups = len(torch.unique(data.open("test").groups))
         if groups < FEWEST:

@@ -238,7 +238,7 @@ def test_any_number_of_channels_and_no_picture_at_all(way: Any) -> None:
     one = Normalize((0.5,), (0.25,))
     draw = one.sample(Stream.of(torch.arange(2), "draw"), (4, 4))
     torch.testing.assert_close(render(one, torch.ones(2, 1, 4, 4), draw, way), torch.full((2, 1, 4, 4), 2.0))
-    with pytest.raises(ValueError, match="argument 3 is shorter|shorter than"):
+    with pytest.raises(ValueError, match="argument 3 is shorter"):
         render(one, torch.ones(2, 3, 4, 4), draw, way)
     none = Crop(8).sample(Stream.of(torch.arange(0), "draw"), (16, 16))
     assert render(Crop(8), pictures((16, 16))[:0], none, way).shape == (0, 3, 8, 8)
