@@ -232,21 +232,23 @@ def table(policy: Policy, rates: dict[str, list[float]]) -> str:
 class Bare:
     """What a draw must hold for the pictures' sake alone: no flags, no checks, no space."""
 
-    def __init__(self, values: dict[str, Tensor]):
-        self.values = values
+    device = None
+
+    def __init__(self, values: dict[str, Tensor], count: int):
+        self.values, self.count = values, count
 
     @staticmethod
     def merged(parts: list[Bare], count: int) -> Bare:
-        return Bare({name: value for part in parts for name, value in part.values.items()})
+        return Bare({name: value for part in parts for name, value in part.values.items()}, count)
 
     @staticmethod
     def of(
         space: Space, values: dict[str, Tensor], applied: Tensor | None = None, count: int | None = None
     ) -> Bare:
         if applied is None:
-            return Bare(values)
+            return Bare(values, count or 0)
         on = applied[:, None]
-        return Bare({f.name: torch.where(on, values[f.name], f.neutral(1)) for f in space})
+        return Bare({f.name: torch.where(on, values[f.name], f.neutral(1)) for f in space}, len(applied))
 
 
 def unrecorded(run: Run) -> Run:
