@@ -78,6 +78,8 @@ class FineTune(Inspection):
             # Of all labelled training pictures, not of those that the other evaluations look at.
             train = subject.datasets["train"]
             known = (train.labels >= 0).nonzero()[:, 0]
+            if subject.datasets["test"] is train:  # one set for both: never learn from what is asked
+                known = known[~torch.isin(known, subject.rows["test"])]
             rows = known[subset(train.labels[known], part, self.seed)]
             with _private_randomness(self.seed, torch.device(subject.device)):  # dropout would draw from it
                 encoder, head = self._train(subject, rows, part)
