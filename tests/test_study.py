@@ -177,6 +177,20 @@ def row(run: str, value: float, base: str, module: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def test_a_measure_of_one_part_has_a_column_of_its_own(tmp_path: Path) -> None:
+    recipe = tiny(monitor_every=0, epochs=1)
+    split = replace(recipe.encoder, parts={"inv": 8, "equi": recipe.encoder.build().width() - 8})
+    cells = (Cell({"row": "plain"}, recipe), Cell({"row": "split"}, replace(recipe, encoder=split)))
+    measures = (Measure("linear/top1", "top-1"), Measure("linear/top1", "top-1, inv", part="inv"))
+    study = small(cells=cells, measures=measures, compare=None, figure=Bars(groups="row"))
+    out = runner.run(study, tmp_path / "out", seeds=1, options=QUIET, silent=True).parent
+    plain, parted = json.loads((out / "table.json").read_text())["cells"]
+    rows = runs.read_rows(out / "runs" / "split-seed0" / "scores.jsonl")
+    (inv,) = (r["value"] for r in rows if r["name"] == "linear/top1" and r["part"] == "inv")
+    assert parted["values"]["linear/top1@inv"]["mean"] == inv
+    assert parted["values"]["linear/top1"]["seeds"] == 1 and plain["values"]["linear/top1@inv"]["seeds"] == 0
+
+
 def test_differences_are_paired_by_seed_and_clear_only_beyond_the_interval() -> None:
     values = {"none": (0.1, 0.5, 0.9), "up": (0.2, 0.6, 0.99), "mixed": (0.3, 0.4, 1.0)}
     rows, planned = [], []

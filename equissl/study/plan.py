@@ -36,16 +36,29 @@ class Cell:
         return "-".join(re.sub(r"[^A-Za-z0-9_.+]+", "_", value) for value in self.labels.values())
 
 
+def key(name: str, part: str) -> str:
+    """What a score of one part goes by: "factor/pose" of all features, "factor/pose@equi" of one part."""
+    return name if part == "all" else f"{name}@{part}"
+
+
 @dataclass(frozen=True)
 class Measure:
     """A score that becomes a column: its name in ``scores.jsonl`` ("linear/top1", "audit/hue"), a title.
 
-    ``lower``: a lower value is better (an error).
+    Args:
+        lower: a lower value is better (an error).
+        part: of the features; cells whose encoder is not split have "all" only, and stay blank elsewhere.
     """
 
     name: str
     title: str
     lower: bool = False
+    part: str = "all"
+
+    @property
+    def key(self) -> str:
+        """What the column goes by in ``table.json`` and ``Bars.measures``."""
+        return key(self.name, self.part)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +68,7 @@ class Bars:
     Args:
         groups: label along the axis.
         series: label told by colour; "" for one colour.
-        measures: names; all of the study's if empty.
+        measures: their keys; all of the study's if empty.
     """
 
     groups: str
@@ -124,7 +137,7 @@ class Study:
             raise ValueError(f"reference={dict(self.reference)} are the labels of no cell")
         if self.reference and self.compare:
             raise ValueError("compare and reference exclude each other")
-        strangers = set(self.figure.measures) - {m.name for m in self.measures}
+        strangers = set(self.figure.measures) - {m.key for m in self.measures}
         if strangers:
             raise ValueError(f"figure.measures={sorted(strangers)} are no measures of the study")
         if self.pictures < 1:
@@ -220,7 +233,7 @@ def _order(spec: ViewSpec, height: int, width: int) -> int:
 def layout(study: Study) -> dict[str, object]:
     """Everything of a study but its recipes, as JSON-ready data."""
     plain = {f.name: getattr(study, f.name) for f in dataclasses.fields(study) if f.name != "cells"}
-    plain["measures"] = [dataclasses.asdict(m) for m in study.measures]
+    plain["measures"] = [{**dataclasses.asdict(m), "name": m.key} for m in study.measures]
     plain["tasks"] = to_plain(study.tasks)
     plain["figure"] = dataclasses.asdict(study.figure)
     return plain

@@ -7,6 +7,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from equissl.study.plan import key
+
 Rows = Sequence[Mapping[str, Any]]
 Value = dict[str, Any]
 
@@ -22,11 +24,12 @@ def build(plan: Mapping[str, Any], rows: Rows) -> dict[str, Any]:
         The plan's layout with "cells" (labels, cost, epochs, seeds that are done and planned, values),
         "baselines" (untrained encoder, one answer for all), "differences" and "machines".
     """
-    scores = {(r["run"], r["name"], r["baseline"]): r for r in rows if r["part"] == "all"}
+    scores = {(r["run"], key(r["name"], r["part"]), r["baseline"]): r for r in rows}
     cells: dict[str, dict[str, Any]] = {}
     for run in plan["runs"]:
-        key = json.dumps(run["labels"])
-        cell = cells.setdefault(key, {"labels": run["labels"], **run["cost"], "epochs": run["epochs"]})
+        cell = cells.setdefault(
+            json.dumps(run["labels"]), {"labels": run["labels"], **run["cost"], "epochs": run["epochs"]}
+        )
         cell.setdefault("runs", {})[run["seed"]] = run["run"]
     for cell in cells.values():
         named = cell.pop("runs")
@@ -37,7 +40,7 @@ def build(plan: Mapping[str, Any], rows: Rows) -> dict[str, Any]:
         cell["seeds"] = max((v["seeds"] for v in cell["values"].values()), default=0)
         cell["planned"] = len(named)
     baselines = {
-        kind: {m["name"]: _baseline(scores.values(), m["name"], kind) for m in plan["measures"]}
+        kind: {m["name"]: _baseline(scores, m["name"], kind) for m in plan["measures"]}
         for kind in ("random", "constant")
     }
     shown = {
@@ -107,9 +110,9 @@ def machine(environment: Mapping[str, Any]) -> str:
     return f"{place}, torch {versions.get('torch', '?')}, equissl {versions.get('equissl', '?')}"
 
 
-def _baseline(scores: Any, name: str, kind: str) -> Value:
+def _baseline(scores: Mapping[tuple[str, str, str], Mapping[str, Any]], name: str, kind: str) -> Value:
     """The same in all runs up to the probe's data, so the mean over them, without a spread."""
-    found = [float(r["value"]) for r in scores if r["name"] == name and r["baseline"] == kind]
+    found = [float(r["value"]) for (_, k, b), r in scores.items() if k == name and b == kind]
     return {"mean": statistics.fmean(found) if found else None, "std": None}
 
 
@@ -119,12 +122,11 @@ def _body(table: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     beside = list(dict.fromkeys(c["labels"][across] for c in cells)) if across else [""]
     rows: dict[tuple[str, ...], dict[str, Any]] = {}
     for cell in cells:
-        key = tuple(cell["labels"][k] for k in labels)
-        rows.setdefault(key, {})[cell["labels"].get(across, "")] = cell
+        rows.setdefault(tuple(cell["labels"][k] for k in labels), {})[cell["labels"].get(across, "")] = cell
     head = [*labels, "views", "px", "pictures/step", "epochs", "n"]
     head += [f"{m['title']}, {b}" if b else m["title"] for m in measures for b in beside]
     body = []
-    for key, found in rows.items():
+    for named, found in rows.items():
         facts = [
             _range({c[f] for c in found.values()})
             for f in ("views", "pixels", "pictures_per_step", "epochs", "seeds")
@@ -132,7 +134,7 @@ def _body(table: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
         numbers = [
             text(found[b]["values"][m["name"]]) if b in found else "" for m in measures for b in beside
         ]
-        body.append([*key, *facts, *numbers])
+        body.append([*named, *facts, *numbers])
     for kind, title in (("random", "untrained encoder"), ("constant", "one answer for all")):
         known = table["baselines"][kind]
         if any(v["mean"] is not None for v in known.values()):
