@@ -93,6 +93,18 @@ def test_network_reads_what_ridge_cannot() -> None:
     assert torch.equal(first.predicted, network(x[fit], y[fit], groups, x[test]).predicted)
 
 
+def test_network_reads_what_hardly_varies_and_survives_features_that_never_do() -> None:
+    """A small change of the picture is a small difference of two features that vary together."""
+    g = generator()
+    much, little = torch.randn(700, 30, generator=g), 0.1 * torch.randn(700, 30, generator=g)
+    x = torch.cat([much, much + little], 1)
+    y = little[:, :1]
+    groups = torch.arange(500)
+    assert r2(network(x[:500], y[:500], groups, x[500:]).predicted, y[500:]) > 0.8
+    still = torch.ones(700, 4)
+    assert network(still[:500], y[:500], groups, still[500:]).predicted.isfinite().all()
+
+
 def test_network_recognises_classes_by_their_own_numbers() -> None:
     x = torch.randn(300, 2, generator=generator())
     y = torch.where(x[:, 0] * x[:, 1] > 0, 7, 3)
