@@ -112,6 +112,7 @@ def evaluate_run(
     evaluations: Sequence[str] = ("usual",),
     changes: Mapping[str, str] | None = None,
     count: int = 1000,
+    strict: bool = True,
     steer: int = 12,
     seed: int = 0,
     device: str = "cpu",
@@ -131,6 +132,7 @@ def evaluate_run(
         evaluations: names (``equissl list evaluations``), "usual" or "all".
         changes: their settings as text, "knn.k" -> "200".
         count: test pictures at most (training pictures: ten times as many, at most 10,000).
+        strict: refuse an evaluation that is named but impossible here, instead of leaving it out.
         steer: pictures of the steering explorer; 0 for none, which saves drawing about 125 pictures for each.
         backbone: a module like the one the run was trained with, if that was your own.
 
@@ -165,7 +167,7 @@ def evaluate_run(
         device,
         progress,
     )
-    scores = protocol.ask(questions, subject, strict=[n for n in evaluations if n in questions])
+    scores = protocol.ask(questions, subject, strict=[n for n in evaluations if strict and n in questions])
     pictures = neighbours(subject.features("test"), test_set, subject.rows["test"])
     runs.write_text(found.path / "neighbours.json", _json(pictures))
     if steer:

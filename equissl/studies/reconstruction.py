@@ -15,8 +15,8 @@ TITLES = {"rotation": "rotation", "color": "colour", "blur": "blur", "translatio
 def families(
     kinds: tuple[str, ...] = KINDS,
     family: str = "rotation",
-    stops: tuple[int, ...] = (2,),
-    epochs: int = 10,
+    stops: tuple[int, ...] = (1, 2),
+    epochs: int = 60,
     pictures: int = 500,
 ) -> Study:
     """VICReg alone, with blend, with path and with SIE told the parameters: R2 of four families.
@@ -42,7 +42,12 @@ def families(
             cells.append(Cell({"method": name}, recipe))
     measures = [Measure(f"family/{n}", f"{t}, R²") for n, t in TITLES.items()]
     measures += [Measure(f"family_linear/{n}", f"{t}, linear") for n, t in TITLES.items()]
-    measures += [Measure("homography/corners", "corners, R²"), Measure("cost/step", "ms/step")]
+    measures += [Measure("family/rotation", f"rotation, {p}", part=p) for p in ("inv", "equi")]
+    measures += [
+        Measure("homography/corners", "corners, R²"),
+        Measure("linear/top1", "top-1"),
+        Measure("cost/step", "ms/step", lower=True),
+    ]
     return Study(
         title="Reconstruction without parameters against SIE with them",
         cells=tuple(cells),
@@ -54,21 +59,18 @@ def families(
             "equally often. R² of a transformation's parameters from the features of both pictures, by a "
             "network and linearly; ms/step is the median of the log, with everything a method adds."
         ),
-        evaluations=("families", "homography"),
+        evaluations=("families", "homography", "linearprobe"),
         changes={
-            "families.hidden": "[128]",
-            "families.pairs": "1000",
-            "families.parts": '["all"]',
-            "homography.hidden": "[128]",
+            "families.hidden": "[512]",
+            "families.pairs": "2000",
             "homography.parts": '["all"]',
-            "homography.pairs": "1000",
         },
         pictures=pictures,
         reference={"method": "base"} if "base" in kinds else None,
     )
 
 
-def stops(family: str = "rotation", epochs: int = 10, pictures: int = 500) -> Study:
+def stops(family: str = "rotation", epochs: int = 60, pictures: int = 500) -> Study:
     """K = 1 against 2 and 3 stops on the way (arXiv:2503.18753, table 9: 1 collapses, its authors report)."""
     study = families(("path",), family, (1, 2, 3), epochs, pictures)
     return replace(study, title="How many stops on the way", reference={"method": "path, K=2"})

@@ -178,6 +178,7 @@ def _evaluate(study: Study, folder: Path, device: str, display: Display, trusted
             evaluations=study.evaluations,
             changes=study.changes,
             count=study.pictures,
+            strict=False,  # what one cell or data set lacks is a blank in the table
             steer=0,
             device=device,
             progress=display,
