@@ -18,6 +18,7 @@ from equissl.encoder.encoder import Encoder
 from equissl.errors import UserError
 from equissl.evaluate.base import Downstream, Score, estimate
 from equissl.evaluate.extract import evaluating
+from equissl.optimize import WarmupCosine
 from equissl.photonics.dos import empty_lattice, relative_errors
 from equissl.random import Stream, shuffled
 
@@ -39,6 +40,7 @@ class FineTuneSpectra(Downstream):
         rates: learning rates that are tried.
         steps: optimizer steps, for any budget.
         check_every: steps between looks at the validation cells.
+        floor: share of the rate that is left in the end, along a cosine; 1, the paper's, keeps it constant.
         hidden: widths of the head.
 
     Raises:
@@ -53,6 +55,7 @@ class FineTuneSpectra(Downstream):
     check_every: int = 100
     batch_size: int = 64
     weight_decay: float = 1e-5
+    floor: float = 1.0
     hidden: tuple[int, ...] = (1024, 1024, 512)
 
     def __post_init__(self) -> None:
@@ -65,6 +68,8 @@ class FineTuneSpectra(Downstream):
         for name in ("validation", "steps", "check_every", "batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not 0 <= self.floor <= 1:
+            raise ValueError(f"floor must be from 0 to 1, got {self.floor}")
 
     def run(
         self,
@@ -140,6 +145,7 @@ class FineTuneSpectra(Downstream):
         images, size = train.images[chosen].to(device), (train.images.shape[2], train.images.shape[3])
         optimizer = torch.optim.Adam(network.parameters(), rate, weight_decay=self.weight_decay)
         best = Tuned(network, empty, rate, 0, float("inf"))
+        schedule = WarmupCosine(warmup_epochs=0, floor=0.0, last=self.floor)
         step, epoch = 0, 0
         while step < self.steps:
             for rows in _batches(len(chosen), self.batch_size, seed, epoch):
@@ -147,6 +153,7 @@ class FineTuneSpectra(Downstream):
                 stream = Stream.of(chosen[rows].to(device), seed, "fine-tune", epoch)
                 cells = augment.apply(images[rows.to(device)], augment.sample(stream, size))
                 loss = F.mse_loss(network(cells), target[rows.to(device)])
+                optimizer.param_groups[0]["lr"] = schedule.rate(step, rate, self.steps, 1)
                 optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()

@@ -34,12 +34,12 @@ _METHODS: Mapping[str, Mapping[str, Callable[[], Recipe]]] = {
 
 def photonics(
     setting: Literal["blob", "gpm"] = "gpm",
-    unlabelled: int = 2000,
+    unlabelled: int = 4000,
     budgets: tuple[int, ...] = (100, 300, 1000),
     validation: int = 200,
     test: int = 500,
-    steps: int = 600,
-    rates: tuple[float, ...] = (3e-4, 1e-3),
+    steps: int = 1000,
+    rates: tuple[float, ...] = (1e-3,),
     epochs: int = 20,
     file: str = "",
     paper: bool = False,
@@ -68,7 +68,7 @@ def photonics(
     tune = FineTuneSpectra(labels=budgets, validation=validation, rates=rates, steps=steps)
     made = {n: replace(make(), data=data, epochs=epochs) for n, make in _METHODS[setting].items()}
     if not paper:
-        tune = replace(tune, hidden=(256, 256), check_every=max(1, min(50, steps)))
+        tune = replace(tune, hidden=(256, 256), floor=0.0, check_every=max(1, min(50, steps)))
         made = {n: _small(r) for n, r in made.items()}
     cells = [Cell({"method": SCRATCH}, replace(made["SimCLR"], epochs=0))]
     cells += [Cell({"method": n}, r) for n, r in made.items()]
