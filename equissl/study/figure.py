@@ -42,6 +42,7 @@ def _panel(
     ax: Axes, table: Mapping[str, Any], measure: Mapping[str, Any], groups: list[str], series: list[str]
 ) -> None:
     layout, width = table["figure"], 0.8 / len(series)
+    groups = [g for g in groups if _numbers(table, measure["name"], {layout["groups"]: g})]
     reference = _numbers(table, measure["name"], table["reference"]) if table["reference"] else []
     if reference:
         named = ", ".join(table["reference"].values())
@@ -62,7 +63,8 @@ def _panel(
         level = table["baselines"][kind][measure["name"]]["mean"]
         if level is not None:
             ax.axhline(level, color="grey", linewidth=0.9, linestyle=style)
-    ax.set_xticks(range(len(groups)), groups, rotation=30 if len(groups) > 3 else 0, fontsize=8)
+    slanted: dict[str, Any] = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"} if len(groups) > 3 else {}
+    ax.set_xticks(range(len(groups)), groups, fontsize=8, **slanted)
     ax.set_title(measure["title"], fontsize=9)
     ax.tick_params(labelsize=8)
     ax.spines[["top", "right"]].set_visible(False)
