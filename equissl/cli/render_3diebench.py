@@ -14,12 +14,13 @@ from equissl.progress import Display
 from equissl.render.blender import read_failures, render
 from equissl.render.blender_process import Look, Machine
 from equissl.render.built_in import built_in
+from equissl.render.contact import contact_sheet
 from equissl.render.latents import Latents
 from equissl.render.meshes import Mesh, find_meshes
 
 
 def run(given: Given) -> int:
-    """Renders in the official layout, the lists of a split, and how fast it was."""
+    """Renders in the official layout, the lists of a split, a sheet to look at, and how fast it was."""
     parts: dict[str, object] = {}
     given.check(
         lambda: parts.update(latents=_latents(given)),
@@ -46,6 +47,9 @@ def run(given: Given) -> int:
     failed = {owner for owner, _ in read_failures(out)}
     write_split(out, good := [m.owner for m in meshes if m.owner not in failed], held_out(good))
     print(f"{out}: {len(meshes)} objects of {given['views']} views, made {made.pictures} pictures now")
+    sheet = contact_sheet(out, meshes, given["views"])
+    if sheet:
+        print(f"a look at them: {sheet}")
     if made.pictures:
         cores = machine.threads or os.cpu_count() or 1
         print(

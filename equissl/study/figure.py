@@ -63,7 +63,9 @@ def _panel(
         level = table["baselines"][kind][measure["name"]]["mean"]
         if level is not None:
             ax.axhline(level, color="grey", linewidth=0.9, linestyle=style)
-    slanted: dict[str, Any] = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"} if len(groups) > 3 else {}
+    slanted: dict[str, Any] = (
+        {"rotation": 30, "ha": "right", "rotation_mode": "anchor"} if len(groups) > 3 else {}
+    )
     ax.set_xticks(range(len(groups)), groups, fontsize=8, **slanted)
     ax.set_title(measure["title"], fontsize=9)
     ax.tick_params(labelsize=8)

@@ -202,6 +202,8 @@ def test_the_verb_writes_what_the_reader_reads(
     assert main(["render", "3diebench", *words]) == 0
     told = capsys.readouterr().out
     assert "made 6 pictures now" in told and "pictures per second" in told and "1 objects failed" in told
+    with Image.open(tmp_path / "set" / "contact.jpg") as sheet:
+        assert sheet.size == (3 * 98 - 2, 2 * 98 - 2)  # an object a row, a view a column
     data = ThreeDIEBench(path=str(tmp_path / "set"), size=8, shift=True)
     assert len(data.open("train")) == 3 == len(data.open("test"))
     assert (
