@@ -14,6 +14,7 @@ import equissl
 from equissl import api, catalog, export, models, runs
 from equissl.augment import paths
 from equissl.data.solids import Solids
+from equissl.equivariance.sie import SIE
 from equissl.errors import UserError
 from equissl.evaluate.changes import changes
 from equissl.evaluate.families import Families
@@ -137,6 +138,13 @@ def test_corners_of_a_constant_are_as_far_as_they_are_spread() -> None:
 def test_bad_settings_are_refused(make: Any, message: str) -> None:
     with pytest.raises((ValueError, UserError), match=message):
         make()
+
+
+@pytest.mark.parametrize("family", paths.PATHS)
+def test_sie_can_be_told_of_every_way(family: str) -> None:
+    recipe = reconstruction.small("sie", TINY, family=family)
+    (module,) = recipe.build(TINY.known).modules_by_name.values()
+    assert isinstance(module, SIE) and module.config.predictor.bias == (family in ("translation", "blur"))  # type: ignore[union-attr]
 
 
 def test_the_study_compares_equals() -> None:

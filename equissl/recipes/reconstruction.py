@@ -35,6 +35,7 @@ from equissl.equivariance.path import Path
 from equissl.equivariance.sie import SIE
 from equissl.objective import BaseConfig
 from equissl.optimize import Adam, AdamW, WarmupCosine
+from equissl.params import Circular
 from equissl.recipe import Recipe, Weighted
 from equissl.views import ViewSpec, on_the_way
 
@@ -134,7 +135,7 @@ def small(
         "base": {},
         "blend": {"blend": Weighted(weight=10, module=Blend.Config(part="equi", decoder=decoder))},
         "path": {"path": Weighted(weight=10, module=_path(count, decoder))},
-        "sie": {"sie": Weighted(module=_sie(paths.moving(way)))},
+        "sie": {"sie": Weighted(module=_sie(way))},
     }
     base = replace(_VICREG, projector=(128, 128, 128), part="all" if kind == "base" else "inv")
     if kind == "sie":  # its own variance and covariance are of both halves side by side
@@ -213,9 +214,12 @@ def _path(count: int, decoder: DecoderConfig = DecoderConfig()) -> Path.Config:
     return Path.Config(part="equi", targets=tuple(f"way_{k}" for k in range(1, count + 1)), decoder=decoder)
 
 
-def _sie(factors: tuple[str, ...]) -> SIE.Config:
-    predictor = Hypernetwork(bias=True)
-    return SIE.Config(part="equi", factors=factors, projector=(128, 128, 128), predictor=predictor)
+def _sie(way: Augmentation) -> SIE.Config:
+    """Without bias, as the paper, where an angle is among the factors: no change of shifts alone is zeros."""
+    moving = paths.moving(way)
+    angles = any(isinstance(f, Circular) for f in way.space if f.name in moving)
+    predictor = Hypernetwork(bias=not angles)
+    return SIE.Config(part="equi", factors=moving, projector=(128, 128, 128), predictor=predictor)
 
 
 def _vit(size: str, width: int, equi: int, pool: str = "avg", masks: bool = False) -> EncoderConfig:
