@@ -1,4 +1,4 @@
-"""Bases against slow references, their queues and teachers, crops of two sizes, and two processes."""
+"""Bases against slow references, queues, teachers, crops of two sizes; bases and modules on two processes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from test_objectives import BASES, surroundings
+from test_objectives import BASES, MODULES, surroundings
 from torch import Tensor, nn
 
 from equissl.assignment import dino_loss
@@ -291,7 +291,8 @@ def _two_steps(name: str, chosen: Tensor) -> dict[str, Any]:
     torch.manual_seed(0)
     make, specs = surroundings(name)
     encoder = make().double()
-    module = BASES[name].build(encoder, {n: s.space(Space()) for n, s in specs.items()}).double()
+    config = {**BASES, **MODULES}[name]
+    module = config.build(encoder, {n: s.space(Space()) for n, s in specs.items()}).double()
     for part in module.modules():  # the CPU has no BatchNorm over processes
         if isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d):
             part.eval()
@@ -302,10 +303,12 @@ def _two_steps(name: str, chosen: Tensor) -> dict[str, Any]:
         encoded = {n: encoder.eval()(v.images) for n, v in views.items()}
         vectors = {n: e.vector.detach().requires_grad_() for n, e in encoded.items()}
         grids = {n: e.grid.detach() for n, e in encoded.items()}
-        outcome = module(views, {n: Encoded(x, grids[n], encoder.parts) for n, x in vectors.items()})
-        loss = torch.stack(list(outcome.losses.values())).sum()
+        encoded = {n: Encoded(x, grids[n], encoder.parts) for n, x in vectors.items()}
+        losses = module(views, encoded).losses if name in BASES else module(views, encoded, {})
+        loss = torch.stack(list(losses.values())).sum()
         loss.backward()
-        module.after_step(encoder, (step + 1) / 4)
+        if name in BASES:
+            module.after_step(encoder, (step + 1) / 4)
         found["losses"].append(loss.detach())
         found["rows"] += [vectors[n].grad for n in ("a", "b") if vectors[n].grad is not None]
     found["parameters"] = {n: p.grad for n, p in module.named_parameters() if p.grad is not None}
@@ -315,7 +318,7 @@ def _two_steps(name: str, chosen: Tensor) -> dict[str, Any]:
 
 def _shard(rank: int, folder: str) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
-    found = {name: _two_steps(name, torch.arange(4) + 4 * rank) for name in BASES}
+    found = {name: _two_steps(name, torch.arange(4) + 4 * rank) for name in [*BASES, *MODULES]}
     torch.save(found, os.path.join(folder, f"{rank}.pt"))
     dist.destroy_process_group()
 
@@ -324,7 +327,7 @@ def test_sharded_equals_single_process(tmp_path: Path) -> None:
     """The mean over ranks of loss and gradient, as DDP takes it, is that of the whole batch; states agree."""
     mp.start_processes(_shard, (str(tmp_path),), nprocs=2, start_method="spawn")
     one, two = (torch.load(tmp_path / f"{r}.pt") for r in range(2))
-    for name in BASES:
+    for name in [*BASES, *MODULES]:
         whole, a, b = _two_steps(name, torch.arange(8)), one[name], two[name]
         for i, loss in enumerate(whole["losses"]):
             torch.testing.assert_close((a["losses"][i] + b["losses"][i]) / 2, loss, msg=name)
