@@ -9,6 +9,8 @@ import torch
 from equissl.cli.arguments import Given
 from equissl.data.base import Data
 from equissl.data.image_folder import ImageFolder
+from equissl.data.threediebench import ThreeDIEBench
+from equissl.data.threediebench_layout import Source
 from equissl.errors import UserError
 from equissl.train import Options
 
@@ -34,7 +36,13 @@ def device(given: Given) -> str:
 def folder(
     path: Path, size: int, labels: str = "none", test_share: float = 0.1, limit: int | None = None
 ) -> Data:
-    """A user's pictures; the path is made absolute, so that a run can be resumed from anywhere."""
+    """A user's pictures; the path is made absolute, so that a run can be resumed from anywhere.
+
+    A folder in 3DIEBench's layout is read with what it knows of every picture, in its own split and with its
+    own labels; ``limit`` counts objects there.
+    """
+    if Source.recognises(path):
+        return ThreeDIEBench(path=str(path.resolve()), size=size, paired=True, limit=limit)
     table = labels if labels in ("none", "folders") else str(Path(labels).expanduser().resolve())
     return ImageFolder(str(path.resolve()), size, table, test_share=test_share, limit=limit)
 

@@ -62,6 +62,14 @@ class Source:
                 return found
         return Source(existing_folder(path))
 
+    @staticmethod
+    def recognises(path: Path) -> bool:
+        """Whether a folder has this layout, by its first object."""
+        folder = path / "3DIEBench" if (path / "3DIEBench").is_dir() else path
+        for _ in range(2):
+            folder = min((e for e in folder.iterdir() if e.is_dir() and e.name[0] != "."), default=folder)
+        return (folder / "image_0.jpg").exists() and (folder / "latent_0.npy").exists()
+
     @property
     def is_folder(self) -> bool:
         return self.path.is_dir()

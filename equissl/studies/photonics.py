@@ -76,7 +76,9 @@ def photonics(
     return Study(
         title=f"Label efficiency on photonic crystals, {setting} (E-SSL)",
         cells=tuple(cells),
-        measures=tuple(Measure(f"dos/error_{n}", f"error with {n} labels", lower=True) for n in budgets),
+        measures=tuple(
+            Measure(f"dos/error_{n}", f"error with {n} labels", lower=True, digits=4) for n in budgets
+        ),
         figure=Bars(groups="method"),
         about=(
             f"{scale} and our own crystals, not comparable with the paper's numbers. Mean relative error of "

@@ -46,7 +46,7 @@ def families(
     measures += [
         Measure("homography/corners", "corners, R²"),
         Measure("linear/top1", "top-1"),
-        Measure("cost/step", "ms/step", lower=True),
+        Measure("cost/step", "ms/step", lower=True, digits=0),
     ]
     return Study(
         title="Reconstruction without parameters against SIE with them",

@@ -50,7 +50,7 @@ def sie(rows: tuple[str, ...] = tuple(ROWS), epochs: int = 16, pictures: int = 1
     light = [Measure("relative/light_hue", _of("light hue, R2", p), part=p) for p in _PARTS]
     asked = [
         Measure("relative_flat/pose", "rotation, flat R2"),
-        Measure("relative_degrees/pose", "rotation, median error in degrees", lower=True),
+        Measure("relative_degrees/pose", "rotation, median error in degrees", lower=True, digits=1),
         Measure("retrieval/test/mrr", "MRR"),
         Measure("retrieval/test/hits@1", "H@1"),
         Measure("retrieval/test/hits@5", "H@5"),

@@ -47,6 +47,7 @@ class Measure:
 
     Args:
         lower: a lower value is better (an error).
+        digits: after the point, in the table.
         part: of the features; cells whose encoder is not split have "all" only, and stay blank elsewhere.
     """
 
@@ -54,6 +55,7 @@ class Measure:
     title: str
     lower: bool = False
     part: str = "all"
+    digits: int = 3
 
     @property
     def key(self) -> str:

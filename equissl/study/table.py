@@ -94,12 +94,16 @@ def markdown(table: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def text(value: Value, signed: bool = False) -> str:
+def text(value: Value, signed: bool = False, digits: int = 3) -> str:
     """ "0.812 ± 0.004", or "" where nothing was measured."""
     if value["mean"] is None:
         return ""
-    mean = f"{value['mean']:+.3f}" if signed else f"{value['mean']:.3f}"
-    return mean if value["std"] is None else f"{mean} ± {value['std']:.3f}"
+    mean = f"{value['mean']:{'+' if signed else 'z'}.{digits}f}"
+    return mean if value["std"] is None else f"{mean} ± {value['std']:.{digits}f}"
+
+
+def _digits(measure: Mapping[str, Any]) -> int:
+    return int(measure.get("digits", 3))  # an older folder's plan does not say
 
 
 def machine(environment: Mapping[str, Any]) -> str:
@@ -132,13 +136,15 @@ def _body(table: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
             for f in ("views", "pixels", "pictures_per_step", "epochs", "seeds")
         ]
         numbers = [
-            text(found[b]["values"][m["name"]]) if b in found else "" for m in measures for b in beside
+            text(found[b]["values"][m["name"]], digits=_digits(m)) if b in found else ""
+            for m in measures
+            for b in beside
         ]
         body.append([*named, *facts, *numbers])
     for kind, title in (("random", "untrained encoder"), ("constant", "one answer for all")):
         known = table["baselines"][kind]
         if any(v["mean"] is not None for v in known.values()):
-            numbers = [text(known[m["name"]]) for m in measures for _ in beside]
+            numbers = [text(known[m["name"]], digits=_digits(m)) for m in measures for _ in beside]
             body.append([title, *[""] * (len(labels) + 4), *numbers])
     return head, body
 
@@ -193,7 +199,8 @@ def _difference_lines(table: Mapping[str, Any]) -> list[str]:
     body, silent = [], []
     for entry in entries:
         changes = [entry["values"][m["name"]] for m in measures]
-        marked = [f"**{text(c, True)}**" if c["clear"] else text(c, True) for c in changes]
+        told = [text(c, True, _digits(m)) for c, m in zip(changes, measures, strict=True)]
+        marked = [f"**{t}**" if c["clear"] else t for c, t in zip(changes, told, strict=True)]
         body.append([*entry["labels"].values(), *marked])
         gains = zip(changes, measures, strict=True)
         if not any(c["clear"] and (c["mean"] < 0) == m.get("lower", False) for c, m in gains):
