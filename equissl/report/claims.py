@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from equissl.report import names
 from equissl.report.table import Line, Table, leader
 
+_KEPT = ("factor", "audit", "family")
 SHOWN = 3  # factors named before "and N more"
 
 
@@ -51,11 +52,17 @@ def _title(table: Table, column: int, noun: str = "model") -> str:
 def _won(table: Table, column: int, columns: Sequence[int]) -> list[Line]:
     """The factors this column keeps best, widest gap first, one line per label."""
     won: dict[str, Line] = {}
-    lines = [line for line in table.lines("factor", "audit") if leader(line, columns) == column]
+    lines = [line for line in table.lines(*_KEPT) if leader(line, columns) == column]
     for line in sorted(lines, key=lambda line: -_gap(line, column, columns)):
-        if _value(line, column) > _floor(table, line):
-            won.setdefault(line.label, line)
+        if _value(line, column) > _floor(table, line) and all(line.cells[c] for c in columns):
+            won.setdefault(_word(line), line)
     return list(won.values())
+
+
+def _word(line: Line) -> str:
+    """The label in a sentence, without how it was read."""
+    label = line.label.partition(" (")[0]
+    return label[:1].lower() + label[1:] if label[1:2].islower() else label
 
 
 def _value(line: Line, column: int) -> float:
@@ -88,8 +95,7 @@ def _keeps(table: Table, column: int, won: list[Line], columns: Sequence[int]) -
     for line in won[:SHOWN]:
         unit = "" if line.unit in units else f"{names.unit(line.unit)} ".lstrip()
         units.add(line.unit)
-        word = line.label[:1].lower() + line.label[1:] if line.label[1:2].islower() else line.label
-        shown.append(f"{word} ({unit}{_versus(line, column, columns)})")
+        shown.append(f"{_word(line)} ({unit}{_versus(line, column, columns)})")
     left = len(won) - SHOWN
     shown += [f"{left} more {'factor' if left == 1 else 'factors'}"] if left > 0 else []
     others = [c for c in columns if c != column]
@@ -125,10 +131,12 @@ def _below(line: Line, column: int, columns: Sequence[int]) -> bool:
 
 def _without_factors(table: Table, columns: Sequence[int]) -> str:
     who = names.listed([_title(table, c) for c in columns])
-    factors = table.lines("factor", "audit")
+    factors = table.lines(*_KEPT)
     line = _accuracy(table, columns)
     best = leader(line, columns) if line else None
     if line and best is not None:
         also = "; no factor separates them" if factors else ""
         return f"{_title(table, best)} is the most accurate ({_versus(line, best, columns)}){also}."
+    if len(columns) > 2:
+        return f"none of {who} keeps a factor best or is the most accurate: the best two's intervals overlap."
     return f"nothing separates {who}: wherever they can be compared, their intervals overlap."
