@@ -142,6 +142,17 @@ def test_other_settings_in_the_same_folder_are_refused(done: Path) -> None:
         runner.tabulate(done / "runs")
 
 
+def test_another_way_of_measuring_in_the_same_folder_is_refused(done: Path) -> None:
+    with pytest.raises(UserError, match=r"measured in another way \(pictures: 12 there, 11 now\)"):
+        runner.run(small(pictures=11), done, seeds=2, options=QUIET, silent=True)
+
+
+def test_what_a_run_is_asked_later_does_not_enter_the_table(done: Path) -> None:
+    plan_, rows = runs.read_json(done / "study.json"), runs.read_rows(done / "scores.jsonl")
+    later = [{**r, "value": 9.0, "data": "elsewhere"} for r in rows]
+    assert table.build(plan_, [*rows, *later])["cells"] == table.build(plan_, rows)["cells"]
+
+
 def test_settings_reach_every_cell_that_has_them() -> None:
     study = plan.changed(small(), {"epochs": "7", "modules.equimod.weight": "0.5"})
     assert [c.recipe.epochs for c in study.cells] == [7, 7]

@@ -121,7 +121,8 @@ VERBS = (
     ),
     Verb(
         "study",
-        "Run a set of pretrainings under one protocol; fill a table and a figure. No name: list studies.",
+        "Run a set of pretrainings under one protocol; fill a table and a figure. "
+        "No name: list studies and their settings.",
         "equissl.cli.study:run",
         things="NAME",
         optional=True,

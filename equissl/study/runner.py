@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import shutil
 import statistics
@@ -24,6 +25,7 @@ from equissl.study.plan import Job, Study, cost, jobs, layout
 from equissl.train import Options
 
 STUDY = "study.json"
+_MEASURING = ("evaluations", "changes", "audits", "tasks", "pictures")
 _OF_LABELS = ("linear/", "linear_sgd/", "knn/", "few_shot/", "finetune/")
 
 
@@ -55,7 +57,7 @@ def run(
     out = Path(out)
     planned = jobs(study, seeds)
     check_names(study.audits)
-    _check_out(out, planned)
+    _check_out(study, out, planned)
     _check_audits(study, planned)
     out.mkdir(parents=True, exist_ok=True)
     (out / "runs").mkdir(exist_ok=True)
@@ -113,11 +115,19 @@ def tabulate(out: Path | str, draw: bool = True) -> Path:
     return out / "table.md"
 
 
-def _check_out(out: Path, planned: Sequence[Job]) -> None:
-    """Raises UserError if the folder cannot be used, or holds a run of the same name but another recipe."""
+def _check_out(study: Study, out: Path, planned: Sequence[Job]) -> None:
+    """Raises UserError if the folder cannot be used, or what it holds was made or measured in another way."""
     if not (out / STUDY).is_file():
         runs.check_free(out)
         return
+    before, now = runs.read_json(out / STUDY), json.loads(json.dumps(layout(study)))
+    measured = [n for n in _MEASURING if n in before and before[n] != now[n]]
+    if measured and any(_scored_by(folder) for folder in (out / "runs").iterdir()):
+        told = "; ".join(f"{n}: {before[n]!r} there, {now[n]!r} now" for n in measured)
+        raise UserError(
+            f"out={out} was measured in another way ({told}); repeat that, choose another out, or delete "
+            f"{out}/runs/*/scores.jsonl to measure its runs again"
+        )
     problems = []
     for job in planned:
         folder = out / "runs" / job.name

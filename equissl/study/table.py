@@ -24,7 +24,9 @@ def build(plan: Mapping[str, Any], rows: Rows) -> dict[str, Any]:
         The plan's layout with "cells" (labels, cost, epochs, seeds that are done and planned, values),
         "baselines" (untrained encoder, one answer for all), "differences" and "machines".
     """
-    scores = {(r["run"], key(r["name"], r["part"]), r["baseline"]): r for r in rows}
+    scores: dict[tuple[str, str, str], Mapping[str, Any]] = {}
+    for row in rows:  # a run's own come first: what it was later asked on other data is not the study's
+        scores.setdefault((row["run"], key(row["name"], row["part"]), row["baseline"]), row)
     cells: dict[str, dict[str, Any]] = {}
     for run in plan["runs"]:
         cell = cells.setdefault(
