@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -138,6 +139,22 @@ def test_corners_of_a_constant_are_as_far_as_they_are_spread() -> None:
 def test_bad_settings_are_refused(make: Any, message: str) -> None:
     with pytest.raises((ValueError, UserError), match=message):
         make()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("EQUISSL_SLOW" not in os.environ, reason="trains for five minutes; set EQUISSL_SLOW=1")
+def test_path_raises_what_is_told_of_rotation(tmp_path: Path) -> None:
+    """At full length: the study of docs/reconstruction.md has three seeds of it."""
+    found = {}
+    for kind in ("base", "path"):
+        recipe = reconstruction.small(kind)  # type: ignore[arg-type]
+        equissl.pretrain(recipe, tmp_path / kind, QUIET)
+        asked = {"families.families": '["rotation"]', "families.hidden": "[512]"}
+        scores = api.evaluate_run(tmp_path / kind, evaluations=("families",), changes=asked, count=500)
+        (found[kind],) = (
+            s.value for s in scores if (s.name, s.part, s.baseline) == ("family/rotation", "all", "")
+        )
+    assert found["path"] > found["base"] + 0.05
 
 
 @pytest.mark.parametrize("family", paths.PATHS)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -182,6 +184,22 @@ def test_fine_tuning() -> None:
     assert [s.value for s in other] != [s.value for s in scores]
 
 
+def test_the_rate_can_fall(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[float] = []
+
+    class Watched(torch.optim.Adam):
+        def step(self, closure: Any = None) -> Any:
+            seen.append(self.param_groups[0]["lr"])
+            return super().step(closure)
+
+    monkeypatch.setattr(torch.optim, "Adam", Watched)
+    for floor, last in ((1.0, 0.1), (0.0, 0.1 * (1 + math.cos(math.pi * 0.75)) / 2)):
+        seen.clear()
+        short = replace(FAST, labels=(8,), rates=(0.1,), steps=4, floor=floor)
+        short.tune(encoder(), Made(test=15).open("train"), 8, SYMMETRIES)
+        assert len(seen) == 4 and seen[0] == 0.1 and seen[-1] == pytest.approx(last)
+
+
 def test_the_error_is_the_papers() -> None:
     generator = torch.Generator().manual_seed(0)
     found, wanted = (torch.rand(3, 400, generator=generator) for _ in range(2))
@@ -203,6 +221,7 @@ def test_mistakes_in_fine_tuning() -> None:
         ({"labels": (1,)}, "labels must be at least 2"),
         ({"steps": 0}, "steps must be at least 1"),
         ({"rates": (0.0,)}, "rates must be above 0"),
+        ({"floor": 1.5}, "floor must be from 0 to 1"),
     ):
         with pytest.raises(ValueError, match=said):
             FineTuneSpectra(**wrong)
