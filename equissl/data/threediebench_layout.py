@@ -64,7 +64,9 @@ class Source:
 
     @staticmethod
     def recognises(path: Path) -> bool:
-        """Whether a folder has this layout, by its first object."""
+        """Whether there is a folder of this layout, by its first object."""
+        if not path.is_dir():
+            return False
         folder = path / "3DIEBench" if (path / "3DIEBench").is_dir() else path
         for _ in range(2):
             folder = min((e for e in folder.iterdir() if e.is_dir() and e.name[0] != "."), default=folder)

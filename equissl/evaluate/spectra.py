@@ -10,6 +10,7 @@ from typing import ClassVar
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from equissl.augment.base import Augmentation
 from equissl.data.base import Data, Progress, quiet
@@ -18,7 +19,6 @@ from equissl.encoder.encoder import Encoder
 from equissl.errors import UserError
 from equissl.evaluate.base import Downstream, Score, estimate
 from equissl.evaluate.extract import evaluating
-from equissl.optimize import WarmupCosine
 from equissl.photonics.dos import empty_lattice, relative_errors
 from equissl.random import Stream, shuffled
 
@@ -145,7 +145,7 @@ class FineTuneSpectra(Downstream):
         images, size = train.images[chosen].to(device), (train.images.shape[2], train.images.shape[3])
         optimizer = torch.optim.Adam(network.parameters(), rate, weight_decay=self.weight_decay)
         best = Tuned(network, empty, rate, 0, float("inf"))
-        schedule = WarmupCosine(warmup_epochs=0, floor=0.0, last=self.floor)
+        schedule = CosineAnnealingLR(optimizer, self.steps, eta_min=self.floor * rate)
         step, epoch = 0, 0
         while step < self.steps:
             for rows in _batches(len(chosen), self.batch_size, seed, epoch):
@@ -153,10 +153,10 @@ class FineTuneSpectra(Downstream):
                 stream = Stream.of(chosen[rows].to(device), seed, "fine-tune", epoch)
                 cells = augment.apply(images[rows.to(device)], augment.sample(stream, size))
                 loss = F.mse_loss(network(cells), target[rows.to(device)])
-                optimizer.param_groups[0]["lr"] = schedule.rate(step, rate, self.steps, 1)
                 optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
+                schedule.step()
                 step += 1
                 if step % self.check_every == 0 or step == self.steps:
                     now = Tuned(network, empty, rate, step, 0.0)

@@ -11,8 +11,10 @@ import torch
 from golden_files import golden
 from torch import Tensor
 
+from equissl.cli import shared
 from equissl.data import packed, threediebench_layout
 from equissl.data.base import Resident
+from equissl.data.image_folder import ImageFolder
 from equissl.data.packed import pack_facts, read_pack
 from equissl.data.packed_views import PackedViews
 from equissl.data.threediebench import ORIGINAL, ThreeDIEBench
@@ -224,3 +226,12 @@ def test_shifts_are_read_if_asked(data: ThreeDIEBench) -> None:
     params = ThreeDIEBench(path=data.path, shift=True)._params(torch.rand(4, 10, dtype=torch.float64))
     assert params.space.names[-3:] == ("shift_x", "shift_y", "shift_z")
     assert sum(threediebench_layout.PUBLISHED.values()) == threediebench_layout.OBJECTS
+
+
+def test_the_command_line_recognises_the_layout(tmp_path: Path) -> None:
+    data = ThreeDIEBench.example(tmp_path / "there")
+    found = shared.folder(Path(data.path), 16)
+    assert isinstance(found, ThreeDIEBench) and found.paired and found.size == 16
+    (tmp_path / "photos" / "a").mkdir(parents=True)
+    for other in ("photos", "missing"):
+        assert isinstance(shared.folder(tmp_path / other, 16), ImageFolder)
