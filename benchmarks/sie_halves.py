@@ -1,0 +1,60 @@
+"""Where SIE's invariant half stops holding what it should ignore: before or after its projector.
+
+    uv run python benchmarks/sie_halves.py STUDY      # the folder of `equissl study sie out=STUDY`
+
+Reads the change of each factor between two pictures of unseen objects (as the study does) from the invariant
+half of the features, and from what the base's projector makes of it.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import torch
+
+from equissl import models, runs
+from equissl.base.vicreg import VICReg
+from equissl.data.base import Dataset
+from equissl.evaluate.base import Table
+from equissl.evaluate.relative import RelativeFactors
+
+ASKED = {"sie": ("pose",), "sie_color": ("floor_hue", "light_hue")}
+PAIRS = 4000
+
+
+@torch.no_grad()
+def tables(loaded: models.Loaded, dataset: Dataset, count: int) -> tuple[Table, Table]:
+    """The invariant half of the features, and its embedding."""
+    assert loaded.model is not None and isinstance(loaded.model.base, VICReg)
+    index = torch.arange(min(len(dataset), count))
+    features, embeddings = [], []
+    for rows in torch.split(index, 500):
+        pictures = dataset.batch(rows).pictures["image"].float() / 255
+        features.append(loaded.encoder(pictures).part("inv"))
+        embeddings.append(loaded.model.base.projector(features[-1]))
+    params = dataset.batch(index).params["image"]
+    labels, groups = dataset.labels[index], dataset.groups[index]
+    first, second = (Table(torch.cat(x), labels, params, groups, {}) for x in (features, embeddings))
+    return first, second
+
+
+def main(study: Path) -> None:
+    for row, factors in ASKED.items():
+        for folder in sorted((study / "runs").glob(f"{row}-seed*")):
+            loaded = models.load_run(runs.open_run(folder))
+            assert loaded.model is not None and loaded.recipe is not None
+            loaded.model.eval()
+            train = tables(loaded, loaded.recipe.data.open("train"), 4800)
+            test = tables(loaded, loaded.recipe.data.open("test"), 1000)
+            for name, known, asked in zip(("features", "embedding"), train, test, strict=True):
+                question = RelativeFactors(factors=factors, probe="mlp", limit=PAIRS)
+                scores = [s for s in question.run(known, asked) if not s.baseline]
+                told = {s.name: round(s.value, 2) for s in scores if s.name.startswith("relative/")}
+                print(f"{folder.name} {name} of the invariant half: {told}")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    main(Path(sys.argv[1]))
