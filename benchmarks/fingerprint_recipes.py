@@ -1,0 +1,516 @@
+"""The recipes of ``fingerprint.py``, made small, and five steps of training on them.
+
+Names in ``RECIPES`` are fixed for ever: a recipe, class or field that is renamed keeps its case.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from equissl.augment import presets
+from equissl.augment.flip import VerticalFlip
+from equissl.augment.geometry import Rotate
+from equissl.augment.mask import PatchMask
+from equissl.augment.orbits import FullOrbit, QuarterTurns
+from equissl.base.barlow_twins import BarlowTwins
+from equissl.base.byol import BYOL
+from equissl.base.dino import DINO
+from equissl.base.dinov2 import DINOv2
+from equissl.base.ibot import IBOT
+from equissl.base.moco import MoCo
+from equissl.base.moco_v3 import MoCoV3
+from equissl.base.simclr import SimCLR
+from equissl.base.simsiam import SimSiam
+from equissl.base.vicreg import VICReg
+from equissl.data.base import Dataset, Resident
+from equissl.data.crystals import Crystals
+from equissl.data.loader import batches, batches_per_epoch
+from equissl.data.solids import Solids
+from equissl.data.threediebench import ThreeDIEBench
+from equissl.encoder.distillation import Assigning
+from equissl.encoder.predictors import ConcatenatedMLP, Hypernetwork
+from equissl.equivariance.equimod import EquiMod
+from equissl.equivariance.predict_change import (
+    CropChange,
+    EncodedChange,
+    FactorChange,
+    PredictChange,
+    SameState,
+    ValueChange,
+)
+from equissl.equivariance.predict_transform import HowMuch, PredictTransform, WhichElement
+from equissl.optimize import LARS, SGD, Adam, AdamW, WarmupCosine, parameter_groups
+from equissl.params import Params, Space
+from equissl.photonics.dos import Spectrum
+from equissl.photonics.generate import Plan
+from equissl.recipe import Recipe, Weighted
+from equissl.recipes import (
+    augself,
+    baselines,
+    equimod,
+    essl,
+    photographs,
+    photonics,
+    quickstart,
+    reconstruction,
+    sie,
+    transformations,
+    wish,
+)
+from equissl.studies import grid
+from equissl.train import constant_rate
+from equissl.views import SameAs, ViewSpec, make_views
+
+SIDE, COUNT, BATCH, STEPS = 32, 24, 8, 5
+CROP = ("crop_top", "crop_left", "crop_height", "crop_width")
+Make = Callable[[], Recipe]
+
+
+# --- data -------------------------------------------------------------------------------------------------
+
+
+def images(count: int = COUNT, side: int = SIDE, channels: int = 3) -> torch.Tensor:
+    """Smooth colour images with some noise, uint8, the same on every call."""
+    generator = torch.Generator().manual_seed(7)
+    coarse = torch.rand(count, channels, 4, 4, generator=generator)
+    smooth = torch.nn.functional.interpolate(coarse, (side, side), mode="bilinear", align_corners=False)
+    noise = torch.rand(count, channels, side, side, generator=generator)
+    return ((0.85 * smooth + 0.15 * noise) * 255).to(torch.uint8)
+
+
+@functools.cache
+def photos(side: int = SIDE, count: int = COUNT) -> Resident:
+    """Generated images of three classes with no known factors."""
+    nothing = Params.of(Space(), {}, count=count)
+    return Resident(images(count, side), nothing, torch.arange(count) % 3, ("a", "b", "c"))
+
+
+def solids(rotations: Any = "3diebench", split: Any = "train", objects: int = 8) -> Any:
+    return Solids(size=24, objects=objects, views=4, paired=True, rotations=rotations, seed=2).open(split)
+
+
+def spectrum(**changes: Any) -> Spectrum:
+    return Spectrum(
+        **{"order": 2, "grid": 5, "bands": 6, "sigma": 0.05, "frequencies": 60, "kept": 40, **changes}
+    )
+
+
+@functools.cache
+def crystals(kind: str, folder: Path) -> Dataset:
+    plan = Plan(kind=kind, count=COUNT + 6, labelled=0)
+    return Crystals(path=str(folder / f"{kind}.safetensors"), plan=plan, test=6).open("train")
+
+
+def dataset_for(recipe: Recipe, folder: Path) -> Dataset:
+    """A tiny dataset that knows what the recipe's own does."""
+    if isinstance(recipe.data, Solids | ThreeDIEBench):
+        return Solids(size=SIDE, objects=COUNT // 2, views=2, paired=recipe.data.paired).open("train")
+    if isinstance(recipe.data, Crystals):
+        return crystals("blob" if "blob" in recipe.data.path else "gpm", folder)
+    return photos()
+
+
+# --- making recipes small ---------------------------------------------------------------------------------
+
+
+def _numbers(value: Any, change: Callable[[int], int]) -> Any:
+    """A copy of nested dataclasses, mappings and tuples with every whole number changed."""
+    if isinstance(value, bool | float | str) or value is None:
+        return value
+    if isinstance(value, int):
+        return change(value)
+    if isinstance(value, PatchMask):
+        return replace(value, side=4)
+    if isinstance(value, tuple):
+        return tuple(_numbers(v, change) for v in value)
+    if isinstance(value, Mapping):
+        return {k: _numbers(v, change) for k, v in value.items()}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = [f.name for f in dataclasses.fields(value) if f.init]
+        return replace(value, **{n: _numbers(getattr(value, n), change) for n in fields})
+    return value
+
+
+def _narrow(width: int) -> int:
+    return 24 if width > 64 else width
+
+
+def _low(pixels: int) -> int:
+    return pixels if pixels <= 64 else SIDE if pixels >= 160 else SIDE // 2
+
+
+def _small_encoder(recipe: Recipe) -> Any:
+    config = recipe.encoder
+    parts = {name: 24 // len(config.parts) for name in config.parts}
+    if isinstance(recipe.data, Crystals):
+        return replace(config, options={"channels": (4, 8, 8), "hidden": (16, 16), "kernel": 3})
+    if config.name.startswith("vit"):
+        own = ("global_pool", "fc_norm", "dynamic_img_size")
+        options = {k: v for k, v in config.options.items() if k in own}
+        options |= {"patch_size": 8, "embed_dim": 24, "depth": 2, "num_heads": 2}
+        name, width = "vit_tiny_patch16_224", 24 if config.width else 0
+        return replace(config, name=name, options=options, parts=parts, size=SIDE, width=width)
+    options = {"channels": (8, 8, 16, 24), "stem_width": 8} | ({"output_stride": 8} if parts else {})
+    return replace(config, name="resnet10t", options=options, parts=parts, size=_low(config.size))
+
+
+def small(recipe: Recipe) -> Recipe:
+    """The same recipe with narrow heads, a tiny encoder, low resolution, and six steps in two epochs."""
+    return replace(
+        recipe,
+        views=_numbers(recipe.views, _low),
+        encoder=_small_encoder(recipe),
+        base=_numbers(recipe.base, _narrow),
+        modules=_numbers(recipe.modules, _narrow),
+        schedule=replace(recipe.schedule, warmup_epochs=min(1, recipe.schedule.warmup_epochs)),
+        epochs=2,
+        batch_size=BATCH,
+        precision="32-true",
+        engine="torch" if recipe.engine == "auto" else recipe.engine,
+    )
+
+
+# --- five steps -------------------------------------------------------------------------------------------
+
+
+def train(recipe: Recipe, dataset: Dataset) -> dict[str, Any]:
+    """Loss terms of every step, and weights and optimiser state after the last, in their own order."""
+    torch.manual_seed(recipe.seed)
+    model = recipe.build(dataset.spaces)
+    if recipe.channels_last:
+        model.to(memory_format=torch.channels_last)
+    optimizer = recipe.optimizer.build(parameter_groups(model, constant_rate(model)))
+    per_epoch = batches_per_epoch(dataset, recipe.batch_size)
+    total, peak = per_epoch * recipe.epochs, recipe.optimizer.rate
+    losses = []
+    for step in range(STEPS):
+        lr = recipe.schedule.rate(step, peak, total, per_epoch)
+        for group in optimizer.param_groups:
+            group["lr"] = group["rate_scale"] * (peak if group["constant_rate"] else lr)
+        epoch, start = divmod(step, per_epoch)
+        batch = next(batches(dataset, recipe.batch_size, recipe.seed, epoch, start, prefetch=0))
+        terms = model(make_views(batch, recipe.views, recipe.seed, epoch, recipe.engine))
+        loss = torch.stack(list(terms.values())).sum()
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        if recipe.clip_gradient:
+            torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_gradient)
+        optimizer.step()
+        model.after_step((step + 1) / total)
+        losses.append([lr, *(term.detach() for term in terms.values())])
+    if not all(bool(torch.as_tensor(x).isfinite()) for row in losses for x in row):
+        raise RuntimeError("a loss is not finite, so this case would compare nothing")
+    return {
+        "losses": losses,
+        "weights": list(model.state_dict().values()),
+        "optimizer": optimizer_state(optimizer),
+    }
+
+
+def optimizer_state(optimizer: torch.optim.Optimizer) -> list[Any]:
+    params = [p for group in optimizer.param_groups for p in group["params"]]
+    return [list(optimizer.state[p].values()) for p in params if p in optimizer.state]
+
+
+# --- what is trained --------------------------------------------------------------------------------------
+
+
+def _base(config: Any, **changes: Any) -> Recipe:
+    return replace(baselines.simclr_cifar10_small(), base=config, **changes)
+
+
+def _crops(config: Any) -> Recipe:
+    return replace(baselines.dino_cifar10_small(), base=config)
+
+
+def _with(module: Any, weight: float = 1.0, **changes: Any) -> Recipe:
+    """SimCLR on photographs with one module; there is a plain view for those that read one."""
+    start = baselines.simclr_cifar10_small()
+    views = {"plain": ViewSpec(), **start.views} if "plain" in module.reads() else start.views
+    modules = {"module": Weighted(weight=weight, module=module)}
+    return replace(start, **{"views": views, "modules": modules, **changes})
+
+
+def _masked(base: Any) -> Recipe:
+    return replace(reconstruction.ibot_small(), base=base)
+
+
+def _equimod(**changes: Any) -> Recipe:
+    return _with(EquiMod.Config(**{"projector": (64, 24), "parameter_width": 8, **changes}))
+
+
+def _own_predictor(predictor: Any) -> Recipe:
+    return _equimod(parameter_width=0, predictor=predictor)
+
+
+def _changed(recipe: Recipe, name: str, changes: Mapping[str, Any]) -> Recipe:
+    weighted: Any = recipe.modules[name]
+    return replace(recipe, modules={name: replace(weighted, module=replace(weighted.module, **changes))})
+
+
+def _sie(**changes: Any) -> Recipe:
+    return _changed(sie.sie_solids(), "sie", changes)
+
+
+def _blend(**changes: Any) -> Recipe:
+    return _changed(reconstruction.small("blend"), "blend", changes)
+
+
+def _path(**changes: Any) -> Recipe:
+    return _changed(reconstruction.small("path"), "path", changes)
+
+
+def _transform(target: Any, orbit: Any, **changes: Any) -> Recipe:
+    start = baselines.simclr_cifar10_small()
+    augment = presets.essl_cifar10(16)
+    views = {**start.views, "small": ViewSpec(augment, orbit=orbit)}
+    if changes.get("source"):
+        views = {**start.views, "upright": ViewSpec(augment)}
+        views["small"] = ViewSpec(augment, draw=SameAs("upright"), orbit=orbit)
+    module = PredictTransform.Config(targets={"target": target}, hidden=(24,), **changes)
+    return replace(start, views=views, modules={"essl": Weighted(weight=0.4, module=module)})
+
+
+def _angle(error: Any) -> Recipe:
+    start = baselines.simclr_cifar10_small()
+    views = {**start.views, "small": ViewSpec(Rotate((-90.0, 90.0)))}
+    target = HowMuch(factors=("rotation",), error=error)
+    module = PredictTransform.Config(targets={"angle": target}, hidden=(24,), last_relu=False)
+    return replace(start, views=views, modules={"essl": Weighted(module=module)})
+
+
+def _optimized(optimizer: Any, **changes: Any) -> Recipe:
+    return replace(quickstart.equivariant(), optimizer=optimizer, **changes)
+
+
+def _kept(keep: tuple[str, ...], ignore: tuple[str, ...] = ()) -> Recipe:
+    return wish.fulfilled(photographs.default(), wish.understood(keep, ignore))
+
+
+def _grid(module: str) -> Recipe:
+    return grid.grid(bases=("simclr",), modules=(module,)).cells[0].recipe
+
+
+def _invariant(name: str) -> Recipe:
+    return transformations.invariant(transformations.baseline(), name)
+
+
+def _sensitive(name: str) -> Recipe:
+    return transformations.sensitive(transformations.baseline(), name)
+
+
+_IBOT = Assigning(projector=(24, 16), prototypes=24, momentum=0.99)
+_LOCAL = ("local_1", "local_2", "local_3", "local_4")
+_JITTER = ("brightness", "contrast", "saturation", "hue")
+
+# Every recipe of the package, by the name it had when the first fingerprint was taken.
+SHIPPED: Mapping[str, Make] = {
+    "augself.baseline_simclr_imagenet100": lambda: augself.baseline_simclr_imagenet100(),
+    "augself.baseline_simclr_stl10": lambda: augself.baseline_simclr_stl10(),
+    "augself.simclr_imagenet100": lambda: augself.simclr_imagenet100(),
+    "augself.simclr_stl10": lambda: augself.simclr_stl10(),
+    "baselines.barlow_twins_cifar10": lambda: baselines.barlow_twins_cifar10(),
+    "baselines.barlow_twins_cifar10_small": lambda: baselines.barlow_twins_cifar10_small(),
+    "baselines.barlow_twins_imagenet": lambda: baselines.barlow_twins_imagenet(),
+    "baselines.byol_cifar10_small": lambda: baselines.byol_cifar10_small(),
+    "baselines.dino_cifar10": lambda: baselines.dino_cifar10(),
+    "baselines.dino_cifar10_small": lambda: baselines.dino_cifar10_small(),
+    "baselines.dino_imagenet": lambda: baselines.dino_imagenet(),
+    "baselines.moco_cifar10": lambda: baselines.moco_cifar10(),
+    "baselines.moco_cifar10_small": lambda: baselines.moco_cifar10_small(),
+    "baselines.moco_imagenet": lambda: baselines.moco_imagenet(),
+    "baselines.moco_v3_cifar10": lambda: baselines.moco_v3_cifar10(),
+    "baselines.moco_v3_cifar10_small": lambda: baselines.moco_v3_cifar10_small(),
+    "baselines.moco_v3_imagenet": lambda: baselines.moco_v3_imagenet(),
+    "baselines.simclr_cifar10_small": lambda: baselines.simclr_cifar10_small(),
+    "baselines.simsiam_cifar10": lambda: baselines.simsiam_cifar10(),
+    "baselines.simsiam_cifar10_small": lambda: baselines.simsiam_cifar10_small(),
+    "baselines.simsiam_imagenet": lambda: baselines.simsiam_imagenet(),
+    "baselines.vicreg_cifar10": lambda: baselines.vicreg_cifar10(),
+    "baselines.vicreg_cifar10_small": lambda: baselines.vicreg_cifar10_small(),
+    "baselines.vicreg_imagenet": lambda: baselines.vicreg_imagenet(),
+    "equimod.baseline_byol_cifar10": lambda: equimod.baseline_byol_cifar10(),
+    "equimod.baseline_byol_imagenet": lambda: equimod.baseline_byol_imagenet(),
+    "equimod.baseline_simclr_cifar10": lambda: equimod.baseline_simclr_cifar10(),
+    "equimod.baseline_simclr_imagenet": lambda: equimod.baseline_simclr_imagenet(),
+    "equimod.byol_cifar10": lambda: equimod.byol_cifar10(),
+    "equimod.byol_imagenet": lambda: equimod.byol_imagenet(),
+    "equimod.simclr_cifar10": lambda: equimod.simclr_cifar10(),
+    "equimod.simclr_cifar10_legacy": lambda: equimod.simclr_cifar10_legacy(),
+    "equimod.simclr_cifar10_small": lambda: equimod.simclr_cifar10_small(),
+    "equimod.simclr_imagenet": lambda: equimod.simclr_imagenet(),
+    "essl.barlow_twins_imagenet": lambda: essl.barlow_twins_imagenet(),
+    "essl.baseline_barlow_twins_imagenet": lambda: essl.baseline_barlow_twins_imagenet(),
+    "essl.baseline_simclr_cifar10": lambda: essl.baseline_simclr_cifar10(),
+    "essl.baseline_simclr_imagenet": lambda: essl.baseline_simclr_imagenet(),
+    "essl.baseline_simsiam_cifar10": lambda: essl.baseline_simsiam_cifar10(),
+    "essl.baseline_simsiam_imagenet": lambda: essl.baseline_simsiam_imagenet(),
+    "essl.simclr_cifar10": lambda: essl.simclr_cifar10(),
+    "essl.simclr_cifar10_relative": lambda: essl.simclr_cifar10_relative(),
+    "essl.simclr_cifar10_single": lambda: essl.simclr_cifar10_single(),
+    "essl.simclr_imagenet": lambda: essl.simclr_imagenet(),
+    "essl.simsiam_cifar10": lambda: essl.simsiam_cifar10(),
+    "essl.simsiam_imagenet": lambda: essl.simsiam_imagenet(),
+    "photographs.default": lambda: photographs.default(),
+    "photonics.blob_baseline": lambda: photonics.blob_baseline(),
+    "photonics.blob_essl": lambda: photonics.blob_essl(),
+    "photonics.blob_invariant": lambda: photonics.blob_invariant(),
+    "photonics.gpm_baseline": lambda: photonics.gpm_baseline(),
+    "photonics.gpm_essl": lambda: photonics.gpm_essl(),
+    "photonics.gpm_invariant": lambda: photonics.gpm_invariant(),
+    "quickstart.equivariant": lambda: quickstart.equivariant(),
+    "quickstart.invariant": lambda: quickstart.invariant(),
+    "reconstruction.blend_3diebench": lambda: reconstruction.blend_3diebench(),
+    "reconstruction.blend_vicreg_vit_s16": lambda: reconstruction.blend_vicreg_vit_s16(),
+    "reconstruction.dinov2_vit_l16": lambda: reconstruction.dinov2_vit_l16(),
+    "reconstruction.ibot_small": lambda: reconstruction.ibot_small(),
+    "reconstruction.ibot_vit_l16": lambda: reconstruction.ibot_vit_l16(),
+    "reconstruction.ibot_vit_s16": lambda: reconstruction.ibot_vit_s16(),
+    "reconstruction.small": lambda: reconstruction.small(),
+    "reconstruction.vicreg_vit_s16": lambda: reconstruction.vicreg_vit_s16(),
+    "sie.equimod": lambda: sie.equimod(),
+    "sie.equimod_hypernetwork": lambda: sie.equimod_hypernetwork(),
+    "sie.only_equivariance_contrastive": lambda: sie.only_equivariance_contrastive(),
+    "sie.only_equivariance_vicreg": lambda: sie.only_equivariance_vicreg(),
+    "sie.sie": lambda: sie.sie(),
+    "sie.sie_color": lambda: sie.sie_color(),
+    "sie.sie_photographs": lambda: sie.sie_photographs(),
+    "sie.sie_solids": lambda: sie.sie_solids(),
+    "sie.sie_without_predictor_variance": lambda: sie.sie_without_predictor_variance(),
+    "sie.simclr": lambda: sie.simclr(),
+    "sie.simclr_augself": lambda: sie.simclr_augself(),
+    "sie.vicreg": lambda: sie.vicreg(),
+    "sie.vicreg_augself": lambda: sie.vicreg_augself(),
+    "sie.vicreg_equimod": lambda: sie.vicreg_equimod(),
+    "transformations.baseline": lambda: transformations.baseline(),
+}
+
+# The settings that no shipped recipe takes.
+VARIANTS: Mapping[str, Make] = {
+    "simclr/other_view": lambda: _base(SimCLR.Config(negatives="other_view", batch_norm="per_view")),
+    "simclr/affine": lambda: _base(SimCLR.Config(output_norm="affine"), batch_norm="all_views"),
+    "byol/copy_buffers": lambda: _base(BYOL.Config(copy_buffers=True, batch_norm="per_view")),
+    "simsiam/cross_entropy": lambda: _base(SimSiam.Config(similarity="cross_entropy", directions="one")),
+    "simsiam/affine": lambda: _base(SimSiam.Config(output_norm="affine", batch_norm="all_views")),
+    "moco/cosine": lambda: _base(MoCo.Config(momentum_schedule="cosine", hidden_norm="batch", queue=20)),
+    "moco/copy_buffers": lambda: _base(MoCo.Config(copy_buffers=True, batch_norm="all_views", queue=12)),
+    "moco_v3/constant": lambda: _base(MoCoV3.Config(momentum_schedule="constant", output_norm="none")),
+    "moco_v3/copy_buffers": lambda: _base(MoCoV3.Config(copy_buffers=True, output_norm="affine")),
+    "barlow_twins/scale": lambda: _base(BarlowTwins.Config(scale=0.024, batch_norm="all_views")),
+    "vicreg/all_views": lambda: _base(VICReg.Config(batch_norm="all_views")),
+    "dino/two_views": lambda: _base(DINO.Config(prototype_norm="learned", teacher_temperature=(0.04, 0.07))),
+    "dino/local": lambda: _crops(DINO.Config(local=_LOCAL, freeze_prototypes=0.5)),
+    "dino/batch": lambda: _base(DINO.Config(hidden_norm="batch", batch_norm="per_view", copy_buffers=True)),
+    "ibot/separate": lambda: _masked(IBOT.Config(assigning=replace(_IBOT, separate=True))),
+    "ibot/sinkhorn": lambda: _masked(IBOT.Config(assigning=replace(_IBOT, balance="sinkhorn"), part="inv")),
+    "ibot/learned": lambda: _masked(
+        IBOT.Config(assigning=replace(_IBOT, prototype_norm="learned", hidden_norm="batch"), patch_weight=0.5)
+    ),
+    "dinov2/default": lambda: _masked(DINOv2.Config()),
+    "dinov2/center": lambda: _masked(
+        DINOv2.Config(assigning=replace(_IBOT, freeze_prototypes=0.5, warmup=0.0), spread_weight=0.0)
+    ),
+    "equimod/paper": lambda: _equimod(loss="paper"),
+    "equimod/paper_positive_counts": lambda: _equimod(loss="paper_positive_counts"),
+    "equimod/residual_mlp": lambda: _equimod(predictor="residual_mlp", output_norm="affine"),
+    "equimod/no_parameter_width": lambda: _equimod(parameter_width=0, output_norm="none"),
+    "equimod/factors": lambda: _equimod(factors=("hue", *CROP), pairs=(("a", "b"),)),
+    "equimod/concatenated": lambda: _own_predictor(ConcatenatedMLP(hidden=(16,))),
+    "equimod/hypernetwork": lambda: _own_predictor(Hypernetwork(hidden=(16,), bias=True)),
+    "equimod/hypernetwork_layers": lambda: _own_predictor(
+        Hypernetwork(hidden=(8,), layers=(16,), generated_bias=True, init="original")
+    ),
+    "equimod/hypernetwork_linear": lambda: _own_predictor(
+        Hypernetwork(bias=True, layers=(16,), activation=False)
+    ),
+    "predict_change/all_targets": lambda: _with(
+        PredictChange.Config(
+            targets={
+                "crop": CropChange(weight=0.5),
+                "color": ValueChange(_JITTER, (0.8, 0.8, 0.8, 0.2)),
+                "flip": SameState("horizontal_flip", weight=0.2),
+                "hue": FactorChange(("hue", "grayscale", *CROP)),
+                "encoded": EncodedChange(("brightness", "hue")),
+            },
+        ),
+    ),
+    "predict_change/first_mirror": lambda: _with(
+        PredictChange.Config(targets={"crop": CropChange(mirror="first")}, symmetric=False, hidden=()),
+        weight=0.5,
+    ),
+    "predict_transform/orbit": lambda: _transform(
+        WhichElement(factors=("quarter_turns",)), QuarterTurns(), last_relu=False
+    ),
+    "predict_transform/source": lambda: _transform(
+        WhichElement(factors=("quarter_turns",)), QuarterTurns(), source="upright"
+    ),
+    "predict_transform/flip": lambda: _transform(
+        WhichElement(factors=("vertical_flip",)), FullOrbit(VerticalFlip())
+    ),
+    "predict_transform/l1": lambda: _angle("l1"),
+    "predict_transform/mse": lambda: _angle("mse"),
+    "sie/own": lambda: _sie(statistics="own", batch_norm="all_views"),
+    "sie/concatenated": lambda: _sie(predictor=ConcatenatedMLP()),
+    "sie/hypernetwork": lambda: _sie(predictor=Hypernetwork(hidden=(8,), bias=True, layers=(16,))),
+    "sie/no_covariance": lambda: _sie(covariance=0.0, predicted_variance=0.0, variance=0.0),
+    "blend/r1": lambda: _blend(variant="R1"),
+    "blend/r2": lambda: _blend(variant="R2", residual=False),
+    "blend/r3_linear": lambda: _blend(projections="linear", heads=2, head=(16,)),
+    "blend/r4": lambda: _blend(variant="R4", content="inv"),
+    "blend/pooled": lambda: _blend(tokens="pooled", targets="first"),
+    "blend/sum": lambda: _blend(targets="second", space="unit", reduction="sum", part="all"),
+    "path/sum": lambda: _path(space="unit", reduction="sum", part="all"),
+    "path/one": lambda: reconstruction.small("path", family="se2", count=1),
+    "path/color": lambda: reconstruction.small("path", family="color", count=3),
+    "path/blur": lambda: reconstruction.small("path", family="blur"),
+    "path/translation": lambda: reconstruction.small("path", family="translation"),
+    "reconstruction/base": lambda: reconstruction.small("base"),
+    "reconstruction/blend": lambda: reconstruction.small("blend"),
+    "reconstruction/sie": lambda: reconstruction.small("sie"),
+    "reconstruction/sie_se2": lambda: reconstruction.small("sie", family="se2"),
+    "sie/on_solids_vicreg": lambda: sie.on_solids(sie.vicreg()),
+    "sie/on_solids_augself": lambda: sie.on_solids(sie.simclr_augself()),
+    "optimizer/sgd": lambda: _optimized(SGD(nesterov=True)),
+    "optimizer/adam": lambda: _optimized(Adam(weight_decay=1e-4)),
+    "optimizer/adamw": lambda: _optimized(
+        AdamW(betas=(0.9, 0.95)), schedule=WarmupCosine(every="epoch", warmup_epochs=0, last=0.1)
+    ),
+    "optimizer/lars": lambda: _optimized(LARS(rate=0.5), schedule=WarmupCosine(floor=1e-3)),
+    "optimizer/lars_directions": lambda: _optimized(
+        LARS(rate=0.5, vector_rate=0.01, rate_in_buffer=False, weight_decay=1e-3, trust=0.02)
+    ),
+    "batch_norm/per_view": lambda: replace(quickstart.equivariant(), batch_norm="per_view", seed=3),
+    "memory/contiguous": lambda: replace(quickstart.invariant(), channels_last=False, clip_gradient=0.5),
+    "keep/hue_crop": lambda: _kept(("hue", "crop")),
+    "keep/rotation": lambda: _kept(("rotation", "brightness"), ("crop",)),
+    "keep/turns": lambda: _kept(("horizontal_flip", "vertical_flip", "quarter_turns")),
+    "keep/pixels": lambda: _kept(("grayscale", "solarize", "invert", "blur", "contrast")),
+    "keep/nothing": lambda: _kept((), ("crop", "solarize", "blur", "vertical_flip", "invert")),
+    "grid/equimod": lambda: _grid("equimod"),
+    "grid/augself": lambda: _grid("augself"),
+    "grid/essl": lambda: _grid("essl"),
+    "study/invariant_horizontal_flip": lambda: _invariant("horizontal_flip"),
+    "study/invariant_grayscale": lambda: _invariant("grayscale"),
+    "study/invariant_rotation": lambda: _invariant("rotation"),
+    "study/invariant_jigsaw": lambda: _invariant("jigsaw"),
+    "study/invariant_blur": lambda: _invariant("blur"),
+    "study/sensitive_grayscale": lambda: _sensitive("grayscale"),
+    "study/sensitive_vertical_flip": lambda: _sensitive("vertical_flip"),
+    "study/sensitive_jigsaw": lambda: _sensitive("jigsaw"),
+    "study/sensitive_blur": lambda: _sensitive("blur"),
+    "study/sensitive_inversion": lambda: _sensitive("inversion"),
+    "study/sensitive_half_swap": lambda: _sensitive("half_swap"),
+    "study/sensitive_solarize": lambda: _sensitive("solarize"),
+}
+
+NATIVE: Mapping[str, Make] = {
+    "native/quickstart.equivariant": lambda: replace(quickstart.equivariant(), engine="native"),
+    "native/dino_cifar10_small": lambda: replace(baselines.dino_cifar10_small(), engine="native"),
+}

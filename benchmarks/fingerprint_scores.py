@@ -1,0 +1,269 @@
+"""Scores of every evaluation, numbers of reports and studies, for ``fingerprint.py``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import fingerprint_recipes as recipes
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from equissl.augment import (
+    Pipeline,
+    QuarterTurn,
+    Roll,
+    presets,
+)
+from equissl.data.base import Split
+from equissl.data.crystals import Crystals
+from equissl.encoder.encoder import Encoder
+from equissl.evaluate import identifiable
+from equissl.evaluate.audit import audit
+from equissl.evaluate.base import Score, Table
+from equissl.evaluate.closeness import Alignment
+from equissl.evaluate.collapse import Collapse
+from equissl.evaluate.equivariance import Equivariance
+from equissl.evaluate.factors import Factors
+from equissl.evaluate.families import Families
+from equissl.evaluate.fewshot import FewShot
+from equissl.evaluate.finetune import FineTune
+from equissl.evaluate.homography import Homography
+from equissl.evaluate.inspection import Subject
+from equissl.evaluate.knn import KNN
+from equissl.evaluate.linear import LinearProbe
+from equissl.evaluate.neighbours import neighbours
+from equissl.evaluate.relative import RelativeFactors
+from equissl.evaluate.retrieval import ORIGINAL
+from equissl.evaluate.retrieve import Retrieval
+from equissl.evaluate.sensitivity import Sensitivity
+from equissl.evaluate.sgd import SGDProbe
+from equissl.evaluate.spectra import FineTuneSpectra
+from equissl.evaluate.steering import Size, steering
+from equissl.monitor import monitor
+from equissl.params import Binary, Circular, Cyclic, Params, Real, Rotation, Space
+from equissl.photonics.generate import Plan
+from equissl.report import comparison
+from equissl.study import table as study_table
+
+Cases = dict[str, Callable[[], Any]]
+
+
+def tiny_encoder(channels: int = 3, seed: int = 0) -> Encoder:
+    torch.manual_seed(seed)
+    layers = nn.Sequential(
+        nn.Conv2d(channels, 12, 3, 2), nn.BatchNorm2d(12), nn.ReLU(), nn.Conv2d(12, 12, 3, 2)
+    )
+    grey = ((0.5,) * channels, (0.25,) * channels)
+    return Encoder(layers, {"inv": 5, "equi": 7}, *grey, probe=(channels, 32, 32)).eval()
+
+
+def features(count: int, seed: int) -> Table:
+    """Noisy features of labels and factors, images in groups of three, some without a label."""
+    g = torch.Generator().manual_seed(seed)
+    space = Space((Real("size"), Circular("hue"), Binary("flip"), Cyclic("turns"), Rotation("pose")))
+    values = {
+        "size": torch.randn(count, 1, generator=g),
+        "hue": 6.28 * torch.rand(count, 1, generator=g),
+        "flip": torch.randint(2, (count, 1), generator=g).float(),
+        "turns": torch.randint(4, (count, 1), generator=g).float(),
+        "pose": F.normalize(torch.randn(count, 4, generator=g), dim=1),
+    }
+    params = Params.of(space, values)
+    labels = torch.randint(3, (count,), generator=g)
+    exact = torch.cat([F.one_hot(labels, 3).float(), params.encode()], 1)
+    vectors = exact + 0.8 * torch.randn(exact.shape, generator=g)
+    width = vectors.shape[1]
+    parts = {"inv": slice(0, 4), "equi": slice(4, width), "all": slice(0, width)}
+    labels[torch.arange(count) % 11 == 5] = -1
+    return Table(vectors, labels, params, torch.arange(count) // 3, parts)
+
+
+EVALUATIONS: Mapping[str, Any] = {
+    "linearprobe": LinearProbe(),
+    "knn": KNN(),
+    "knn/few": KNN(k=5),
+    "factors": Factors(),
+    "collapse": Collapse(),
+    "fewshot": FewShot(ways=3, shots=(1, 2), queries=2, episodes=40),
+    "fewshot/logistic": FewShot(ways=3, shots=(1,), queries=2, episodes=10, head="logistic", seed=1),
+    "relativefactors": RelativeFactors(),
+    "relativefactors/ridge": RelativeFactors(probe="ridge", seed=1),
+    "relativefactors/mlp": RelativeFactors(("size", "turns"), probe="mlp"),
+    "sgdprobe": SGDProbe(rates=(0.1, 1.0), inits=2, epochs=3, batch_size=32),
+    "sgdprobe/standardise": SGDProbe(rates=(0.3,), inits=1, epochs=2, standardise=True, seed=2),
+}
+INSPECTIONS: Mapping[str, Any] = {
+    "alignment": Alignment(),
+    "equivariance": Equivariance(),
+    "families": Families(hidden=(8,), pairs=20),
+    "finetune": FineTune(shares=(0.5, 1.0), epochs=2, batch_size=8),
+    "homography": Homography(hidden=(8,), pairs=20),
+    "retrieval": Retrieval(),
+    "retrieval/original": Retrieval(protocol=ORIGINAL, seed=1),
+    "sensitivity": Sensitivity(),
+}
+
+
+def predictive() -> tuple[Encoder, dict[str, Any]]:
+    """A tiny untrained encoder with modules that predict pose, hues, crops and colours."""
+    torch.manual_seed(0)
+    data = recipes.solids()
+    found: dict[str, Any] = {}
+    encoder: Any = None
+    for make in (recipes.SHIPPED["sie.sie_solids"], recipes.VARIANTS["equimod/residual_mlp"]):
+        recipe = recipes.small(make())
+        encoder = recipe.encoder.build() if encoder is None else encoder
+        model = replace(recipe, encoder=recipe.encoder).build(data.spaces, encoder)
+        found |= {f"{len(found)}/{n}": m for n, m in model.modules_by_name.items()}
+    return encoder.eval(), found
+
+
+def subject() -> Subject:
+    encoder, modules = predictive()
+    train_set, test_set = recipes.solids(objects=12), recipes.solids(split="test", objects=40)
+    rows: dict[Split, torch.Tensor] = {"train": torch.arange(48), "test": torch.arange(40)}
+    return Subject(encoder, {"train": train_set, "test": test_set}, rows, modules)
+
+
+def evaluation_cases() -> Cases:
+    cases: Cases = {}
+    for name, question in EVALUATIONS.items():
+        cases[f"evaluate/{name}"] = partial(_evaluated, question)
+    for name, question in INSPECTIONS.items():
+        cases[f"evaluate/{name}"] = partial(_inspected, question)
+    cases |= {
+        "evaluate/extracted": _extracted,
+        "evaluate/neighbours": _neighbours,
+        "evaluate/steering": _steering,
+        "evaluate/identifiable": _identifiable,
+        "audit": _audit,
+        "monitor": lambda: monitor(tiny_encoder(), recipes.solids(), 32, 0, torch.device("cpu")),
+    }
+    return cases
+
+
+def _evaluated(question: Any) -> Iterable[Score]:
+    scores: Iterable[Score] = question.run(features(150, 0), features(60, 1))
+    return scores
+
+
+def _inspected(question: Any) -> Iterable[Score]:
+    scores: Iterable[Score] = question.run(subject())
+    return scores
+
+
+def _extracted() -> list[Any]:
+    asked = subject()
+    return [asked.features("train").vectors, asked.features("test", presets.simclr(32), 1).vectors]
+
+
+def _neighbours() -> Any:
+    asked = subject()
+    return neighbours(asked.features("test"), asked.datasets["test"], asked.rows["test"])
+
+
+def _steering() -> Any:
+    asked = subject()
+    size = Size(pictures=2, others=12, views=3, steps=5, nearest=3)
+    return steering(asked.modules, asked.encoder, asked.datasets["test"], asked.rows["test"], size=size)
+
+
+def _audit() -> Any:
+    photos = recipes.photos(32, 60)
+    return audit(tiny_encoder(), photos, random=tiny_encoder(seed=1), count=50, seed=3)
+
+
+def _identifiable() -> list[Any]:
+    images = recipes.images(60).float() / 255
+    policy = presets.simclr(32)
+    answers = [identifiable.told_apart(images, group) for group in identifiable.ELEMENTS]
+    return [
+        [identifiable.effect(images, policy, (name,)) for name in ("hue", "horizontal_flip", "crop_left")],
+        [[t.accuracy.value, t.accuracy.low, t.accuracy.high, t.chance] for t in answers],
+        identifiable.symmetries(images),
+        identifiable.color_lost(images, policy),
+    ]
+
+
+def finetuned(folder: Path) -> list[Any]:
+    plan = Plan(kind="gpm", count=20, labelled=18, size=32, spectrum=recipes.spectrum(order=3))
+    data = Crystals(path=str(folder / "labelled.safetensors"), plan=plan, test=6)
+    encoder = tiny_encoder(1)
+    task = FineTuneSpectra(
+        labels=(4, 8), validation=4, rates=(1e-3, 3e-3), steps=6, check_every=3, batch_size=4, hidden=(16,)
+    )
+    return list(task.run(encoder, data, Pipeline((Roll(), QuarterTurn())), seed=1))
+
+
+REPORTED = ("linear/top1", "knn/top1", "factor/hue", "factor/pose", "audit/hue", "audit/rotation")
+
+
+def _rows(model: str, seed: int, shift: float) -> Iterable[dict[str, Any]]:
+    for k, name in enumerate((*REPORTED, "collapse/rank_me")):
+        value = 0.3 + 0.07 * k + shift * (k % 3) + 0.013 * seed
+        plain = {"name": name, "unit": "R2", "count": 500, "part": "all", "data": "solids", "split": "test"}
+        for baseline, factor in (("", 1.0), ("random", 0.4), ("constant", 0.1)):
+            if baseline and name not in REPORTED:
+                continue
+            v = value * factor
+            yield {**plain, "baseline": baseline, "seed": 0, "model": model, "step": 60} | {
+                "value": v,
+                "low": v - 0.03,
+                "high": v + 0.03,
+            }
+
+
+def reported(folder: Path, seeds: int) -> list[Any]:
+    """The numbers of the comparison of two models, whatever order and heading its lines have."""
+    folders = []
+    for model, shift in (("one", 0.0), ("two", 0.2)):
+        for seed in range(seeds):
+            out = folder / f"report-{seeds}" / f"{model}{seed}"
+            out.mkdir(parents=True)
+            lines = [json.dumps(row) + "\n" for row in _rows(model, seed, shift)]
+            (out / "scores.jsonl").write_text("".join(lines), encoding="utf-8")
+            folders.append(out)
+    table = comparison(folders)
+    lines_of = []
+    for group in table.groups:
+        for line in group.lines:
+            cells = [
+                None if c is None else (c.value, c.low, c.high, c.spread, c.seeds, c.count)
+                for c in line.cells
+            ]
+            lines_of.append([cells, -1 if line.winner is None else line.winner, line.digits])
+    return sorted(lines_of, key=str)
+
+
+def report_cases(folder: Path) -> Cases:
+    return {
+        "report": lambda: reported(folder, 1),
+        "report/seeds": lambda: reported(folder, 3),
+        "study": studied,
+        "photonics/finetune": lambda: finetuned(folder),
+    }
+
+
+def studied() -> list[Any]:
+    """Means, deviations and paired differences of a study of two cells and three seeds."""
+    names = [(model, seed) for model in ("one", "two") for seed in range(3)]
+    planned = [
+        {"run": f"{m}{s}", "labels": {"model": m}, "seed": s, "epochs": 2, "cost": {}} for m, s in names
+    ]
+    shown = dict.fromkeys(("title", "about", "figure", "across", "compare", "command"), "")
+    plan = {**shown, "runs": planned, "reference": {"model": "one"}}
+    plan["measures"] = [{"name": name, "title": name} for name in REPORTED]
+    rows = [
+        {**row, "run": f"{m}{s}", "machine": ""}
+        for m, s in names
+        for row in _rows(m, s, 0.2 if m == "two" else 0.0)
+    ]
+    table = study_table.build(plan, rows)
+    values = [v for part in ("cells", "differences") for c in table[part] for v in c["values"].values()]
+    return [[v["mean"], v["std"], v["seeds"], list(v["values"].values()), v.get("clear")] for v in values]
