@@ -7,19 +7,24 @@ from dataclasses import fields, replace
 from typing import Any
 
 from equissl import catalog, settings
+from equissl.catalog import Entry
 from equissl.errors import UserError, nearest
-from equissl.evaluate.base import Evaluation, Score
+from equissl.evaluate.base import Evaluation, Named, Score
 from equissl.evaluate.inspection import Inspection, Subject
 
 Question = Evaluation | Inspection
 USUAL = ("linearprobe", "knn", "factors", "collapse", "equivariance", "retrieval")  # seconds, given features
 
 
+def entries(*kinds: type[Named]) -> list[Entry]:
+    """Everything below ``equissl.evaluate`` that derives from ``kinds``, by its own name, sorted by kind."""
+    found = [e for kind in kinds for e in catalog.subclasses("equissl.evaluate", kind)]
+    return [replace(e, name=e.found.name) for e in found]
+
+
 def available() -> dict[str, Question]:
-    """Every evaluation by its name, the class's in lower case, with its default settings."""
-    kinds: tuple[type, ...] = (Evaluation, Inspection)
-    entries = [e for kind in kinds for e in catalog.subclasses("equissl.evaluate", kind)]
-    return {e.name: e.found() for e in sorted(entries, key=lambda e: e.name)}
+    """Every evaluation by its name, with its default settings."""
+    return {e.name: e.found() for e in sorted(entries(Evaluation, Inspection), key=lambda e: e.name)}
 
 
 def choose(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from equissl import catalog
+from equissl import catalog, protocol
 from equissl.augment import presets
 from equissl.augment.base import Augmentation
 from equissl.augment.legacy import legacy_statistics
@@ -17,7 +17,8 @@ from equissl.catalog import Entry
 from equissl.data.base import Data
 from equissl.data.solids import Solids
 from equissl.equivariance.equimod import EquiMod, LegacyLayout
-from equissl.evaluate.base import Evaluation
+from equissl.evaluate.audits import CropInPlace
+from equissl.evaluate.base import Downstream, Evaluation
 from equissl.evaluate.inspection import Inspection
 from equissl.recipe import Recipe, check_views, from_plain, to_plain
 from equissl.recipes import equimod
@@ -33,6 +34,70 @@ INSPECTIONS = catalog.subclasses("equissl.evaluate", Inspection)
 RECIPES = catalog.recipes()
 
 
+# What a seed means depends on these: a renamed class keeps its stream's name, a new one adds a line.
+STREAM_NAMES = [
+    "Affine",
+    "AugMix",
+    "AutoContrast",
+    "Blur",
+    "BlurLevels",
+    "ChannelPermutation",
+    "ColorJitter",
+    "Crop",
+    "EitherFlip",
+    "Equalize",
+    "FromTorchvision",
+    "Gamma",
+    "GaussianNoise",
+    "Grayscale",
+    "HalfRoll",
+    "HalfSwap",
+    "HorizontalFlip",
+    "Identity",
+    "Invert",
+    "Jigsaw",
+    "Normalize",
+    "PatchMask",
+    "Perspective",
+    "Pipeline",
+    "Posterize",
+    "QuarterTurn",
+    "RandAugment",
+    "RandomElement",
+    "RandomErasing",
+    "Renamed",
+    "Resize",
+    "Roll",
+    "Rotate",
+    "SE2",
+    "Scale",
+    "Sharpness",
+    "Shear",
+    "Solarize",
+    "SolarizeLevels",
+    "SolarizeThreshold",
+    "Translate",
+    "VerticalFlip",
+]
+# Users write these in commands, and studies in their tables.
+EVALUATION_NAMES = [
+    "alignment",
+    "collapse",
+    "equivariance",
+    "factors",
+    "families",
+    "fewshot",
+    "finetune",
+    "homography",
+    "knn",
+    "linearprobe",
+    "relativefactors",
+    "retrieval",
+    "sensitivity",
+    "sgdprobe",
+]
+
+
 def named(entry: Entry) -> str:
     return entry.name
 
@@ -40,6 +105,13 @@ def named(entry: Entry) -> str:
 def test_something_was_found() -> None:
     assert len(AUGMENTATIONS) >= 15 and len(DATASETS) >= 6 and len(RECIPES) >= 15
     assert len(EVALUATIONS) >= 7 and len(INSPECTIONS) >= 4
+
+
+def test_names_that_numbers_and_commands_depend_on_stay() -> None:
+    assert sorted(e.found.stream_name for e in AUGMENTATIONS) == sorted(STREAM_NAMES)
+    assert CropInPlace.stream_name == "CropInPlace"
+    assert sorted(protocol.available()) == EVALUATION_NAMES
+    assert [e.name for e in protocol.entries(Downstream)] == ["finetunespectra"]
 
 
 @pytest.mark.parametrize("entry", AUGMENTATIONS, ids=named)

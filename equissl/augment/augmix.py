@@ -41,6 +41,7 @@ class AugMix(Augmentation):
     """
 
     paper: ClassVar[str] = "arXiv:1912.02781"
+    stream_name: ClassVar[str] = "AugMix"
 
     chains: int = 3
     depth: tuple[int, int] = (1, 3)

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -28,9 +28,18 @@ class Augmentation(ABC):
 
     Subclasses are frozen dataclasses; their fields are the policy (ranges, probabilities) and nothing is
     ever stored on them by ``sample`` or ``apply``.
+
+    ``stream_name`` is the key of the random stream that ``Pipeline`` gives to a step of this class. It is
+    part of what a seed means, so it stays when the class is renamed; the class's name if it is not given.
     """
 
     paper: ClassVar[str] = ""
+    stream_name: ClassVar[str] = ""
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        if "stream_name" not in vars(cls):
+            cls.stream_name = cls.__name__
 
     @property
     @abstractmethod
@@ -75,6 +84,8 @@ class Augmentation(ABC):
 class Identity(Augmentation):
     """Leave the picture as it is."""
 
+    stream_name: ClassVar[str] = "Identity"
+
     @property
     def space(self) -> Space:
         return Space()
@@ -97,6 +108,8 @@ class Pipeline(Augmentation):
         ValueError: a step is no augmentation.
     """
 
+    stream_name: ClassVar[str] = "Pipeline"
+
     steps: tuple[Augmentation, ...] = ()
 
     def __post_init__(self) -> None:
@@ -110,8 +123,8 @@ class Pipeline(Augmentation):
         drawn = []
         seen: Counter[str] = Counter()
         for step in self.steps:
-            # Named by class, so that taking one step out leaves the other draws as they were.
-            name = type(step).__name__
+            # Keyed by what a step is, not by its place: taking one out leaves the other draws as they were.
+            name = step.stream_name
             seen[name] += 1
             own = stream.fork(name if seen[name] == 1 else f"{name}/{seen[name]}")
             drawn.append(step.sample(own, size))

@@ -32,6 +32,7 @@ class Blur(Augmentation):
     """
 
     paper: ClassVar[str] = "arXiv:2002.05709"
+    stream_name: ClassVar[str] = "Blur"
 
     kernel: int = 23
     sigma: tuple[float, float] = (0.1, 2.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -25,6 +26,8 @@ class ChannelPermutation(Augmentation):
     Raises:
         ValueError: ``probability`` is outside [0, 1], or a picture does not have three channels.
     """
+
+    stream_name: ClassVar[str] = "ChannelPermutation"
 
     probability: float = 1.0
 

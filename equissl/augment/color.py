@@ -29,6 +29,8 @@ class Grayscale(Augmentation):
         ValueError: ``probability`` is outside [0, 1].
     """
 
+    stream_name: ClassVar[str] = "Grayscale"
+
     probability: float = 0.2
 
     def __post_init__(self) -> None:
@@ -60,6 +62,7 @@ class Solarize(Augmentation):
     """
 
     paper: ClassVar[str] = "arXiv:2006.07733"
+    stream_name: ClassVar[str] = "Solarize"
 
     threshold: float = 128 / 255
     probability: float = 0.2
@@ -96,6 +99,8 @@ class Invert(Augmentation):
     Raises:
         ValueError: ``probability`` is outside [0, 1].
     """
+
+    stream_name: ClassVar[str] = "Invert"
 
     probability: float = 0.5
 

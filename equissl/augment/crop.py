@@ -46,6 +46,7 @@ class Crop(Augmentation):
     """
 
     paper: ClassVar[str] = "arXiv:1409.4842"
+    stream_name: ClassVar[str] = "Crop"
 
     size: int
     area: tuple[float, float] = (0.08, 1.0)
@@ -118,6 +119,8 @@ class Resize(Augmentation):
     Raises:
         ValueError: a field is out of its range.
     """
+
+    stream_name: ClassVar[str] = "Resize"
 
     size: int
     short_side: int = 0

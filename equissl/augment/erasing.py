@@ -38,6 +38,7 @@ class RandomErasing(Augmentation):
     """
 
     paper: ClassVar[str] = "arXiv:1708.04896"
+    stream_name: ClassVar[str] = "RandomErasing"
 
     area: tuple[float, float] = (0.02, 0.33)
     ratio: tuple[float, float] = (0.3, 3.3)

@@ -24,6 +24,8 @@ class HorizontalFlip(Augmentation):
         ValueError: ``probability`` is outside [0, 1].
     """
 
+    stream_name: ClassVar[str] = "HorizontalFlip"
+
     probability: float = 0.5
 
     def __post_init__(self) -> None:
@@ -54,6 +56,8 @@ class VerticalFlip(Augmentation):
     Raises:
         ValueError: ``probability`` is outside [0, 1].
     """
+
+    stream_name: ClassVar[str] = "VerticalFlip"
 
     probability: float = 0.5
 
@@ -87,6 +91,7 @@ class QuarterTurn(Augmentation):
     """
 
     paper: ClassVar[str] = "arXiv:1803.07728"
+    stream_name: ClassVar[str] = "QuarterTurn"
 
     probability: float = 1.0
 

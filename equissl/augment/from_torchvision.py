@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -41,6 +42,8 @@ class FromTorchvision(Augmentation):
     Raises:
         ValueError: it is no v2 transform, or does not turn a picture of ``size`` into a picture.
     """
+
+    stream_name: ClassVar[str] = "FromTorchvision"
 
     transform: v2.Transform
     size: tuple[int, int] = REFERENCE_SIZE

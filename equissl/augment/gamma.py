@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -27,6 +28,8 @@ class Gamma(Augmentation):
     Raises:
         ValueError: a field is out of its range.
     """
+
+    stream_name: ClassVar[str] = "Gamma"
 
     exponent: tuple[float, float] = (0.7, 1 / 0.7)
     probability: float = 1.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -26,6 +27,8 @@ class Rotate(Augmentation):
     Raises:
         ValueError: a field is out of its range.
     """
+
+    stream_name: ClassVar[str] = "Rotate"
 
     degrees: tuple[float, float] = (-30.0, 30.0)
     fill: Fill = "zeros"
@@ -70,6 +73,8 @@ class Translate(Augmentation):
     Raises:
         ValueError: a field is out of its range.
     """
+
+    stream_name: ClassVar[str] = "Translate"
 
     fraction: float = 0.1
     fill: Fill = "zeros"

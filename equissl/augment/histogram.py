@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -26,6 +27,8 @@ class AutoContrast(Augmentation):
     Raises:
         ValueError: ``probability`` is outside [0, 1].
     """
+
+    stream_name: ClassVar[str] = "AutoContrast"
 
     probability: float = 0.5
 
@@ -55,6 +58,8 @@ class Equalize(Augmentation):
     Raises:
         ValueError: ``probability`` is outside [0, 1].
     """
+
+    stream_name: ClassVar[str] = "Equalize"
 
     probability: float = 0.5
 

@@ -38,6 +38,7 @@ class ColorJitter(Augmentation):
     """
 
     paper: ClassVar[str] = "arXiv:2002.05709"
+    stream_name: ClassVar[str] = "ColorJitter"
 
     brightness: float = 0.4
     contrast: float = 0.4

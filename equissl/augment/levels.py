@@ -32,6 +32,7 @@ class BlurLevels(Augmentation):
     """
 
     paper: ClassVar[str] = "arXiv:2111.00899"
+    stream_name: ClassVar[str] = "BlurLevels"
 
     kernels: tuple[int, ...] = (5, 9, 15)
     probability: float = 1.0
@@ -74,6 +75,8 @@ class SolarizeLevels(Augmentation):
     Raises:
         ValueError: a threshold or ``probability`` is outside [0, 1], or there is no threshold.
     """
+
+    stream_name: ClassVar[str] = "SolarizeLevels"
 
     thresholds: tuple[float, ...] = (170 / 255, 85 / 255, 0.0)
     probability: float = 1.0

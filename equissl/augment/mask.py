@@ -37,6 +37,7 @@ class PatchMask(Augmentation):
     """
 
     paper: ClassVar[str] = "arXiv:2106.08254"
+    stream_name: ClassVar[str] = "PatchMask"
 
     side: int = 14
     ratio: tuple[float, float] = (0.1, 0.5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -28,6 +29,8 @@ class GaussianNoise(Augmentation):
     Raises:
         ValueError: a field is out of its range.
     """
+
+    stream_name: ClassVar[str] = "GaussianNoise"
 
     sigma: tuple[float, float] = (0.0, 0.1)
     probability: float = 0.5

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -23,6 +24,8 @@ class Normalize(Augmentation):
     Raises:
         ValueError: a standard deviation is not above 0, or there are not as many as means.
     """
+
+    stream_name: ClassVar[str] = "Normalize"
 
     mean: Channels = (0.5, 0.5, 0.5)
     std: Channels = (0.25, 0.25, 0.25)

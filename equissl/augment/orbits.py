@@ -72,6 +72,7 @@ class RandomElement(Augmentation):
     """
 
     paper: ClassVar[str] = "arXiv:2111.00899"
+    stream_name: ClassVar[str] = "RandomElement"
 
     augmentation: Augmentation
     probability: float | None = None

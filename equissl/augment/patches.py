@@ -28,6 +28,7 @@ class Jigsaw(Augmentation):
     """
 
     paper: ClassVar[str] = "arXiv:2111.00899"
+    stream_name: ClassVar[str] = "Jigsaw"
 
     probability: float = 1.0
 
@@ -69,6 +70,8 @@ class HalfSwap(Augmentation):
     Raises:
         ValueError: ``probability`` is outside [0, 1], or a picture's sides are not even.
     """
+
+    stream_name: ClassVar[str] = "HalfSwap"
 
     probability: float = 0.5
 

@@ -25,6 +25,7 @@ class Roll(Augmentation):
     """
 
     paper: ClassVar[str] = "arXiv:2111.00899"
+    stream_name: ClassVar[str] = "Roll"
 
     probability: float = 1.0
 
@@ -72,6 +73,7 @@ class HalfRoll(Augmentation):
     """
 
     paper: ClassVar[str] = "arXiv:2111.00899"
+    stream_name: ClassVar[str] = "HalfRoll"
 
     probability: float = 0.5
 
@@ -111,6 +113,7 @@ class EitherFlip(Augmentation):
     """
 
     paper: ClassVar[str] = "arXiv:2111.00899"
+    stream_name: ClassVar[str] = "EitherFlip"
 
     @property
     def space(self) -> Space:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -41,6 +42,8 @@ class Perspective(Augmentation):
     Raises:
         ValueError: a field is out of its range.
     """
+
+    stream_name: ClassVar[str] = "Perspective"
 
     distortion: float = 0.5
     fill: Fill = "zeros"

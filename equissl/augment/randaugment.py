@@ -34,6 +34,7 @@ class RandAugment(Augmentation):
     """
 
     paper: ClassVar[str] = "arXiv:1909.13719"
+    stream_name: ClassVar[str] = "RandAugment"
 
     count: int = 2
     magnitude: tuple[float, float] = (0.3, 0.3)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -21,6 +22,8 @@ class Renamed(Augmentation):
     Raises:
         ValueError: no prefix, or no augmentation.
     """
+
+    stream_name: ClassVar[str] = "Renamed"
 
     augmentation: Augmentation
     prefix: str = "path_"

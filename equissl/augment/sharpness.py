@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -28,6 +29,8 @@ class Sharpness(Augmentation):
     Raises:
         ValueError: a field is out of its range.
     """
+
+    stream_name: ClassVar[str] = "Sharpness"
 
     factor: tuple[float, float] = (0.0, 2.0)
     probability: float = 1.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -25,6 +26,8 @@ class SolarizeThreshold(Augmentation):
     Raises:
         ValueError: a field is out of its range.
     """
+
+    stream_name: ClassVar[str] = "SolarizeThreshold"
 
     threshold: tuple[float, float] = (0.0, 1.0)
     probability: float = 0.5

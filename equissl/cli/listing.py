@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from equissl import catalog
+from equissl import catalog, protocol
 from equissl.augment.base import Augmentation
 from equissl.catalog import Entry
 from equissl.cli.arguments import Given
@@ -21,10 +21,8 @@ KINDS: dict[str, Callable[[], list[Entry]]] = {
     "augmentations": lambda: catalog.subclasses("equissl.augment", Augmentation),
     "datasets": lambda: catalog.subclasses("equissl.data", Data),
     "studies": catalog.studies,
-    "evaluations": lambda: [
-        entry for kind in (Evaluation, Inspection) for entry in catalog.subclasses("equissl.evaluate", kind)
-    ],
-    "tasks": lambda: catalog.subclasses("equissl.evaluate", Downstream),
+    "evaluations": lambda: protocol.entries(Evaluation, Inspection),
+    "tasks": lambda: protocol.entries(Downstream),
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -25,6 +26,8 @@ class CropInPlace(Augmentation):
     Args:
         area: range of the box's share of the picture, within (0, 1].
     """
+
+    stream_name: ClassVar[str] = "CropInPlace"
 
     area: tuple[float, float] = (0.3, 0.8)
 

@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -95,10 +95,23 @@ class Score:
         return asdict(self)
 
 
-class Evaluation(ABC):
-    """A question asked of frozen features; subclasses are frozen dataclasses."""
+class Named:
+    """What has a ``name`` on the command line, in settings and in score rows.
+
+    The name stays when the class is renamed; it is the class's in lower case if it is not given.
+    """
 
     paper: ClassVar[str] = ""
+    name: ClassVar[str] = ""
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        if "name" not in vars(cls):
+            cls.name = cls.__name__.lower()
+
+
+class Evaluation(Named, ABC):
+    """A question asked of frozen features; subclasses are frozen dataclasses."""
 
     @abstractmethod
     def run(self, train: Table, test: Table) -> Iterator[Score]:
@@ -114,15 +127,11 @@ class Evaluation(ABC):
         return cls()
 
 
-class Downstream(ABC):
-    """A task that an encoder is trained further for; subclasses are frozen dataclasses."""
+class Downstream(Named, ABC):
+    """A task that an encoder is trained further for; its rows in ``scores.jsonl`` say ``by`` its name.
 
-    paper: ClassVar[str] = ""
-
-    @property
-    def by(self) -> str:
-        """What its rows in ``scores.jsonl`` are marked with."""
-        return type(self).__name__.lower()
+    Subclasses are frozen dataclasses.
+    """
 
     @abstractmethod
     def run(

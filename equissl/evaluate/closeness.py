@@ -28,6 +28,7 @@ class Alignment(Inspection):
     """
 
     paper: ClassVar[str] = "arXiv:2005.10242"
+    name: ClassVar[str] = "alignment"
     area: tuple[float, float] = (0.2, 1.0)
 
     def run(self, subject: Subject) -> Iterator[Score]:

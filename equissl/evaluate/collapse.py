@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +24,8 @@ class Collapse(Evaluation):
     Args:
         limit: pictures that are compared pair by pair, at most.
     """
+
+    name: ClassVar[str] = "collapse"
 
     limit: int = 5000
 

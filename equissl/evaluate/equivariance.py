@@ -26,6 +26,7 @@ class Equivariance(Inspection):
     """
 
     paper: ClassVar[str] = "arXiv:2211.01244"
+    name: ClassVar[str] = "equivariance"
     augmentations: tuple[str, ...] = ()
     draws: int = 1
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor
 
@@ -33,6 +33,8 @@ class Factors(Evaluation):
             "factor_mlp/..." and so on) or "both".
         seed: of the split that chooses the probe's setting, and of the network's weights.
     """
+
+    name: ClassVar[str] = "factors"
 
     factors: tuple[str, ...] = ()
     probe: Literal["ridge", "mlp", "both"] = "ridge"

@@ -39,6 +39,7 @@ class Families(Inspection):
     """
 
     paper: ClassVar[str] = "arXiv:2412.03314"
+    name: ClassVar[str] = "families"
 
     families: tuple[str, ...] = FAMILIES
     hidden: tuple[int, ...] = (1024, 1024)

@@ -34,6 +34,7 @@ class FewShot(Evaluation):
     """
 
     paper: ClassVar[str] = "arXiv:2111.09613"
+    name: ClassVar[str] = "fewshot"
     ways: int = 5
     shots: tuple[int, ...] = (1, 5)
     queries: int = 16

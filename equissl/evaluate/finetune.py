@@ -41,6 +41,7 @@ class FineTune(Inspection):
     """
 
     paper: ClassVar[str] = "arXiv:2002.05709"
+    name: ClassVar[str] = "finetune"
     shares: tuple[float, ...] = (0.01, 0.1)
     epochs: int = 20
     batch_size: int = 64

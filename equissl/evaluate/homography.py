@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -31,6 +32,8 @@ class Homography(Inspection):
         parts: that the network reads; all if empty.
         seed: of the network.
     """
+
+    name: ClassVar[str] = "homography"
 
     distortion: float = 0.3
     hidden: tuple[int, ...] = (512,)

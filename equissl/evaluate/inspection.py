@@ -6,7 +6,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -14,7 +13,7 @@ from torch import Tensor
 from equissl.augment.base import Augmentation
 from equissl.data.base import Dataset, Progress, Split, quiet
 from equissl.encoder.encoder import Encoder
-from equissl.evaluate.base import Score, Table
+from equissl.evaluate.base import Named, Score, Table
 from equissl.evaluate.cache import Store, fingerprint, weights_fingerprint
 from equissl.evaluate.extract import extract
 from equissl.objective import Predictive
@@ -97,10 +96,8 @@ class Subject:
         return {}
 
 
-class Inspection(ABC):
+class Inspection(Named, ABC):
     """A question that needs the encoder and its pictures; subclasses are frozen dataclasses."""
-
-    paper: ClassVar[str] = ""
 
     @abstractmethod
     def run(self, subject: Subject) -> Iterator[Score]:

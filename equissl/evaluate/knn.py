@@ -28,6 +28,7 @@ class KNN(Evaluation):
     """
 
     paper: ClassVar[str] = "arXiv:1805.01978"
+    name: ClassVar[str] = "knn"
     k: int = 20
     temperature: float = 0.07
 

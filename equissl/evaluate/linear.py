@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -23,6 +24,8 @@ class LinearProbe(Evaluation):
     Args:
         seed: of the split that chooses the weight.
     """
+
+    name: ClassVar[str] = "linearprobe"
 
     seed: int = 0
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -34,6 +34,8 @@ class RelativeFactors(Evaluation):
         limit: training pairs, at most; the kernel's time grows with its cube.
         seed: of the pairs and the probe.
     """
+
+    name: ClassVar[str] = "relativefactors"
 
     factors: tuple[str, ...] = ()
     probe: Literal["kernel", "ridge", "mlp"] = "kernel"

@@ -30,6 +30,7 @@ class Retrieval(Inspection):
     """
 
     paper: ClassVar[str] = "arXiv:2302.10283"
+    name: ClassVar[str] = "retrieval"
     pictures: int = 0
     protocol: Protocol = Protocol()
     seed: int = 0

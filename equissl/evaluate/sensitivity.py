@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -30,6 +31,8 @@ class Sensitivity(Inspection):
         augmentations: names of audits; all that suit the pictures if empty.
         draws: of each augmentation for every picture.
     """
+
+    name: ClassVar[str] = "sensitivity"
 
     augmentations: tuple[str, ...] = ()
     draws: int = 1

@@ -34,6 +34,7 @@ class SGDProbe(Evaluation):
     """
 
     paper: ClassVar[str] = "arXiv:2111.00899"
+    name: ClassVar[str] = "sgdprobe"
     rates: tuple[float, ...] = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
     inits: int = 5
     epochs: int = 100

@@ -48,6 +48,7 @@ class FineTuneSpectra(Downstream):
     """
 
     paper: ClassVar[str] = "arXiv:2111.00899"
+    name: ClassVar[str] = "finetunespectra"
     labels: tuple[int, ...] = (100, 300, 1000, 3000)
     validation: int = 500
     rates: tuple[float, ...] = (1e-4, 3e-4, 1e-3)

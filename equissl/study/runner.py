@@ -204,7 +204,7 @@ def _evaluate(study: Study, folder: Path, device: str, display: Display, trusted
         )
         api.record(run, scores, "audit", loaded, data)
     for task in study.tasks:
-        if task.by not in _scored_by(folder):
+        if task.name not in _scored_by(folder):
             _carry_out(task, folder, device, display, trusted)
 
 
@@ -215,7 +215,7 @@ def _carry_out(task: Downstream, folder: Path, device: str, display: Display, tr
     assert recipe is not None
     augment = recipe.views[next(iter([*recipe.compared, *recipe.views]))].augment
     found = task.run(loaded.encoder, recipe.data, augment, seed=recipe.seed, device=device, progress=display)
-    api.record(run, found, task.by, loaded, recipe.data)
+    api.record(run, found, task.name, loaded, recipe.data)
 
 
 def _scored_by(folder: Path) -> set[str]:
@@ -224,7 +224,7 @@ def _scored_by(folder: Path) -> set[str]:
 
 def _is_scored(study: Study, folder: Path) -> bool:
     """Scores are written only when training has ended."""
-    wanted = {"evaluate", *(["audit"] if study.audits else []), *(task.by for task in study.tasks)}
+    wanted = {"evaluate", *(["audit"] if study.audits else []), *(task.name for task in study.tasks)}
     return _scored_by(folder) >= wanted
 
 
