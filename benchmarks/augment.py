@@ -2,8 +2,8 @@
 
     uv run --group peers python benchmarks/augment.py [--rounds 5] [--only cifar|imagenet] [--compile]
 
-Every candidate makes the same kind of view from the same 8-bit pictures, in turns within one process, on one
-thread; a rate is pictures per second of processor time (equal to wall time on a quiet machine), the median of
+Every candidate makes the same kind of view from the same 8-bit images, in turns within one process, on one
+thread; a rate is images per second of processor time (equal to wall time on a quiet machine), the median of
 the rounds with their spread. Ratios are taken round by round. Decoding is not part of it.
 """
 
@@ -61,7 +61,7 @@ class Policy:
     name: str
     source: int
     size: int
-    count: int  # pictures of one measurement by batched engines
+    count: int  # images of one measurement by batched engines
     few: int  # ... and by slow peers
     jitter: tuple[float, float, float, float]
     blur: float = 0.0
@@ -84,7 +84,7 @@ CIFAR = Policy("CIFAR policy, 32 px", 32, 32, 2048, 256, (0.4, 0.4, 0.4, 0.1))
 IMAGENET = Policy("ImageNet policy, 256 -> 224 px", 256, 224, 64, 12, (0.8, 0.8, 0.8, 0.2), 0.5, 0.2)
 
 
-def pictures(policy: Policy) -> Tensor:
+def make_images(policy: Policy) -> Tensor:
     """Smooth and sharp content, 8 bit: (count, 3, source, source)."""
     generator = torch.Generator().manual_seed(0)
     shape = (policy.count, 3, policy.source, policy.source)
@@ -181,7 +181,7 @@ def albumentation(policy: Policy, images: Tensor) -> Run:
 
 def candidates(policy: Policy) -> dict[str, tuple[Run, int]]:
     """Name -> what makes views, and how many it makes."""
-    images = pictures(policy)
+    images = make_images(policy)
     many, few = policy.count, policy.few
     return {
         "torchvision, PIL": (torchvision_pil(policy, images), few),
@@ -197,7 +197,7 @@ def candidates(policy: Policy) -> dict[str, tuple[Run, int]]:
 
 
 def interleaved(runs: dict[str, tuple[Run, int]], rounds: int) -> dict[str, list[float]]:
-    """Pictures per second of processor time, candidate by candidate, round after round."""
+    """Images per second of processor time, candidate by candidate, round after round."""
     rates: dict[str, list[float]] = {name: [] for name in runs}
     for run, _ in runs.values():
         run()
@@ -217,7 +217,7 @@ def table(policy: Policy, rates: dict[str, list[float]]) -> str:
     lines = [
         f"### {policy.name}",
         "",
-        "| | pictures/s | spread | torch / it | native / it |",
+        "| | images/s | spread | torch / it | native / it |",
         "|---|---|---|---|---|",
     ]
     for name, values in rates.items():
@@ -230,7 +230,7 @@ def table(policy: Policy, rates: dict[str, list[float]]) -> str:
 
 
 class Bare:
-    """What a draw must hold for the pictures' sake alone: no flags, no checks, no space."""
+    """What a draw must hold for the images' sake alone: no flags, no checks, no space."""
 
     device = None
 
@@ -260,10 +260,10 @@ def unrecorded(run: Run) -> Run:
 
 
 def recording(rounds: int) -> str:
-    """What the record costs: the same draws and pictures with it and without."""
+    """What the record costs: the same draws and images with it and without."""
     lines = ["### Recording", "", "| | share of the time |", "|---|---|"]
     for policy in (CIFAR, IMAGENET):
-        images = pictures(policy)
+        images = make_images(policy)
         runs: dict[str, tuple[Run, int]] = {
             "whole": (engine(policy, images, "native"), 1),
             "bare": (unrecorded(engine(policy, images, "native")), 1),
@@ -271,7 +271,7 @@ def recording(rounds: int) -> str:
         rates = interleaved(runs, rounds)
         pairs = zip(rates["whole"], rates["bare"], strict=True)
         share = statistics.median(1 - whole / other for whole, other in pairs)
-        lines.append(f"| {policy.name}, {policy.count} pictures | {share:.1%} |")
+        lines.append(f"| {policy.name}, {policy.count} images | {share:.1%} |")
     return "\n".join([*lines, ""])
 
 
@@ -288,7 +288,7 @@ def memory() -> str:
 
 def _peak(policy: Policy, way: Engine) -> float:
     torch.set_num_threads(1)
-    images = pictures(policy).repeat(8, 1, 1, 1)
+    images = make_images(policy).repeat(8, 1, 1, 1)
     engine(policy, images[:8], way)()  # libraries are loaded and caches filled
     Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
     before = _kilobytes("VmRSS")
@@ -305,7 +305,7 @@ def scaling(rounds: int) -> str:
     """Two threads, and two processes, against one; in wall time."""
     lines = ["### Two cores", "", "| | against one |", "|---|---|"]
     for policy in (CIFAR, IMAGENET):
-        run = engine(policy, pictures(policy), "native")
+        run = engine(policy, make_images(policy), "native")
         gains = []
         for _ in range(rounds):
             rates = []
@@ -334,7 +334,7 @@ def scaling(rounds: int) -> str:
 def _alone(job: tuple[Policy, float]) -> float:
     policy, seconds = job
     torch.set_num_threads(1)
-    run = engine(policy, pictures(policy), "native")
+    run = engine(policy, make_images(policy), "native")
     run()
     began, repeats = time.perf_counter(), 0
     while time.perf_counter() - began < seconds:
@@ -346,13 +346,13 @@ def _alone(job: tuple[Policy, float]) -> float:
 def compiled() -> str:
     """torch.compile on this device: start-up and speed."""
     policy = CIFAR
-    images = pictures(policy)
+    images = make_images(policy)
     run = engine(policy, images, "compile")
     began = time.perf_counter()
     run()
     start = time.perf_counter() - began
     rate = statistics.median(interleaved({"c": (run, policy.count)}, 3)["c"])
-    return f"### torch.compile, {policy.name}\n\n{rate:,.0f} pictures/s after {start:.0f} s of compiling\n"
+    return f"### torch.compile, {policy.name}\n\n{rate:,.0f} images/s after {start:.0f} s of compiling\n"
 
 
 def _spread(values: list[float]) -> str:

@@ -1,7 +1,7 @@
-"""How fast JPEG files become stored pictures, and what decoding at a reduced scale costs in exactness.
+"""How fast JPEG files become stored images, and what decoding at a reduced scale costs in exactness.
 
 ``uv run python benchmarks/decode.py`` makes synthetic JPEG files of 1000 pixels and prints two tables; with
-``data=DIR`` it measures the pictures of a folder instead.
+``data=DIR`` it measures the images of a folder instead.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from equissl.data.decode import decode, fit, to_rgb
+from equissl.data.files.decode import decode, fit, to_rgb
 from equissl.data.image_folder import ImageFolder
 
 SIZES = (32, 64, 96, 128, 224, 256)
@@ -37,7 +37,7 @@ def main(words: list[str]) -> None:
 
 
 def synthetic(folder: Path, side: int = 1000) -> None:
-    """Pictures whose spectrum falls like that of photographs (amplitude as 1 / frequency), and as noisy."""
+    """Images whose spectrum falls like that of photographs (amplitude as 1 / frequency), and as noisy."""
     generator = np.random.default_rng(0)
     frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(side), np.fft.rfftfreq(side), indexing="ij"))
     frequency[0, 0] = 1
@@ -50,7 +50,7 @@ def synthetic(folder: Path, side: int = 1000) -> None:
 
 
 def whole(path: Path, size: int) -> torch.Tensor:
-    """The same picture decoded at full scale: what is compared with."""
+    """The same image decoded at full scale: what is compared with."""
     with Image.open(path) as image:
         square = fit(to_rgb(image), size)
     return torch.from_numpy(np.array(square)).permute(2, 0, 1).contiguous()
@@ -95,7 +95,7 @@ def spread(values: list[float]) -> str:
 
 def resident(folder: Path, size: int = 224) -> None:
     """Batches from memory against batches decoded each time, and threads."""
-    print(f"\nbatches of {COUNT} at {size} px, pictures per second")
+    print(f"\nbatches of {COUNT} at {size} px, images per second")
     index = torch.arange(COUNT)
     for name, memory, workers in (
         ("decoded when used, 1 thread", 0.0, 1),

@@ -35,17 +35,18 @@ import torch
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from torch import Tensor
 
-from equissl import catalog, checkpoint, models, runs
-from equissl.augment import (
-    native,
-)
+from equissl.augment import native
+from equissl.config import registry
+from equissl.data.batch import Batch
 from equissl.data.solids import Solids
 from equissl.errors import Stopped
 from equissl.evaluate.base import Score
 from equissl.params import Params
 from equissl.recipes import quickstart
-from equissl.train import Options, train
-from equissl.views import Batch
+from equissl.runs import folder as runs
+from equissl.runs import load as models
+from equissl.training import checkpoint
+from equissl.training.loop import Options, train
 
 Cases = dict[str, Callable[[], Any]]  # name -> what is digested
 
@@ -83,7 +84,7 @@ def _bytes(value: Any) -> Iterable[bytes]:
                 yield from _bytes(item)
         case Batch():
             params = list(value.params.values())
-            yield from _bytes((list(value.pictures.values()), params, value.labels, value.index))
+            yield from _bytes((list(value.images.values()), params, value.labels, value.index))
         case _ if isinstance(value, Iterable):
             for item in value:
                 yield from _bytes(item)
@@ -106,7 +107,7 @@ def whole_run(folder: Path) -> Mapping[str, Any]:
     """A run through the package's own loop, interrupted and resumed, loaded again, and monitored."""
     recipe = recipes.small(quickstart.equivariant())
     recipe = replace(recipe, data=Solids(size=32, objects=12, views=2, paired=True), monitor_every=1)
-    options = Options(accelerator="cpu", trackers=(), silent=True, log_every=1)
+    options = Options(accelerator="cpu", loggers=(), silent=True, log_every=1)
     found: dict[str, Any] = {}
     for name, stop_after in (("whole", 0), ("resumed", 4)):
         out = folder / name
@@ -170,7 +171,7 @@ def main() -> int:
     parser.add_argument("--only", default="", help="prefixes of case names, with commas between them")
     given = parser.parse_args()
     only = tuple(given.only.split(","))
-    if len(catalog.recipes()) != len(recipes.SHIPPED):
+    if len(registry.recipes()) != len(recipes.SHIPPED):
         print("the package's recipes are not those in fingerprint_recipes.SHIPPED", file=sys.stderr)
     now = fingerprint(only)
     text = json.dumps(now, indent=1)

@@ -15,39 +15,41 @@ from typing import Any
 import torch
 
 from equissl.augment import presets
-from equissl.augment.flip import VerticalFlip
-from equissl.augment.geometry import Rotate
-from equissl.augment.mask import PatchMask
+from equissl.augment.geometry.flip import VerticalFlip
+from equissl.augment.geometry.rotate_translate import Rotate
+from equissl.augment.masking.patch_mask import PatchMask
 from equissl.augment.orbits import FullOrbit, QuarterTurns
-from equissl.base.barlow_twins import BarlowTwins
-from equissl.base.byol import BYOL
-from equissl.base.dino import DINO
-from equissl.base.dinov2 import DINOv2
-from equissl.base.ibot import IBOT
-from equissl.base.moco import MoCo
-from equissl.base.moco_v3 import MoCoV3
-from equissl.base.simclr import SimCLR
-from equissl.base.simsiam import SimSiam
-from equissl.base.vicreg import VICReg
+from equissl.auto import default as photographs
+from equissl.auto import requirements as wish
 from equissl.data.base import Dataset, Resident
-from equissl.data.crystals import Crystals
 from equissl.data.loader import batches, batches_per_epoch
 from equissl.data.solids import Solids
 from equissl.data.threediebench import ThreeDIEBench
-from equissl.encoder.distillation import Assigning
-from equissl.encoder.predictors import ConcatenatedMLP, Hypernetwork
-from equissl.equivariance.equimod import EquiMod
-from equissl.equivariance.predict_change import (
+from equissl.equivariance.augself import (
+    AugSelf,
     CropChange,
     EncodedChange,
     FactorChange,
-    PredictChange,
     SameState,
     ValueChange,
 )
-from equissl.equivariance.predict_transform import HowMuch, PredictTransform, WhichElement
-from equissl.optimize import LARS, SGD, Adam, AdamW, WarmupCosine, parameter_groups
+from equissl.equivariance.equimod import EquiMod
+from equissl.equivariance.essl import ESSL, HowMuch, WhichElement
+from equissl.invariance._self_distillation import Assigning
+from equissl.invariance.barlow_twins import BarlowTwins
+from equissl.invariance.byol import BYOL
+from equissl.invariance.dino import DINO
+from equissl.invariance.dinov2 import DINOv2
+from equissl.invariance.ibot import IBOT
+from equissl.invariance.moco import MoCo
+from equissl.invariance.moco_v3 import MoCoV3
+from equissl.invariance.simclr import SimCLR
+from equissl.invariance.simsiam import SimSiam
+from equissl.invariance.vicreg import VICReg
+from equissl.nn.predictors import ConcatenatedMLP, Hypernetwork
 from equissl.params import Params, Space
+from equissl.photonics import recipes as photonics
+from equissl.photonics.data import Crystals
 from equissl.photonics.dos import Spectrum
 from equissl.photonics.generate import Plan
 from equissl.recipe import Recipe, Weighted
@@ -56,16 +58,14 @@ from equissl.recipes import (
     baselines,
     equimod,
     essl,
-    photographs,
-    photonics,
     quickstart,
     reconstruction,
     sie,
     transformations,
-    wish,
 )
-from equissl.studies import grid
-from equissl.train import constant_rate
+from equissl.study.presets import grid
+from equissl.training.loop import fixed_lr
+from equissl.training.optim import LARS, SGD, Adam, AdamW, WarmupCosine, parameter_groups
 from equissl.views import SameAs, ViewSpec, make_views
 
 SIDE, COUNT, BATCH, STEPS = 32, 24, 8, 5
@@ -186,14 +186,14 @@ def train(recipe: Recipe, dataset: Dataset) -> dict[str, Any]:
     model = recipe.build(dataset.spaces)
     if recipe.channels_last:
         model.to(memory_format=torch.channels_last)
-    optimizer = recipe.optimizer.build(parameter_groups(model, constant_rate(model)))
+    optimizer = recipe.optimizer.build(parameter_groups(model, fixed_lr(model)))
     per_epoch = batches_per_epoch(dataset, recipe.batch_size)
     total, peak = per_epoch * recipe.epochs, recipe.optimizer.rate
     losses = []
     for step in range(STEPS):
         lr = recipe.schedule.rate(step, peak, total, per_epoch)
         for group in optimizer.param_groups:
-            group["lr"] = group["rate_scale"] * (peak if group["constant_rate"] else lr)
+            group["lr"] = group["lr_scale"] * (peak if group["fixed_lr"] else lr)
         epoch, start = divmod(step, per_epoch)
         batch = next(batches(dataset, recipe.batch_size, recipe.seed, epoch, start, prefetch=0))
         terms = model(make_views(batch, recipe.views, recipe.seed, epoch, recipe.engine))
@@ -274,7 +274,7 @@ def _transform(target: Any, orbit: Any, **changes: Any) -> Recipe:
     if changes.get("source"):
         views = {**start.views, "upright": ViewSpec(augment)}
         views["small"] = ViewSpec(augment, draw=SameAs("upright"), orbit=orbit)
-    module = PredictTransform.Config(targets={"target": target}, hidden=(24,), **changes)
+    module = ESSL.Config(targets={"target": target}, hidden=(24,), **changes)
     return replace(start, views=views, modules={"essl": Weighted(weight=0.4, module=module)})
 
 
@@ -282,7 +282,7 @@ def _angle(error: Any) -> Recipe:
     start = baselines.simclr_cifar10_small()
     views = {**start.views, "small": ViewSpec(Rotate((-90.0, 90.0)))}
     target = HowMuch(factors=("rotation",), error=error)
-    module = PredictTransform.Config(targets={"angle": target}, hidden=(24,), last_relu=False)
+    module = ESSL.Config(targets={"angle": target}, hidden=(24,), last_relu=False)
     return replace(start, views=views, modules={"essl": Weighted(module=module)})
 
 
@@ -431,7 +431,7 @@ VARIANTS: Mapping[str, Make] = {
         Hypernetwork(bias=True, layers=(16,), activation=False)
     ),
     "predict_change/all_targets": lambda: _with(
-        PredictChange.Config(
+        AugSelf.Config(
             targets={
                 "crop": CropChange(weight=0.5),
                 "color": ValueChange(_JITTER, (0.8, 0.8, 0.8, 0.2)),
@@ -442,7 +442,7 @@ VARIANTS: Mapping[str, Make] = {
         ),
     ),
     "predict_change/first_mirror": lambda: _with(
-        PredictChange.Config(targets={"crop": CropChange(mirror="first")}, symmetric=False, hidden=()),
+        AugSelf.Config(targets={"crop": CropChange(mirror="first")}, symmetric=False, hidden=()),
         weight=0.5,
     ),
     "predict_transform/orbit": lambda: _transform(
@@ -484,7 +484,7 @@ VARIANTS: Mapping[str, Make] = {
     ),
     "optimizer/lars": lambda: _optimized(LARS(rate=0.5), schedule=WarmupCosine(floor=1e-3)),
     "optimizer/lars_directions": lambda: _optimized(
-        LARS(rate=0.5, vector_rate=0.01, rate_in_buffer=False, weight_decay=1e-3, trust=0.02)
+        LARS(rate=0.5, bias_lr=0.01, rate_in_buffer=False, weight_decay=1e-3, trust=0.02)
     ),
     "batch_norm/per_view": lambda: replace(quickstart.equivariant(), batch_norm="per_view", seed=3),
     "memory/contiguous": lambda: replace(quickstart.invariant(), channels_last=False, clip_gradient=0.5),

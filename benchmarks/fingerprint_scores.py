@@ -14,42 +14,37 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from equissl.augment import (
-    Pipeline,
-    QuarterTurn,
-    Roll,
-    presets,
-)
+from equissl.augment import Pipeline, QuarterTurn, Roll, presets
+from equissl.auto import identifiability as identifiable
 from equissl.data.base import Split
-from equissl.data.crystals import Crystals
 from equissl.encoder.encoder import Encoder
-from equissl.evaluate import identifiable
-from equissl.evaluate.audit import audit
+from equissl.evaluate.audit.audit import audit
+from equissl.evaluate.audit.sensitivity import Sensitivity
 from equissl.evaluate.base import Score, Table
-from equissl.evaluate.closeness import Alignment
+from equissl.evaluate.classification.fewshot import FewShot
+from equissl.evaluate.classification.finetune import FineTune
+from equissl.evaluate.classification.knn import KNN
+from equissl.evaluate.classification.linear import LinearProbe
+from equissl.evaluate.classification.sgd import SGDProbe
 from equissl.evaluate.collapse import Collapse
-from equissl.evaluate.equivariance import Equivariance
-from equissl.evaluate.factors import Factors
-from equissl.evaluate.families import Families
-from equissl.evaluate.fewshot import FewShot
-from equissl.evaluate.finetune import FineTune
-from equissl.evaluate.homography import Homography
-from equissl.evaluate.inspection import Subject
-from equissl.evaluate.knn import KNN
-from equissl.evaluate.linear import LinearProbe
-from equissl.evaluate.neighbours import neighbours
-from equissl.evaluate.relative import RelativeFactors
-from equissl.evaluate.retrieval import ORIGINAL
-from equissl.evaluate.retrieve import Retrieval
-from equissl.evaluate.sensitivity import Sensitivity
-from equissl.evaluate.sgd import SGDProbe
-from equissl.evaluate.spectra import FineTuneSpectra
-from equissl.evaluate.steering import Size, steering
-from equissl.monitor import monitor
+from equissl.evaluate.context import EvaluationContext
+from equissl.evaluate.equivariance.alignment import Alignment
+from equissl.evaluate.equivariance.equivariance import Equivariance
+from equissl.evaluate.equivariance.retrieval import ORIGINAL
+from equissl.evaluate.equivariance.retrieve import Retrieval
+from equissl.evaluate.explorer.neighbors import neighbours
+from equissl.evaluate.explorer.steering import Size, steering
+from equissl.evaluate.factors.families import Families
+from equissl.evaluate.factors.homography import Homography
+from equissl.evaluate.factors.known import Factors
+from equissl.evaluate.factors.relative import RelativeFactors
 from equissl.params import Binary, Circular, Cyclic, Params, Real, Rotation, Space
+from equissl.photonics.data import Crystals
+from equissl.photonics.fine_tuning import FineTuneSpectra
 from equissl.photonics.generate import Plan
 from equissl.report import comparison
 from equissl.study import table as study_table
+from equissl.training.monitor import monitor
 
 Cases = dict[str, Callable[[], Any]]
 
@@ -124,11 +119,11 @@ def predictive() -> tuple[Encoder, dict[str, Any]]:
     return encoder.eval(), found
 
 
-def subject() -> Subject:
+def subject() -> EvaluationContext:
     encoder, modules = predictive()
     train_set, test_set = recipes.solids(objects=12), recipes.solids(split="test", objects=40)
     rows: dict[Split, torch.Tensor] = {"train": torch.arange(48), "test": torch.arange(40)}
-    return Subject(encoder, {"train": train_set, "test": test_set}, rows, modules)
+    return EvaluationContext(encoder, {"train": train_set, "test": test_set}, rows, modules)
 
 
 def evaluation_cases() -> Cases:
@@ -170,7 +165,7 @@ def _neighbours() -> Any:
 
 def _steering() -> Any:
     asked = subject()
-    size = Size(pictures=2, others=12, views=3, steps=5, nearest=3)
+    size = Size(images=2, others=12, views=3, steps=5, nearest=3)
     return steering(asked.modules, asked.encoder, asked.datasets["test"], asked.rows["test"], size=size)
 
 

@@ -39,12 +39,12 @@ from equissl.augment import (
     Perspective,
     Pipeline,
     Posterize,
+    Prefixed,
     QuarterTurn,
     QuarterTurns,
     RandAugment,
     RandomElement,
     RandomErasing,
-    Renamed,
     Resize,
     Roll,
     Rotate,
@@ -60,14 +60,14 @@ from equissl.augment import (
     paths,
     presets,
 )
-from equissl.augment.from_torchvision import FromTorchvision
-from equissl.augment.legacy import legacy_statistics
-from equissl.data.crystals import Crystals
+from equissl.augment.equimod_params import legacy_statistics
+from equissl.augment.torchvision.from_torchvision import FromTorchvision
 from equissl.data.image_folder import ImageFolder
 from equissl.data.solids import Solids
 from equissl.data.threediebench import ThreeDIEBench
 from equissl.data.torchvision_sets import Cifar10, Cifar100, Flowers102, Stl10
 from equissl.photonics.cells import kind_of
+from equissl.photonics.data import Crystals
 from equissl.photonics.dos import density_of_states, empty_lattice
 from equissl.random import Stream
 from equissl.views import Between, SameAs, ViewSpec, make_views
@@ -106,7 +106,7 @@ AUGMENTATIONS: Mapping[str, Augmentation] = {
     "RandAugment": RandAugment(),
     "RandomElement": RandomElement(QuarterTurn()),
     "RandomErasing": RandomErasing(),
-    "Renamed": Renamed(Rotate((-90.0, 90.0))),
+    "Renamed": Prefixed(Rotate((-90.0, 90.0))),
     "Resize": Resize(16, short_side=20),
     "Roll": Roll(),
     "Rotate": Rotate((-180.0, 180.0), fill="reflect"),
@@ -147,7 +147,7 @@ PIPELINES: Mapping[str, Augmentation] = {
         )
     ),
     "cells": Pipeline((Roll(), EitherFlip(), QuarterTurn(), HalfRoll())),
-    "twice": Pipeline((paths.translation(), Identity(), Renamed(ColorJitter(), "second_"))),
+    "twice": Pipeline((paths.translation(), Identity(), Prefixed(ColorJitter(), "second_"))),
     "nested": Pipeline(
         (Pipeline((Crop(20), HorizontalFlip())), Pipeline((ColorJitter(), PatchMask(side=4))))
     ),

@@ -2,7 +2,7 @@
 
     python benchmarks/keep.py OUT [seeds] [epochs]
 
-renders Solids into OUT/pictures, labels every picture with the hue of its floor (eight bins of the circle;
+renders Solids into OUT/images, labels every image with the hue of its floor (eight bins of the circle;
 shape, pose and light say nothing about it), and pretrains the same small encoder without labels three ways:
 hue ignored (SimCLR's way), not mentioned, and kept. OUT/study/table.md has what comes out. Started again, it
 goes on where it stopped.
@@ -15,12 +15,13 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from equissl.auto import default as photographs
+from equissl.auto import requirements as wish
 from equissl.cli.render import write
 from equissl.data.image_folder import ImageFolder
 from equissl.data.solids import Solids
 from equissl.encoder.backbone import EncoderConfig
 from equissl.recipe import Recipe
-from equissl.recipes import photographs, wish
 from equissl.study import runner
 from equissl.study.plan import Bars, Cell, Measure, Study
 
@@ -33,7 +34,7 @@ WISHES = {
 }
 
 
-def pictures(out: Path, objects: int = 160, views: int = 8) -> ImageFolder:
+def images(out: Path, objects: int = 160, views: int = 8) -> ImageFolder:
     """A folder of solids, labelled by the hue of the floor they stand on."""
     labels = out / "labels.csv"
     if not labels.is_file():
@@ -58,7 +59,7 @@ def recipe(data: ImageFolder, name: str, epochs: int) -> Recipe:
 
 
 def main(out: Path, seeds: int = 3, epochs: int = 12) -> None:
-    data = pictures(out / "pictures")
+    data = images(out / "images")
     study = Study(
         title="Keep hue: classes are floor colours of Solids",
         cells=tuple(Cell({"wish": name}, recipe(data, name, epochs)) for name in WISHES),

@@ -14,18 +14,19 @@ from pathlib import Path
 import torch
 from matplotlib.figure import Figure
 
-from equissl import models, runs
-from equissl.data.crystals import Crystals
-from equissl.evaluate.spectra import FineTuneSpectra
+from equissl.config.serialize import from_dict
+from equissl.photonics.data import Crystals
 from equissl.photonics.dos import empty_lattice, relative_errors
-from equissl.recipe import from_plain
+from equissl.photonics.fine_tuning import FineTuneSpectra
+from equissl.runs import folder as runs
+from equissl.runs import load as models
 
 SHOWN = ("no pretraining", "E-SimCLR")
 
 
 def main(study: Path, out: Path, labels: int = 0, cells: int = 4) -> None:
     plan = runs.read_json(study / "study.json")
-    (tune,) = from_plain(plan["tasks"])
+    (tune,) = from_dict(plan["tasks"])
     assert isinstance(tune, FineTuneSpectra)
     budget = labels or tune.labels[0]
     predicted = {}

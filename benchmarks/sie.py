@@ -1,4 +1,4 @@
-"""SIE's predictor by contraction against explicit per-picture weights: time and memory of one step.
+"""SIE's predictor by contraction against explicit per-image weights: time and memory of one step.
 
     uv run python benchmarks/sie.py            # d = 1024, B = 1024; the explicit one needs about 9 GB
 
@@ -19,13 +19,13 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from equissl.encoder.predictors import Hypernetwork, HypernetworkPredictor
+from equissl.nn.predictors import Hypernetwork, HypernetworkPredictor
 
 STEPS = 3
 
 
 def explicit(predictor: HypernetworkPredictor, source: Tensor, change: Tensor) -> Tensor:
-    """The same prediction with a matrix for every picture, (B, d, d)."""
+    """The same prediction with a matrix for every image, (B, d, d)."""
     (weight,) = predictor.weights
     matrices = (change @ weight.flatten(1)).view(len(change), *weight.shape[1:])
     return torch.bmm(source[:, None], matrices)[:, 0]

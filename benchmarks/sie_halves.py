@@ -2,7 +2,7 @@
 
     uv run python benchmarks/sie_halves.py STUDY      # the folder of `equissl study sie out=STUDY`
 
-Reads the change of each factor between two pictures of unseen objects (as the study does) from the invariant
+Reads the change of each factor between two images of unseen objects (as the study does) from the invariant
 half of the features, and from what the base's projector makes of it.
 """
 
@@ -13,11 +13,12 @@ from pathlib import Path
 
 import torch
 
-from equissl import models, runs
-from equissl.base.vicreg import VICReg
 from equissl.data.base import Dataset
 from equissl.evaluate.base import Table
-from equissl.evaluate.relative import RelativeFactors
+from equissl.evaluate.factors.relative import RelativeFactors
+from equissl.invariance.vicreg import VICReg
+from equissl.runs import folder as runs
+from equissl.runs import load as models
 
 ASKED = {"sie": ("pose",), "sie_color": ("floor_hue", "light_hue")}
 PAIRS = 4000
@@ -30,8 +31,8 @@ def tables(loaded: models.Loaded, dataset: Dataset, count: int) -> tuple[Table, 
     index = torch.arange(min(len(dataset), count))
     features, embeddings = [], []
     for rows in torch.split(index, 500):
-        pictures = dataset.batch(rows).pictures["image"].float() / 255
-        features.append(loaded.encoder(pictures).part("inv"))
+        images = dataset.batch(rows).images["image"].float() / 255
+        features.append(loaded.encoder(images).part("inv"))
         embeddings.append(loaded.model.base.projector(features[-1]))
     params = dataset.batch(index).params["image"]
     labels, groups = dataset.labels[index], dataset.groups[index]

@@ -3,48 +3,50 @@
 The names below are loaded when first used, so that importing equissl costs nothing.
 """
 
-from __future__ import annotations
+from typing import TYPE_CHECKING
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from equissl.config.public import lazy_exports
 
 if TYPE_CHECKING:
     from equissl.api import audit, evaluate_run, load_backbone, pretrain, resume
     from equissl.errors import UserError
+    from equissl.objective import Base, Equivariance
     from equissl.recipe import Recipe, Weighted
-    from equissl.train import Options
-    from equissl.views import ViewSpec, make_views
-
-_HOME = {
-    "audit": "equissl.api",
-    "evaluate_run": "equissl.api",
-    "load_backbone": "equissl.api",
-    "pretrain": "equissl.api",
-    "resume": "equissl.api",
-    "UserError": "equissl.errors",
-    "Recipe": "equissl.recipe",
-    "Weighted": "equissl.recipe",
-    "Options": "equissl.train",
-    "ViewSpec": "equissl.views",
-    "make_views": "equissl.views",
-}
+    from equissl.training.loop import Options, train
+    from equissl.views import Between, Fresh, SameAs, ViewSpec, intermediate_views, make_views
 
 __all__ = [
+    "Base",
+    "Between",
+    "Equivariance",
+    "Fresh",
     "Options",
     "Recipe",
+    "SameAs",
     "UserError",
     "ViewSpec",
     "Weighted",
     "audit",
     "evaluate_run",
+    "intermediate_views",
     "load_backbone",
     "make_views",
     "pretrain",
     "resume",
+    "train",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"equissl has no {name!r}; it offers {', '.join(__all__)}")
-    return getattr(importlib.import_module(_HOME[name]), name)
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    also={
+        "Options": "training.loop",
+        "audit": "api",
+        "evaluate_run": "api",
+        "intermediate_views": "views",
+        "load_backbone": "api",
+        "make_views": "views",
+        "pretrain": "api",
+        "resume": "api",
+        "train": "training.loop",
+    },
+)

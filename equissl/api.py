@@ -11,26 +11,32 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from equissl import checkpoint, models, protocol, runs, settings
-from equissl.data.base import Data, Dataset, Progress, Resident, Split, quiet
+from equissl.config import overrides
+from equissl.config.serialize import to_dict
+from equissl.data.base import Data, Dataset, Resident, Split
 from equissl.encoder.encoder import Encoder
 from equissl.errors import UserError
-from equissl.evaluate.audit import audit as audit_encoder
+from equissl.evaluate import protocol
+from equissl.evaluate.audit.audit import audit as audit_encoder
 from equissl.evaluate.base import Score
 from equissl.evaluate.cache import Store
-from equissl.evaluate.inspection import Subject
-from equissl.evaluate.neighbours import neighbours
-from equissl.evaluate.redrawn import redrawn
-from equissl.evaluate.steering import Size, steering
-from equissl.evaluate.transfer import Renumbered
+from equissl.evaluate.classification.transfer import Renumbered
+from equissl.evaluate.context import EvaluationContext
+from equissl.evaluate.explorer.neighbors import neighbours
+from equissl.evaluate.explorer.reconstructions import redrawn
+from equissl.evaluate.explorer.steering import Size, steering
 from equissl.objective import Draws, Predictive
 from equissl.params import Params, Space
+from equissl.progress import Progress, no_progress
 from equissl.random import shuffled
-from equissl.recipe import Recipe, to_plain
-from equissl.train import Options, train
+from equissl.recipe import Recipe
+from equissl.runs import folder as runs
+from equissl.runs import load as models
+from equissl.training import checkpoint
+from equissl.training.loop import Options, train
 from equissl.views import make_views
 
-TRAIN_PICTURES = 10_000
+TRAIN_IMAGES = 10_000
 DRAWINGS = 6  # samples whose reconstructions are shown in the report
 
 
@@ -74,7 +80,7 @@ def resume(
     """
     found = runs.open_run(Path(run))
     recipe = found.recipe(trusted)
-    wanted = settings.override(recipe, changes or {}, tuple(trusted))
+    wanted = overrides.override(recipe, changes or {}, tuple(trusted))
     state = checkpoint.load(found.checkpoints)
     refuse_changes(recipe, wanted)
     if wanted.epochs == recipe.epochs and state["epoch"] >= recipe.epochs:
@@ -85,13 +91,13 @@ def resume(
             f"epochs {recipe.epochs} -> {wanted.epochs}: the learning rate now follows a schedule that ends "
             f"at epoch {wanted.epochs}, so it jumps up where the old one had already fallen"
         )
-        runs.write_json(found.path / "recipe.json", to_plain(wanted))
+        runs.write_json(found.path / "recipe.json", to_dict(wanted))
     return train(wanted, found.path, options, encoder=models.wrapped(recipe.encoder, backbone), resume=True)
 
 
 def refuse_changes(old: Recipe, new: Recipe) -> None:
     """Raises UserError unless the recipes differ in nothing but more epochs."""
-    before, after = _flat(to_plain(old)), _flat(to_plain(new))
+    before, after = _flat(to_dict(old)), _flat(to_dict(new))
     changed = sorted(k for k in before | after if before.get(k) != after.get(k) and k != "epochs")
     lines = [f"{k}: {before.get(k)!r} -> {after.get(k)!r}" for k in changed]
     if lines:
@@ -116,24 +122,24 @@ def evaluate_run(
     steer: int = 12,
     seed: int = 0,
     device: str = "cpu",
-    progress: Progress = quiet,
+    progress: Progress = no_progress,
     trusted: Sequence[str] = ("equissl",),
     backbone: nn.Module | None = None,
 ) -> list[Score]:
     """Score a run and write ``scores.jsonl``, ``neighbours.json`` and ``steering.json`` into its folder.
 
     Beside the run stand constant, random-weights or standing-still baselines. Features are kept in the
-    folder ``features`` of the run and found again as long as weights, pictures and code are the same.
+    folder ``features`` of the run and found again as long as weights, images and code are the same.
 
     Args:
         data: where to evaluate; the recipe's own data if absent.
-        test: where the test pictures come from, if from elsewhere; classes are matched by name.
+        test: where the test images come from, if from elsewhere; classes are matched by name.
         test_split: which split of ``test``.
         evaluations: names (``equissl list evaluations``), "usual" or "all".
         changes: their settings as text, "knn.k" -> "200".
-        count: test pictures at most (training pictures: ten times as many, at most 10,000).
+        count: test images at most (training images: ten times as many, at most 10,000).
         strict: refuse an evaluation that is named but impossible here, instead of leaving it out.
-        steer: pictures of the steering explorer; 0 for none, which saves drawing about 125 pictures for each.
+        steer: images of the steering explorer; 0 for none, which saves drawing about 125 images for each.
         backbone: a module like the one the run was trained with, if that was your own.
 
     Raises:
@@ -154,11 +160,11 @@ def evaluate_run(
         test_set = Renumbered(test_set, train_set.classes)
     modules = {n: m for n, m in loaded.model.modules_by_name.items() if isinstance(m, Predictive)}
     loaded.model.to(device)
-    subject = Subject(
+    subject = EvaluationContext(
         loaded.encoder,
         {"train": train_set, "test": test_set},
         {
-            "train": _sample(train_set, min(10 * count, TRAIN_PICTURES), seed),
+            "train": _sample(train_set, min(10 * count, TRAIN_IMAGES), seed),
             "test": _sample(test_set, count, seed),
         },
         modules,
@@ -168,15 +174,15 @@ def evaluate_run(
         progress,
     )
     scores = protocol.ask(questions, subject, strict=[n for n in evaluations if strict and n in questions])
-    pictures = neighbours(subject.features("test"), test_set, subject.rows["test"])
-    runs.write_text(found.path / "neighbours.json", _json(pictures))
+    images = neighbours(subject.features("test"), test_set, subject.rows["test"])
+    runs.write_text(found.path / "neighbours.json", _json(images))
     if steer:
         shown = steering(
             modules,
             loaded.encoder,
             test_set,
             subject.rows["test"],
-            size=Size(pictures=steer),
+            size=Size(images=steer),
             seed=seed,
             device=device,
             progress=progress,
@@ -207,13 +213,13 @@ def _sample(dataset: Dataset, count: int, seed: int) -> Tensor:
 def _drawings(
     loaded: models.Loaded, dataset: Dataset, index: Tensor, seed: int, device: str
 ) -> dict[str, object]:
-    """What the run's modules draw of some pictures; empty if none of them draws, or if the data has not the
-    pictures that the run's views are made of.
+    """What the run's modules draw of some images; empty if none of them draws, or if the data has not the
+    images that the run's views are made of.
     """
     assert loaded.model is not None and loaded.recipe is not None
     modules = {n: m for n, m in loaded.model.modules_by_name.items() if isinstance(m, Draws)}
     specs = loaded.recipe.views
-    if not modules or not {s.picture for s in specs.values()} <= set(dataset.spaces):
+    if not modules or not {s.image for s in specs.values()} <= set(dataset.spaces):
         return {}
     made = make_views(dataset.batch(index).to(device), specs, seed)
     return redrawn(modules, made, loaded.model.encode(made))
@@ -227,12 +233,12 @@ def audit(
     factors: Sequence[str] = (),
     seed: int = 0,
     device: str = "cpu",
-    progress: Progress = quiet,
+    progress: Progress = no_progress,
 ) -> list[Score]:
     """Which augmentation factors can be read from an encoder's features; needs no labels.
 
     Args:
-        model: a module (B, C, H, W) -> features taking pictures in [0, 1], or a name as on the command line.
+        model: a module (B, C, H, W) -> features taking images in [0, 1], or a name as on the command line.
         images: (N, C, H, W) uint8 or float in [0, 1]; a dataset; or a folder.
         factors: names of ``AUDITS`` entries; all if empty.
 
@@ -295,17 +301,17 @@ def run_facts(run: runs.Run, loaded: models.Loaded, data: Data) -> dict[str, Any
 
 
 def described(data: Data, test: Data | None = None) -> str:
-    """What rows say of the data: its kind and folder, and those of test pictures from elsewhere."""
+    """What rows say of the data: its kind and folder, and those of test images from elsewhere."""
     where = getattr(data, "path", None)
     name = f"{type(data).__name__} {where}" if where else type(data).__name__
     return f"{name} -> {described(test)}" if test is not None else name
 
 
 def load_backbone(path: Path | str, **how: Any) -> Encoder:
-    """The encoder of a run folder or an exported folder: pictures (B, C, H, W) in [0, 1] -> ``Encoded``.
+    """The encoder of a run folder or an exported folder: images (B, C, H, W) in [0, 1] -> ``Encoded``.
 
     Args:
-        how: passed to ``equissl.models.load``.
+        how: passed to ``equissl.runs.load.load``.
     """
     return models.load(str(path), **how).encoder
 

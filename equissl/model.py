@@ -23,7 +23,7 @@ class Model(nn.Module):
         base: None for a method that learns from equivariance alone.
         weights: module name -> its factor in the sum.
         encoded_views: the views to encode, in order.
-        batch_norm: "all_views" encodes views of one picture size in a single pass, so BatchNorm sees them
+        batch_norm: "all_views" encodes views of one image size in a single pass, so BatchNorm sees them
             together (EquiMod); "per_view" encodes one view after the other (SimSiam, E-SSL).
     """
 

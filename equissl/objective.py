@@ -1,6 +1,6 @@
 """What an objective is: the page to read before writing one.
 
-A ``Base`` makes two views of a picture agree; an ``Equivariance`` module keeps what the views differ in.
+A ``Base`` makes two views of an image agree; an ``Equivariance`` module keeps what the views differ in.
 Both read the encoded views and return named loss terms. ``Model`` adds them up; nothing else knows the sum.
 """
 
@@ -14,7 +14,7 @@ from typing import ClassVar, Protocol, runtime_checkable
 from torch import Tensor, nn
 
 from equissl.encoder.encoder import Encoded, Encoder
-from equissl.encoder.pixels import Drawing
+from equissl.nn.pixel_loss import Drawing
 from equissl.params import Params, Space
 from equissl.views import View
 
@@ -40,7 +40,7 @@ class Objective(nn.Module, ABC):
     """Something that turns encoded views into loss terms."""
 
     paper: ClassVar[str] = ""
-    constant_rate: ClassVar[tuple[str, ...]] = ()  # submodules whose learning rate does not decay
+    fixed_lr: ClassVar[tuple[str, ...]] = ()  # submodules whose learning rate does not decay
 
     def after_step(self, encoder: Encoder, progress: float) -> None:
         """Move what gradients do not train (a teacher, a queue).
@@ -68,22 +68,22 @@ class Equivariance(Objective):
 
 @runtime_checkable
 class Predictive(Protocol):
-    """A module that can say where features go when a picture is changed."""
+    """A module that can say where features go when an image is changed."""
 
     @property
     def space(self) -> Space:
         """The absolute factors whose change it reads; ``params.between(source, target, space)``."""
 
     def predict(self, source: Encoded, change: Params) -> Tensor:
-        """The expected embedding of the changed picture: (B, d)."""
+        """The expected embedding of the changed image: (B, d)."""
 
     def target(self, target: Encoded) -> Tensor:
-        """The embedding of the changed picture: (B, d)."""
+        """The embedding of the changed image: (B, d)."""
 
 
 @runtime_checkable
 class Draws(Protocol):
-    """A module that can show the pictures it reconstructs."""
+    """A module that can show the images it reconstructs."""
 
     def draw(self, views: Views, encoded: Encodings) -> dict[str, Drawing]:
         """View name -> what was drawn of it and what it is."""

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from types import TracebackType
 
 from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
-    Progress,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.progress import Progress as Bar
+
+Progress = Callable[[str, int, int], None]  # description, number done, total
 
 PLAIN_EVERY = 10.0  # seconds between plain lines
+
+
+def no_progress(description: str, done: int, total: int) -> None:
+    """The progress callback that shows nothing (the default everywhere)."""
 
 
 class Display:
@@ -29,7 +36,7 @@ class Display:
     def __init__(self, silent: bool = False):
         self.console = Console(stderr=True, quiet=silent)
         self.live = self.console.is_terminal and not silent
-        self._bar: Progress | None = None
+        self._bar: Bar | None = None
         self._task: tuple[str, TaskID] | None = None
         self._last = 0.0
         self._began = ("", 0.0)
@@ -75,7 +82,7 @@ class Display:
                 TimeRemainingColumn(),
                 TextColumn("{task.fields[note]}"),
             )
-            self._bar = Progress(*columns, console=self.console, refresh_per_second=4)
+            self._bar = Bar(*columns, console=self.console, refresh_per_second=4)
             self._bar.start()
             self._task = (what, self._bar.add_task(what, total=total, note=note))
         self._bar.update(self._task[1], completed=done, total=total, note=note)

@@ -1,6 +1,6 @@
-"""Random numbers that belong to a picture, not to a moment: a hash of (seed, epoch, view, picture).
+"""Random numbers that belong to an image, not to a moment: a hash of (seed, epoch, view, image).
 
-A draw is a pure function of its keys, so it does not depend on the batch a picture falls into, on the
+A draw is a pure function of its keys, so it does not depend on the batch an image falls into, on the
 number of workers or ranks, nor on what was drawn before; a run that is resumed draws what it would have
 drawn. The hash is the finaliser of SplitMix64 (Steele, Lea & Flood, OOPSLA 2014), in wrapping int64
 arithmetic, so CPU and GPU agree bit for bit.
@@ -23,17 +23,17 @@ _SECOND = 0x94D049BB133111EB - (1 << 64)
 
 @dataclass(frozen=True)
 class Stream:
-    """One random stream per picture; ``keys`` is int64 of shape (B,)."""
+    """One random stream per image; ``keys`` is int64 of shape (B,)."""
 
     keys: Tensor
 
     @staticmethod
     def of(index: Tensor, *parts: int | str) -> Stream:
-        """The streams of pictures ``index`` (B,) under ``parts``, e.g. seed, epoch, view name."""
+        """The streams of images ``index`` (B,) under ``parts``, e.g. seed, epoch, view name."""
         return Stream(_mix(index.long() * _GOLDEN ^ _hash("/".join(map(str, parts)))))
 
     def fork(self, name: str) -> Stream:
-        """An independent stream per picture for the use called ``name``."""
+        """An independent stream per image for the use called ``name``."""
         return Stream(_mix(self.keys ^ _hash(name)))
 
     def __len__(self) -> int:

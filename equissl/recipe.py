@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -15,8 +13,8 @@ from equissl.encoder.encoder import Encoder
 from equissl.errors import UserError, nearest
 from equissl.model import BatchNormMode, Model
 from equissl.objective import BaseConfig, EquivarianceConfig
-from equissl.optimize import LARS, OptimizerConfig, WarmupCosine
 from equissl.params import Space
+from equissl.training.optim import LARS, OptimizerConfig, WarmupCosine
 from equissl.views import Between, SameAs, ViewSpec
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
@@ -35,7 +33,7 @@ class Recipe:
     """Everything that decides the numbers of a run.
 
     Args:
-        data: where the pictures come from.
+        data: where the images come from.
         views: view name -> how it is made; drawn in this order.
         encoder: the backbone.
         base: the invariance objective; None learns from equivariance alone.
@@ -43,7 +41,7 @@ class Recipe:
         optimizer, schedule: the rate given in the optimiser is the peak; it is not rescaled by batch size.
         epochs: passes over the training split; 0 leaves the encoder as it was drawn, the baseline
             without pretraining.
-        batch_size: pictures per step, over all devices.
+        batch_size: images per step, over all devices.
         seed: of weights and every random stream.
         batch_norm: whether BatchNorm sees all views together or one by one.
         precision: of the forward pass.
@@ -81,7 +79,7 @@ class Recipe:
         if self.base is None and not self.modules:
             raise ValueError("base and modules are both empty, so there is nothing to learn from")
         if self.batch_size < 2:
-            raise ValueError("batch_size must be at least 2: objectives compare pictures of a batch")
+            raise ValueError("batch_size must be at least 2: objectives compare images of a batch")
 
     @property
     def compared(self) -> tuple[str, ...]:
@@ -92,14 +90,14 @@ class Recipe:
         """The model, with weights from torch's global random state.
 
         Args:
-            known: picture name -> the factors the dataset knows for it.
+            known: image name -> the factors the dataset knows for it.
             encoder: used instead of building the one described.
 
         Raises:
-            UserError: a view, picture or factor that is named does not exist, or a view is never used.
+            UserError: a view, image or factor that is named does not exist, or a view is never used.
         """
         check_views(self, known)
-        spaces = {name: spec.space(known[spec.picture]) for name, spec in self.views.items()}
+        spaces = {name: spec.space(known[spec.image]) for name, spec in self.views.items()}
         encoder = self.encoder.build() if encoder is None else encoder
         problems: list[str] = []
         parts: dict[str, Any] = {}
@@ -120,15 +118,15 @@ class Recipe:
 
 
 def check_views(recipe: Recipe, known: Mapping[str, Space]) -> None:
-    """Every view that is read exists, every view that exists is read, and its picture is in the data.
+    """Every view that is read exists, every view that exists is read, and its image is in the data.
 
     Raises:
         UserError: listing all that is wrong.
     """
     problems = [
-        f"views.{name}.picture: the data has no picture {spec.picture!r}; {nearest(spec.picture, known)}"
+        f"views.{name}.image: the data has no image {spec.image!r}; {nearest(spec.image, known)}"
         for name, spec in recipe.views.items()
-        if spec.picture not in known
+        if spec.image not in known
     ]
     readers = {k: w.module.reads() for k, w in recipe.modules.items()}
     if recipe.base is not None:
@@ -161,68 +159,3 @@ def _drawn_from(spec: ViewSpec) -> tuple[str, ...]:
         case Between(start, end):
             return (start, end) if start else (end,)
     return ()
-
-
-def to_plain(value: object) -> Any:
-    """JSON-ready data; a component is named by where it is defined: ``{"is": "module:Class", ...}``."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        cls = type(value)
-        fields = {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value) if f.init}
-        return {"is": f"{cls.__module__}:{cls.__qualname__}", **fields}
-    if isinstance(value, Mapping):
-        return {str(k): to_plain(v) for k, v in value.items()}
-    if isinstance(value, tuple | list):
-        return [to_plain(v) for v in value]
-    if value is None or isinstance(value, str | int | float | bool):
-        return value
-    raise TypeError(f"a recipe holds plain data and dataclasses, but found {type(value).__name__}: {value!r}")
-
-
-def from_plain(plain: Any, trusted: Sequence[str] = ("equissl",)) -> Any:
-    """What ``to_plain`` was given.
-
-    Args:
-        trusted: top-level packages that may be imported; a run folder from elsewhere cannot run other code.
-
-    Raises:
-        UserError: a component outside the trusted packages, or one that no longer exists.
-    """
-    if isinstance(plain, dict) and "is" in plain:
-        cls = locate(str(plain["is"]), trusted)
-        values = {k: from_plain(v, trusted) for k, v in plain.items() if k != "is"}
-        try:
-            return cls(**values)
-        except (TypeError, ValueError) as error:
-            raise UserError(f"{plain['is']} cannot be made from {sorted(values)}: {error}") from error
-    if isinstance(plain, dict):
-        return {k: from_plain(v, trusted) for k, v in plain.items()}
-    return tuple(from_plain(v, trusted) for v in plain) if isinstance(plain, list) else plain
-
-
-def locate(address: str, trusted: Sequence[str] = ("equissl",)) -> Any:
-    """What ``module:name.name`` refers to.
-
-    Raises:
-        UserError: not below a trusted package, or not found.
-    """
-    check_trusted(address, trusted)
-    module, _, path = address.partition(":")
-    try:
-        found: Any = importlib.import_module(module)
-        for step in path.split("."):
-            found = getattr(found, step)
-    except (ImportError, AttributeError) as error:
-        raise UserError(f"{address!r} cannot be found: {error}") from error
-    if not (isinstance(found, type) and dataclasses.is_dataclass(found)):
-        raise UserError(f"{address!r} is not a dataclass, so it cannot be part of a recipe")
-    check_trusted(f"{found.__module__}:{path}", trusted)  # what a trusted module only imports is not its own
-    return found
-
-
-def check_trusted(address: str, trusted: Sequence[str]) -> None:
-    """Raises UserError if ``module:name`` is not below one of the packages in ``trusted``."""
-    package = address.partition(":")[0].partition(".")[0]
-    if package not in trusted:
-        raise UserError(
-            f"{address!r} is code outside {list(trusted)}; if you trust it, name its package: trust={package}"
-        )

@@ -5,40 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-import torch
 from torch import Tensor
 
-from equissl.augment.alone import recompute
 from equissl.augment.base import Augmentation, Identity, Orbit
 from equissl.augment.engine import Engine, render
+from equissl.augment.record import recompute
+from equissl.data.batch import Batch
 from equissl.params import Params, Space, interpolate
 
 
 @dataclass(frozen=True)
-class Batch:
-    """Samples as they leave a dataset.
-
-    Args:
-        pictures: name -> (B, C, H, W), uint8 or float in [0, 1].
-        params: name -> the factors known for that picture (an empty space for photographs).
-        labels: (B,) int64, -1 where unknown.
-        index: (B,) int64, which samples these are; random streams belong to them.
-    """
-
-    pictures: Mapping[str, Tensor]
-    params: Mapping[str, Params]
-    labels: Tensor
-    index: Tensor
-
-    def to(self, device: torch.device | str) -> Batch:
-        pictures = {k: v.to(device, non_blocking=True) for k, v in self.pictures.items()}
-        params = {k: v.to(device) for k, v in self.params.items()}
-        return Batch(pictures, params, self.labels.to(device), self.index.to(device))
-
-
-@dataclass(frozen=True)
 class View:
-    """Pictures (B, C, h, w) and how they came to be."""
+    """Images (B, C, h, w) and how they came to be."""
 
     images: Tensor
     params: Params
@@ -51,7 +29,7 @@ class Fresh:
 
 @dataclass(frozen=True)
 class SameAs:
-    """Reuse another view's draw: one change, two pictures (CARE, STL)."""
+    """Reuse another view's draw: one change, two images (CARE, STL)."""
 
     view: str
 
@@ -86,25 +64,27 @@ class ViewSpec:
     """How one view is made from a batch.
 
     Args:
-        picture: which picture of the batch is augmented.
+        image: which image of the batch is augmented.
         draw: anew, as another view, or between two views that stand before this one.
         orbit: every element of a group applied after the augmentation.
-        encode: False for a picture that only serves as a target.
+        encode: False for an image that only serves as a target.
     """
 
     augment: Augmentation = Identity()
-    picture: str = "image"
+    image: str = "image"
     draw: Fresh | SameAs | Between = Fresh()
     orbit: Orbit | None = None
     encode: bool = True
 
     def space(self, known: Space) -> Space:
-        """The factors recorded for this view, given those the dataset knows for its picture."""
+        """The factors recorded for this view, given those the dataset knows for its image."""
         return known + self.augment.space + (self.orbit.space if self.orbit else Space())
 
 
-def on_the_way(view: str, spec: ViewSpec, factors: tuple[str, ...], count: int = 2) -> dict[str, ViewSpec]:
-    """Pictures at equal distances between ``view`` with nothing done to ``factors`` and ``view`` itself.
+def intermediate_views(
+    view: str, spec: ViewSpec, factors: tuple[str, ...], count: int = 2
+) -> dict[str, ViewSpec]:
+    """Images at equal distances between ``view`` with nothing done to ``factors`` and ``view`` itself.
 
     They are called "way_1" to "way_COUNT"; number k is made from the source directly with k / (count + 1) of
     every value, and only serves as a target (arXiv:2503.18753).
@@ -126,13 +106,13 @@ def make_views(
 ) -> dict[str, View]:
     """Make float views in the order of ``specs``, so that one may refer to those before it.
 
-    Each (seed, epoch, view name, picture) has its own random stream: adding a view, or changing the
-    batch a picture falls into, leaves the other draws as they were.
+    Each (seed, epoch, view name, image) has its own random stream: adding a view, or changing the
+    batch an image falls into, leaves the other draws as they were.
     """
     views: dict[str, View] = {}
     draws: dict[str, Params] = {}
     for name, spec in specs.items():
-        images, known = batch.pictures[spec.picture], batch.params[spec.picture]
+        images, known = batch.images[spec.image], batch.params[spec.image]
         match spec.draw:
             case Fresh():
                 index, size = batch.index.to(images.device), (images.shape[-2], images.shape[-1])

@@ -16,23 +16,23 @@ import torch.multiprocessing as mp
 from test_objectives import BASES, MODULES, surroundings
 from torch import Tensor, nn
 
-from equissl.assignment import dino_loss
 from equissl.augment import presets
-from equissl.base.barlow_twins import barlow_twins_terms
-from equissl.base.dino import DINO
-from equissl.base.moco import MoCo
-from equissl.base.moco_v3 import MoCoV3
-from equissl.base.simsiam import SimSiam, simsiam_loss
-from equissl.base.vicreg import VICReg, vicreg_terms
 from equissl.encoder.backbone import EncoderConfig
 from equissl.encoder.encoder import Encoded
-from equissl.encoder.teacher import Teacher
-from equissl.losses import info_nce
+from equissl.invariance.barlow_twins import barlow_twins_terms
+from equissl.invariance.dino import DINO
+from equissl.invariance.moco import MoCo
+from equissl.invariance.moco_v3 import MoCoV3
+from equissl.invariance.simsiam import SimSiam, simsiam_loss
+from equissl.invariance.vicreg import VICReg, vicreg_terms
+from equissl.losses.contrastive import info_nce
+from equissl.losses.distillation import dino_loss
 from equissl.model import Model
-from equissl.optimize import parameter_groups
+from equissl.nn.ema import Teacher
 from equissl.params import Space
 from equissl.testing.objective import tiny_batch, tiny_encoder, tiny_views
-from equissl.train import constant_rate
+from equissl.training.loop import fixed_lr
+from equissl.training.optim import parameter_groups
 from equissl.views import View, ViewSpec, make_views
 
 
@@ -263,8 +263,8 @@ def test_one_view_at_a_time_has_its_own_statistics() -> None:
 def test_the_predictor_of_simsiam_keeps_its_rate() -> None:
     encoder = tiny_encoder()
     model = Model(encoder, BASES["simsiam"].build(encoder, {}), {}, {}, ["a", "b"])
-    groups = parameter_groups(model, constant_rate(model))
-    steady = {id(p) for g in groups if g["constant_rate"] for p in g["params"]}
+    groups = parameter_groups(model, fixed_lr(model))
+    steady = {id(p) for g in groups if g["fixed_lr"] for p in g["params"]}
     assert steady == {id(p) for p in model.base.predictor.parameters()}
 
 
@@ -287,7 +287,7 @@ def test_bad_settings_are_refused(make: Any, message: str) -> None:
 
 
 def _two_steps(name: str, chosen: Tensor) -> dict[str, Any]:
-    """Loss, gradients and state of two steps on the pictures ``chosen`` of one batch of 8."""
+    """Loss, gradients and state of two steps on the images ``chosen`` of one batch of 8."""
     torch.manual_seed(0)
     make, specs = surroundings(name)
     encoder = make().double()

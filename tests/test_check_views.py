@@ -12,7 +12,7 @@ from torch import Tensor
 from equissl.augment import Augmentation, QuarterTurns
 from equissl.cli import examples
 from equissl.cli.main import main
-from equissl.data.image_folder import ImageFolder, write_pictures
+from equissl.data.image_folder import ImageFolder, write_images
 from equissl.params import Params, Real, Space
 from equissl.random import Stream
 from equissl.recipes import equimod
@@ -22,7 +22,7 @@ from equissl.views import SameAs, ViewSpec
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data") / "photos"
-    write_pictures(folder, {"cats": 12}, side=24)
+    write_images(folder, {"cats": 12}, side=24)
     (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff")
     return folder
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from equissl.cli.main import main
 from equissl.cli.verbs import VERBS
-from equissl.data.image_folder import write_pictures
+from equissl.data.image_folder import write_images
 
 FAST = ("epochs=1", "batch_size=16", "trackers=[]", "device=cpu", "monitor_every=0")
 
@@ -22,7 +22,7 @@ FAST = ("epochs=1", "batch_size=16", "trackers=[]", "device=cpu", "monitor_every
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data") / "photos"
-    write_pictures(folder, {"cats": 30, "dogs": 30}, side=24)
+    write_images(folder, {"cats": 30, "dogs": 30}, side=24)
     return folder
 
 
@@ -60,7 +60,7 @@ def test_every_verb_has_help_with_examples(verb: object, capsys: pytest.CaptureF
 
 def test_pretrain_states_its_choice(run: Path) -> None:
     recipe = json.loads((run / "recipe.json").read_text())
-    assert recipe["modules"]["augself"]["module"]["is"].startswith("equissl.equivariance.predict_change")
+    assert recipe["modules"]["augself"]["module"]["is"].startswith("equissl.equivariance:AugSelf")
     assert recipe["data"]["labels"] == "folders" and Path(recipe["data"]["path"]).is_absolute()
     assert (run / "export" / "model.safetensors").is_file()
 
@@ -95,17 +95,17 @@ def test_evaluations_by_name_with_settings(run: Path, capsys: pytest.CaptureFixt
     capsys.readouterr()
 
 
-def test_test_pictures_from_another_folder(
+def test_test_images_from_another_folder(
     run: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write_pictures(tmp_path / "other", {"cats": 3, "dogs": 6}, side=20)
+    write_images(tmp_path / "other", {"cats": 3, "dogs": 6}, side=20)
     words = [f"data={photos}", f"test={tmp_path / 'other'}", "labels=folders", "device=cpu"]
     assert main(["evaluate", str(run), "evaluations=knn", *words]) == 0
     rows = [json.loads(line) for line in (run / "scores.jsonl").read_text().splitlines()]
     mine = [r for r in rows if r["data"].endswith(f"-> ImageFolder {tmp_path / 'other'}")]
     assert {r["count"] for r in mine} == {9} and {r["name"] for r in mine} == {"knn/top1"}
-    write_pictures(tmp_path / "other", {"birds": 2}, side=20)
-    assert "no training picture has: 'birds'" in failed(["evaluate", str(run), *words], capsys)
+    write_images(tmp_path / "other", {"birds": 2}, side=20)
+    assert "no training image has: 'birds'" in failed(["evaluate", str(run), *words], capsys)
 
 
 @pytest.mark.parametrize(
@@ -118,10 +118,10 @@ def test_test_pictures_from_another_folder(
         (["fewshot.ways=3"], "add it: evaluations=usual,fewshot"),
         (["epochs=3"], "epochs: there is no such setting"),
         (["test=nowhere"], "nowhere"),
-        (["evaluations=fewshot"], "it needs 5 classes among the labelled test pictures"),
+        (["evaluations=fewshot"], "it needs 5 classes among the labelled test images"),
         (["evaluations=relativefactors"], "relativefactors cannot be measured: no factor"),
         (["evaluations=linearprobe,finetune", "data=PHOTOS", "labels=none"], "2 errors"),
-        (["evaluations=linearprobe", "data=PHOTOS/cats", "labels=none"], "no training picture has one"),
+        (["evaluations=linearprobe", "data=PHOTOS/cats", "labels=none"], "no training image has one"),
     ],
     ids=lambda v: " ".join(v) if isinstance(v, list) else "",
 )
@@ -136,7 +136,7 @@ def test_help_of_evaluate_lists_what_there_is_without_torch() -> None:
     code = (
         "import sys\nfrom equissl.cli.main import main\nmain(['evaluate', '--help'])\n"
         "assert not {'torch', 'timm', 'numpy', 'sklearn'} & set(sys.modules), 'slow'\n"
-        "from equissl.protocol import USUAL, available\n"
+        "from equissl.evaluate.protocol import USUAL, available\n"
         "print(*('NAME ' + n for n in available()), sep='\\n')\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -190,11 +190,11 @@ def test_render_solids(tmp_path: Path) -> None:
 def test_list_check_and_doctor(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list"]) == 0
     out = capsys.readouterr().out
-    for name in ("equimod.simclr_cifar10", "byol", "predictchange", "colorjitter", "solids", "knn"):
+    for name in ("equimod.simclr_cifar10", "byol", "augself", "colorjitter", "solids", "knn"):
         assert name in out
     assert main(["list", "backbones", "match=resnet18*"]) == 0
     assert main(["check", str(photos)]) == 0
-    assert "60 pictures" in capsys.readouterr().out
+    assert "60 images" in capsys.readouterr().out
     assert main(["doctor"]) == 0
 
 
@@ -266,17 +266,17 @@ def test_an_empty_folder_and_too_many_bad_files(tmp_path: Path, capsys: pytest.C
     (tmp_path / "empty").mkdir()
     out = f"out={tmp_path / 'out'}"
     assert "empty" in failed(["pretrain", f"data={tmp_path / 'empty'}", out], capsys)
-    write_pictures(tmp_path / "bad", {"x": 20}, side=24)
+    write_images(tmp_path / "bad", {"x": 20}, side=24)
     for k in range(5):
-        (tmp_path / "bad" / f"broken{k}.jpg").write_bytes(b"not a picture")
+        (tmp_path / "bad" / f"broken{k}.jpg").write_bytes(b"not an image")
     message = failed(["pretrain", f"data={tmp_path / 'bad'}", out, "encoder.name=test_resnet", *FAST], capsys)
     assert "broken" in message and "data.bad_limit" in message
     assert not (tmp_path / "out").exists()
 
 
 def test_settings_of_every_type(photos: Path, tmp_path: Path) -> None:
+    from equissl.config.overrides import override
     from equissl.recipes import equimod
-    from equissl.settings import override
 
     changed = override(
         equimod.simclr_cifar10(),
@@ -285,7 +285,7 @@ def test_settings_of_every_type(photos: Path, tmp_path: Path) -> None:
             "views.a.augment.steps.0.area": "0.5,1",
             "modules.equimod.weight": "0.25",
             "modules.equimod.module.predictor": "residual_mlp",
-            "optimizer": "equissl.optimize:AdamW",
+            "optimizer": "equissl.training:AdamW",
             "compile": "true",
         },
     )

@@ -9,29 +9,32 @@ from pathlib import Path
 import pytest
 import torch
 
-from equissl import catalog, protocol
 from equissl.augment import presets
 from equissl.augment.base import Augmentation
-from equissl.augment.legacy import legacy_statistics
-from equissl.catalog import Entry
+from equissl.augment.equimod_params import legacy_statistics
+from equissl.config import registry
+from equissl.config.registry import Entry
+from equissl.config.serialize import from_dict, to_dict
 from equissl.data.base import Data
 from equissl.data.solids import Solids
 from equissl.equivariance.equimod import EquiMod, LegacyLayout
-from equissl.evaluate.audits import CropInPlace
+from equissl.objective import Base, Equivariance
+from equissl.evaluate import protocol
+from equissl.evaluate.audit.factors import _CropInPlace
 from equissl.evaluate.base import Downstream, Evaluation
-from equissl.evaluate.inspection import Inspection
-from equissl.recipe import Recipe, check_views, from_plain, to_plain
+from equissl.evaluate.context import EncoderEvaluation
+from equissl.recipe import Recipe, check_views
 from equissl.recipes import equimod
 from equissl.testing.augment import check_augmentation
 from equissl.testing.data import check_dataset
 from equissl.testing.evaluate import check_evaluation
-from equissl.testing.inspection import check_inspection
+from equissl.testing.inspection import check_encoder_evaluation
 
-AUGMENTATIONS = catalog.subclasses("equissl.augment", Augmentation)
-DATASETS = catalog.subclasses("equissl.data", Data)
-EVALUATIONS = catalog.subclasses("equissl.evaluate", Evaluation)
-INSPECTIONS = catalog.subclasses("equissl.evaluate", Inspection)
-RECIPES = catalog.recipes()
+AUGMENTATIONS = registry.subclasses(Augmentation)
+DATASETS = registry.subclasses(Data)
+EVALUATIONS = registry.subclasses(Evaluation)
+INSPECTIONS = registry.subclasses(EncoderEvaluation)
+RECIPES = registry.recipes()
 
 
 # What a seed means depends on these: a renamed class keeps its stream's name, a new one adds a line.
@@ -102,43 +105,60 @@ def named(entry: Entry) -> str:
     return entry.name
 
 
+COUNTS = dict(Base=10, Equivariance=6, Augmentation=42, Data=8, Evaluation=7, EncoderEvaluation=7)
+    "Base": 10,
+    "Equivariance": 6,
+    "Augmentation": 42,
+    "Data": 8,
+    "Evaluation": 7,
+    "EncoderEvaluation": 7,
+}
+
+
+def test_the_package_offers_what_it_offered_before_the_restructuring() -> None:
+    kinds = (Base, Equivariance, Augmentation, Data, Evaluation, EncoderEvaluation)
+    found = {kind.__name__: len(registry.subclasses(kind)) for kind in kinds}
+    assert all(found[name] >= least for name, least in COUNTS.items()), found
+    assert len(registry.recipes()) >= 78 and len(registry.studies()) >= 6
+
+
 def test_something_was_found() -> None:
     assert len(AUGMENTATIONS) >= 15 and len(DATASETS) >= 6 and len(RECIPES) >= 15
     assert len(EVALUATIONS) >= 7 and len(INSPECTIONS) >= 4
 
 
 def test_names_that_numbers_and_commands_depend_on_stay() -> None:
-    assert sorted(e.found.stream_name for e in AUGMENTATIONS) == sorted(STREAM_NAMES)
-    assert CropInPlace.stream_name == "CropInPlace"
+    assert sorted(e.value.stream_name for e in AUGMENTATIONS) == sorted(STREAM_NAMES)
+    assert _CropInPlace.stream_name == "CropInPlace"
     assert sorted(protocol.available()) == EVALUATION_NAMES
     assert [e.name for e in protocol.entries(Downstream)] == ["finetunespectra"]
 
 
 @pytest.mark.parametrize("entry", AUGMENTATIONS, ids=named)
 def test_augmentations(entry: Entry) -> None:
-    check_augmentation(entry.found.example(), size=(24, 24))
+    check_augmentation(entry.value.example(), size=(24, 24))
 
 
 @pytest.mark.parametrize("entry", DATASETS, ids=named)
 def test_datasets(entry: Entry, tmp_path: Path) -> None:
-    check_dataset(entry.found.example(tmp_path / "law"), tmp_path / "law")
+    check_dataset(entry.value.example(tmp_path / "law"), tmp_path / "law")
 
 
 @pytest.mark.parametrize("entry", EVALUATIONS, ids=named)
 def test_evaluations(entry: Entry) -> None:
-    check_evaluation(entry.found.example())
+    check_evaluation(entry.value.example())
 
 
 @pytest.mark.parametrize("entry", INSPECTIONS, ids=named)
 def test_inspections(entry: Entry) -> None:
-    check_inspection(entry.found.example())
+    check_encoder_evaluation(entry.value.example())
 
 
 @pytest.mark.parametrize("entry", RECIPES, ids=named)
 def test_recipes(entry: Entry) -> None:
-    recipe = entry.found()
+    recipe = entry.value()
     assert isinstance(recipe, Recipe) and recipe.about and entry.line
-    assert from_plain(json.loads(json.dumps(to_plain(recipe)))) == recipe
+    assert from_dict(json.loads(json.dumps(to_dict(recipe)))) == recipe
     check_views(recipe, recipe.data.known)
     parts = {n: 96 // len(recipe.encoder.parts) for n in recipe.encoder.parts}
     if recipe.encoder.width:  # a linear layer of the recipe's own width follows
@@ -152,7 +172,7 @@ def test_recipes(entry: Entry) -> None:
     assert sum(p.numel() for p in model.parameters()) > 0
 
 
-def test_partners_are_other_pictures_of_the_same_object() -> None:
+def test_partners_are_other_images_of_the_same_object() -> None:
     data = Solids(size=8, objects=12, views=3, paired=True).open("train")
     index = torch.arange(len(data))
     for epoch in range(4):

@@ -10,9 +10,10 @@ import pytest
 import torch
 
 import equissl
-from equissl import export, models
 from equissl.encoder.backbone import EncoderConfig
 from equissl.errors import UserError
+from equissl.runs import export
+from equissl.runs import load as models
 
 
 def loaded(stem: str = "timm", name: str = "test_resnet") -> models.Loaded:
@@ -30,16 +31,16 @@ def loaded(stem: str = "timm", name: str = "test_resnet") -> models.Loaded:
 def test_the_readme_snippet_loads_without_equissl(tmp_path: Path, stem: str, name: str) -> None:
     model = loaded(stem, name)
     out = export.export_timm(model, tmp_path / "export")
-    pictures = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
-    normal = (pictures - model.encoder.mean) / model.encoder.std
-    torch.save(normal, tmp_path / "pictures.pt")
-    code = (out / "README.md").read_text().split("```python\n")[1].split("\n# pictures")[0]
-    run = "import torch\ntorch.save(model(torch.load('pictures.pt')).detach(), 'out.pt')\n"
+    images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    normal = (images - model.encoder.mean) / model.encoder.std
+    torch.save(normal, tmp_path / "images.pt")
+    code = (out / "README.md").read_text().split("```python\n")[1].split("\n# images")[0]
+    run = "import torch\ntorch.save(model(torch.load('images.pt')).detach(), 'out.pt')\n"
     code = f"import sys\nsys.modules['equissl'] = None\n{code}\n{run}"
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, cwd=tmp_path)
     with torch.inference_mode():
-        wanted = model.encoder(pictures).vector
-        ours = equissl.load_backbone(out)(pictures).vector
+        wanted = model.encoder(images).vector
+        ours = equissl.load_backbone(out)(images).vector
     torch.testing.assert_close(torch.load(tmp_path / "out.pt"), wanted, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(ours, wanted)
 
@@ -56,10 +57,10 @@ def test_onnx_equals_the_original(tmp_path: Path) -> None:
     model = loaded()
     assert export.export_onnx(model, tmp_path) < 1e-4
     session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"))
-    pictures = torch.rand(5, 3, 32, 32)
+    images = torch.rand(5, 3, 32, 32)
     with torch.inference_mode():
-        wanted = model.encoder(pictures).vector
-    found = torch.from_numpy(session.run(None, {"pictures": pictures.numpy()})[0])
+        wanted = model.encoder(images).vector
+    found = torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
     torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4)
 
 

@@ -14,9 +14,9 @@ from golden_files import golden
 from torch import Tensor, nn
 
 from equissl.augment import QuarterTurns
-from equissl.equivariance.predict_transform import WhichElement
-from equissl.optimize import LARS, WarmupCosine
+from equissl.equivariance.essl import WhichElement
 from equissl.params import Params, Space
+from equissl.training.optim import LARS, WarmupCosine
 
 pytestmark = [
     pytest.mark.golden,
@@ -71,7 +71,7 @@ def test_schedules(path: Path) -> None:
     simsiam, predictor = g["imagenet_simsiam_schedule_lr_per_epoch"].unbind(1)
     found = rates(WarmupCosine(warmup_epochs=0, floor=0.0, every="epoch"), 0.1, len(simsiam), 3)
     same(found, simsiam.repeat_interleave(3), 1e-14)
-    assert (predictor == float(g["imagenet_simsiam_init_lr"])).all(), "SimSiam.constant_rate says the same"
+    assert (predictor == float(g["imagenet_simsiam_init_lr"])).all(), "SimSiam.fixed_lr says the same"
 
 
 def test_lars_with_the_rate_outside_the_buffer(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Pictures and parameter vectors against the outputs of torchvision and of EquiMod's code.
+"""Images and parameter vectors against the outputs of torchvision and of EquiMod's code.
 
 AugSelf's jitter replay is left out on purpose: kornia's saturation multiplies S of HSV instead of blending
 with the luma, which is another operation than the torchvision one that equissl provides.
@@ -28,9 +28,9 @@ from equissl.augment import (
     presets,
     replay,
 )
-from equissl.augment.color import brighten, contrast, saturate, shift_hue
-from equissl.augment.crop import Interpolation
-from equissl.augment.legacy import legacy_vector
+from equissl.augment.color.adjust import brighten, contrast, saturate, shift_hue
+from equissl.augment.equimod_params import legacy_vector
+from equissl.augment.geometry.crop import Interpolation
 from equissl.params import Params, Space
 
 pytestmark = pytest.mark.golden
@@ -46,7 +46,7 @@ def read(path: Path) -> Golden:
         return {k: torch.from_numpy(np.array(file[k])) for k in file.files if file[k].dtype.kind in "fiu"}
 
 
-def pictures(uint8: Tensor) -> Tensor:
+def make_images(uint8: Tensor) -> Tensor:
     return uint8.permute(0, 3, 1, 2).float().div(255).contiguous()
 
 
@@ -79,7 +79,7 @@ def crop_record(boxes: Tensor, height: Tensor | int, width: Tensor | int) -> dic
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
 def test_resized_crop(path: Path, interpolation: Interpolation) -> None:
     g, name = read(path), f"resized_crop_{interpolation}"
-    images = pictures(g["images_uint8"])
+    images = make_images(g["images_uint8"])
     first = g[f"{name}__full_first2"]
     record = crop_record(g["boxes_top_left_height_width"], *images.shape[2:])
     found = replay(Crop(first.shape[-1], interpolation=interpolation), images, record)
@@ -93,7 +93,7 @@ def test_resized_crop(path: Path, interpolation: Interpolation) -> None:
 @files("torchvision_geometry")
 def test_flip_and_rotate(path: Path) -> None:
     g = read(path)
-    images, positions = pictures(g["images_uint8"]), g["positions40_row_col"]
+    images, positions = make_images(g["images_uint8"]), g["positions40_row_col"]
     flipped = replay(HorizontalFlip(), images, {"horizontal_flip": torch.ones(len(images), 1)})
     wanted = g["hflip__at_positions"]
     same(at(flipped, positions, wanted), wanted, 1e-7)
@@ -106,7 +106,7 @@ def test_flip_and_rotate(path: Path) -> None:
 @files("torchvision_color")
 def test_single_colours(path: Path) -> None:
     g = read(path)
-    images, positions = pictures(g["images_uint8"]), g["positions40_row_col"]
+    images, positions = make_images(g["images_uint8"]), g["positions40_row_col"]
     steps = {"brightness": brighten, "contrast": contrast, "saturation": saturate, "hue": shift_hue}
     for name, step in steps.items():
         found = step(images, g[f"{name}_factor"].float()[:, None])
@@ -126,7 +126,7 @@ def test_single_colours(path: Path) -> None:
 @files("torchvision_color")
 def test_jitter_in_every_stored_order(path: Path) -> None:
     g = read(path)
-    images, positions = pictures(g["images_uint8"]), g["positions40_row_col"]
+    images, positions = make_images(g["images_uint8"]), g["positions40_row_col"]
     record = {n: g[f"jitter_{n}"].float()[:, None] for n in ("brightness", "contrast", "saturation", "hue")}
     for k, order in enumerate(g["jitter_orders"].float()):
         found = replay(ColorJitter(), images, {**record, "color_order": order.repeat(len(images), 1)})
@@ -136,7 +136,7 @@ def test_jitter_in_every_stored_order(path: Path) -> None:
 @files("torchvision_color")
 def test_blur(path: Path) -> None:
     g = read(path)
-    images, sigma = pictures(g["images_uint8"]), g["blur_sigma"].float()[:, None]
+    images, sigma = make_images(g["images_uint8"]), g["blur_sigma"].float()[:, None]
     kernels = [int(n.removeprefix("gaussian_blur_kernel").split("_")[0]) for n in g if "blur_kernel" in n]
     assert kernels
     for kernel in set(kernels):
@@ -189,7 +189,7 @@ def test_equimod_replay(path: Path) -> None:
         crop, *rest = presets.equimod_byol(1, wanted.shape[-1]).steps
         assert isinstance(crop, Crop)
         pipeline = Pipeline((replace(crop, size=wanted.shape[-1]), *rest))
-        found = pipeline.apply(pictures(g[f"{policy}__replay_input_uint8"]), record)
+        found = pipeline.apply(make_images(g[f"{policy}__replay_input_uint8"]), record)
         same(found, wanted, 5e-6)
         difference = (found.clamp(0, 1) - g[f"{policy}__replay_output_pil"]).abs()
         assert difference.max() < 0.06

@@ -11,15 +11,16 @@ import torch.nn.functional as F
 from golden_files import golden
 from torch import Tensor, nn
 
-from equissl.base.barlow_twins import barlow_twins_terms
-from equissl.base.byol import byol_loss
-from equissl.base.simsiam import simsiam_loss
-from equissl.base.vicreg import vicreg_terms
-from equissl.encoder.teacher import teacher_momentum
-from equissl.equivariance.predict_change import CropChange, FactorChange, SameState, ValueChange
-from equissl.losses import info_nce, negative_cosine, nt_xent
-from equissl.optimize import LARSOptimizer, WarmupCosine
+from equissl.equivariance.augself import CropChange, FactorChange, SameState, ValueChange
+from equissl.invariance.barlow_twins import barlow_twins_terms
+from equissl.invariance.byol import byol_loss
+from equissl.invariance.simsiam import simsiam_loss
+from equissl.invariance.vicreg import vicreg_terms
+from equissl.losses.contrastive import info_nce, nt_xent
+from equissl.losses.similarity import negative_cosine
+from equissl.nn.ema import teacher_momentum
 from equissl.params import Binary, Circular, Cyclic, Params, Real, Space
+from equissl.training.optim import LARSOptimizer, WarmupCosine
 
 pytestmark = pytest.mark.golden
 

@@ -12,11 +12,12 @@ from test_golden_losses import leaf, read, same
 from torch import Tensor, nn
 
 from equissl.encoder.encoder import Encoded, Encoder
-from equissl.encoder.predictors import ConcatenatedMLP, Hypernetwork, HypernetworkPredictor
+from equissl.equivariance.augself import AugSelf, EncodedChange
 from equissl.equivariance.equimod import EquiMod
-from equissl.equivariance.predict_change import EncodedChange, PredictChange
 from equissl.equivariance.sie import SIE
-from equissl.losses import covariance_penalty, nt_xent, variance_hinge
+from equissl.losses.contrastive import nt_xent
+from equissl.losses.regularization import covariance_loss, variance_loss
+from equissl.nn.predictors import ConcatenatedMLP, Hypernetwork, HypernetworkPredictor
 from equissl.params import Params, Real, Rotation, Space
 from equissl.views import View
 
@@ -232,7 +233,7 @@ def test_augself_baseline(path: Path, kind: str) -> None:
     name = "simclr_augself" + ("" if kind == "rot" else "_rotcolor")
     source, target = records(g[f"z_{kind}"])
     known = EncodedChange(target.space.names, float(g["ec_weight"]))
-    config = PredictChange.Config(targets={"change": known}, hidden=(), symmetric=False)
+    config = AugSelf.Config(targets={"change": known}, hidden=(), symmetric=False)
     width = g["e_x"].shape[1]
     module = config.build(Encoder(nn.Flatten(), probe=(width, 1, 1)), dict.fromkeys("ab", target.space))
     head = [g[f"{name}__head_{n}"] for n in ("weight", "bias")]
@@ -273,5 +274,5 @@ def test_vicreg_baselines(path: Path) -> None:
 
 
 def vicreg(x: Tensor, y: Tensor, invariance: Tensor, std: float, cov: float) -> Tensor:
-    hinge = (variance_hinge(x) + variance_hinge(y)) / 2
-    return invariance + std * hinge + cov * (covariance_penalty(x) + covariance_penalty(y))
+    hinge = (variance_loss(x) + variance_loss(y)) / 2
+    return invariance + std * hinge + cov * (covariance_loss(x) + covariance_loss(y))

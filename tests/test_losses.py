@@ -13,8 +13,8 @@ import torch.multiprocessing as mp
 import torch.nn.functional as F
 from torch import Tensor
 
-from equissl.base.byol import byol_loss
-from equissl.losses import Negatives, nt_xent, sibling_free
+from equissl.invariance.byol import byol_loss
+from equissl.losses.contrastive import Negatives, nt_xent, nt_xent_without_sibling
 
 
 def embeddings(n: int, d: int = 8, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -58,7 +58,7 @@ def test_nt_xent_equals_a_double_loop(n: int, negatives: Negatives) -> None:
 @pytest.mark.parametrize("counts", [True, False])
 def test_sibling_free_equals_a_double_loop(counts: bool) -> None:
     y, predicted = embeddings(6)
-    found = sibling_free(y, predicted, 0.2, positive_counts=counts)
+    found = nt_xent_without_sibling(y, predicted, 0.2, positive_counts=counts)
     torch.testing.assert_close(found, slow_sibling_free(y, predicted, 0.2, counts))
 
 
@@ -69,7 +69,7 @@ def test_the_sibling_is_no_negative() -> None:
     def pull(target: Tensor, contrast: str) -> Tensor:
         guess = predicted.clone().requires_grad_()
         if contrast == "paper":
-            loss = sibling_free(target, guess, 0.2, positive_counts=True)
+            loss = nt_xent_without_sibling(target, guess, 0.2, positive_counts=True)
         else:
             loss = nt_xent(target, guess, 0.2)
         return torch.autograd.grad(loss, guess)[0][0]
@@ -101,7 +101,7 @@ def test_byol_range() -> None:
 def _shard(rank: int, folder: str, kind: str) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
     a, b = embeddings(8)
-    if kind == "sibling_free":  # rows are [first views; second views] on every rank
+    if kind == "nt_xent_without_sibling":  # rows are [first views; second views] on every rank
         chosen = torch.cat([torch.arange(2) + 2 * rank, torch.arange(2) + 2 * rank + 4])
     else:
         chosen = torch.arange(4) + 4 * rank
@@ -113,12 +113,12 @@ def _shard(rank: int, folder: str, kind: str) -> None:
 
 
 def _loss(kind: str, a: Tensor, b: Tensor) -> Tensor:
-    if kind == "sibling_free":
-        return sibling_free(a, b, 0.2, positive_counts=True)
+    if kind == "nt_xent_without_sibling":
+        return nt_xent_without_sibling(a, b, 0.2, positive_counts=True)
     return nt_xent(a, b, 0.3, "all" if kind == "all" else "other_view")
 
 
-@pytest.mark.parametrize("kind", ["all", "other_view", "sibling_free"])
+@pytest.mark.parametrize("kind", ["all", "other_view", "nt_xent_without_sibling"])
 def test_sharded_equals_single_process(kind: str, tmp_path: Path) -> None:
     """The mean over ranks of loss and gradient, as DDP takes it, is that of the whole batch."""
     mp.start_processes(_shard, (str(tmp_path), kind), nprocs=2, start_method="spawn")

@@ -10,13 +10,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from equissl.assignment import dino_loss, patch_loss, sinkhorn
 from equissl.augment import Crop, PatchMask, Pipeline
-from equissl.base.dinov2 import DINOv2
-from equissl.base.ibot import IBOT
-from equissl.encoder.distillation import Assigning
 from equissl.encoder.encoder import Encoded
-from equissl.losses import koleo
+from equissl.invariance._self_distillation import Assigning
+from equissl.invariance.dinov2 import DINOv2
+from equissl.invariance.ibot import IBOT
+from equissl.losses.distillation import dino_loss, patch_loss, sinkhorn
+from equissl.losses.regularization import koleo
 from equissl.model import Model
 from equissl.params import PATCH_MASK, Space
 from equissl.random import Stream
@@ -41,7 +41,7 @@ def build(config: Any) -> tuple[Any, Any, Any, dict[str, Encoded]]:
 @pytest.mark.parametrize("separate", [False, True])
 @pytest.mark.parametrize("balance", ["center", "sinkhorn"])
 def test_both_losses_equal_a_loop(separate: bool, balance: Any) -> None:
-    """Picture by picture and patch by patch; the teacher sees whole pictures."""
+    """Image by image and patch by patch; the teacher sees whole images."""
     config = IBOT.Config(
         assigning=replace(ASSIGNING, separate=separate, balance=balance, temperature=0.2), patch_weight=0.5
     )
@@ -53,11 +53,11 @@ def test_both_losses_equal_a_loop(separate: bool, balance: Any) -> None:
         for p in distillation.teacher.parameters():
             p.mul_(1.1)
     found = base(made, encoded).losses
-    one = distillation.head["picture"]
-    two = distillation.head["patch" if separate else "picture"]
-    slow = distillation.teacher.head["patch" if separate else "picture"]
+    one = distillation.head["image"]
+    two = distillation.head["patch" if separate else "image"]
+    slow = distillation.teacher.head["patch" if separate else "image"]
     seen = {v: distillation.teacher.encoder.eval()(made[v].images) for v in ("a", "b")}
-    large = {v: distillation.teacher.head["picture"](seen[v].vector) for v in seen}
+    large = {v: distillation.teacher.head["image"](seen[v].vector) for v in seen}
     small = {v: slow(seen[v].grid.flatten(2).transpose(1, 2).flatten(0, 1)) for v in seen}
     hidden = torch.cat([made[v].params.values[PATCH_MASK] for v in ("a", "b")])
     if balance == "center":
@@ -119,7 +119,7 @@ def test_koleo_equals_a_loop() -> None:
     assert twice.grad is not None and twice.grad.isfinite().all()
 
 
-def test_pictures_that_hide_nothing_count_as_zero() -> None:
+def test_images_that_hide_nothing_count_as_zero() -> None:
     student, wanted = torch.randn(2, 3, 4), torch.rand(2, 3, 4).softmax(2)
     hidden = torch.tensor([[1.0, 0, 1], [0, 0, 0]])
     scores = (student / 0.1).log_softmax(2)
@@ -147,7 +147,7 @@ def test_the_student_does_not_see_hidden_patches() -> None:
     (whole,) = base.distillation.teacher.encode([made["a"].images])
     torch.testing.assert_close(whole.grid, encoder(made["a"].images).grid)
     assert not torch.allclose(whole.grid, encoded["a"].grid, atol=1e-2)
-    with pytest.raises(ValueError, match="for 9 patches, but a picture has 16"):
+    with pytest.raises(ValueError, match="for 9 patches, but an image has 16"):
         encoder(other, torch.zeros(5, 9))
 
 
@@ -164,9 +164,9 @@ def test_local_crops_are_whole_and_centers_move() -> None:
     torch.testing.assert_close(encoded["local"].vector, encoder(made["local"].images).vector)
     outcome = base(made, encoded)
     assert set(outcome.embeddings) == {"a", "b", "local"}
-    head, teacher = base.distillation.head["picture"], base.distillation.teacher
+    head, teacher = base.distillation.head["image"], base.distillation.teacher
     student = [head(encoded[v].vector) for v in ("a", "b", "local")]
-    seen = [teacher.head["picture"](e.vector) for e in teacher.encode([made[v].images for v in ("a", "b")])]
+    seen = [teacher.head["image"](e.vector) for e in teacher.encode([made[v].images for v in ("a", "b")])]
     expected = dino_loss(student, seen, base.distillation.center, 0.1, 0.04)
     torch.testing.assert_close(outcome.losses["assignment"], expected)
     model.after_step(0.25)
@@ -185,8 +185,8 @@ def test_masks_hide_what_they_say() -> None:
     assert float(share.std()) > 0.08  # uniform in [0.1, 0.5]: 0.115
     # In blocks: a hidden patch's right neighbour is hidden far more often than by chance.
     grid = value[on].view(-1, 14, 14)
-    together = float((grid[:, :, 1:] * grid[:, :, :-1]).sum() / grid[:, :, :-1].sum())
-    assert together > float(share.mean()) + 0.25
+    joint_batch_norm = float((grid[:, :, 1:] * grid[:, :, :-1]).sum() / grid[:, :, :-1].sum())
+    assert joint_batch_norm > float(share.mean()) + 0.25
     exact = PatchMask(side=4, ratio=(0.25, 0.25), probability=1.0)
     assert (exact.sample(Stream.of(torch.arange(50), "m"), (16, 16)).values[PATCH_MASK].sum(1) == 4).all()
 

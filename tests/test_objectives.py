@@ -13,40 +13,39 @@ import pytest
 import torch
 from torch import nn
 
-from equissl import catalog
-from equissl.base.barlow_twins import BarlowTwins
-from equissl.base.byol import BYOL
-from equissl.base.dino import DINO
-from equissl.base.dinov2 import DINOv2
-from equissl.base.ibot import IBOT
-from equissl.base.moco import MoCo
-from equissl.base.moco_v3 import MoCoV3
-from equissl.base.simclr import SimCLR
-from equissl.base.simsiam import SimSiam
-from equissl.base.vicreg import VICReg
+from equissl.config import registry
 from equissl.data.solids import Solids
 from equissl.encoder.backbone import EncoderConfig
-from equissl.encoder.decoder import DecoderConfig
-from equissl.encoder.distillation import Assigning
 from equissl.encoder.encoder import Encoder
-from equissl.encoder.heads import MLP
-from equissl.encoder.predictors import ConcatenatedMLP, Hypernetwork
-from equissl.equivariance.blend import Blend
-from equissl.equivariance.equimod import EquiMod, LegacyLayout
-from equissl.equivariance.path import Path as WayPath
-from equissl.equivariance.predict_change import (
+from equissl.equivariance.augself import (
+    AugSelf,
     CropChange,
     EncodedChange,
     FactorChange,
-    PredictChange,
     SameState,
     ValueChange,
 )
-from equissl.equivariance.predict_transform import HowMuch, PredictTransform, WhichElement
+from equissl.equivariance.cross_attention_reconstruction import CrossAttentionReconstruction
+from equissl.equivariance.equimod import EquiMod, LegacyLayout
+from equissl.equivariance.essl import ESSL, HowMuch, WhichElement
+from equissl.equivariance.intermediate_reconstruction import IntermediateReconstruction
 from equissl.equivariance.sie import SIE
+from equissl.invariance._self_distillation import Assigning
+from equissl.invariance.barlow_twins import BarlowTwins
+from equissl.invariance.byol import BYOL
+from equissl.invariance.dino import DINO
+from equissl.invariance.dinov2 import DINOv2
+from equissl.invariance.ibot import IBOT
+from equissl.invariance.moco import MoCo
+from equissl.invariance.moco_v3 import MoCoV3
+from equissl.invariance.simclr import SimCLR
+from equissl.invariance.simsiam import SimSiam
+from equissl.invariance.vicreg import VICReg
 from equissl.model import Model
+from equissl.nn.decoder import DecoderConfig
+from equissl.nn.heads import MLP
+from equissl.nn.predictors import ConcatenatedMLP, Hypernetwork
 from equissl.objective import Base, Equivariance, Predictive
-from equissl.optimize import parameter_groups
 from equissl.params import Space, between, union
 from equissl.recipe import Recipe, Weighted
 from equissl.testing.objective import (
@@ -58,7 +57,8 @@ from equissl.testing.objective import (
     tiny_transformer,
     tiny_views,
 )
-from equissl.train import constant_rate
+from equissl.training.loop import fixed_lr
+from equissl.training.optim import parameter_groups
 from equissl.views import ViewSpec, make_views
 
 SMALL: dict[str, Any] = {"projector": (24, 8)}
@@ -85,7 +85,7 @@ MODULES = {
     "equimod-paper": EquiMod.Config(**SMALL, loss="paper"),
     "equimod-paper-positive": EquiMod.Config(**SMALL, loss="paper_positive_counts"),
     "equimod-legacy": EquiMod.Config(**SMALL, layout=LegacyLayout(15, (16, 16), (0.0,) * 15, (1.0,) * 15)),
-    "augself": PredictChange.Config(
+    "augself": AugSelf.Config(
         hidden=(16,),
         targets={
             "crop": CropChange(),
@@ -95,7 +95,7 @@ MODULES = {
             "hue": EncodedChange(("hue",)),
         },
     ),
-    "essl": PredictTransform.Config(
+    "essl": ESSL.Config(
         view="a",
         targets={
             "which": WhichElement(factors=("horizontal_flip", "color_order")),
@@ -103,14 +103,14 @@ MODULES = {
         },
         hidden=(16, 8),
     ),
-    "essl-relative": PredictTransform.Config(
+    "essl-relative": ESSL.Config(
         view="a",
         source="plain",
         targets={"much": HowMuch(factors=("brightness",), error="mse")},
         hidden=(16,),
         last_relu=False,
     ),
-    "augself-one-way": PredictChange.Config(hidden=(16,), symmetric=False),
+    "augself-one-way": AugSelf.Config(hidden=(16,), symmetric=False),
     "equimod-hypernetwork": EquiMod.Config(
         **SMALL, parameter_width=0, output_norm="none", predictor=Hypernetwork(bias=True)
     ),
@@ -120,12 +120,16 @@ MODULES = {
         **SMALL, part="all", predictor=Hypernetwork(hidden=(9,), layers=(7,), bias=True, generated_bias=True)
     ),
     "sie-mlp": SIE.Config(**SMALL, part="all", predictor=ConcatenatedMLP(hidden=(16,))),
-    "blend": Blend.Config(decoder=DRAWN),
-    "blend-r1": Blend.Config(decoder=DRAWN, variant="R1", residual=False, projections="linear", heads=2),
-    "blend-r2": Blend.Config(decoder=DRAWN, variant="R2", head=(12,), targets="second", space="unit"),
-    "blend-pooled": Blend.Config(decoder=DRAWN, tokens="pooled", targets="first"),
-    "path": WayPath.Config(decoder=DRAWN, targets=("plain",)),
-    "path-sum": WayPath.Config(decoder=DRAWN, targets=("plain", "b"), reduction="sum"),
+    "blend": CrossAttentionReconstruction.Config(decoder=DRAWN),
+    "blend-r1": CrossAttentionReconstruction.Config(
+        decoder=DRAWN, variant="R1", residual=False, projections="linear", heads=2
+    ),
+    "blend-r2": CrossAttentionReconstruction.Config(
+        decoder=DRAWN, variant="R2", head=(12,), targets="second", space="unit"
+    ),
+    "blend-pooled": CrossAttentionReconstruction.Config(decoder=DRAWN, tokens="pooled", targets="first"),
+    "path": IntermediateReconstruction.Config(decoder=DRAWN, targets=("plain",)),
+    "path-sum": IntermediateReconstruction.Config(decoder=DRAWN, targets=("plain", "b"), reduction="sum"),
 }
 
 
@@ -136,14 +140,14 @@ def surroundings(name: str) -> tuple[Callable[..., Encoder], dict[str, ViewSpec]
 
 def test_every_class_has_a_case() -> None:
     """A new file without a case here would go untested."""
-    found = {e.name for b in (Base, Equivariance) for e in catalog.subclasses("equissl", b)}
+    found = {e.name for b in (Base, Equivariance) for e in registry.subclasses(b)}
     cases = {type(c).__qualname__.split(".")[0].lower() for c in (BASES | MODULES).values()}
     assert found == cases
 
 
 def test_every_class_has_a_page() -> None:
     pages = Path(__file__).parent.parent / "docs" / "methods"
-    found = [e.found for b in (Base, Equivariance) for e in catalog.subclasses("equissl", b)]
+    found = [e.value for b in (Base, Equivariance) for e in registry.subclasses(b)]
     assert {c.__module__.split(".")[-1] for c in found} <= {page.stem for page in pages.glob("*.md")}
 
 
@@ -171,7 +175,7 @@ def test_every_combination_trains(base: str, module: str, batch_norm: Any) -> No
         list(views),
         batch_norm,
     )
-    optimizer = torch.optim.SGD(parameter_groups(model, constant_rate(model)), 0.01)
+    optimizer = torch.optim.SGD(parameter_groups(model, fixed_lr(model)), 0.01)
     made = make_views(tiny_batch(8), views, seed=0)
     terms = model(made)
     loss = torch.stack(list(terms.values())).sum()
@@ -239,7 +243,7 @@ def test_parameter_counts_are_the_papers(width: int, expected: int) -> None:
         assert count(MLP((given, 128), "affine")) == wanted
 
 
-def test_the_affine_predictor_adds_what_does_not_depend_on_the_picture() -> None:
+def test_the_affine_predictor_adds_what_does_not_depend_on_the_image() -> None:
     views, encoder = tiny_views(), tiny_encoder()
     spaces = {n: s.space(Space()) for n, s in views.items()}
     module = MODULES["equimod"].build(encoder, spaces).eval()
@@ -284,7 +288,7 @@ def test_pairs_of_renders_give_the_same_call() -> None:
     data = Solids.example(None)  # type: ignore[arg-type]
     recipe = Recipe(
         data=data,
-        views={"a": replace(tiny_views()["plain"]), "b": replace(tiny_views()["plain"], picture="partner")},
+        views={"a": replace(tiny_views()["plain"]), "b": replace(tiny_views()["plain"], image="partner")},
         encoder=EncoderConfig(name="test_resnet", size=16),
         base=BASES["simclr"],
         modules={

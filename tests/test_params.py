@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from scipy.spatial.transform import Rotation as ScipyRotation
 
-from equissl import catalog
+from equissl.config import registry
 from equissl.params import (
     Binary,
     Circular,
@@ -150,7 +150,7 @@ def test_rows_and_concatenation_round_trip() -> None:
     assert torch.equal(halves.values["hue"], params.values["hue"])
 
 
-def test_streams_belong_to_pictures() -> None:
+def test_streams_belong_to_images() -> None:
     index = torch.arange(100)
     stream = Stream.of(index, 7, 3, "a")
     rows = torch.tensor([5, 50, 7])
@@ -181,5 +181,5 @@ def test_shuffled_is_a_permutation_of_its_own() -> None:
 
 
 def test_every_kind_of_factor_has_draws() -> None:
-    found = {e.found for e in catalog.subclasses("equissl", Factor)}
+    found = {e.value for e in registry.subclasses(Factor)}
     assert found == {type(f) for f in draws(torch.float32)}

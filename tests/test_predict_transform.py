@@ -23,11 +23,11 @@ from equissl.augment import (
     RandomElement,
     VerticalFlip,
 )
-from equissl.base.simclr import SimCLR
 from equissl.encoder.encoder import Encoded, Encoder
-from equissl.encoder.heads import LayerNormMLP
-from equissl.equivariance.predict_transform import HowMuch, PredictTransform, WhichElement
+from equissl.equivariance.essl import ESSL, HowMuch, WhichElement
+from equissl.invariance.simclr import SimCLR
 from equissl.model import Model
+from equissl.nn.heads import LayerNormMLP
 from equissl.params import Space
 from equissl.testing.objective import tiny_batch, tiny_encoder, tiny_views
 from equissl.views import SameAs, View, ViewSpec, make_views
@@ -35,11 +35,11 @@ from equissl.views import SameAs, View, ViewSpec, make_views
 CROP = Pipeline((Crop(16, area=(0.5, 1.0)), ColorJitter()))
 
 
-def build(views: Mapping[str, ViewSpec], **fields: Any) -> tuple[PredictTransform, Encoder]:
+def build(views: Mapping[str, ViewSpec], **fields: Any) -> tuple[ESSL, Encoder]:
     torch.manual_seed(0)
     encoder = tiny_encoder()
     spaces = {n: s.space(Space()) for n, s in views.items()}
-    return PredictTransform.Config(**{"hidden": (16,), **fields}).build(encoder, spaces), encoder
+    return ESSL.Config(**{"hidden": (16,), **fields}).build(encoder, spaces), encoder
 
 
 def features(views: Mapping[str, View]) -> dict[str, Encoded]:
@@ -50,7 +50,7 @@ def features(views: Mapping[str, View]) -> dict[str, Encoded]:
 
 @pytest.mark.parametrize(("augmentation", "order"), [(QuarterTurn(), 4), (Jigsaw(), 24), (Invert(), 2)])
 def test_a_full_orbit_is_classified(augmentation: Any, order: int) -> None:
-    """Against labels counted by hand: all pictures under the first element, then under the second, ..."""
+    """Against labels counted by hand: all images under the first element, then under the second, ..."""
     views = {"small": ViewSpec(CROP, orbit=FullOrbit(augmentation))}
     module, _ = build(views, targets={"it": WhichElement(factors=augmentation.space.names)})
     made = make_views(tiny_batch(5), views, seed=0)
@@ -125,7 +125,7 @@ def test_what_cannot_be_asked_is_refused() -> None:
     with pytest.raises(KeyError, match="no factor named 'quarter_turns'"):
         build(views)
     with pytest.raises(ValueError, match="targets must name at least one"):
-        PredictTransform.Config(targets={})
+        ESSL.Config(targets={})
     with pytest.raises(ValueError, match=r"error must be one of .*'huber'"):
         HowMuch(factors=("hue",), error="huber")  # type: ignore[arg-type]
 
@@ -149,7 +149,7 @@ def test_heads_are_the_papers(sizes: tuple[int, ...], last_relu: bool, parameter
 
 
 def test_the_base_does_not_notice_the_module() -> None:
-    """With or without the small view the base sees the same pictures, in a forward pass of its own."""
+    """With or without the small view the base sees the same images, in a forward pass of its own."""
     two = {n: s for n, s in tiny_views().items() if n != "plain"}
     three = {**two, "small": ViewSpec(CROP, orbit=FullOrbit(QuarterTurn()))}
     terms = []
@@ -165,7 +165,7 @@ def test_the_base_does_not_notice_the_module() -> None:
 
 
 def test_orientation_can_be_learned() -> None:
-    """Pictures brighter towards the top: cross entropy falls far below that of guessing."""
+    """Images brighter towards the top: cross entropy falls far below that of guessing."""
     views = {"small": ViewSpec(HorizontalFlip(), orbit=FullOrbit(VerticalFlip()))}
     module, encoder = build(views, targets={"it": WhichElement(factors=("vertical_flip",))})
     parameters = [*encoder.parameters(), *module.parameters()]
@@ -173,7 +173,7 @@ def test_orientation_can_be_learned() -> None:
     slope: Tensor = torch.linspace(1, -1, 16).view(1, 1, 16, 1)
     for step in range(30):
         batch = tiny_batch(16, seed=step)
-        images = {"image": (0.5 * batch.pictures["image"] + 0.25 + 0.2 * slope).clamp(0, 1)}
+        images = {"image": (0.5 * batch.images["image"] + 0.25 + 0.2 * slope).clamp(0, 1)}
         made = make_views(type(batch)(images, batch.params, batch.labels, batch.index), views, step)
         loss = module(made, {"small": encoder(made["small"].images)}, {})["it"]
         optimizer.zero_grad()

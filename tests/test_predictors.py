@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from equissl.encoder.predictors import Hypernetwork, HypernetworkPredictor
 from equissl.equivariance.sie import SIE
-from equissl.losses import covariance_penalty, variance_hinge
+from equissl.losses.regularization import covariance_loss, variance_loss
+from equissl.nn.predictors import Hypernetwork, HypernetworkPredictor
 from equissl.params import Circular, Real, Rotation, Space
 from equissl.testing.objective import tiny_encoder
 
@@ -77,10 +77,10 @@ def test_the_projectors_parameter_count_is_the_papers() -> None:
 def test_statistics_are_those_of_their_definitions() -> None:
     x = torch.randn(9, 5) * torch.tensor([0.1, 0.5, 1.0, 2.0, 3.0])
     hinge = [max(0.0, 1 - (float(x[:, j].var()) + 1e-4) ** 0.5) for j in range(5)]
-    assert float(variance_hinge(x)) == pytest.approx(sum(hinge) / 5, abs=1e-6)
+    assert float(variance_loss(x)) == pytest.approx(sum(hinge) / 5, abs=1e-6)
     covariance = torch.cov(x.T)
     total = sum(float(covariance[i, j]) ** 2 for i in range(5) for j in range(5) if i != j)
-    assert float(covariance_penalty(x)) == pytest.approx(total / 5, rel=1e-4)
+    assert float(covariance_loss(x)) == pytest.approx(total / 5, rel=1e-4)
 
 
 def test_weights_that_mean_nothing_are_refused() -> None:

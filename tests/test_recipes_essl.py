@@ -11,13 +11,13 @@ import torch
 
 from equissl.augment import Blur, Crop, FullOrbit, HorizontalFlip, Pipeline, QuarterTurns, RandomElement
 from equissl.augment.presets import essl_imagenet_small
-from equissl.equivariance.predict_transform import PredictTransform, WhichElement
+from equissl.equivariance.essl import ESSL, WhichElement
 from equissl.errors import UserError
-from equissl.optimize import LARS, SGD
 from equissl.recipe import Recipe
 from equissl.recipes import essl, transformations
 from equissl.recipes.transformations import TRANSFORMATIONS
 from equissl.testing.objective import tiny_batch
+from equissl.training.optim import LARS, SGD
 from equissl.views import ViewSpec, make_views
 
 PAIRS: dict[str, tuple[Callable[[], Recipe], Callable[[], Recipe], float, tuple[int, ...], bool]] = {
@@ -36,9 +36,9 @@ PAIRS: dict[str, tuple[Callable[[], Recipe], Callable[[], Recipe], float, tuple[
 SMALL = replace(essl.baseline_simclr_cifar10().encoder, name="test_resnet", stem="timm", options={})
 
 
-def module_of(recipe: Recipe) -> PredictTransform.Config:
+def module_of(recipe: Recipe) -> ESSL.Config:
     module = recipe.modules["essl"].module
-    assert isinstance(module, PredictTransform.Config)
+    assert isinstance(module, ESSL.Config)
     return module
 
 
@@ -65,7 +65,7 @@ def test_settings_are_the_released_codes() -> None:
     small = essl_imagenet_small().steps
     assert small[0] == Crop(96, (0.05, 0.14)) and small[-1] == Blur(23, probability=0.1)
     barlow = essl.barlow_twins_imagenet()
-    assert isinstance(barlow.optimizer, LARS) and barlow.optimizer.vector_rate == pytest.approx(0.0048 * 16)
+    assert isinstance(barlow.optimizer, LARS) and barlow.optimizer.bias_lr == pytest.approx(0.0048 * 16)
     simsiam = essl.simsiam_imagenet()
     per_epoch = [simsiam.schedule.rate(s, 0.1, 100, 10) for s in range(20)]
     assert per_epoch[:10] == [0.1] * 10 and len(set(per_epoch[10:])) == 1 and per_epoch[10] < 0.1

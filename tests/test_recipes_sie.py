@@ -8,17 +8,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from equissl import api, catalog
-from equissl.base.vicreg import VICReg
+from equissl import api
+from equissl.config import registry
 from equissl.data.solids import Solids
 from equissl.data.threediebench import ThreeDIEBench
 from equissl.equivariance.sie import SIE
+from equissl.invariance.vicreg import VICReg
 from equissl.recipe import Recipe
 from equissl.recipes import sie
-from equissl.train import Options
+from equissl.training.loop import Options
 from equissl.views import make_views
 
-ROWS = [e.found for e in catalog.recipes() if e.name.startswith("sie.") and e.name != "sie.sie_photographs"]
+ROWS = [e.value for e in registry.recipes() if e.name.startswith("sie.") and e.name != "sie.sie_photographs"]
 
 
 def test_every_row_is_there() -> None:
@@ -54,7 +55,7 @@ def test_the_papers_weights_and_widths() -> None:
 def test_sie_trains_on_the_official_layout_and_is_scored(tmp_path: Path) -> None:
     data = replace(ThreeDIEBench.example(tmp_path), size=32)
     recipe = replace(sie.sie_solids(), data=data, epochs=1, batch_size=8, monitor_every=0)
-    run = api.pretrain(recipe, tmp_path / "run", Options(trackers=()))
+    run = api.pretrain(recipe, tmp_path / "run", Options(loggers=()))
     scores = api.evaluate_run(run.path, count=50)
     found = {s.name: s for s in scores if s.name.startswith("retrieval/") and not s.baseline}
     assert {"retrieval/test/mrr", "retrieval/test/hits@5", "retrieval/test/pre/same/pose"} <= set(found)

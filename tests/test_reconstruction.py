@@ -1,4 +1,4 @@
-"""Blend and path: shapes, ways, gradient routing, degenerate cases, overfitting (spec, section 5)."""
+"""Both reconstruction modules: shapes, gradient routing, degenerate cases, overfitting (spec, section 5)."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import torch
 from torch import Tensor
 
 from equissl.augment import Crop, HorizontalFlip, Pipeline, paths
-from equissl.augment.rows import as_float
-from equissl.base.simclr import SimCLR
+from equissl.augment.batched import as_float
 from equissl.encoder.backbone import EncoderConfig
-from equissl.encoder.decoder import DecoderConfig, WeakDecoder, stages
 from equissl.encoder.encoder import Encoded, Encoder
-from equissl.equivariance.blend import Blend
-from equissl.equivariance.path import Path
+from equissl.equivariance.cross_attention_reconstruction import CrossAttentionReconstruction
+from equissl.equivariance.intermediate_reconstruction import IntermediateReconstruction
 from equissl.errors import UserError
+from equissl.invariance.simclr import SimCLR
 from equissl.model import Model
+from equissl.nn.decoder import DecoderConfig, WeakDecoder, stages
 from equissl.params import Params, Space, interpolate
 from equissl.testing.objective import SIDE, tiny_batch, tiny_encoder, tiny_views
-from equissl.views import Between, View, ViewSpec, make_views, on_the_way
+from equissl.views import Between, View, ViewSpec, intermediate_views, make_views
 
 PARTS = {"inv": 10, "equi": 6}
 VIT: dict[str, Any] = {"name": "test_vit", "size": 16, "options": {"patch_size": 4}}
@@ -32,7 +32,7 @@ def way_views(family: str = "rotation", count: int = 2) -> dict[str, ViewSpec]:
     path = paths.PATHS[family]
     first, second = Pipeline((Crop(SIDE, area=(0.5, 1.0)), HorizontalFlip())), Crop(SIDE, area=(0.5, 1.0))
     b = ViewSpec(Pipeline((second, path)))
-    return {"a": ViewSpec(first), "b": b, **on_the_way("b", b, paths.moving(path), count)}
+    return {"a": ViewSpec(first), "b": b, **intermediate_views("b", b, paths.moving(path), count)}
 
 
 def terms(module: Any, encoder: Encoder, views: dict[str, ViewSpec]) -> dict[str, Tensor]:
@@ -45,7 +45,7 @@ def terms(module: Any, encoder: Encoder, views: dict[str, ViewSpec]) -> dict[str
 @pytest.mark.parametrize(
     ("grid", "side", "channels"), [((14, 14), 224, [256, 128, 64, 32]), ((8, 8), 256, [256, 128, 64, 32, 16])]
 )
-def test_the_decoder_ends_at_the_picture(grid: tuple[int, int], side: int, channels: list[int]) -> None:
+def test_the_decoder_ends_at_the_image(grid: tuple[int, int], side: int, channels: list[int]) -> None:
     """ViT/16 at 224 pixels has four stages, a ResNet at 256 five; each doubles."""
     decoder = WeakDecoder(DecoderConfig(), 12, grid, (side, side))
     assert decoder(torch.randn(1, 12, *grid)).shape == (1, 3, side, side)
@@ -72,7 +72,7 @@ def test_real_backbones_have_grids(name: str) -> None:
         torch.testing.assert_close(encoded.grid.mean((2, 3)), encoded.vector, atol=1e-4, rtol=1e-3)
 
 
-def test_patches_lie_where_they_are_in_the_picture() -> None:
+def test_patches_lie_where_they_are_in_the_image() -> None:
     encoder = EncoderConfig(**VIT).build().eval()
     tokens = encoder.backbone.forward_features((torch.ones(1, 3, 16, 16) - encoder.mean) / encoder.std)  # type: ignore[operator]
     grid = encoder(torch.ones(1, 3, 16, 16)).grid
@@ -84,7 +84,7 @@ def test_patches_lie_where_they_are_in_the_picture() -> None:
 @pytest.mark.parametrize("family", [*paths.PATHS])
 def test_ways_begin_at_the_identity(family: str) -> None:
     """theta = 0 gives u, and u_k == u == v2."""
-    path, images = paths.PATHS[family], tiny_batch(4).pictures["image"]
+    path, images = paths.PATHS[family], tiny_batch(4).images["image"]
     rest = path.space.neutral(4)
     torch.testing.assert_close(path.apply(images, rest), images, atol=1e-6, rtol=0)
     specs = way_views(family)
@@ -115,7 +115,7 @@ def test_the_second_stop_is_two_thirds_of_the_turn() -> None:
     made = make_views(tiny_batch(4), way_views(), seed=0)
     angle = made["b"].params.values["path_rotation"]
     crop, path = way_views()["b"].augment.steps  # type: ignore[attr-defined]
-    u = crop.apply(tiny_batch(4).pictures["image"], made["b"].params)
+    u = crop.apply(tiny_batch(4).images["image"], made["b"].params)
     turned = paths.rotation().apply(u, Params.of(path.space, {"path_rotation": 2 / 3 * angle}))
     torch.testing.assert_close(made["way_2"].images, turned, atol=1e-5, rtol=0)
 
@@ -141,9 +141,10 @@ def test_what_lies_outside(fill: Any) -> None:
 
 
 BLENDS = [
-    Blend.Config(variant=v, part="equi", decoder=DecoderConfig(channels=(8, 8))) for v in ("R1", "R2", "R3")
+    CrossAttentionReconstruction.Config(variant=v, part="equi", decoder=DecoderConfig(channels=(8, 8)))
+    for v in ("R1", "R2", "R3")
 ]
-WAY = Path.Config(part="equi", decoder=DecoderConfig(channels=(8, 8)))
+WAY = IntermediateReconstruction.Config(part="equi", decoder=DecoderConfig(channels=(8, 8)))
 
 
 @pytest.mark.parametrize("config", [*BLENDS, WAY], ids=["R1", "R2", "R3", "path"])
@@ -168,7 +169,7 @@ def test_gradients_reach_the_equivariant_columns_only(config: Any, kind: str) ->
 
 def test_r4_also_teaches_the_content() -> None:
     encoder = tiny_encoder({"inv": 8, "equi": 8})
-    config = Blend.Config(variant="R4", content="inv", part="equi")
+    config = CrossAttentionReconstruction.Config(variant="R4", content="inv", part="equi")
     made = make_views(tiny_batch(4), tiny_views(), seed=0)
     encoded = {n: encoder(v.images) for n, v in made.items()}
     leaf = {n: e.grid.detach().requires_grad_() for n, e in encoded.items() if e.grid is not None}
@@ -183,7 +184,7 @@ def test_r4_also_teaches_the_content() -> None:
 @pytest.mark.parametrize(("projections", "heads"), [("none", 1), ("linear", 2)])
 def test_blends_equal_a_loop(variant: Any, projections: Any, heads: int) -> None:
     encoder = tiny_encoder({"inv": 8, "equi": 8})
-    config = Blend.Config(
+    config = CrossAttentionReconstruction.Config(
         variant=variant,
         content="inv" if variant == "R4" else "",
         projections=projections,
@@ -222,31 +223,36 @@ def test_parameters_are_never_read() -> None:
 def test_a_single_key_is_refused() -> None:
     for variant in ("R1", "R2"):
         with pytest.raises(ValueError, match="softmax over one key is 1"):
-            Blend.Config(tokens="pooled", variant=variant)  # type: ignore[arg-type]
+            CrossAttentionReconstruction.Config(tokens="pooled", variant=variant)  # type: ignore[arg-type]
     small = EncoderConfig(name="test_resnet", size=32).build()
     assert small.grid_size() == (1, 1)
     with pytest.raises(ValueError, match=r"single place .* softmax over one key is 1"):
-        Blend.Config(variant="R1").build(small, {})
-    Blend.Config(tokens="pooled", variant="R3").build(small, {})  # two keys: a gate
+        CrossAttentionReconstruction.Config(variant="R1").build(small, {})
+    CrossAttentionReconstruction.Config(tokens="pooled", variant="R3").build(small, {})  # two keys: a gate
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Blend.Config(variant="R4"), "part named by content"),
-        (lambda: Blend.Config(content="inv"), "part named by content"),
-        (lambda: Blend.Config(heads=0), "heads must be at least 1"),
-        (lambda: Blend.Config(heads=5).build(tiny_encoder(), {}), "does not divide the 16 columns"),
+        (lambda: CrossAttentionReconstruction.Config(variant="R4"), "part named by content"),
+        (lambda: CrossAttentionReconstruction.Config(content="inv"), "part named by content"),
+        (lambda: CrossAttentionReconstruction.Config(heads=0), "heads must be at least 1"),
         (
-            lambda: Blend.Config(variant="R4", content="inv", part="equi").build(tiny_encoder(PARTS), {}),
+            lambda: CrossAttentionReconstruction.Config(heads=5).build(tiny_encoder(), {}),
+            "does not divide the 16 columns",
+        ),
+        (
+            lambda: CrossAttentionReconstruction.Config(variant="R4", content="inv", part="equi").build(
+                tiny_encoder(PARTS), {}
+            ),
             "use projections=linear",
         ),
-        (lambda: Path.Config(targets=()), "targets must name at least one view"),
-        (lambda: Path.Config(targets=("x", "x")), "each once"),
+        (lambda: IntermediateReconstruction.Config(targets=()), "targets must name at least one view"),
+        (lambda: IntermediateReconstruction.Config(targets=("x", "x")), "each once"),
         (lambda: DecoderConfig(channels=()), "channels must hold at least one"),
         (lambda: Between("", "b"), "must name what was not done"),
         (lambda: Between("a", "b", 1.5), "fraction must be in"),
-        (lambda: on_the_way("b", ViewSpec(), ("rotation",), 0), "count must be at least 1"),
+        (lambda: intermediate_views("b", ViewSpec(), ("rotation",), 0), "count must be at least 1"),
         (lambda: EncoderConfig(name="m:f", width=8), "width is for timm models"),
     ],
 )
@@ -260,11 +266,11 @@ def test_vectors_alone_are_refused() -> None:
         EncoderConfig(name="test_resnet", size=32, mask_token=True).build()
     own = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 16 * 16, 12))
     with pytest.raises(ValueError, match="features at every place"):
-        Path.Config().build(Encoder(own, probe=(3, 16, 16)), {})
+        IntermediateReconstruction.Config().build(Encoder(own, probe=(3, 16, 16)), {})
 
 
-def test_sixteen_pictures_are_overfitted() -> None:
-    """Each stop is drawn better than by the mean picture and better than by v2 itself."""
+def test_sixteen_images_are_overfitted() -> None:
+    """Each stop is drawn better than by the mean image and better than by v2 itself."""
     torch.manual_seed(0)
     encoder = tiny_encoder(width=32)
     views = way_views()
@@ -272,8 +278,10 @@ def test_sixteen_pictures_are_overfitted() -> None:
     smooth = torch.nn.functional.interpolate(
         torch.rand(16, 3, 4, 4, generator=torch.Generator().manual_seed(1)), (SIDE, SIDE), mode="bicubic"
     )
-    made = make_views(replace(noise, pictures={"image": smooth.clamp(0, 1)}), views, seed=0)
-    module: Any = Path.Config(decoder=DecoderConfig(channels=(64, 32)), space="unit").build(encoder, {})
+    made = make_views(replace(noise, images={"image": smooth.clamp(0, 1)}), views, seed=0)
+    module: Any = IntermediateReconstruction.Config(
+        decoder=DecoderConfig(channels=(64, 32)), space="unit"
+    ).build(encoder, {})
     optimizer = torch.optim.AdamW([*encoder.parameters(), *module.parameters()], 5e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-2, total_steps=300)
     for _ in range(300):
@@ -286,5 +294,5 @@ def test_sixteen_pictures_are_overfitted() -> None:
     for name in ("way_1", "way_2"):
         target = made[name].images
         error = float((drawn[name].drawn.detach() - target).square().mean())
-        assert error < 0.5 * float((target.mean(0) - target).square().mean()), "the mean picture"
+        assert error < 0.5 * float((target.mean(0) - target).square().mean()), "the mean image"
         assert error < 0.5 * float((made["b"].images - target).square().mean()), "v2 itself"

@@ -12,27 +12,31 @@ import pytest
 import torch
 
 import equissl
-from equissl import api, catalog, export, models, runs
+from equissl import api
 from equissl.augment import paths
+from equissl.config import registry
 from equissl.data.solids import Solids
 from equissl.equivariance.sie import SIE
 from equissl.errors import UserError
-from equissl.evaluate.changes import changes
-from equissl.evaluate.families import Families
-from equissl.evaluate.homography import Homography
+from equissl.evaluate.factors.changes import changes
+from equissl.evaluate.factors.families import Families
+from equissl.evaluate.factors.homography import Homography
 from equissl.evaluate.metrics import mean_r2
-from equissl.evaluate.probe import ridge
+from equissl.evaluate.probes.linear import ridge
 from equissl.recipe import Recipe
 from equissl.recipes import reconstruction
 from equissl.report import write
 from equissl.report.rows import read
-from equissl.studies import reconstruction as studies
+from equissl.runs import export
+from equissl.runs import folder as runs
+from equissl.runs import load as models
 from equissl.study.plan import jobs
-from equissl.testing.inspection import example_subject
-from equissl.train import Options
+from equissl.study.presets import reconstruction as studies
+from equissl.testing.inspection import example_context
+from equissl.training.loop import Options
 
 TINY = Solids(size=32, objects=12, views=4)
-QUIET = Options(silent=True, trackers=())
+QUIET = Options(silent=True, loggers=())
 
 
 def train(recipe: Recipe, out: Path) -> Path:
@@ -75,14 +79,14 @@ def test_ibot_trains_and_its_wide_features_are_exported(tmp_path: Path) -> None:
     assert {"base/assignment", "base/patches", "path/reconstruction"} <= set(terms)
     loaded = models.load_run(runs.open_run(run))
     export.export_timm(loaded, tmp_path / "out")
-    pictures = torch.rand(2, 3, 32, 32)
+    images = torch.rand(2, 3, 32, 32)
     import timm
 
     model = timm.create_model(f"local-dir:{tmp_path / 'out'}", pretrained=True).eval()
-    normal = (pictures - loaded.encoder.mean) / loaded.encoder.std
+    normal = (images - loaded.encoder.mean) / loaded.encoder.std
     with torch.no_grad():
-        torch.testing.assert_close(model(normal), loaded.encoder(pictures).vector, atol=1e-5, rtol=1e-4)
-        torch.testing.assert_close(equissl.load_backbone(tmp_path / "out")(pictures).vector, model(normal))
+        torch.testing.assert_close(model(normal), loaded.encoder(images).vector, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(equissl.load_backbone(tmp_path / "out")(images).vector, model(normal))
     assert model(normal).shape == (2, 128)
 
 
@@ -100,7 +104,7 @@ def test_a_broken_drawing_is_left_out(tmp_path: Path) -> None:
 
 def test_families_read_what_the_features_hold() -> None:
     """By the numbers of one family: the score is that of the linear reading, part by part."""
-    subject = example_subject(60)
+    subject = example_context(60)
     scores = list(Families(("blur",), hidden=(), pairs=30).run(subject))
     assert {s.part for s in scores} == set(subject.features().features())
     train, test = changes(subject, paths.PATHS["blur"], ("path_blur_sigma",), 30)
@@ -119,7 +123,7 @@ def test_the_order_of_colours_is_no_target() -> None:
 
 
 def test_corners_of_a_constant_are_as_far_as_they_are_spread() -> None:
-    subject = example_subject(60)
+    subject = example_context(60)
     scores = {(s.name, s.baseline): s for s in Homography(hidden=(8,), pairs=40).run(subject)}
     error = scores["homography/corner_error", "constant"].value
     # Shifts are uniform in [0, 0.15] along both axes: the mean distance from the centre of that square.
@@ -165,7 +169,7 @@ def test_sie_can_be_told_of_every_way(family: str) -> None:
 
 
 def test_the_study_compares_equals() -> None:
-    """Same encoder, views and steps in every cell; only the path makes pictures on the way."""
+    """Same encoder, views and steps in every cell; only the path makes images on the way."""
     study = studies.families(stops=(1, 2))
     named = {c.labels["method"]: c.recipe for c in study.cells}
     assert list(named) == ["base", "blend", "path, K=1", "path, K=2", "sie"]
@@ -178,5 +182,5 @@ def test_the_study_compares_equals() -> None:
         ways = [n for n in recipe.views if n not in base.views]
         assert len(ways) == {"path, K=1": 1, "path, K=2": 2}.get(name, 0)
     assert len(jobs(study, 2)) == 10 and {"reconstruction.families", "reconstruction.stops"} <= {
-        e.name for e in catalog.studies()
+        e.name for e in registry.studies()
     }

@@ -12,13 +12,15 @@ import pytest
 import torch
 from test_train import QUIET, tiny
 
-from equissl import catalog, runs
 from equissl.cli.main import main
+from equissl.config import registry
+from equissl.config.serialize import to_dict
 from equissl.errors import Stopped, UserError
-from equissl.recipe import Recipe, to_plain
-from equissl.studies import essl, grid
+from equissl.recipe import Recipe
+from equissl.runs import folder as runs
 from equissl.study import figure, plan, runner, table
 from equissl.study.plan import Bars, Cell, Measure, Study
+from equissl.study.presets import essl, grid
 from equissl.views import make_views
 
 
@@ -33,7 +35,7 @@ def small(**changes: Any) -> Study:
         ),
         measures=(Measure("linear/top1", "top-1"), Measure("knn/top1", "kNN")),
         figure=Bars(groups="base", series="module"),
-        pictures=12,
+        images=12,
         compare=("module", "none"),
     )
     return replace(study, **changes)
@@ -68,7 +70,7 @@ def test_the_folder_is_complete(done: Path) -> None:
             and not r["baseline"]
             and r["part"] == "all"
         ]
-        assert value["seeds"] == 2 and value["pictures"] == 12
+        assert value["seeds"] == 2 and value["images"] == 12
         assert value["mean"] == pytest.approx(sum(mine) / 2) and value["std"] == pytest.approx(
             statistics.stdev(mine)
         )
@@ -123,7 +125,7 @@ def test_killed_before_the_first_checkpoint(tmp_path: Path) -> None:
 
 
 def test_one_failing_run_does_not_stop_the_others(tmp_path: Path) -> None:
-    from equissl.optimize import AdamW
+    from equissl.training.optim import AdamW
 
     first, second = small().cells
     wild = replace(first, recipe=replace(first.recipe, optimizer=AdamW(rate=1e30), epochs=3))
@@ -143,8 +145,8 @@ def test_other_settings_in_the_same_folder_are_refused(done: Path) -> None:
 
 
 def test_another_way_of_measuring_in_the_same_folder_is_refused(done: Path) -> None:
-    with pytest.raises(UserError, match=r"measured in another way \(pictures: 12 there, 11 now\)"):
-        runner.run(small(pictures=11), done, seeds=2, options=QUIET, silent=True)
+    with pytest.raises(UserError, match=r"measured in another way \(images: 12 there, 11 now\)"):
+        runner.run(small(images=11), done, seeds=2, options=QUIET, silent=True)
 
 
 def test_what_a_run_is_asked_later_does_not_enter_the_table(done: Path) -> None:
@@ -170,7 +172,7 @@ def test_settings_reach_every_cell_that_has_them() -> None:
         ({"figure": Bars(groups="bases")}, "figure.groups='bases'"),
         ({"cells": ()}, "at least one cell"),
         ({"cells": (small().cells[0],) * 2}, "called 'simclr-none'"),
-        ({"pictures": 0}, "pictures must be at least 1"),
+        ({"images": 0}, "images must be at least 1"),
         ({"figure": Bars(groups="base", measures=("knn",))}, "no measures of the study"),
     ],
     ids=lambda v: next(iter(v)) if isinstance(v, dict) else "",
@@ -208,7 +210,7 @@ def test_differences_are_paired_by_seed_and_clear_only_beyond_the_interval() -> 
     for module, numbers in values.items():
         for seed, value in enumerate(numbers):
             rows.append(row(f"{module}{seed}", value, "b", module))
-            cost = {"views": 2, "pixels": 2.0, "pictures_per_step": 8}
+            cost = {"views": 2, "pixels": 2.0, "images_per_step": 8}
             planned.append(
                 {
                     "run": f"{module}{seed}",
@@ -235,22 +237,22 @@ def test_differences_are_paired_by_seed_and_clear_only_beyond_the_interval() -> 
 
 
 def test_cost_counts_orbits_and_sizes() -> None:
-    from equissl.augment.crop import Crop
+    from equissl.augment.geometry.crop import Crop
     from equissl.augment.orbits import QuarterTurns
     from equissl.views import ViewSpec
 
     recipe = tiny(
         views={"a": ViewSpec(), "b": ViewSpec(Crop(8), orbit=QuarterTurns()), "c": ViewSpec(encode=False)}
     )
-    assert plan.cost(recipe) == {"views": 5, "pixels": 2.0, "pictures_per_step": 80}
+    assert plan.cost(recipe) == {"views": 5, "pixels": 2.0, "images_per_step": 80}
 
 
-@pytest.mark.parametrize("entry", catalog.studies(), ids=lambda e: e.name)
-def test_every_study_is_well_formed(entry: catalog.Entry) -> None:
-    study = entry.found()
+@pytest.mark.parametrize("entry", registry.studies(), ids=lambda e: e.name)
+def test_every_study_is_well_formed(entry: registry.Entry) -> None:
+    study = entry.value()
     assert isinstance(study, Study)
     for job in plan.jobs(study, 1):
-        assert isinstance(job.recipe, Recipe) and to_plain(job.recipe)
+        assert isinstance(job.recipe, Recipe) and to_dict(job.recipe)
         job.recipe.build(job.recipe.data.known)
 
 
@@ -276,7 +278,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert "grid: " in capsys.readouterr().out
     out = tmp_path / "out"
     words = ["study", "grid", f"out={out}", "device=cpu", "seeds=1", "bases=simclr", "modules=none"]
-    scale = ["data.objects=160", "data.views=1", "epochs=1", "batch_size=64", "pictures=100"]
+    scale = ["data.objects=160", "data.views=1", "epochs=1", "batch_size=64", "images=100"]
     assert main([*words, *scale, "encoder.name=test_resnet", "encoder.options={}"]) == 0
     assert "| simclr | none |" in capsys.readouterr().out
     assert main(["study", "grid", f"out={out}", "only=table"]) == 0
@@ -295,7 +297,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         (["grid", "out=x", "limit=5"], "about data=DIR"),
         (["grid", "out=x", "only=figure"], "'all' or 'table'"),
         (["grid", "out=x", "only=table"], "holds no study"),
-        (["grid", "out=x", "data.objects=48"], "at least 40 different test pictures"),
+        (["grid", "out=x", "data.objects=48"], "at least 40 different test images"),
     ],
     ids=lambda v: " ".join(v) if isinstance(v, list) else "",
 )

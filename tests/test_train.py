@@ -17,29 +17,32 @@ import torch
 from torch import Tensor, nn
 
 import equissl
-from equissl import checkpoint, models, runs
 from equissl.augment.base import Augmentation, Pipeline
-from equissl.augment.crop import Crop
+from equissl.augment.color.jitter import ColorJitter
 from equissl.augment.engine import chosen
-from equissl.augment.jitter import ColorJitter
-from equissl.base.byol import BYOL
-from equissl.base.dino import DINO
-from equissl.base.moco import MoCo
-from equissl.base.simclr import SimCLR
-from equissl.data.image_folder import ImageFolder, write_pictures
+from equissl.augment.geometry.crop import Crop
+from equissl.config.serialize import from_dict, to_dict
+from equissl.data.image_folder import ImageFolder, write_images
 from equissl.data.solids import Solids
 from equissl.encoder.backbone import EncoderConfig
 from equissl.equivariance.equimod import EquiMod
 from equissl.errors import UserError
+from equissl.invariance.byol import BYOL
+from equissl.invariance.dino import DINO
+from equissl.invariance.moco import MoCo
+from equissl.invariance.simclr import SimCLR
 from equissl.objective import BaseConfig
-from equissl.optimize import LARS, AdamW, WarmupCosine, parameter_groups
 from equissl.params import Params, Space
 from equissl.random import Stream
-from equissl.recipe import Recipe, Weighted, from_plain, to_plain
-from equissl.train import Options, train
+from equissl.recipe import Recipe, Weighted
+from equissl.runs import folder as runs
+from equissl.runs import load as models
+from equissl.training import checkpoint
+from equissl.training.loop import Options, train
+from equissl.training.optim import LARS, AdamW, WarmupCosine, parameter_groups
 from equissl.views import ViewSpec
 
-QUIET = Options(accelerator="cpu", trackers=(), log_every=1, silent=True)
+QUIET = Options(accelerator="cpu", loggers=(), log_every=1, silent=True)
 
 
 def tiny(**changes: Any) -> Recipe:
@@ -68,7 +71,7 @@ def assert_same(a: runs.Run, b: runs.Run) -> None:
     first, second = weights(a), weights(b)
     assert first.keys() == second.keys()
     assert all(torch.equal(first[k], second[k]) for k in first)
-    moving = ("pictures_per_second", "data_wait", "view_share")
+    moving = ("images_per_second", "data_wait", "view_share")
     one, two = (
         [{k: v for k, v in r.items() if k not in moving} for r in x.rows("log.jsonl")] for x in (a, b)
     )
@@ -126,7 +129,7 @@ import sys
 from pathlib import Path
 sys.path[:0] = {path!r}
 from test_train import QUIET, tiny
-from equissl.train import train
+from equissl.training.loop import train
 from dataclasses import replace
 train(tiny(epochs=40, monitor_every=0), Path(sys.argv[1]), replace(QUIET, save_every=1))
 """
@@ -203,7 +206,7 @@ def test_a_non_finite_loss_stops_with_step_and_term(tmp_path: Path) -> None:
 def test_a_failed_start_leaves_nothing(tmp_path: Path) -> None:
     cases: dict[str, Recipe] = {
         "no model": tiny(encoder=EncoderConfig(name="resnet19", size=16)),
-        "no pictures": tiny(data=ImageFolder(str(tmp_path / "missing"), size=16)),
+        "no images": tiny(data=ImageFolder(str(tmp_path / "missing"), size=16)),
         "unread view": tiny(modules={}),
         "too few": tiny(batch_size=1000),
         "parts": tiny(encoder=EncoderConfig(name="test_resnet", size=16, parts={"inv": 3})),
@@ -245,12 +248,12 @@ def test_ones_own_encoder_and_augmentation(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=f"trust={package}"):
         run.recipe()
     settled = replace(recipe, engine=chosen("auto"))
-    assert to_plain(run.recipe(("equissl", package))) == to_plain(settled)
+    assert to_dict(run.recipe(("equissl", package))) == to_dict(settled)
     assert equissl.audit(own, torch.rand(60, 3, 16, 16), count=60, factors=("brightness",))
 
 
-def test_pictures_from_a_folder_and_bad_ones(tmp_path: Path) -> None:
-    write_pictures(tmp_path / "photos", {"x": 20, "y": 21})
+def test_images_from_a_folder_and_bad_ones(tmp_path: Path) -> None:
+    write_images(tmp_path / "photos", {"x": 20, "y": 21})
     (tmp_path / "photos" / "broken.jpg").write_bytes(b"")
     recipe = tiny(
         data=ImageFolder(str(tmp_path / "photos"), size=16, bad_limit=0.1), epochs=1, monitor_every=0
@@ -263,7 +266,7 @@ def test_pictures_from_a_folder_and_bad_ones(tmp_path: Path) -> None:
 
 def test_recipes_round_trip_through_json() -> None:
     recipe = tiny()
-    assert from_plain(json.loads(json.dumps(to_plain(recipe)))) == recipe
+    assert from_dict(json.loads(json.dumps(to_dict(recipe)))) == recipe
 
 
 def test_every_parameter_is_in_one_group() -> None:
@@ -271,7 +274,7 @@ def test_every_parameter_is_in_one_group() -> None:
     groups = parameter_groups(model, ["base."])
     everything = [p for g in groups for p in g["params"]]
     assert len(everything) == len(set(everything)) == len(list(model.parameters()))
-    assert {(g["matrix"], g["constant_rate"]) for g in groups} == {(a, b) for a in (0, 1) for b in (0, 1)}
+    assert {(g["matrix"], g["fixed_lr"]) for g in groups} == {(a, b) for a in (0, 1) for b in (0, 1)}
 
 
 def test_lower_precision_and_clipping(tmp_path: Path) -> None:
@@ -298,7 +301,7 @@ def test_weights_that_are_not_finite_are_never_saved(tmp_path: Path) -> None:
 
 
 def test_changed_data_is_noticed(tmp_path: Path) -> None:
-    write_pictures(tmp_path / "photos", {"x": 40})
+    write_images(tmp_path / "photos", {"x": 40})
     recipe = tiny(data=ImageFolder(str(tmp_path / "photos"), size=16), monitor_every=0)
     with pytest.raises(UserError, match="interrupted"):
         train(recipe, tmp_path / "run", replace(QUIET, stop_after=1))
@@ -314,7 +317,7 @@ from pathlib import Path
 sys.path[:0] = {path!r}
 from dataclasses import replace
 from test_train import QUIET, tiny
-from equissl.train import train
+from equissl.training.loop import train
 if __name__ == "__main__":
     train(tiny(epochs=3), Path(sys.argv[1]), replace(QUIET, devices=2, log_every=4))
 """
@@ -335,13 +338,13 @@ def test_two_processes_train_probe_and_log(tmp_path: Path) -> None:
 def test_a_run_folder_cannot_execute_other_code(tmp_path: Path) -> None:
     marker = tmp_path / "executed"
     attempts = [
-        {"is": "equissl.runs:subprocess.run", "args": ["touch", str(marker)]},
+        {"is": "equissl.runs.folder:subprocess.run", "args": ["touch", str(marker)]},
         {"is": "subprocess:run", "args": ["touch", str(marker)]},
-        {"is": "equissl.runs:Path", "args": []},
+        {"is": "equissl.runs.folder:Path", "args": []},
     ]
     for plain in attempts:
         with pytest.raises(UserError):
-            from_plain(plain)
+            from_dict(plain)
     run = train(tiny(epochs=1, monitor_every=0), tmp_path / "run", QUIET)
     plain = json.loads((run.path / "recipe.json").read_text())
     plain["encoder"] |= {"name": "subprocess:run", "options": {"args": ["touch", str(marker)]}}
@@ -353,7 +356,7 @@ def test_a_run_folder_cannot_execute_other_code(tmp_path: Path) -> None:
 
 def test_functions_stay_functions_after_everything_is_imported() -> None:
     import equissl.api
-    import equissl.evaluate.audit
+    import equissl.evaluate.audit.audit
 
     for name in equissl.__all__:
         assert callable(getattr(equissl, name)), name

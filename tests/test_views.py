@@ -8,19 +8,19 @@ import pytest
 import torch
 
 from equissl.augment.base import Pipeline
-from equissl.augment.flip import HorizontalFlip
-from equissl.augment.geometry import Rotate
-from equissl.augment.jitter import ColorJitter
+from equissl.augment.color.jitter import ColorJitter
+from equissl.augment.geometry.flip import HorizontalFlip
+from equissl.augment.geometry.rotate_translate import Rotate
 from equissl.augment.orbits import QuarterTurns
 from equissl.cli.main import main
-from equissl.data.image_folder import write_pictures
+from equissl.data.image_folder import write_images
 from equissl.testing.objective import tiny_batch
 from equissl.views import Between, SameAs, ViewSpec, make_views
 
 SMOOTH = Rotate(degrees=(-90.0, 90.0))
 
 
-def test_a_shared_draw_changes_two_pictures_alike() -> None:
+def test_a_shared_draw_changes_two_images_alike() -> None:
     batch = tiny_batch(4)
     views = make_views(batch, {"a": ViewSpec(SMOOTH), "b": ViewSpec(SMOOTH, draw=SameAs("a"))}, seed=1)
     assert torch.equal(views["a"].images, views["b"].images)
@@ -76,7 +76,7 @@ def make(width=8):
 
 def test_ones_own_backbone_by_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Found in the working directory; a run that names it is opened only with trust."""
-    write_pictures(tmp_path / "photos", {"x": 40}, side=16)
+    write_images(tmp_path / "photos", {"x": 40}, side=16)
     (tmp_path / "own_backbone_of_a_user.py").write_text(OWN)
     monkeypatch.chdir(tmp_path)
     words = [

@@ -1,4 +1,4 @@
-"""Keep and ignore: what a wish becomes, what is refused, and what is measured on the pictures first."""
+"""Keep and ignore: what a wish becomes, what is refused, and what is measured on the images first."""
 
 from __future__ import annotations
 
@@ -12,20 +12,23 @@ from PIL import Image
 from torch import Tensor
 
 from equissl.augment.base import Augmentation, Identity, Pipeline
-from equissl.augment.color import Grayscale
+from equissl.augment.color.adjust import Grayscale
+from equissl.auto import default as photographs
+from equissl.auto import identifiability as identifiable
+from equissl.auto import requirements as wish
+from equissl.auto.feasibility import feasibility_warnings
+from equissl.auto.requirements import FACTORS, fulfilled, understood
 from equissl.cli.main import main
+from equissl.config.serialize import from_dict, to_dict
+from equissl.data.batch import Batch
 from equissl.data.image_folder import ImageFolder
 from equissl.encoder.backbone import EncoderConfig
-from equissl.equivariance.predict_change import PredictChange
+from equissl.equivariance.augself import AugSelf
 from equissl.errors import UserError
-from equissl.evaluate import identifiable
 from equissl.params import Params, Space
 from equissl.random import Stream
-from equissl.recipe import Recipe, from_plain, to_plain
-from equissl.recipes import photographs, wish
-from equissl.recipes.doubts import doubts
-from equissl.recipes.wish import FACTORS, fulfilled, understood
-from equissl.views import Batch, make_views
+from equissl.recipe import Recipe
+from equissl.views import make_views
 
 
 def upright(count: int = 60, side: int = 16) -> Tensor:
@@ -63,9 +66,9 @@ def test_kept_factors_are_drawn_in_the_third_view_only(tmp_path: Path) -> None:
     assert drawn(recipe, "a") == drawn(recipe, "b") == ignored
     assert drawn(recipe, "moved") == ignored | {"hue", "rotation", "brightness"}
     config = recipe.modules["kept"].module
-    assert isinstance(config, PredictChange.Config)
+    assert isinstance(config, AugSelf.Config)
     assert config.reads() == ("a", "moved") and set(config.targets) == {"hue", "rotation", "brightness"}
-    assert from_plain(to_plain(recipe)) == recipe
+    assert from_dict(to_dict(recipe)) == recipe
 
 
 @pytest.mark.parametrize("name", FACTORS)
@@ -123,38 +126,38 @@ def test_all_mistakes_at_once() -> None:
     assert len(caught.value.problems) == 3
 
 
-def test_upright_pictures_give_no_doubt(tmp_path: Path) -> None:
+def test_upright_images_give_no_doubt(tmp_path: Path) -> None:
     folder = save(upright(), tmp_path / "photos")
     keep = ("hue", "rotation", "horizontal_flip", "quarter_turns")
-    assert doubts(fulfilled(start(folder), understood(keep[:3], ("crop",)))) == []
-    assert doubts(fulfilled(start(folder), understood(keep[3:], ("crop",)))) == []
+    assert feasibility_warnings(fulfilled(start(folder), understood(keep[:3], ("crop",)))) == []
+    assert feasibility_warnings(fulfilled(start(folder), understood(keep[3:], ("crop",)))) == []
 
 
-def test_a_folder_that_holds_pictures_and_their_rotations(tmp_path: Path) -> None:
+def test_a_folder_that_holds_images_and_their_rotations(tmp_path: Path) -> None:
     images = upright(80)
     turned = torch.cat([images[k::4].rot90(k, (2, 3)) for k in range(4)])
     folder = save(turned, tmp_path / "photos")
     for name in ("rotation", "quarter_turns", "vertical_flip"):
-        lines = doubts(fulfilled(start(folder), understood((name,), ("crop",))))
+        lines = feasibility_warnings(fulfilled(start(folder), understood((name,), ("crop",))))
         assert len(lines) == 1 and "between two views" in lines[0], lines
 
 
-def test_grey_pictures_have_no_hue(tmp_path: Path) -> None:
+def test_grey_images_have_no_hue(tmp_path: Path) -> None:
     images = upright()
     folder = save(images.mean(1, keepdim=True).expand_as(images), tmp_path / "photos")
-    lines = doubts(fulfilled(start(folder), understood(("hue",), ("crop",))))
+    lines = feasibility_warnings(fulfilled(start(folder), understood(("hue",), ("crop",))))
     assert len(lines) == 1 and "hue cannot be known" in lines[0]
 
 
-def test_symmetric_pictures(tmp_path: Path) -> None:
+def test_symmetric_images(tmp_path: Path) -> None:
     images = upright()
     half = torch.cat([images[:, :, :8], images[:, :, :8].flip((2, 3))], 2)
     folder = save(half, tmp_path / "half")
-    lines = doubts(fulfilled(start(folder), understood(("rotation",), ("crop",))))
+    lines = feasibility_warnings(fulfilled(start(folder), understood(("rotation",), ("crop",))))
     assert "only up to 180 degrees" in lines[0]
     mirrored = torch.cat([images[..., :8], images[..., :8].flip(3)], 3)
     folder = save(mirrored, tmp_path / "mirrored")
-    lines = doubts(fulfilled(start(folder), understood(("flip",), ("crop",))))
+    lines = feasibility_warnings(fulfilled(start(folder), understood(("flip",), ("crop",))))
     assert "cannot be known" in lines[0]
 
 
@@ -179,7 +182,7 @@ def test_a_policy_changed_afterwards_is_looked_at(step: Augmentation, tmp_path: 
     recipe = fulfilled(start(folder), understood(("hue",), ("crop",)))
     spec = recipe.views["a"]
     spoiled = replace(spec, augment=Pipeline((spec.augment, step)))
-    lines = doubts(replace(recipe, views={**recipe.views, "a": spoiled}))
+    lines = feasibility_warnings(replace(recipe, views={**recipe.views, "a": spoiled}))
     assert len(lines) == 1 and "hue cannot be kept in view a" in lines[0]
 
 
@@ -187,7 +190,7 @@ def test_a_kept_factor_that_nothing_draws_any_more(tmp_path: Path) -> None:
     folder = save(upright(), tmp_path / "photos")
     recipe = fulfilled(start(folder), understood(("hue",), ("crop",)))
     with pytest.raises(UserError, match="no view draws it"):
-        doubts(replace(recipe, views={**recipe.views, "moved": recipe.views["a"]}))
+        feasibility_warnings(replace(recipe, views={**recipe.views, "moved": recipe.views["a"]}))
 
 
 def test_color_lost_is_the_share_of_grey_views() -> None:

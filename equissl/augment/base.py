@@ -12,7 +12,6 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from equissl.augment.native import Step
 from equissl.errors import nearest
 from equissl.params import Params, Space, merged
 from equissl.random import Stream
@@ -21,6 +20,26 @@ from equissl.random import Stream
 Moments = dict[str, tuple[Tensor, Tensor]]
 REFERENCE_SIZE = (64, 64)  # the source that moments are stated for
 _REFERENCE_DRAWS = 1 << 16
+
+
+@dataclass(frozen=True)
+class NativeStep:
+    """One operation for ``native.c``: its kind, its values per image and its constants.
+
+    Args:
+        kind: a name of ``augment.native._KINDS``.
+        values: (B, columns), per image.
+        whole, real: constants, at most two and eight.
+        size: the (h, w) of the result, None if it stays.
+        reach: of a crop's filter to either side, in pixels of the result.
+    """
+
+    kind: str
+    values: Tensor | None = None
+    whole: tuple[int, ...] = ()
+    real: tuple[float, ...] = ()
+    size: tuple[int, int] | None = None
+    reach: int = 1
 
 
 class Augmentation(ABC):
@@ -48,17 +67,17 @@ class Augmentation(ABC):
 
     @abstractmethod
     def sample(self, stream: Stream, size: tuple[int, int]) -> Params:
-        """One draw per picture of ``stream``, on its device; ``size`` is the source's (H, W) in pixels."""
+        """One draw per image of ``stream``, on its device; ``size`` is the source's (H, W) in pixels."""
 
     @abstractmethod
     def apply(self, images: Tensor, params: Params) -> Tensor:
         """(B, C, H, W) float in [0, 1] -> (B, C, h, w), a pure function of its arguments.
 
-        ``params`` may hold other augmentations' factors too; only this one's are read. A picture's result
+        ``params`` may hold other augmentations' factors too; only this one's are read. An image's result
         does not depend on the others in the batch.
         """
 
-    def native(self, params: Params) -> Step | None:
+    def native(self, params: Params) -> NativeStep | None:
         """The same as ``apply``, said to ``native.c``; None where it is not written there."""
         return None
 
@@ -82,7 +101,7 @@ class Augmentation(ABC):
 
 @dataclass(frozen=True)
 class Identity(Augmentation):
-    """Leave the picture as it is."""
+    """Leave the image as it is."""
 
     stream_name: ClassVar[str] = "Identity"
 
@@ -147,13 +166,13 @@ class Pipeline(Augmentation):
 
 @runtime_checkable
 class Orbit(Protocol):
-    """Every element of a finite group applied to every picture: B pictures become B * order."""
+    """Every element of a finite group applied to every image: B images become B * order."""
 
     @property
     def space(self) -> Space: ...
 
     def expand(self, images: Tensor, params: Params) -> tuple[Tensor, Params]:
-        """All pictures under the first element, then all under the second, ...: (order * B, C, H, W)."""
+        """All images under the first element, then all under the second, ...: (order * B, C, H, W)."""
         ...
 
 
@@ -161,14 +180,14 @@ def replay(augmentation: Augmentation, images: Tensor, record: Mapping[str, Tens
     """Apply a record of plain tensors, as read from a table: factor name -> (B, size).
 
     Raises:
-        ValueError: the record lacks a factor, or one has not a row for each picture.
+        ValueError: the record lacks a factor, or one has not a row for each image.
     """
     for name in augmentation.space.names:
         if name not in record:
             kind = type(augmentation).__name__
             raise ValueError(f"{kind} reads {name!r}, which the record lacks; {nearest(name, record)}")
         if len(record[name]) != len(images):
-            raise ValueError(f"{name} has {len(record[name])} rows for {len(images)} pictures")
+            raise ValueError(f"{name} has {len(record[name])} rows for {len(images)} images")
     values = {n: record[n] for n in augmentation.space.names}
     return augmentation.apply(images, Params.of(augmentation.space, values, count=len(images)))
 

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from equissl.augment import native
-from equissl.augment.base import Augmentation, Pipeline
-from equissl.augment.rows import as_float
+from equissl.augment.base import Augmentation, NativeStep, Pipeline
+from equissl.augment.batched import as_float
 from equissl.errors import UserError
 from equissl.params import Params
 
@@ -58,17 +58,17 @@ def render(
 ) -> Tensor:
     """The views that a record describes.
 
-    A picture comes out bit for bit the same with any neighbours and in any batch. Engines differ from each
-    other by rounding (at most 1e-5 on pictures of usual sizes); where an operation jumps, as solarize does at
+    An image comes out bit for bit the same with any neighbours and in any batch. Engines differ from each
+    other by rounding (at most 1e-5 on images of usual sizes); where an operation jumps, as solarize does at
     its threshold, a value that rounding puts on the other side differs by the jump.
 
     Args:
         images: (B, C, H, W), uint8 or float in [0, 1]; half precision is computed in single.
-        params: the record, on the same device, one row per picture.
-        engine: "torch" is the reference. "native" takes one pass per picture in C (CPU only; steps that are
+        params: the record, on the same device, one row per image.
+        engine: "torch" is the reference. "native" takes one pass per image in C (CPU only; steps that are
             not written there run on torch). "compile" fuses the torch operations (about a minute once
             per policy and shape; torch keeps the result in its cache folder). "auto" see ``chosen``.
-        dtype: of the views, floating; by default float32, or float64 for pictures in float64.
+        dtype: of the views, floating; by default float32, or float64 for images in float64.
         channels_last: whether the channels of a pixel lie together in memory.
 
     Returns:
@@ -76,14 +76,14 @@ def render(
 
     Raises:
         UserError: "native" without a C compiler or not on a CPU.
-        ValueError: the record is of another number of pictures or on another device, or ``dtype`` is not
+        ValueError: the record is of another number of images or on another device, or ``dtype`` is not
             floating.
     """
     check_engine(engine)
     if params.count != len(images):
-        raise ValueError(f"a record of {params.count} pictures cannot be carried out on {len(images)}")
+        raise ValueError(f"a record of {params.count} images cannot be carried out on {len(images)}")
     if params.device not in (None, images.device):
-        raise ValueError(f"the record is on {params.device}, the pictures are on {images.device}")
+        raise ValueError(f"the record is on {params.device}, the images are on {images.device}")
     if dtype is None:
         dtype = torch.float64 if images.dtype == torch.float64 else torch.float32
     if not dtype.is_floating_point:
@@ -137,7 +137,7 @@ def _native(
     augmentation: Augmentation, images: Tensor, params: Params, dtype: torch.dtype, channels_last: bool
 ) -> Tensor:
     """Runs of steps that are native go there together; the ones between them run on torch."""
-    waiting: list[native.Step] = []
+    waiting: list[NativeStep] = []
     for step in _steps(augmentation):
         written = step.native(params)
         if written is not None:

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from equissl.augment.base import Augmentation, Moments
-from equissl.augment.blur import Blur
-from equissl.augment.color import Solarize
-from equissl.augment.policy import check_number, flag
+from equissl.augment.color.adjust import Solarize
+from equissl.augment.filters.blur import Blur
+from equissl.augment.validation import check_number, flag
 from equissl.params import Cyclic, Params, Space
 from equissl.random import Stream
 
@@ -66,11 +66,11 @@ class BlurLevels(Augmentation):
 class SolarizeLevels(Augmentation):
     """No solarization or one of a few thresholds (E-SSL's authors: 256, 170, 85 and 0 of 255).
 
-    Level 0 leaves the picture, level k inverts what is at least as bright as the k-th threshold.
+    Level 0 leaves the image, level k inverts what is at least as bright as the k-th threshold.
 
     Args:
         thresholds: in [0, 1]; 0 inverts everything.
-        probability: of drawing a level, uniformly (level 0 too); otherwise the picture is left.
+        probability: of drawing a level, uniformly (level 0 too); otherwise the image is left.
 
     Raises:
         ValueError: a threshold or ``probability`` is outside [0, 1], or there is no threshold.

@@ -1,5 +1,5 @@
-/* The common augmentations on one picture at a time, for the CPU. The torch operations of this package are
- * the reference; this file repeats their arithmetic in an order that keeps a picture in the cache from its
+/* The common augmentations on one image at a time, for the CPU. The torch operations of this package are
+ * the reference; this file repeats their arithmetic in an order that keeps an image in the cache from its
  * 8-bit source to the finished view. Built and called by native.py. */
 
 #include <math.h>
@@ -15,13 +15,13 @@ typedef struct {
     int32_t columns;
     int32_t whole[2];       /* constants of the step: sizes, which filter */
     float real[8];          /* constants of the step: threshold, mean and std */
-    const float *values;    /* (pictures, columns) */
+    const float *values;    /* (images, columns) */
 } step_t;
 
 typedef struct {
     int64_t channels, height, width;
     float *pixels;          /* planar */
-} picture_t;
+} image_t;
 
 typedef struct {
     float *spare, *row, *weight;
@@ -68,7 +68,7 @@ static int64_t taps_of(float start, float length, int64_t pixels, int64_t size, 
     for (int64_t o = 0; o < size; o++) {
         float centre = scale * ((float)o + 0.5f), sum = 0.0f, *w = weight + o * count;
         float from = floorf(start + centre - reach * stretch + 0.5f);
-        /* A window that stays within the picture; taps outside the box weigh nothing. */
+        /* A window that stays within the image; taps outside the box weigh nothing. */
         float lowest = from > 0.0f ? from : 0.0f;
         if (lowest > (float)(pixels - count)) lowest = (float)(pixels - count);
         for (int64_t k = 0; k < count; k++) {
@@ -148,7 +148,7 @@ static void separate(const float *mixed, int64_t size, float *out, int64_t rows)
         for (int64_t r = 0; r < rows; r++) out[r * size + x] = mixed[4 * x + r];
 }
 
-static void crop(const void *source, int kind, picture_t *p, const step_t *s, const float *box,
+static void crop(const void *source, int kind, image_t *p, const step_t *s, const float *box,
                  scratch_t *scratch) {
     int64_t size = s->whole[0], h = p->height, w = p->width;
     int cubic = s->whole[1];
@@ -180,7 +180,7 @@ static void crop(const void *source, int kind, picture_t *p, const step_t *s, co
 
 /* ---- rearrangements ---------------------------------------------------------------------------- */
 
-static void mirror(picture_t *p, scratch_t *scratch) {
+static void mirror(image_t *p, scratch_t *scratch) {
     int64_t w = p->width;
     for (int64_t y = 0; y < p->channels * p->height; y++) {
         float *line = p->pixels + y * w, *copy = scratch->row;
@@ -189,7 +189,7 @@ static void mirror(picture_t *p, scratch_t *scratch) {
     }
 }
 
-static void flip(picture_t *p, scratch_t *scratch) {
+static void flip(image_t *p, scratch_t *scratch) {
     int64_t w = p->width, h = p->height, bytes = w * sizeof(float);
     for (int64_t c = 0; c < p->channels; c++)
         for (int64_t y = 0; y < h / 2; y++) {
@@ -258,7 +258,7 @@ static void hue(float *x, int64_t n, float turns) {
 }
 
 /* values: brightness, contrast, saturation, hue, then which of them runs k-th. */
-static void jitter(picture_t *p, const float *v) {
+static void jitter(image_t *p, const float *v) {
     int64_t n = p->height * p->width;
     for (int k = 0; k < 4; k++) {
         int which = (int)rintf(v[4 + k]);
@@ -273,19 +273,19 @@ static void jitter(picture_t *p, const float *v) {
     }
 }
 
-static void grayscale(picture_t *p) {
+static void grayscale(image_t *p) {
     int64_t n = p->height * p->width;
     float *restrict r = p->pixels, *restrict g = r + n, *restrict b = g + n;
     for (int64_t i = 0; i < n; i++) r[i] = g[i] = b[i] = LUMA(r[i], g[i], b[i]);
 }
 
-static void solarize(picture_t *p, float threshold) {
+static void solarize(image_t *p, float threshold) {
     int64_t n = p->channels * p->height * p->width;
     float *x = p->pixels;
     for (int64_t i = 0; i < n; i++) x[i] = x[i] >= threshold ? 1.0f - x[i] : x[i];
 }
 
-static void invert(picture_t *p) {
+static void invert(image_t *p) {
     int64_t n = p->channels * p->height * p->width;
     for (int64_t i = 0; i < n; i++) p->pixels[i] = 1.0f - p->pixels[i];
 }
@@ -300,7 +300,7 @@ static inline int64_t reflected(int64_t i, int64_t n) {
     return i < n ? i : period - i;
 }
 
-static void blur(picture_t *p, int64_t kernel, float sigma, scratch_t *scratch) {
+static void blur(image_t *p, int64_t kernel, float sigma, scratch_t *scratch) {
     int64_t h = p->height, w = p->width, reach = kernel / 2, most = 0;
     float *weight = scratch->weight, sum = 0.0f;
     if (sigma < 1e-3f) sigma = 1e-3f;
@@ -371,16 +371,16 @@ static void blur(picture_t *p, int64_t kernel, float sigma, scratch_t *scratch) 
     }
 }
 
-/* ---- one picture from source to view ------------------------------------------------------------ */
+/* ---- one image from source to view ------------------------------------------------------------ */
 
-static void normalize(picture_t *p, const step_t *s) {
+static void normalize(image_t *p, const step_t *s) {
     int64_t n = p->height * p->width;
     for (int64_t c = 0; c < p->channels; c++)
         for (int64_t i = 0; i < n; i++)
             p->pixels[c * n + i] = (p->pixels[c * n + i] - s->real[c]) / s->real[4 + c];
 }
 
-static void load(const void *source, int kind, picture_t *p) {
+static void load(const void *source, int kind, image_t *p) {
     int64_t n = p->channels * p->height * p->width;
     const uint8_t *bytes = source;
     if (kind == BYTES) for (int64_t i = 0; i < n; i++) p->pixels[i] = (float)bytes[i] / 255.0f;
@@ -393,7 +393,7 @@ static inline uint16_t brain(float x) {
     return (uint16_t)((bits + 0x7FFFu + ((bits >> 16) & 1u)) >> 16);
 }
 
-static void store(const picture_t *p, void *target, int kind, int channels_last) {
+static void store(const image_t *p, void *target, int kind, int channels_last) {
     int64_t n = p->height * p->width, c = p->channels;
     float *single = target;
     uint16_t *half = target;
@@ -406,11 +406,11 @@ static void store(const picture_t *p, void *target, int kind, int channels_last)
     }
 }
 
-/* Pictures [from, to) of a batch, each through all steps. Returns 0, or 1 if there was no memory. */
+/* Images [from, to) of a batch, each through all steps. Returns 0, or 1 if there was no memory. */
 int equissl_apply(const void *sources, int32_t source_kind, int64_t channels, int64_t height, int64_t width,
                   const step_t *steps, int32_t count, void *targets, int32_t target_kind, int32_t channels_last,
                   int64_t pixels, int64_t side, int64_t taps, int64_t from, int64_t to) {
-    /* pixels: the most that a picture has on its way; side: its longest side; taps: of the widest filter. */
+    /* pixels: the most that an image has on its way; side: its longest side; taps: of the widest filter. */
     scratch_t fresh = {0};
     float *first = malloc(pixels * sizeof(float)), *second = malloc(pixels * sizeof(float));
     float *row = malloc((8 * side + 2 * taps + 64) * sizeof(float));
@@ -420,7 +420,7 @@ int equissl_apply(const void *sources, int32_t source_kind, int64_t channels, in
     for (int64_t i = from; i < to && !failed; i++) {
         int64_t bytes = channels * height * width * (source_kind == BYTES ? 1 : 4);
         const char *source = (const char *)sources + i * bytes;
-        picture_t p = {channels, height, width, first};
+        image_t p = {channels, height, width, first};
         scratch_t scratch = fresh;
         scratch.spare = second, scratch.row = row, scratch.weight = weight;
         scratch.index = index, scratch.taps = taps;

@@ -1,4 +1,4 @@
-"""Builds and calls ``native.c``: the common augmentations in one pass over a picture, on the CPU.
+"""Builds and calls ``native.c``: the common augmentations in one pass over an image, on the CPU.
 
 The C file is compiled once per machine with the system's C compiler (about two seconds) and kept in the
 user's cache folder. Without a compiler everything still works, on torch.
@@ -19,12 +19,12 @@ import subprocess
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from equissl.augment.base import NativeStep
 from equissl.errors import UserError
 
 _SOURCE = Path(__file__).with_name("native.c")
@@ -32,27 +32,7 @@ _KINDS = ("crop", "mirror", "flip", "jitter", "grayscale", "solarize", "invert",
 _FLAGS = ("-O3", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
 _COLORFUL = ("jitter", "grayscale", "normalize")
 _DTYPES = {torch.uint8: 0, torch.float32: 1, torch.bfloat16: 2}
-_FEWEST = 8  # pictures per thread; fewer are not worth waking one
-
-
-@dataclass(frozen=True)
-class Step:
-    """What one augmentation asks ``native.c`` to do.
-
-    Args:
-        kind: a name of ``_KINDS``.
-        values: (B, columns), per picture.
-        whole, real: constants, at most two and eight.
-        size: the (h, w) of the result, None if it stays.
-        reach: of a crop's filter to either side, in pixels of the result.
-    """
-
-    kind: str
-    values: Tensor | None = None
-    whole: tuple[int, ...] = ()
-    real: tuple[float, ...] = ()
-    size: tuple[int, int] | None = None
-    reach: int = 1
+_FEWEST = 8  # images per thread; fewer are not worth waking one
 
 
 class _Step(ctypes.Structure):
@@ -70,8 +50,8 @@ def available() -> bool:
     return _library() is not None
 
 
-def run(images: Tensor, steps: Sequence[Step], dtype: torch.dtype, channels_last: bool) -> Tensor:
-    """All steps on every picture, on as many threads as torch uses.
+def run(images: Tensor, steps: Sequence[NativeStep], dtype: torch.dtype, channels_last: bool) -> Tensor:
+    """All steps on every image, on as many threads as torch uses.
 
     Args:
         images: (B, C, H, W) uint8 or float32 in [0, 1], on the CPU.
@@ -81,7 +61,7 @@ def run(images: Tensor, steps: Sequence[Step], dtype: torch.dtype, channels_last
         (B, C, h, w).
 
     Raises:
-        ValueError: a colour step on pictures that have not three channels.
+        ValueError: a colour step on images that have not three channels.
         UserError: there is no memory.
     """
     library = _library()
@@ -90,11 +70,11 @@ def run(images: Tensor, steps: Sequence[Step], dtype: torch.dtype, channels_last
     for step in steps:
         if step.values is not None and (len(step.values) != len(images) or step.values.device.type != "cpu"):
             raise ValueError(
-                f"{step.kind}: {tuple(step.values.shape)} values for {len(images)} pictures on the CPU"
+                f"{step.kind}: {tuple(step.values.shape)} values for {len(images)} images on the CPU"
             )
     count, channels, height, width = images.shape
     if channels != 3 and any(s.kind in _COLORFUL for s in steps):
-        raise ValueError(f"colour needs pictures with 3 channels, got {channels}")
+        raise ValueError(f"colour needs images with 3 channels, got {channels}")
     sizes, taps = _extent((height, width), steps)
     values = [None if s.values is None else s.values.to(torch.float32).contiguous() for s in steps]
     table = (_Step * len(steps))(*(_packed(s, v) for s, v in zip(steps, values, strict=True)))
@@ -114,12 +94,12 @@ def run(images: Tensor, steps: Sequence[Step], dtype: torch.dtype, channels_last
     bounds = [count * k // threads for k in range(threads + 1)]
     parts = itertools.pairwise(bounds)
     if any(_pool(threads).map(lambda part: work(*part), parts) if threads > 1 else [work(0, count)]):
-        raise UserError(f"not enough memory to augment {count} pictures; lower batch_size")
+        raise UserError(f"not enough memory to augment {count} images; lower batch_size")
     return out
 
 
-def _extent(size: tuple[int, int], steps: Sequence[Step]) -> tuple[list[tuple[int, int]], int]:
-    """The sizes a picture has on its way, and the taps of the widest filter."""
+def _extent(size: tuple[int, int], steps: Sequence[NativeStep]) -> tuple[list[tuple[int, int]], int]:
+    """The sizes an image has on its way, and the taps of the widest filter."""
     sizes, taps = [size], 1
     for step in steps:
         if step.size is not None:
@@ -131,7 +111,7 @@ def _extent(size: tuple[int, int], steps: Sequence[Step]) -> tuple[list[tuple[in
     return sizes, taps
 
 
-def _packed(step: Step, values: Tensor | None) -> _Step:
+def _packed(step: NativeStep, values: Tensor | None) -> _Step:
     columns, address = (0, None) if values is None else (values.shape[1], values.data_ptr())
     whole, real = (ctypes.c_int32 * 2)(*step.whole), (ctypes.c_float * 8)(*step.real)
     return _Step(_KINDS.index(step.kind), columns, whole, real, address)

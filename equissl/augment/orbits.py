@@ -9,20 +9,19 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from equissl.augment.base import Augmentation, Moments
-from equissl.augment.flip import HorizontalFlip, QuarterTurn
-from equissl.augment.native import Step
-from equissl.augment.policy import check_number, flag
+from equissl.augment.base import Augmentation, Moments, NativeStep
+from equissl.augment.geometry.flip import HorizontalFlip, QuarterTurn
+from equissl.augment.validation import check_number, flag
 from equissl.params import Params, Space, concatenate
 from equissl.random import Stream
 
 
 @dataclass(frozen=True)
 class FullOrbit:
-    """Every element of an augmentation applied to every picture (E-SSL, arXiv:2111.00899, section 3).
+    """Every element of an augmentation applied to every image (E-SSL, arXiv:2111.00899, section 3).
 
     The elements are all values of its factors, all combinations if it has several; the first is the
-    neutral one, which leaves the picture as it is. How often the augmentation draws them does not matter.
+    neutral one, which leaves the image as it is. How often the augmentation draws them does not matter.
 
     Raises:
         ValueError: the augmentation has no factor, or one that takes infinitely many values.
@@ -43,7 +42,7 @@ class FullOrbit:
         return len(next(iter(_elements(self.augmentation).values())))
 
     def expand(self, images: Tensor, params: Params) -> tuple[Tensor, Params]:
-        """All pictures under the first element, then all under the second, ...: B -> order * B."""
+        """All images under the first element, then all under the second, ...: B -> order * B."""
         values = {
             name: every.to(images.device, non_blocking=True).repeat_interleave(len(images), 0)
             for name, every in _elements(self.augmentation).items()
@@ -53,7 +52,7 @@ class FullOrbit:
 
 
 def QuarterTurns() -> FullOrbit:
-    """E-SSL's four-fold rotation: all quarter turns of square pictures, counter-clockwise."""
+    """E-SSL's four-fold rotation: all quarter turns of square images, counter-clockwise."""
     return FullOrbit(QuarterTurn())
 
 
@@ -97,7 +96,7 @@ class RandomElement(Augmentation):
     def apply(self, images: Tensor, params: Params) -> Tensor:
         return self.augmentation.apply(images, params)
 
-    def native(self, params: Params) -> Step | None:
+    def native(self, params: Params) -> NativeStep | None:
         return self.augmentation.native(params)
 
     def output_size(self, size: tuple[int, int]) -> tuple[int, int]:

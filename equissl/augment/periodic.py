@@ -1,4 +1,4 @@
-"""Exact symmetries of a periodic picture: rolls by whole pixels, half rolls, and one of two mirrors."""
+"""Exact symmetries of a periodic image: rolls by whole pixels, half rolls, and one of two mirrors."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import torch
 from torch import Tensor
 
 from equissl.augment.base import Augmentation, Moments
-from equissl.augment.flip import is_on
-from equissl.augment.policy import check_number, flag, switch
-from equissl.augment.rows import overwrite
+from equissl.augment.batched import overwrite
+from equissl.augment.geometry.flip import is_on
+from equissl.augment.validation import check_number, flag, switch
 from equissl.params import Binary, Circular, Params, Space
 from equissl.random import Stream
 
 
 @dataclass(frozen=True)
 class Roll(Augmentation):
-    """Shift a periodic picture by whole pixels, uniformly along both axes; what leaves it comes back.
+    """Shift a periodic image by whole pixels, uniformly along both axes; what leaves it comes back.
 
     Raises:
         ValueError: ``probability`` is outside [0, 1].
@@ -50,9 +50,9 @@ class Roll(Augmentation):
             _sources(params.values[name], pixels)
             for name, pixels in (("roll_down", height), ("roll_right", width))
         )
-        picture = torch.arange(count, device=images.device).view(-1, 1, 1, 1)
+        image = torch.arange(count, device=images.device).view(-1, 1, 1, 1)
         channel = torch.arange(channels, device=images.device).view(1, -1, 1, 1)
-        return images[picture, channel, rows[:, None, :, None], columns[:, None, None, :]]
+        return images[image, channel, rows[:, None, :, None], columns[:, None, None, :]]
 
 
 def _sources(shift: Tensor, pixels: int) -> Tensor:
@@ -63,7 +63,7 @@ def _sources(shift: Tensor, pixels: int) -> Tensor:
 
 @dataclass(frozen=True)
 class HalfRoll(Augmentation):
-    """Shift a periodic picture by half its height, half its width, both or neither (E-SSL's Blob setting).
+    """Shift a periodic image by half its height, half its width, both or neither (E-SSL's Blob setting).
 
     Args:
         probability: of each axis.
@@ -107,7 +107,7 @@ def _check_even(size: tuple[int, int]) -> None:
 
 @dataclass(frozen=True)
 class EitherFlip(Augmentation):
-    """Leave the picture, swap left and right, or swap top and bottom, a third each (E-SSL's photonics code).
+    """Leave the image, swap left and right, or swap top and bottom, a third each (E-SSL's photonics code).
 
     With a random quarter turn after it, mirror images are twice as likely as plain ones.
     """

@@ -1,15 +1,15 @@
-"""The augmentations of published methods, as plain functions; pictures stay in [0, 1] (not normalised)."""
+"""The augmentations of published methods, as plain functions; images stay in [0, 1] (not normalised)."""
 
 from __future__ import annotations
 
 from typing import Literal
 
 from equissl.augment.base import Augmentation, Pipeline
-from equissl.augment.blur import Blur
-from equissl.augment.color import Grayscale, Solarize
-from equissl.augment.crop import Crop, Interpolation
-from equissl.augment.flip import HorizontalFlip
-from equissl.augment.jitter import ColorJitter
+from equissl.augment.color.adjust import Grayscale, Solarize
+from equissl.augment.color.jitter import ColorJitter
+from equissl.augment.filters.blur import Blur
+from equissl.augment.geometry.crop import Crop, Interpolation
+from equissl.augment.geometry.flip import HorizontalFlip
 
 _SMALL = 64  # pixels; below it EquiMod's CIFAR-10 column applies, from it on the ImageNet column
 
@@ -25,7 +25,7 @@ def simclr(
 
     Args:
         strength: of the colour jitter; the paper takes 1 on ImageNet and 0.5 on CIFAR-10.
-        blur: its probability, 0 for none (CIFAR-10); the filter spans a tenth of the picture.
+        blur: its probability, 0 for none (CIFAR-10); the filter spans a tenth of the image.
     """
     strengths = (0.8 * strength, 0.8 * strength, 0.8 * strength, 0.2 * strength)
     steps = _crop_and_color(size, area, interpolation, strengths)

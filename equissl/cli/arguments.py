@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from equissl.config.parse import parse
 from equissl.errors import UserError, nearest
-from equissl.parse import parse
 
 
 @dataclass(frozen=True)

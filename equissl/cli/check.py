@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from equissl.cli.arguments import Given
-from equissl.data.check import lines, summarise
-from equissl.data.scan import existing_folder
+from equissl.data.files.check import lines, summarise
+from equissl.data.files.scan import existing_folder
 from equissl.errors import UserError
 from equissl.progress import Display
 

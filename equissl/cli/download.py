@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from equissl.cli.arguments import Given
-from equissl.data.download import THREEDIEBENCH, fetch
+from equissl.data.packs.download import THREEDIEBENCH, fetch
 from equissl.errors import UserError, nearest
 from equissl.progress import Display
 

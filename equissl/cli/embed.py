@@ -9,19 +9,19 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from equissl import models
 from equissl.cli import shared
 from equissl.cli.arguments import Given
 from equissl.data.base import BadImage
+from equissl.data.files.scan import existing_folder
 from equissl.data.image_folder import ImageFolder
-from equissl.data.scan import existing_folder
 from equissl.errors import UserError
-from equissl.evaluate.extract import extract
+from equissl.evaluate.features import extract
 from equissl.progress import Display
+from equissl.runs import load as models
 
 
 def run(given: Given) -> None:
-    """Features of every picture that can be read; a file that cannot is listed with the reason."""
+    """Features of every image that can be read; a file that cannot is listed with the reason."""
     out: Path = given["out"]
     given.check(
         lambda: _check_suffix(out),
@@ -37,13 +37,13 @@ def run(given: Given) -> None:
         loaded.encoder.to(shared.device(given))
         table = extract(loaded.encoder, dataset, device=shared.device(given), progress=display)
     bad = dataset.bad_images
-    late = {b.path for b in bad}  # found bad only when decoded: another picture stood in for it
+    late = {b.path for b in bad}  # found bad only when decoded: another image stood in for it
     kept = [k for k, file in enumerate(dataset.files) if file not in late]
     files = [dataset.files[k] for k in kept]
     out.parent.mkdir(parents=True, exist_ok=True)
     write = _write_csv if out.suffix == ".csv" else _write_npz
     write(out, files, table.vectors[kept], bad)
-    print(f"wrote {out}: {len(files)} pictures x {table.vectors.shape[1]} features")
+    print(f"wrote {out}: {len(files)} images x {table.vectors.shape[1]} features")
     for skipped in bad:
         print(f"skipped {skipped.path}: {skipped.reason}")
 

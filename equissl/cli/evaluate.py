@@ -7,14 +7,17 @@ from pathlib import Path
 
 from rich.console import Console
 
-from equissl import api, models, protocol, report, runs
+from equissl import api, report
 from equissl.cli import shared
 from equissl.cli.arguments import Given
-from equissl.data.scan import existing_folder
-from equissl.data.split import split_folders
+from equissl.data.files.scan import existing_folder
+from equissl.data.files.split import split_folders
 from equissl.errors import UserError
-from equissl.evaluate.audit import check_names
+from equissl.evaluate import protocol
+from equissl.evaluate.audit.audit import check_names
 from equissl.progress import Display
+from equissl.runs import folder as runs
+from equissl.runs import load as models
 
 
 def evaluate(given: Given) -> int:
@@ -30,7 +33,7 @@ def evaluate(given: Given) -> int:
     )
     run = runs.open_run(Path(given.things[0]))
     size, labels = run.recipe(shared.trusted(given)).encoder.size, given["labels"]
-    share = 0.1 if test is None else 0.0  # nothing needs to be held out where test pictures are elsewhere
+    share = 0.1 if test is None else 0.0  # nothing needs to be held out where test images are elsewhere
     with Display() as display:
         api.evaluate_run(
             run.path,
@@ -73,7 +76,7 @@ def audit(given: Given) -> int:
 def _check_labels(given: Given) -> None:
     if given["labels"] != "none" and given["data"] is None:
         raise UserError(
-            f"labels={given['labels']} needs data=DIR: without it the run's own pictures are looked at, "
+            f"labels={given['labels']} needs data=DIR: without it the run's own images are looked at, "
             "with the labels they had in training"
         )
 
@@ -82,7 +85,7 @@ def _audit_one(name: str, given: Given, display: Display, place: Path) -> Path:
     """Audit one model into a folder of rows; a run keeps its own rows too."""
     loaded = _load(name, given)
     display.say(
-        f"auditing {loaded.name}: {given['count']} pictures at {loaded.config.size} px, for each factor"
+        f"auditing {loaded.name}: {given['count']} images at {loaded.config.size} px, for each factor"
     )
     dataset = shared.folder(given["data"], loaded.config.size, test_share=0.0, limit=given["count"])
     scores = api.audit(

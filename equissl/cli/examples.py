@@ -1,4 +1,4 @@
-"""Example views of a recipe's first pictures, as the plain data of a page."""
+"""Example views of a recipe's first images, as the plain data of a page."""
 
 from __future__ import annotations
 
@@ -8,23 +8,24 @@ from collections.abc import Iterator, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from equissl.augment.alone import cells, recompute
 from equissl.augment.base import Augmentation, Pipeline, replay
-from equissl.augment.rows import as_float
+from equissl.augment.batched import as_float
+from equissl.augment.record import cells, recompute
 from equissl.data.base import Dataset
-from equissl.evaluate.neighbours import data_uri
+from equissl.data.batch import Batch
+from equissl.evaluate.explorer.neighbors import data_uri
 from equissl.params import Params, between
 from equissl.recipe import Recipe
 from equissl.report import Row, Section, Sheet
-from equissl.report.names import listed
-from equissl.views import Batch, Fresh, View, ViewSpec, make_views
+from equissl.report.display_names import listed
+from equissl.views import Fresh, View, ViewSpec, make_views
 
 
 def sheet(recipe: Recipe, name: str, dataset: Dataset, count: int, seed: int) -> Sheet:
-    """The views of the first ``count`` pictures in epoch 0, replayed and drawn again."""
+    """The views of the first ``count`` images in epoch 0, replayed and drawn again."""
     batch = dataset.batch(torch.arange(min(count, len(dataset))))
     views = make_views(batch, recipe.views, seed)
-    files = [dataset.files[i].rpartition("/")[2] if dataset.files else f"picture {i}" for i in batch.index]
+    files = [dataset.files[i].rpartition("/")[2] if dataset.files else f"image {i}" for i in batch.index]
     sections = [_section(n, s, batch, views[n], seed, files) for n, s in recipe.views.items()]
     facts = [
         ("recipe", name),
@@ -38,7 +39,7 @@ def sheet(recipe: Recipe, name: str, dataset: Dataset, count: int, seed: int) ->
 
 
 def _section(name: str, spec: ViewSpec, batch: Batch, view: View, seed: int, files: Sequence[str]) -> Section:
-    sources = as_float(batch.pictures[spec.picture])
+    sources = as_float(batch.images[spec.image])
     drawn = view.params[torch.arange(len(sources))].select(spec.augment.space.names)
     again = replay(spec.augment, sources, drawn.values)
     if spec.orbit is not None:
@@ -59,11 +60,11 @@ def _section(name: str, spec: ViewSpec, batch: Batch, view: View, seed: int, fil
     )
 
 
-def _columns(pictures: int, images: int) -> Tensor:
-    """Which images are shown: all, or every element of an orbit for the first pictures."""
-    order = images // pictures
-    kept = max(1, pictures // order)
-    return torch.arange(images).view(order, pictures)[:, :kept].T.flatten()
+def _columns(sources: int, images: int) -> Tensor:
+    """Which images are shown: all, or every element of an orbit for the first images."""
+    order = images // sources
+    kept = max(1, sources // order)
+    return torch.arange(images).view(order, sources)[:, :kept].T.flatten()
 
 
 def _steps(spec: ViewSpec) -> Iterator[object]:
@@ -99,7 +100,7 @@ def _notes(name: str, spec: ViewSpec, batch: Batch, sources: Tensor, drawn: Para
         size = (sources.shape[2], sources.shape[3])
         later = recompute(spec.augment, seed, 0, batch.index, name, size)
         same = all(torch.equal(later.values[n], drawn.values[n]) for n in later.space.names)
-        numbers = f"(seed {seed}, epoch 0, picture, view {name!r})"
+        numbers = f"(seed {seed}, epoch 0, image, view {name!r})"
         notes.append(
             f"Drawn again from {numbers} alone, the parameters are {'the same' if same else 'DIFFERENT'}."
         )

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from equissl import catalog, protocol
 from equissl.augment.base import Augmentation
-from equissl.catalog import Entry
 from equissl.cli.arguments import Given
+from equissl.config import registry
+from equissl.config.registry import Entry
 from equissl.data.base import Data
 from equissl.errors import UserError, nearest
+from equissl.evaluate import protocol
 from equissl.evaluate.base import Downstream, Evaluation
-from equissl.evaluate.inspection import Inspection
+from equissl.evaluate.context import EncoderEvaluation
 from equissl.objective import Base, Equivariance
 
 KINDS: dict[str, Callable[[], list[Entry]]] = {
-    "recipes": catalog.recipes,
-    "bases": lambda: catalog.subclasses("equissl.base", Base),
-    "equivariance": lambda: catalog.subclasses("equissl.equivariance", Equivariance),
-    "augmentations": lambda: catalog.subclasses("equissl.augment", Augmentation),
-    "datasets": lambda: catalog.subclasses("equissl.data", Data),
-    "studies": catalog.studies,
-    "evaluations": lambda: protocol.entries(Evaluation, Inspection),
+    "recipes": registry.recipes,
+    "bases": lambda: registry.subclasses(Base),
+    "equivariance": lambda: registry.subclasses(Equivariance),
+    "augmentations": lambda: registry.subclasses(Augmentation),
+    "datasets": lambda: registry.subclasses(Data),
+    "studies": registry.studies,
+    "evaluations": lambda: protocol.entries(Evaluation, EncoderEvaluation),
     "tasks": lambda: protocol.entries(Downstream),
 }
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 FOLDER = Path(__file__).parents[1] / "evaluate"
-KINDS = ("Evaluation", "Inspection")
+KINDS = ("Evaluation", "EncoderEvaluation")
 
 
 def evaluations() -> str:
@@ -16,7 +16,7 @@ def evaluations() -> str:
     lines = [
         "evaluations (linearprobe, knn, factors, collapse, equivariance and retrieval are the usual ones):"
     ]
-    for path in sorted(FOLDER.glob("*.py")):
+    for path in sorted(FOLDER.rglob("*.py")):
         for found in _classes(ast.parse(path.read_text(encoding="utf-8"))):
             about = (ast.get_docstring(found) or "").split("\n\n")[0].replace("\n", " ")
             lines += ["", f"  {found.name.lower()}"]

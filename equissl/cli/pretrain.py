@@ -8,16 +8,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from equissl import api, catalog, export, models, runs, settings, track
+from equissl import api
+from equissl.auto import default as photographs
+from equissl.auto import requirements as wish
+from equissl.auto.feasibility import feasibility_warnings
 from equissl.cli import shared
 from equissl.cli.arguments import Given
+from equissl.config import overrides, registry
 from equissl.data.base import Data
-from equissl.data.scan import existing_folder
+from equissl.data.files.scan import existing_folder
 from equissl.distributed import rank
 from equissl.errors import UserError, nearest
 from equissl.recipe import Recipe, check_views
-from equissl.recipes import photographs, wish
-from equissl.recipes.doubts import doubts
+from equissl.runs import export
+from equissl.runs import folder as runs
+from equissl.runs import load as models
+from equissl.training import loggers as track
 
 
 def pretrain(given: Given) -> int:
@@ -52,8 +58,8 @@ def pretrain(given: Given) -> int:
     for line in [*chosen["why"], summary(recipe, chosen["name"])]:
         print(line)
     if given["keep"]:
-        print("looking at the pictures for what cannot be kept")
-        for line in doubts(recipe):
+        print("looking at the images for what cannot be kept")
+        for line in feasibility_warnings(recipe):
             print(f"warning: {line}")
     run = api.pretrain(recipe, given["out"], shared.options(given), name=chosen["name"])
     own = (recipe.encoder.name.partition(":")[0].partition(".")[0],) if ":" in recipe.encoder.name else ()
@@ -69,7 +75,7 @@ def adjusted(recipe: Recipe, given: Given) -> Recipe:
     """
     known, problems = _settings(given)
     try:
-        recipe = settings.override(recipe, known, shared.trusted(given))
+        recipe = overrides.override(recipe, known, shared.trusted(given))
     except UserError as error:
         problems += error.problems
     if problems:
@@ -116,7 +122,7 @@ def resume(given: Given) -> int:
 
 
 def named_recipe(given: Given) -> tuple[Recipe, str, list[str]]:
-    """The recipe asked for, or one that suits the pictures, and why."""
+    """The recipe asked for, or one that suits the images, and why."""
     path: Path | None = given["data"]
     if given["recipe"] is not None and (given["keep"] or given["ignore"]):
         raise UserError(
@@ -124,7 +130,7 @@ def named_recipe(given: Given) -> tuple[Recipe, str, list[str]]:
         )
     if given["recipe"] is None:
         if path is None:
-            raise UserError("data=DIR is missing: the folder of pictures to learn from (or name a recipe)")
+            raise UserError("data=DIR is missing: the folder of images to learn from (or name a recipe)")
         if not path.is_dir():
             raise UserError([])  # already reported
         recipe, why = photographs.choose(path)
@@ -134,7 +140,7 @@ def named_recipe(given: Given) -> tuple[Recipe, str, list[str]]:
             recipe, name = wish.fulfilled(recipe, asked), "wish"
             why = [why[0], *asked.reasons, *(f"warning: {line}" for line in asked.warnings)]
         return _on(recipe, path, given["labels"]), name, why
-    function = catalog.find_recipe(given["recipe"])
+    function = registry.find_recipe(given["recipe"])
     recipe = function()
     if not isinstance(recipe, Recipe):
         raise UserError(f"recipe={given['recipe']!r} returned {type(recipe).__name__}, not a Recipe")

@@ -8,17 +8,19 @@ from pathlib import Path
 
 from rich.console import Console
 
-from equissl import api, models, report, runs
+from equissl import api, report
 from equissl.cli import shared
 from equissl.cli.arguments import Given
 from equissl.errors import UserError
 from equissl.progress import Display
 from equissl.recipe import Recipe
 from equissl.recipes import quickstart
-from equissl.train import Options
+from equissl.runs import folder as runs
+from equissl.runs import load as models
+from equissl.training.loop import Options
 
 AUDITED = ("crop", "hue", "rotation", "brightness")
-PICTURES = 600
+IMAGES = 600
 
 
 def run(given: Given) -> None:
@@ -61,7 +63,7 @@ def _check_out(out: Path, recipes: dict[str, Recipe]) -> None:
 
 
 def _train(recipe: Recipe, out: Path, name: str, device: str) -> None:
-    options = Options(accelerator=device, trackers=(), save_minutes=1.0)
+    options = Options(accelerator=device, loggers=(), save_minutes=1.0)
     if (out / "recipe.json").is_file():
         api.resume(out, options=options)
     else:
@@ -77,5 +79,5 @@ def _evaluate(folder: Path, device: str, display: Display) -> None:
     loaded = models.load_run(run)
     assert loaded.recipe is not None
     data = replace(loaded.recipe.data, size=loaded.config.size)  # type: ignore[type-var]
-    scores = api.audit(loaded, data, count=PICTURES, factors=AUDITED, device=device, progress=display)
+    scores = api.audit(loaded, data, count=IMAGES, factors=AUDITED, device=device, progress=display)
     api.record(run, scores, "audit", loaded, data)

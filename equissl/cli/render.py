@@ -16,18 +16,18 @@ from equissl.errors import UserError
 from equissl.photonics.dos import Spectrum
 from equissl.photonics.generate import Plan, generate
 from equissl.progress import Display
-from equissl.runs import check_free
+from equissl.runs.folder import check_free
 
 
 def solids(given: Given) -> None:
-    """PNG files below train/CLASS and test/CLASS, and a table of every picture's factors."""
+    """PNG files below train/CLASS and test/CLASS, and a table of every image's factors."""
     out = given["out"]
     given.check(lambda: None if out is None else check_free(out))
     data = _solids(given)
     with Display() as display:
         for split in ("train", "test"):
             write(data.open(split, display), out, split)
-    print(f"wrote {out}: pictures below train/ and test/, factors in train.csv and test.csv")
+    print(f"wrote {out}: images below train/ and test/, factors in train.csv and test.csv")
 
 
 def photonics(given: Given) -> None:
@@ -63,7 +63,7 @@ def _solids(given: Given) -> Solids:
 
 
 def write(solids: Resident, out: Path, split: Split) -> None:
-    """Pictures and factors of one split."""
+    """Images and factors of one split."""
     out.mkdir(parents=True, exist_ok=True)
     columns = [
         (f.name if f.size == 1 else f"{f.name}_{k}", f.name, k)

@@ -6,17 +6,17 @@ import os
 from pathlib import Path
 
 from equissl.cli.arguments import Given
-from equissl.data.split import position
+from equissl.data.files.split import position
+from equissl.data.packs.threediebench_layout import write_split
 from equissl.data.threediebench import held_out
-from equissl.data.threediebench_layout import write_split
 from equissl.errors import UserError
 from equissl.progress import Display
-from equissl.render.blender import read_failures, render
-from equissl.render.blender_process import Look, Machine
-from equissl.render.built_in import built_in
-from equissl.render.contact import contact_sheet
-from equissl.render.latents import Latents
-from equissl.render.meshes import Mesh, find_meshes
+from equissl.render.blender.built_in import built_in
+from equissl.render.blender.contact import contact_sheet
+from equissl.render.blender.folder import read_failures, render
+from equissl.render.blender.latents import Latents
+from equissl.render.blender.meshes import Mesh, find_meshes
+from equissl.render.blender.process import Look, Machine
 
 
 def run(given: Given) -> int:
@@ -46,15 +46,15 @@ def run(given: Given) -> int:
         )
     failed = {owner for owner, _ in read_failures(out)}
     write_split(out, good := [m.owner for m in meshes if m.owner not in failed], held_out(good))
-    print(f"{out}: {len(meshes)} objects of {given['views']} views, made {made.pictures} pictures now")
+    print(f"{out}: {len(meshes)} objects of {given['views']} views, made {made.images} images now")
     sheet = contact_sheet(out, meshes, given["views"])
     if sheet:
         print(f"a look at them: {sheet}")
-    if made.pictures:
+    if made.images:
         cores = machine.threads or os.cpu_count() or 1
         print(
-            f"{made.pictures / made.seconds:.2f} pictures per second on {cores} cores; "
-            f"{made.pictures / made.processor_seconds:.2f} per second of one core's work"
+            f"{made.images / made.seconds:.2f} images per second on {cores} cores; "
+            f"{made.images / made.processor_seconds:.2f} per second of one core's work"
         )
     if made.failed:
         print(f"{made.failed} objects failed, see {out}/failures-*.csv; delete it to try them again")

@@ -1,4 +1,4 @@
-"""What several verbs need: a folder of pictures, a device, the packages to trust."""
+"""What several verbs need: a folder of images, a device, the packages to trust."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import torch
 from equissl.cli.arguments import Given
 from equissl.data.base import Data
 from equissl.data.image_folder import ImageFolder
+from equissl.data.packs.threediebench_layout import Source
 from equissl.data.threediebench import ThreeDIEBench
-from equissl.data.threediebench_layout import Source
 from equissl.errors import UserError
-from equissl.train import Options
+from equissl.training.loop import Options
 
 
 def device(given: Given) -> str:
@@ -36,9 +36,9 @@ def device(given: Given) -> str:
 def folder(
     path: Path, size: int, labels: str = "none", test_share: float = 0.1, limit: int | None = None
 ) -> Data:
-    """A user's pictures; the path is made absolute, so that a run can be resumed from anywhere.
+    """A user's images; the path is made absolute, so that a run can be resumed from anywhere.
 
-    A folder in 3DIEBench's layout is read with what it knows of every picture, in its own split and with its
+    A folder in 3DIEBench's layout is read with what it knows of every image, in its own split and with its
     own labels; ``limit`` counts objects there.
     """
     if Source.recognises(path):
@@ -57,7 +57,7 @@ def options(given: Given) -> Options:
     return Options(
         accelerator={"cuda": "cuda", "cpu": "cpu"}[device(given)],
         devices=given["devices"],
-        trackers=tuple(given["trackers"]),
+        loggers=tuple(given["trackers"]),
         log_every=given["log_every"],
         save_every=given["save_every"],
         stop_after=given["stop_after"],

@@ -9,16 +9,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from equissl import catalog
 from equissl.cli import shared
 from equissl.cli.arguments import Given
-from equissl.data.scan import existing_folder
+from equissl.config import registry
+from equissl.config.parse import parse
+from equissl.data.files.scan import existing_folder
 from equissl.errors import UserError, nearest
-from equissl.parse import parse
 from equissl.recipe import Recipe
 from equissl.study import plan, runner
 from equissl.study.plan import Study
-from equissl.train import Options
+from equissl.training.loop import Options
 
 
 def run(given: Given) -> None:
@@ -43,7 +43,7 @@ def run(given: Given) -> None:
         page = runner.tabulate(out)
     else:
         device = shared.device(given)
-        options = Options(accelerator=device, trackers=(), save_minutes=1.0)
+        options = Options(accelerator=device, loggers=(), save_minutes=1.0)
         page = runner.run(
             made["study"],
             out,
@@ -64,7 +64,7 @@ def parameters(function: Callable[..., Study]) -> dict[str, tuple[Any, Any]]:
 
 def _study(given: Given) -> Study:
     """The study asked for, on the data asked for, with every setting applied."""
-    function = catalog.find_study(given.things[0])
+    function = registry.find_study(given.things[0])
     own = parameters(function)
     fields = [f.name for f in dataclasses.fields(Recipe)]
     values, settings, problems = {}, {}, []
@@ -117,9 +117,9 @@ def _check_data(given: Given) -> None:
 
 def _list() -> None:
     print("studies:")
-    for entry in catalog.studies():
+    for entry in registry.studies():
         print(f"  {entry.name}: {entry.line}")
-        for name, (_, default) in parameters(entry.found).items():
+        for name, (_, default) in parameters(entry.value).items():
             shown = ",".join(map(str, default)) if isinstance(default, tuple) else default
             print(f"    {name}={shown}")
     print("\nEvery study also takes path.to.field=value, for all of its recipes; see equissl study --help")

@@ -7,11 +7,11 @@ from typing import Literal
 
 from equissl.cli.arguments import Key, Verb
 
-_DATA = Key("data", Path, "folder of pictures (nested or flat)")
+_DATA = Key("data", Path, "folder of images (nested or flat)")
 _OUT = Key("out", Path, "where to write")
 _DEVICE = Key("device", str, "auto, cpu or cuda", "auto")
 _SEED = Key("seed", int, "of every random choice", 0)
-_COUNT = Key("count", int, "pictures looked at", 1000)
+_COUNT = Key("count", int, "images looked at", 1000)
 _LABELS = Key("labels", str, "none, folders (first level), or a csv file with columns file,label", "none")
 _TRUST = Key("trust", tuple[str, ...], "packages outside equissl whose code a run may name", ())
 
@@ -38,7 +38,7 @@ VERBS = (
     ),
     Verb(
         "pretrain",
-        "Pretrain an encoder on a folder of pictures, without labels.",
+        "Pretrain an encoder on a folder of images, without labels.",
         "equissl.cli.pretrain:pretrain",
         keys=(
             _DATA,
@@ -71,12 +71,12 @@ VERBS = (
         "equissl.cli.evaluate:evaluate",
         things="RUN",
         keys=(
-            Key("data", Path, "folder of pictures (nested or flat); the run's own data if absent"),
-            Key("test", Path, "another folder for the test pictures; all of data= is then for training"),
+            Key("data", Path, "folder of images (nested or flat); the run's own data if absent"),
+            Key("test", Path, "another folder for the test images; all of data= is then for training"),
             _LABELS,
             Key("evaluations", tuple[str, ...], "names from the list below, usual, or all", ("usual",)),
             _COUNT,
-            Key("steer", int, "pictures of the steering explorer (see docs/steering.md); 0: none", 12),
+            Key("steer", int, "images of the steering explorer (see docs/steering.md); 0: none", 12),
             _SEED,
             _DEVICE,
             _TRUST,
@@ -96,11 +96,11 @@ VERBS = (
         "equissl.cli.evaluate:audit",
         things="MODEL...",
         keys=(
-            Key("data", Path, "folder of pictures (nested or flat)", required=True),
+            Key("data", Path, "folder of images (nested or flat)", required=True),
             Key("out", Path, "folder for scores.jsonl and report.html; nothing is written if absent"),
             Key("weights", Path, "local weight file for a timm/NAME model; random ones if absent"),
             Key("factors", tuple[str, ...], "which to audit; all if absent", ()),
-            Key("size", int, "side of the pictures in pixels; 0: the run's, or 224", 0),
+            Key("size", int, "side of the images in pixels; 0: the run's, or 224", 0),
             _COUNT,
             _SEED,
             _DEVICE,
@@ -128,9 +128,9 @@ VERBS = (
         optional=True,
         keys=(
             Key("out", Path, "folder to write; the same command goes on where it stopped"),
-            Key("data", Path, "folder of pictures; the study's own data if absent"),
+            Key("data", Path, "folder of images; the study's own data if absent"),
             _LABELS,
-            Key("limit", int, "pictures of each split of data=DIR; 0: all", 0),
+            Key("limit", int, "images of each split of data=DIR; 0: all", 0),
             Key("seeds", int, "runs per cell; further ones can be added later", 3),
             Key("only", Literal["all", "table"], "table: only tabulate the runs that are done", "all"),
             _DEVICE,
@@ -145,14 +145,14 @@ VERBS = (
     ),
     Verb(
         "embed",
-        "Write the features of every picture in a folder.",
+        "Write the features of every image in a folder.",
         "equissl.cli.embed:run",
         things="MODEL",
         keys=(
-            Key("data", Path, "folder of pictures", required=True),
+            Key("data", Path, "folder of images", required=True),
             Key("out", Path, "a .npz or .csv file to write", required=True),
             Key("weights", Path, "local weight file for a timm/NAME model; random ones if absent"),
-            Key("size", int, "side of the pictures in pixels; 0: the run's, or 224", 0),
+            Key("size", int, "side of the images in pixels; 0: the run's, or 224", 0),
             _DEVICE,
             _TRUST,
         ),
@@ -176,12 +176,12 @@ VERBS = (
         kinds=(
             Verb(
                 "render solids",
-                "Render solids into a folder of pictures with known factors.",
+                "Render solids into a folder of images with known factors.",
                 "equissl.cli.render:solids",
                 keys=(
                     Key("out", Path, "folder to write", required=True),
                     Key("objects", int, "how many objects", 400),
-                    Key("views", int, "pictures per object", 10),
+                    Key("views", int, "images per object", 10),
                     Key("size", int, "side in pixels", 64),
                     _SEED,
                 ),
@@ -197,7 +197,7 @@ VERBS = (
                         "meshes", Path, "folder of .obj, .glb, .ply (ShapeNetCore v2 too); built-in if absent"
                     ),
                     Key("objects", int, "how many objects; 0: all (100 built-in ones)", 0),
-                    Key("views", int, "pictures per object", 50),
+                    Key("views", int, "images per object", 50),
                     Key("size", int, "side in pixels", 256),
                     Key("samples", int, "most light paths per pixel", 100),
                     Key("rotations", str, "euler (3DIEBench's) or uniform over all rotations", "euler"),
@@ -219,7 +219,7 @@ VERBS = (
                     ),
                     Key("threads", int, "of Blender; 0: one per core", 0),
                     Key(
-                        "timeout", float, "seconds without a picture after which an object is given up", 600.0
+                        "timeout", float, "seconds without an image after which an object is given up", 600.0
                     ),
                     Key("python", str, "an interpreter that has bpy, if this one has not", ""),
                 ),
@@ -280,14 +280,14 @@ VERBS = (
     ),
     Verb(
         "check",
-        "Look at a folder of pictures, or at views of them, before any training.",
+        "Look at a folder of images, or at views of them, before any training.",
         "equissl.cli.check:run",
         things="DIR",
         keys=(
             Key("views", Path, "page of example views to write: parameters, units, exact replay"),
             Key("recipe", str, "whose views; the one that pretrain would choose if absent"),
             *_WISH,
-            Key("count", int, "pictures on the page", 8),
+            Key("count", int, "images on the page", 8),
             _SEED,
             _TRUST,
         ),

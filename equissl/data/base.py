@@ -12,17 +12,13 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from equissl.data.batch import Batch
 from equissl.params import Params, Space
+from equissl.progress import Progress, no_progress
 from equissl.random import Stream
-from equissl.views import Batch
 
 Split = Literal["train", "test"]
-_SHARE = 0.2  # of the free memory of a GPU that resident pictures may take
-Progress = Callable[[str, int, int], None]  # what is being done, how many are done, of how many
-
-
-def quiet(what: str, done: int, total: int) -> None:
-    """The progress callback that says nothing."""
+_SHARE = 0.2  # of the free memory of a GPU that resident images may take
 
 
 @dataclass(frozen=True)
@@ -39,7 +35,7 @@ class Dataset(ABC):
     @property
     @abstractmethod
     def spaces(self) -> Mapping[str, Space]:
-        """Picture name -> the factors known for it; the keys are the pictures a batch holds."""
+        """Image name -> the factors known for it; the keys are the images a batch holds."""
 
     @property
     @abstractmethod
@@ -54,7 +50,7 @@ class Dataset(ABC):
     @property
     @abstractmethod
     def groups(self) -> Tensor:
-        """(N,) int64: samples of one group (one object, one picture) must not be split by a probe."""
+        """(N,) int64: samples of one group (one object, one image) must not be split by a probe."""
 
     @property
     def bad_images(self) -> tuple[BadImage, ...]:
@@ -71,18 +67,18 @@ class Dataset(ABC):
         """The samples ``index`` (B,), in that order; ``epoch`` lets pairs be drawn anew."""
 
     def on(self, device: torch.device) -> Dataset:
-        """The same samples, with their pictures kept on ``device`` if they are in memory and fit there."""
+        """The same samples, with their images kept on ``device`` if they are in memory and fit there."""
         return self
 
     def rendered(self, index: Tensor, params: Params) -> Tensor | None:
         """What the samples ``index`` (B,) show, under other values of their factors: (B, C, H, W) uint8.
 
-        None where pictures cannot be made anew. Factors that ``params`` (B) lacks stay as recorded.
+        None where images cannot be made anew. Factors that ``params`` (B) lacks stay as recorded.
         """
         return None
 
     def fingerprint(self, index: Tensor) -> str:
-        """A digest of the samples ``index`` that changes whenever a picture, label, factor or group does.
+        """A digest of the samples ``index`` that changes whenever an image, label, factor or group does.
 
         Looks at every pixel; a dataset that decodes files overrides it with what it knows of them.
         """
@@ -90,7 +86,7 @@ class Dataset(ABC):
         for rows in torch.split(index, 1024):
             batch = self.batch(rows)
             params = [v for p in batch.params.values() for v in (*p.values.values(), *p.applied.values())]
-            for values in (*batch.pictures.values(), *params, self.labels[rows], self.groups[rows]):
+            for values in (*batch.images.values(), *params, self.labels[rows], self.groups[rows]):
                 digest.update(values.cpu().contiguous().numpy().data)
         return digest.hexdigest()
 
@@ -99,9 +95,9 @@ class Dataset(ABC):
 
 
 class Data(ABC):
-    """Where pictures come from, as plain data; subclasses are frozen dataclasses.
+    """Where images come from, as plain data; subclasses are frozen dataclasses.
 
-    Every subclass has a field ``size``: the side in pixels that its pictures are stored at.
+    Every subclass has a field ``size``: the side in pixels that its images are stored at.
     """
 
     paper: ClassVar[str] = ""
@@ -109,11 +105,11 @@ class Data(ABC):
 
     @property
     def known(self) -> Mapping[str, Space]:
-        """Picture name -> the factors that will be known for it, before anything is opened."""
+        """Image name -> the factors that will be known for it, before anything is opened."""
         return {"image": Space()}
 
     @abstractmethod
-    def open(self, split: Split, progress: Progress = quiet) -> Dataset:
+    def open(self, split: Split, progress: Progress = no_progress) -> Dataset:
         """Open a split.
 
         Raises:
@@ -127,10 +123,10 @@ class Data(ABC):
 
 
 class Partners:
-    """Finds other pictures of the same group; ``groups`` (N,) int64."""
+    """Finds other images of the same group; ``groups`` (N,) int64."""
 
     def __init__(self, groups: Tensor):
-        # Sorted by group: the order, each picture's place in it, where its group starts, how long it is.
+        # Sorted by group: the order, each image's place in it, where its group starts, how long it is.
         self._order = groups.argsort(dim=0, stable=True)
         _, which, counts = torch.unique(groups, return_inverse=True, return_counts=True)
         self._starts, self._counts = (counts.cumsum(0) - counts)[which], counts[which]
@@ -138,7 +134,7 @@ class Partners:
         self._place[self._order] = torch.arange(len(self._order))
 
     def of(self, index: Tensor, epoch: int) -> Tensor:
-        """Another picture of the same group for each of ``index``, drawn anew each epoch; itself if alone."""
+        """Another image of the same group for each of ``index``, drawn anew each epoch; itself if alone."""
         step = Stream.of(index, "partner", epoch).uniform("step")[:, 0]
         start, count = self._starts[index], self._counts[index]
         other = (self._place[index] - start + 1 + (step * (count - 1)).long()) % count
@@ -147,18 +143,18 @@ class Partners:
 
 @dataclass(frozen=True)
 class Resident(Dataset):
-    """Pictures that stay in memory, as uint8.
+    """Images that stay in memory, as uint8.
 
     Args:
         images: (N, C, H, W) uint8.
-        params: factors known for each picture.
+        params: factors known for each image.
         target: (N,) int64 labels.
-        group: (N,) int64; every picture its own if absent.
+        group: (N,) int64; every image its own if absent.
         names: class names.
-        paired: also offer "partner", another picture of the same group drawn anew each epoch.
+        paired: also offer "partner", another image of the same group drawn anew each epoch.
         skipped: files that could not be used.
-        sources: the file of each picture.
-        render: groups (B,) and all their factors -> pictures (B, C, H, W), where they can be made anew.
+        sources: the file of each image.
+        render: groups (B,) and all their factors -> images (B, C, H, W), where they can be made anew.
     """
 
     images: Tensor
@@ -205,9 +201,9 @@ class Resident(Dataset):
         if self.paired:
             chosen["partner"] = self.partners(index, epoch)
         there = {name: self._there(rows) for name, rows in chosen.items()}
-        pictures = {name: self.images[rows] for name, rows in there.items()}
+        images = {name: self.images[rows] for name, rows in there.items()}
         params = {name: self.params[rows] for name, rows in there.items()}
-        return Batch(pictures, params, self.target[index], index)
+        return Batch(images, params, self.target[index], index)
 
     def rendered(self, index: Tensor, params: Params) -> Tensor | None:
         if self.render is None:
@@ -220,7 +216,7 @@ class Resident(Dataset):
         return self.render(self.groups[index], Params.of(self.params.space, values))
 
     def on(self, device: torch.device) -> Resident:
-        """With the pictures on ``device``; as it is if they would take too much of its memory."""
+        """With the images on ``device``; as it is if they would take too much of its memory."""
         if device == self.images.device:
             return self
         if device.type == "cuda" and self.images.nbytes > _SHARE * torch.cuda.mem_get_info(device)[0]:
@@ -228,11 +224,11 @@ class Resident(Dataset):
         return replace(self, images=self.images.to(device), params=self.params.to(device))
 
     def _there(self, rows: Tensor) -> Tensor:
-        """Row numbers where the pictures are; pinned, so that nothing waits for the device."""
+        """Row numbers where the images are; pinned, so that nothing waits for the device."""
         device = self.images.device
         pinned = rows.pin_memory() if device.type == "cuda" else rows
         return pinned.to(device, non_blocking=True)
 
     def partners(self, index: Tensor, epoch: int) -> Tensor:
-        """Another picture of the same group for each of ``index``; itself if it is alone."""
+        """Another image of the same group for each of ``index``; itself if it is alone."""
         return self._partners.of(index, epoch)

@@ -10,31 +10,32 @@ from typing import get_args
 import numpy as np
 from PIL import Image
 
-from equissl.data.base import Data, Dataset, Progress, Split, quiet
-from equissl.data.decode import Fit
-from equissl.data.files import Reader
-from equissl.data.scan import Listing, scan
-from equissl.data.split import position, split_rows
+from equissl.data.base import Data, Dataset, Split
+from equissl.data.files.decode import Fit
+from equissl.data.files.scan import Listing, scan
+from equissl.data.files.split import position, split_rows
+from equissl.data.files.streamed import Reader
 from equissl.errors import UserError, nearest
+from equissl.progress import Progress, no_progress
 
 
 @dataclass(frozen=True)
 class ImageFolder(Data):
-    """A folder of pictures, in subfolders or not; what cannot be read is left out and listed.
+    """A folder of images, in subfolders or not; what cannot be read is left out and listed.
 
-    Pictures that fit into ``memory_gb`` are decoded once, before training. Otherwise their headers are
+    Images that fit into ``memory_gb`` are decoded once, before training. Otherwise their headers are
     checked first and they are decoded whenever they are used.
 
     Args:
         path: the folder. ``train`` and ``test`` (or ``val``) below it are the splits, if both are there.
         size: side in pixels of the stored square.
         labels: "none", "folders" or the path of a ``.csv`` file with columns ``file`` and ``label``.
-        fit: how a picture becomes a square: "crop" its centre, "squash" it, or "pad" it with black.
+        fit: how an image becomes a square: "crop" its centre, "squash" it, or "pad" it with black.
         bad_limit: share of unreadable files, in [0, 1], above which nothing is trained.
-        test_share: share of the pictures that form the test split if no folder says so, in [0, 1).
-        memory_gb: most that decoded pictures may take, in 10^9 bytes.
+        test_share: share of the images that form the test split if no folder says so, in [0, 1).
+        memory_gb: most that decoded images may take, in 10^9 bytes.
         workers: threads that decode; 0 for one per core.
-        limit: use this many pictures of a split, always the same ones; ``None`` for all.
+        limit: use this many images of a split, always the same ones; ``None`` for all.
     """
 
     path: str
@@ -62,13 +63,13 @@ class ImageFolder(Data):
         if problems:
             raise UserError(problems)
 
-    def open(self, split: Split, progress: Progress = quiet) -> Dataset:
+    def open(self, split: Split, progress: Progress = no_progress) -> Dataset:
         listing = scan(self.path, self.labels)
         rows = split_rows(listing.root, listing.files, split, self.test_share)
         return self.read(listing.rows(rows), progress)
 
-    def read(self, listing: Listing, progress: Progress = quiet) -> Dataset:
-        """The pictures of ``listing``, of which ``limit`` are chosen.
+    def read(self, listing: Listing, progress: Progress = no_progress) -> Dataset:
+        """The images of ``listing``, of which ``limit`` are chosen.
 
         Raises:
             UserError: more than ``bad_limit`` of them cannot be read.
@@ -82,11 +83,11 @@ class ImageFolder(Data):
 
     @classmethod
     def example(cls, folder: Path) -> ImageFolder:
-        write_pictures(folder, {"left": 12, "right": 12})
+        write_images(folder, {"left": 12, "right": 12})
         return cls(str(folder), size=8, labels="folders", test_share=0.25, workers=1)
 
 
-def write_pictures(folder: Path, counts: Mapping[str, int], side: int = 12, suffix: str = ".png") -> None:
+def write_images(folder: Path, counts: Mapping[str, int], side: int = 12, suffix: str = ".png") -> None:
     """Files of noise for examples and tests: so many in each subfolder, ``0.png``, ``1.png``, ..."""
     generator = np.random.default_rng(0)
     for name, count in counts.items():

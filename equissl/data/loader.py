@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from equissl.data.base import Dataset
+from equissl.data.batch import Batch
 from equissl.errors import UserError
 from equissl.random import shuffled
-from equissl.views import Batch
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -68,7 +68,7 @@ def batches_per_epoch(dataset: Dataset, batch_size: int, drop_last: bool = True)
     count = full + (rest > 0 and not drop_last)
     if not count:
         raise UserError(
-            f"batch_size={batch_size} is more than the {len(dataset)} pictures there are; "
+            f"batch_size={batch_size} is more than the {len(dataset)} images there are; "
             f"set batch_size={max(len(dataset), 1)} or less"
         )
     return count

@@ -10,28 +10,29 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from equissl.data.base import Data, Progress, Resident, Split, quiet
+from equissl.data.base import Data, Resident, Split
 from equissl.params import Params, Space
-from equissl.render.draw import draw
-from equissl.render.objects import make_objects
-from equissl.render.scene import SPACE, Rotations
-from equissl.render.shapes import CLASS_NAMES
-from equissl.render.solids import Solids as Drawn
-from equissl.render.solids import generate
+from equissl.progress import Progress, no_progress
+from equissl.render.solids.dataset import Solids as Drawn
+from equissl.render.solids.dataset import generate
+from equissl.render.solids.draw import draw
+from equissl.render.solids.objects import make_objects
+from equissl.render.solids.scene import SPACE, Rotations
+from equissl.render.solids.shapes import CLASS_NAMES
 
-_KEPT = 4  # drawn splits that stay in memory: two runs on the same pictures draw them once
+_KEPT = 4  # drawn splits that stay in memory: two runs on the same images draw them once
 _DRAWN: dict[tuple[Solids, Split], Drawn] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Solids(Data):
-    """Rendered solids in the manner of 3DIEBench, drawn when opened; the same seed gives the same pictures.
+    """Rendered solids in the manner of 3DIEBench, drawn when opened; the same seed gives the same images.
 
     Args:
-        size: side of the pictures in pixels.
+        size: side of the images in pixels.
         objects: training objects; the test split has a quarter as many, none of them shared.
-        views: pictures per object.
-        paired: offer "partner", another picture of the same object, beside "image".
+        views: images per object.
+        paired: offer "partner", another image of the same object, beside "image".
         rotations: Euler angles within a quarter turn of upright (3DIEBench's), or uniform.
         seed: of the objects and scenes.
     """
@@ -49,7 +50,7 @@ class Solids(Data):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
 
-    def open(self, split: Split, progress: Progress = quiet) -> Resident:
+    def open(self, split: Split, progress: Progress = no_progress) -> Resident:
         key = (replace(self, paired=False), split)
         if key not in _DRAWN:
             while len(_DRAWN) >= _KEPT:

@@ -13,15 +13,16 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from equissl.data.base import Data, Dataset, Progress, Split, quiet
-from equissl.data.files import Reader
-from equissl.data.packed import Pack, pack_facts, read_pack, rows_of, write_pack
-from equissl.data.packed_views import PackedViews
-from equissl.data.split import position
-from equissl.data.threediebench_layout import SYNSETS, Source, published, write_split
+from equissl.data.base import Data, Dataset, Split
+from equissl.data.files.split import position
+from equissl.data.files.streamed import Reader
+from equissl.data.packs.packed import Pack, pack_facts, read_pack, rows_of, write_pack
+from equissl.data.packs.packed_views import PackedViews
+from equissl.data.packs.threediebench_layout import SYNSETS, Source, published, write_split
 from equissl.errors import UserError, nearest
 from equissl.params import Params, Real, Rotation, Space, euler_quaternion
-from equissl.render.scene import SPACE
+from equissl.progress import Progress, no_progress
+from equissl.render.solids.scene import SPACE
 
 Convention = Literal["circular", "original"]
 SplitRule = Literal["published", "hash"]
@@ -49,8 +50,8 @@ class ThreeDIEBench(Data):
 
     Args:
         path: the folder, one that holds ``3DIEBench``, or the ``.tar.gz`` itself, which need not be unpacked.
-        size: side in pixels the pictures are resized to; they are 256.
-        paired: offer "partner", another picture of the same object, beside "image".
+        size: side in pixels the images are resized to; they are 256.
+        paired: offer "partner", another image of the same object, beside "image".
         convention: "circular": canonical quaternions and circular hues, as ``Solids``. "original": as the
             released code encodes them.
         split: "published": ``train_images.npy`` and ``val_images.npy`` beside the objects, one of them is
@@ -59,8 +60,8 @@ class ThreeDIEBench(Data):
         swap_channels: exchange red and blue (see docs/3diebench.md).
         pack: folder of the packed copy; ``<path>.packed`` if empty.
         limit: use this many objects of a split, always the same ones; ``None`` for all.
-        bad_limit: share of unusable pictures, in [0, 1], above which to refuse.
-        memory_gb: most that decoded pictures may take, in 10^9 bytes; otherwise they are decoded when used.
+        bad_limit: share of unusable images, in [0, 1], above which to refuse.
+        memory_gb: most that decoded images may take, in 10^9 bytes; otherwise they are decoded when used.
         workers: threads that decode; 0 for one per core.
     """
 
@@ -95,14 +96,14 @@ class ThreeDIEBench(Data):
 
     @property
     def space(self) -> Space:
-        """The factors known for every picture."""
+        """The factors known for every image."""
         return (SPACE if self.convention == "circular" else ORIGINAL) + (SHIFT if self.shift else Space())
 
     @property
     def known(self) -> Mapping[str, Space]:
         return dict.fromkeys(("image", "partner") if self.paired else ("image",), self.space)
 
-    def open(self, split: Split, progress: Progress = quiet) -> Dataset:
+    def open(self, split: Split, progress: Progress = no_progress) -> Dataset:
         pack = self._packed(progress)
         chosen = self._objects(pack, split)
         rows = rows_of(pack, chosen)
@@ -156,7 +157,7 @@ class ThreeDIEBench(Data):
         wanted = 10 if self.shift else 7
         if latents.shape[1] != wanted:
             raise UserError(
-                f"data.path: {self.path!r} has {latents.shape[1]} latents per picture, but data.shift="
+                f"data.path: {self.path!r} has {latents.shape[1]} latents per image, but data.shift="
                 f"{str(self.shift).lower()} needs {wanted}"
             )
         floor_hue, polar, azimuth, light_hue = torch.split(latents[:, 3:7].float(), 1, 1)

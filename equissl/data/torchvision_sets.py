@@ -16,11 +16,12 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from equissl.data.base import Data, Dataset, Progress, Resident, Split, quiet
-from equissl.data.image_folder import ImageFolder, write_pictures
-from equissl.data.scan import Listing
+from equissl.data.base import Data, Dataset, Resident, Split
+from equissl.data.files.scan import Listing
+from equissl.data.image_folder import ImageFolder, write_images
 from equissl.errors import UserError
 from equissl.params import Params, Space
+from equissl.progress import Progress, no_progress
 from equissl.random import shuffled
 
 
@@ -39,7 +40,7 @@ class _Published(Data):
     limit: int | None = None
 
     @abstractmethod
-    def open(self, split: Split, progress: Progress = quiet) -> Dataset: ...
+    def open(self, split: Split, progress: Progress = no_progress) -> Dataset: ...
 
     def found(self, **arguments: object) -> Any:
         """torchvision's dataset.
@@ -75,14 +76,14 @@ class _Published(Data):
 
 @dataclass(frozen=True)
 class Cifar10(_Published):
-    """CIFAR-10: 60,000 pictures of 32 x 32 pixels in 10 classes (Krizhevsky, 2009).
+    """CIFAR-10: 60,000 images of 32 x 32 pixels in 10 classes (Krizhevsky, 2009).
 
     Args:
         path: the folder that holds, or shall hold, ``cifar-10-batches-py``.
-        size: side in pixels the pictures are resized to.
+        size: side in pixels the images are resized to.
         download: fetch the files if they are not there.
         verify: refuse files that differ from the published ones; without it, pickles are opened unchecked.
-        limit: use this many pictures of a split, always the same ones; ``None`` for all.
+        limit: use this many images of a split, always the same ones; ``None`` for all.
     """
 
     kind: ClassVar[str] = "CIFAR10"
@@ -90,7 +91,7 @@ class Cifar10(_Published):
     source: ClassVar[str] = "cifar-10-python.tar.gz from www.cs.toronto.edu/~kriz/cifar.html"
     size: int = 32
 
-    def open(self, split: Split, progress: Progress = quiet) -> Dataset:
+    def open(self, split: Split, progress: Progress = no_progress) -> Dataset:
         return _cifar(self.found(train=split == "train"), self.size, self.limit)
 
     @classmethod
@@ -103,7 +104,7 @@ class Cifar10(_Published):
 
 @dataclass(frozen=True)
 class Cifar100(_Published):
-    """CIFAR-100: 60,000 pictures of 32 x 32 pixels in 100 classes (Krizhevsky, 2009).
+    """CIFAR-100: 60,000 images of 32 x 32 pixels in 100 classes (Krizhevsky, 2009).
 
     Args: as for ``Cifar10``, with ``cifar-100-python`` below ``path``.
     """
@@ -113,7 +114,7 @@ class Cifar100(_Published):
     source: ClassVar[str] = "cifar-100-python.tar.gz from www.cs.toronto.edu/~kriz/cifar.html"
     size: int = 32
 
-    def open(self, split: Split, progress: Progress = quiet) -> Dataset:
+    def open(self, split: Split, progress: Progress = no_progress) -> Dataset:
         return _cifar(self.found(train=split == "train"), self.size, self.limit)
 
     @classmethod
@@ -124,10 +125,10 @@ class Cifar100(_Published):
 
 @dataclass(frozen=True)
 class Stl10(_Published):
-    """STL-10: 13,000 labelled, 100,000 unlabelled pictures of 96 x 96 pixels (Coates et al., AISTATS 2011).
+    """STL-10: 13,000 labelled, 100,000 unlabelled images of 96 x 96 pixels (Coates et al., AISTATS 2011).
 
     Args: as for ``Cifar10``, with ``stl10_binary`` below ``path``, and
-        unlabeled: the training split holds the unlabelled pictures, too (2.9 GB in memory).
+        unlabeled: the training split holds the unlabelled images, too (2.9 GB in memory).
     """
 
     kind: ClassVar[str] = "STL10"
@@ -136,7 +137,7 @@ class Stl10(_Published):
     size: int = 96
     unlabeled: bool = False
 
-    def open(self, split: Split, progress: Progress = quiet) -> Dataset:
+    def open(self, split: Split, progress: Progress = no_progress) -> Dataset:
         part = "train+unlabeled" if split == "train" and self.unlabeled else split
         found = self.found(split=part)
         return _resident(found.data, found.labels, found.classes, self.size, self.limit)
@@ -157,7 +158,7 @@ class Stl10(_Published):
 class Flowers102(_Published):
     """Oxford Flowers: 8,189 photographs of 102 species (Nilsback & Zisserman, ICVGIP 2008).
 
-    The training split is the published training and validation sets together (2,040 pictures).
+    The training split is the published training and validation sets together (2,040 images).
 
     Args: as for ``Cifar10``, with ``flowers-102`` below ``path``.
     """
@@ -169,7 +170,7 @@ class Flowers102(_Published):
     )
     size: int = 224
 
-    def open(self, split: Split, progress: Progress = quiet) -> Dataset:
+    def open(self, split: Split, progress: Progress = no_progress) -> Dataset:
         parts = ("train", "val") if split == "train" else ("test",)
         sets = [self.found(split=part, loader=Path) for part in parts]
         pairs = sorted(pair for one in sets for pair in (one[i] for i in range(len(one))))
@@ -183,7 +184,7 @@ class Flowers102(_Published):
         from scipy.io import savemat
 
         files = folder / cls.layout
-        write_pictures(files, {"jpg": 9}, suffix=".jpg")
+        write_images(files, {"jpg": 9}, suffix=".jpg")
         for k in reversed(range(9)):
             (files / "jpg" / f"{k}.jpg").rename(files / "jpg" / f"image_{k + 1:05d}.jpg")
         savemat(files / "imagelabels.mat", {"labels": np.arange(9) % 3 + 1})
@@ -194,7 +195,7 @@ class Flowers102(_Published):
 def imagenet(path: str, size: int = 224) -> ImageFolder:
     """ImageNet with one folder per class, ``train/n01440764/*.JPEG`` and ``val/n01440764/*.JPEG``.
 
-    It does not fit into memory, so pictures are decoded while training.
+    It does not fit into memory, so images are decoded while training.
     """
     return ImageFolder(path, size=size, labels="folders")
 
@@ -209,9 +210,9 @@ def _resident(
     rows = np.arange(len(images))
     if limit is not None:
         rows = np.sort(shuffled(len(images), "limit")[:limit].numpy())
-    pictures = _resized(torch.from_numpy(np.ascontiguousarray(images[rows])), size)
+    resized = _resized(torch.from_numpy(np.ascontiguousarray(images[rows])), size)
     target = torch.from_numpy(np.asarray(labels, dtype=np.int64)[rows])
-    return Resident(pictures, Params.of(Space(), {}, count=len(target)), target, tuple(classes))
+    return Resident(resized, Params.of(Space(), {}, count=len(target)), target, tuple(classes))
 
 
 def _resized(images: Tensor, size: int) -> Tensor:

@@ -1,1 +1,5 @@
 """Backbones, named parts of the features, heads."""
+
+from equissl.config.public import lazy_exports
+
+__getattr__, __dir__ = lazy_exports(__name__)

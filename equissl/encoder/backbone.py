@@ -22,18 +22,18 @@ STL10 = ((0.43, 0.42, 0.39), (0.27, 0.26, 0.27))
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderConfig:
-    """Which backbone encodes the pictures.
+    """Which backbone encodes the images.
 
     Args:
         name: a timm model (``equissl list backbones match=resnet*``), or ``module:function`` that returns an
             ``nn.Module`` (B, C, H, W) -> (B, D) or (B, D, h, w).
         stem: "timm" leaves the model as it is; "small" replaces a ResNet's stem by one 3x3 convolution of
-            stride 1 without max-pooling, for pictures of about 32 pixels.
+            stride 1 without max-pooling, for images of about 32 pixels.
         options: passed to the model, e.g. ``{"channels": [32, 64, 128, 256]}``.
         parts: part name -> width; must add up to the feature width. Empty: only "all".
-        mean, std: per channel, subtracted from and divided into pictures in [0, 1].
+        mean, std: per channel, subtracted from and divided into images in [0, 1].
         weights: a local file of weights to start from (safetensors or torch), "" for random ones.
-        size: side of the pictures in pixels; needed by models with a fixed input size (ViTs).
+        size: side of the images in pixels; needed by models with a fixed input size (ViTs).
         width: columns of the features: a linear layer on every place of the grid and on the pooled vector
             (timm's classifier, and exported as such); 0 for the model's own width.
         mask_token: learn what stands for a hidden patch (transformers; views with a ``PatchMask``).

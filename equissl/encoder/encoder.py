@@ -16,11 +16,11 @@ from equissl.params import PATCH_MASK, Space
 
 @dataclass(frozen=True)
 class Encoded:
-    """Pictures after the encoder.
+    """Images after the encoder.
 
     Args:
         vector: (B, D) pooled features.
-        grid: (B, D, h, w) features before pooling, a transformer's patches where they lie in the picture;
+        grid: (B, D, h, w) features before pooling, a transformer's patches where they lie in the image;
             None for a backbone that only gives vectors.
         parts: part name -> columns of ``vector``; "all" is always there.
     """
@@ -49,14 +49,14 @@ class Encoded:
 
 
 class Encoder(nn.Module):
-    """Normalises pictures, runs a backbone, pools if needed, and names the parts of the result.
+    """Normalises images, runs a backbone, pools if needed, and names the parts of the result.
 
     Args:
         backbone: any module (B, C, H, W) -> (B, D) or (B, D, h, w); a timm model also yields its grid, and
             its classifier, if it has one, is a linear layer on every place of it.
         parts: part name -> width, in order; must add up to D. Without it there is only "all".
-        mean, std: per channel, on [0, 1] pictures.
-        probe: (C, H, W) of the pictures it is used with; one is used to find D.
+        mean, std: per channel, on [0, 1] images.
+        probe: (C, H, W) of the images it is used with; one is used to find D.
         mask_token: learn what stands for a hidden patch of a transformer (``augment.PatchMask``).
 
     Raises:
@@ -98,7 +98,7 @@ class Encoder(nn.Module):
         return int(columns.stop - columns.start)
 
     def grid_size(self) -> tuple[int, int]:
-        """(h, w) of the grid for a picture of the size it is used with.
+        """(h, w) of the grid for an image of the size it is used with.
 
         Raises:
             ValueError: the backbone gives vectors only, or its grid has other channels than its vectors.
@@ -165,7 +165,7 @@ def _features(backbone: nn.Module, x: Tensor) -> tuple[Tensor, Tensor | None]:
 
 
 def _grid(backbone: nn.Module, features: Tensor, size: tuple[int, int]) -> Tensor | None:
-    """Features as timm's models give them, as (B, D, h, w); None where they do not lie in the picture."""
+    """Features as timm's models give them, as (B, D, h, w); None where they do not lie in the image."""
     if features.dim() == 4:
         last = str(getattr(backbone, "output_fmt", "NCHW")) == "NHWC"
         return features.movedim(3, 1) if last else features

@@ -26,7 +26,7 @@ def hiding(backbone: nn.Module, mask_token: Tensor | None, hidden: Tensor) -> It
     """Within, the patch embedding yields the token where ``hidden`` (B, h * w) is 1; positions stay known.
 
     Raises:
-        ValueError: no token was asked for, or the mask is not for as many patches as the picture has.
+        ValueError: no token was asked for, or the mask is not for as many patches as the image has.
     """
     if mask_token is None:
         raise ValueError("patches are hidden, but the encoder has no mask token; set encoder.mask_token=true")
@@ -35,7 +35,7 @@ def hiding(backbone: nn.Module, mask_token: Tensor | None, hidden: Tensor) -> It
         shape = embedded.shape[:-1]
         if hidden.numel() != shape.numel():
             raise ValueError(
-                f"the mask is for {hidden.shape[1]} patches, but a picture has {shape.numel() // shape[0]}"
+                f"the mask is for {hidden.shape[1]} patches, but an image has {shape.numel() // shape[0]}"
             )
         return torch.where(hidden.view(*shape, 1) > 0.5, mask_token.to(embedded.dtype), embedded)
 

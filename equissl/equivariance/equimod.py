@@ -1,4 +1,4 @@
-"""EquiMod: predict where an embedding goes when its picture is augmented."""
+"""EquiMod: predict where an embedding goes when its image is augmented."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from equissl.augment.legacy import Count, legacy_vector
+from equissl.augment.equimod_params import Count, legacy_vector
 from equissl.encoder.encoder import Encoded, Encoder
-from equissl.encoder.heads import MLP, OutputNorm, together
-from equissl.encoder.predictors import AnyPredictor
-from equissl.losses import nt_xent, sibling_free
+from equissl.losses.contrastive import nt_xent, nt_xent_without_sibling
+from equissl.nn.heads import MLP, OutputNorm, joint_batch_norm
+from equissl.nn.predictors import AnyPredictor
 from equissl.objective import Encodings, Equivariance, Spaces, Views
 from equissl.params import Params, Space, between, concatenate, union
 
@@ -33,11 +33,11 @@ class NamedLayout:
 
 @dataclass(frozen=True)
 class LegacyLayout:
-    """The original's anonymous vector, standardised; needs plain pictures as sources.
+    """The original's anonymous vector, standardised; needs plain images as sources.
 
     Args:
         count: 15, 17 or 18 numbers.
-        source: (H, W) of the source pictures in pixels.
+        source: (H, W) of the source images in pixels.
         mean, std: per number; ``augment.legacy.legacy_statistics`` computes them from the policy.
     """
 
@@ -54,7 +54,7 @@ class LegacyLayout:
         return self.count
 
     def encode(self, change: Params) -> Tensor:
-        # The source is a plain picture, so the view's values are the change added to the neutral ones.
+        # The source is a plain image, so the view's values are the change added to the neutral ones.
         values = dict(change.values)
         for name in ("crop_height", "crop_width", "brightness", "contrast", "saturation"):
             if name in values:
@@ -71,11 +71,11 @@ def _constants(values: tuple[float, ...], device: torch.device) -> Tensor:
 
 
 class EquiMod(Equivariance):
-    """Predict the embedding of an augmented picture from the plain one and the parameters, contrastively.
+    """Predict the embedding of an augmented image from the plain one and the parameters, contrastively.
 
-    Source: arXiv:2211.01244, section 3, and its code. The data flow is plain picture -> view; nothing is
+    Source: arXiv:2211.01244, section 3, and its code. The data flow is plain image -> view; nothing is
     detached. With the affine predictor the parameters shift the embedding by an amount that does not depend
-    on the picture; the residual predictor (arXiv:2510.27222) lets it.
+    on the image; the residual predictor (arXiv:2510.27222) lets it.
     """
 
     paper: ClassVar[str] = "arXiv:2211.01244"
@@ -84,7 +84,7 @@ class EquiMod(Equivariance):
     class Config:
         """
         Args:
-            pairs: (source, target) views; the paper's are the plain picture and each augmented view.
+            pairs: (source, target) views; the paper's are the plain image and each augmented view.
             factors: whose change is read; empty for all that the views record.
             projector: hidden and output widths of the equivariance head (last norm without weights).
             parameter_width: width of the linear parameter embedding; 0 feeds the encoding as it is.
@@ -169,7 +169,7 @@ class EquiMod(Equivariance):
     ) -> dict[str, Tensor]:
         c = self.config
         names = c.reads()
-        projected = together(self.projector, [encoded[v].part(c.part) for v in names])
+        projected = joint_batch_norm(self.projector, [encoded[v].part(c.part) for v in names])
         y = dict(zip(names, projected, strict=True))
         changes = [between(views[s].params, views[t].params, self.space) for s, t in c.pairs]
         source, target = (torch.cat([y[pair[end]] for pair in c.pairs]) for end in (0, 1))
@@ -177,4 +177,4 @@ class EquiMod(Equivariance):
         if c.loss == "released_code":
             return {"contrast": nt_xent(target, predicted, c.temperature)}
         counts = c.loss == "paper_positive_counts"
-        return {"contrast": sibling_free(target, predicted, c.temperature, positive_counts=counts)}
+        return {"contrast": nt_xent_without_sibling(target, predicted, c.temperature, positive_counts=counts)}

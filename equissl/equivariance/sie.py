@@ -1,4 +1,4 @@
-"""SIE: split the features; one part ignores how two pictures differ, the other follows it predictably."""
+"""SIE: split the features; one part ignores how two images differ, the other follows it predictably."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from equissl.encoder.encoder import Encoded, Encoder
-from equissl.encoder.heads import MLP, HeadNorm, project
-from equissl.encoder.predictors import AnyPredictor, Hypernetwork
-from equissl.losses import as_single, covariance_penalty, full_precision, variance_hinge
+from equissl.losses.precision import full_precision, to_float32
+from equissl.losses.regularization import covariance_loss, variance_loss
+from equissl.nn.heads import MLP, HeadNorm, project
+from equissl.nn.predictors import AnyPredictor, Hypernetwork
 from equissl.objective import Encodings, Equivariance, Spaces, Views
 from equissl.params import Params, Space, between, union
 
@@ -23,7 +24,7 @@ class SIE(Equivariance):
 
     The invariant half is a base objective on the other part: ``VICReg`` there with invariance 10, variance 0
     and covariance 0 gives the paper's loss, since variance and covariance are taken here, on both embeddings
-    side by side. Only the first picture predicts the second; gradients reach both through every term.
+    side by side. Only the first image predicts the second; gradients reach both through every term.
 
     Terms, x and y the two views, e = [the base's embedding | the equivariant one]:
     equivariance * mse(p(e_x, z), e_y) + variance * (hinge(e_x) + hinge(e_y)) / 2
@@ -110,13 +111,11 @@ class SIE(Equivariance):
             known = [[embeddings[v]] if v in embeddings else [] for v in c.pair]
             whole = [torch.cat([*first, own], 1) for first, own in zip(known, whole, strict=True)]
         with full_precision(x):
-            losses = {"equivariance": c.equivariance * F.mse_loss(as_single(predicted), as_single(y))}
+            losses = {"equivariance": c.equivariance * F.mse_loss(to_float32(predicted), to_float32(y))}
         if c.variance:
-            losses["variance"] = c.variance * (variance_hinge(whole[0]) + variance_hinge(whole[1])) / 2
+            losses["variance"] = c.variance * (variance_loss(whole[0]) + variance_loss(whole[1])) / 2
         if c.predicted_variance:
-            losses["predicted_variance"] = c.predicted_variance * variance_hinge(predicted) / 2
+            losses["predicted_variance"] = c.predicted_variance * variance_loss(predicted) / 2
         if c.covariance:
-            losses["covariance"] = c.covariance * (
-                covariance_penalty(whole[0]) + covariance_penalty(whole[1])
-            )
+            losses["covariance"] = c.covariance * (covariance_loss(whole[0]) + covariance_loss(whole[1]))
         return losses

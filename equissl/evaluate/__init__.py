@@ -1,1 +1,5 @@
 """Evaluations of frozen features, one file each."""
+
+from equissl.config.public import lazy_exports
+
+__getattr__, __dir__ = lazy_exports(__name__)

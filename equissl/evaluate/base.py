@@ -12,20 +12,21 @@ import torch
 from torch import Tensor
 
 from equissl.augment.base import Augmentation
-from equissl.data.base import Data, Progress, quiet
+from equissl.data.base import Data
 from equissl.encoder.encoder import Encoder
 from equissl.params import Params
+from equissl.progress import Progress, no_progress
 from equissl.random import Stream
 
 
 @dataclass(frozen=True)
 class Table:
-    """Features of one split, with everything that is known of each picture.
+    """Features of one split, with everything that is known of each image.
 
     Args:
         vectors: (N, D) float32.
         labels: (N,) int64, -1 where unknown.
-        params: factors known for each picture (a dataset's own, or an augmentation's draw).
+        params: factors known for each image (a dataset's own, or an augmentation's draw).
         groups: (N,) int64; rows of one group are never split between fitting and scoring.
         parts: part name -> columns of ``vectors``.
     """
@@ -40,7 +41,7 @@ class Table:
         return len(self.vectors)
 
     def __getitem__(self, rows: Tensor) -> Table:
-        """The pictures ``rows``, integer or bool (n,)."""
+        """The images ``rows``, integer or bool (n,)."""
         return Table(
             self.vectors[rows],
             self.labels[rows],
@@ -50,7 +51,7 @@ class Table:
         )
 
     def order(self) -> Tensor:
-        """Rows by group and then by the features themselves, (N,), however the pictures were ordered."""
+        """Rows by group and then by the features themselves, (N,), however the images were ordered."""
         direction = Stream.of(torch.arange(self.vectors.shape[1]), "direction").normal("d").double()
         rows = (self.vectors.double() * direction[:, 0]).sum(1).argsort(stable=True)
         return rows[self.groups[rows].argsort(stable=True)]
@@ -70,7 +71,7 @@ class Score:
         value: the number, in ``unit``.
         low, high: 95 % interval; None where there is none.
         unit: "share", "R2", "balanced accuracy", "cosine", "ratio", "degrees".
-        count: how many pictures (or episodes, or pairs) stand behind it.
+        count: how many images (or episodes, or pairs) stand behind it.
         part: which columns of the features.
         baseline: "" for the model itself; what it is compared with is called "constant" (one answer for
             all), "random" (untrained weights), "identity" (nothing moves) or "shuffled" (wrong parameters).
@@ -142,7 +143,7 @@ class Downstream(Named, ABC):
         *,
         seed: int = 0,
         device: str = "cpu",
-        progress: Progress = quiet,
+        progress: Progress = no_progress,
     ) -> Iterator[Score]:
         """Train a copy of the encoder on ``data`` and score it on its test split, once.
 
@@ -179,7 +180,7 @@ def estimate(
 
 
 def share(correct: Tensor, groups: Tensor, seed: int = 0) -> Estimate:
-    """The share of True in (N,) bool: Wilson's interval, or the bootstrap's if pictures share groups.
+    """The share of True in (N,) bool: Wilson's interval, or the bootstrap's if images share groups.
 
     Source: Wilson, JASA 22 (1927).
     """
@@ -221,7 +222,7 @@ def bootstrap(
 def jackknife(statistic: Callable[[Tensor], float], groups: Tensor, folds: int = 10) -> Estimate | None:
     """A statistic with its 95 % interval from leaving out one fold of the groups after the other.
 
-    For what repeated pictures would bias, such as a rank. None below four groups.
+    For what repeated images would bias, such as a rank. None below four groups.
 
     Args:
         statistic: row numbers (n,) -> value.
@@ -230,7 +231,7 @@ def jackknife(statistic: Callable[[Tensor], float], groups: Tensor, folds: int =
     names, which = torch.unique(groups, return_inverse=True)
     if len(names) < 4:
         return None
-    # By the hash of a group, so that the order of the pictures does not matter.
+    # By the hash of a group, so that the order of the images does not matter.
     place = Stream.of(names, "jackknife").keys.argsort(stable=True).argsort()
     fold = place[which] % folds
     left = [statistic((fold != k).nonzero()[:, 0]) for k in range(min(folds, len(names)))]

@@ -98,7 +98,7 @@ def _code() -> str:
     digest = hashlib.blake2b(digest_size=8)
     files = [p for name in ("augment", "encoder", "params") for p in sorted((root / name).rglob("*.*"))]
     sources = [p for p in files if p.suffix in (".py", ".c")]
-    for path in (*sources, root / "random.py", root / "views.py", Path(__file__).with_name("extract.py")):
+    for path in (*sources, root / "random.py", root / "views.py", Path(__file__).with_name("features.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 

@@ -19,10 +19,10 @@ from equissl.random import shuffled
 class Collapse(Evaluation):
     """Spread, effective rank and uniformity of the test features, for every part.
 
-    Intervals leave out a tenth of the groups at a time, since repeated pictures would lower a rank.
+    Intervals leave out a tenth of the groups at a time, since repeated images would lower a rank.
 
     Args:
-        limit: pictures that are compared pair by pair, at most.
+        limit: images that are compared pair by pair, at most.
     """
 
     name: ClassVar[str] = "collapse"
@@ -30,7 +30,7 @@ class Collapse(Evaluation):
     limit: int = 5000
 
     def missing(self, train: Table, test: Table) -> str:
-        return "" if len(test) > 1 else f"spread needs 2 test pictures or more, but there is {len(test)}"
+        return "" if len(test) > 1 else f"spread needs 2 test images or more, but there is {len(test)}"
 
     def run(self, train: Table, test: Table) -> Iterator[Score]:
         if self.missing(train, test):

@@ -1,8 +1,8 @@
-"""How a picture came to be: named factors, the arithmetic each obeys, and a batch of their values.
+"""How an image came to be: named factors, the arithmetic each obeys, and a batch of their values.
 
 A ``Factor`` is a kind of quantity (a hue, a flip, a pose), a ``Space`` an ordered set of them, known before
-any data exists so that every head can size itself, and ``Params`` one value per picture. Values are stored
-in natural units (fractions of the picture, radians, turns) and encoded to numbers of order one for networks.
+any data exists so that every head can size itself, and ``Params`` one value per image. Values are stored
+in natural units (fractions of the image, radians, turns) and encoded to numbers of order one for networks.
 """
 
 from equissl.params._factor import Factor

@@ -12,7 +12,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Factor(ABC):
-    """One thing that varies in a picture, and the arithmetic it obeys.
+    """One thing that varies in an image, and the arithmetic it obeys.
 
     Values are float tensors of shape (B, size). ``unit`` is for people: "fraction", "turns", "radians".
     """

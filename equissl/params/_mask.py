@@ -1,4 +1,4 @@
-"""Which patches of a picture are hidden."""
+"""Which patches of an image are hidden."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ class RigidMotion(Factor):
     """A turn and a shift, (angle, right, down): p moves to R(angle) p + (right, down).
 
     The angle is in radians, counter-clockwise as seen with y pointing down; ``scale`` is the
-    root-mean-square shift along one axis. ``between(g, h)`` is g^-1 h, the motion in the frame of the picture
+    root-mean-square shift along one axis. ``between(g, h)`` is g^-1 h, the motion in the frame of the image
     that g moved, so it does not depend on where both started; ``interpolate`` goes along a screw.
     """
 

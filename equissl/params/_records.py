@@ -1,4 +1,4 @@
-"""Named factors in a fixed order, and one value per picture for each of them."""
+"""Named factors in a fixed order, and one value per image for each of them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from equissl.params._factor import Factor
 
 @dataclass(frozen=True)
 class Space:
-    """The named factors a set of pictures varies in, in a fixed order."""
+    """The named factors a set of images varies in, in a fixed order."""
 
     factors: tuple[Factor, ...] = ()
 
@@ -65,7 +65,7 @@ class Space:
         return Space(tuple(f.relative() for f in self.factors))
 
     def neutral(self, n: int) -> Params:
-        """Nothing was done to any of ``n`` pictures."""
+        """Nothing was done to any of ``n`` images."""
         off = torch.zeros(n, dtype=torch.bool)
         values = {f.name: f.neutral(n) for f in self}
         return Params(self, values, {f.name: off for f in self}, n)
@@ -73,7 +73,7 @@ class Space:
 
 @dataclass(frozen=True)
 class Params:
-    """One value per picture for every factor of a space, and whether each was applied.
+    """One value per image for every factor of a space, and whether each was applied.
 
     Args:
         values: factor name -> (B, factor.size), float.
@@ -127,7 +127,7 @@ class Params:
         return self.count
 
     def __getitem__(self, rows: Tensor | slice) -> Params:
-        """The pictures ``rows``, a slice or integer or bool (n,)."""
+        """The images ``rows``, a slice or integer or bool (n,)."""
         values = {k: v[rows] for k, v in self.values.items()}
         flags = {k: v[rows] for k, v in self.applied.items()}
         if isinstance(rows, slice):
@@ -176,7 +176,7 @@ class Params:
 
 
 def merged(parts: Sequence[Params], count: int) -> Params:
-    """Several draws of the same ``count`` pictures side by side; a name in two of them is an error."""
+    """Several draws of the same ``count`` images side by side; a name in two of them is an error."""
     space = Space(tuple(f for part in parts for f in part.space))
     values = {name: value for part in parts for name, value in part.values.items()}
     flags = {name: flag for part in parts for name, flag in part.applied.items()}
@@ -192,9 +192,9 @@ def concatenate(parts: Sequence[Params]) -> Params:
 
 
 def between(source: Params, target: Params, space: Space) -> Params:
-    """What takes one picture to another, for the factors of ``space``.
+    """What takes one image to another, for the factors of ``space``.
 
-    A factor that a picture does not mention is neutral, so "plain picture -> augmented view" and
+    A factor that an image does not mention is neutral, so "plain image -> augmented view" and
     "render 1 -> render 2" are the same call. Returns values of ``space.relative()``.
     """
     device = target.device or source.device

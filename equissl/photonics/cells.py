@@ -47,7 +47,7 @@ class Kind(ABC):
         """Where "inside" is on a fine grid, bool (B, side, side)."""
 
     def draw(self, stream: Stream, size: int) -> Cells:
-        """One cell per picture of ``stream``; a cell does not depend on the others.
+        """One cell per image of ``stream``; a cell does not depend on the others.
 
         Raises:
             ValueError: ``size`` is not even and at least 8.

@@ -1,11 +1,11 @@
-"""Crystals in a file: cells, their densities of states, and the plan that made them."""
+"""CrystalRecords in a file: cells, their densities of states, and the plan that made them."""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -17,14 +17,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from equissl.errors import Stopped, UserError
-from equissl.interruption import Interruption
 from equissl.photonics.cells import Kind, kind_of
 from equissl.photonics.dos import Spectrum, density_of_states
 from equissl.photonics.lattice import Lattice
 from equissl.photonics.waves import check_size
+from equissl.progress import Progress
 from equissl.random import Stream
-
-Progress = Callable[[str, int, int], None]  # what is being done, how many are done, of how many
+from equissl.training.signals import Interruption
 
 CHUNK = 128  # cells between two savings
 _BATCH = {"cpu": 1}  # cells per solve: on a CPU one fits its cache and threads share the rest
@@ -104,7 +103,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Crystals:
+class CrystalRecords:
     """What a file holds.
 
     Args:
@@ -163,7 +162,7 @@ def generate(
     return made
 
 
-def load(path: Path) -> Crystals:
+def load(path: Path) -> CrystalRecords:
     """
     Raises:
         UserError: there is no such file, or it is no file of crystals.
@@ -175,7 +174,7 @@ def load(path: Path) -> Crystals:
         plan = Plan.read(notes.get("plan", "{}"))
     except (SafetensorError, UserError, TypeError, KeyError) as error:
         raise UserError(f"{path} is not a file of crystals: {error}") from error
-    return Crystals(plan, **tensors)
+    return CrystalRecords(plan, **tensors)
 
 
 def labels(

@@ -8,13 +8,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from equissl.augment import presets
-from equissl.base.simclr import SimCLR
 from equissl.data.image_folder import ImageFolder
 from equissl.data.torchvision_sets import Stl10
 from equissl.encoder.backbone import STL10, EncoderConfig
-from equissl.equivariance.predict_change import AnyTarget, CropChange, PredictChange, ValueChange
-from equissl.optimize import SGD, WarmupCosine
+from equissl.equivariance.augself import AnyTarget, AugSelf, CropChange, ValueChange
+from equissl.invariance.simclr import SimCLR
 from equissl.recipe import Recipe, Weighted
+from equissl.training.optim import SGD, WarmupCosine
 from equissl.views import ViewSpec
 
 _COLOR = ("brightness", "contrast", "saturation", "hue")
@@ -66,6 +66,6 @@ def _with_augself(recipe: Recipe, weight: float) -> Recipe:
     targets: dict[str, AnyTarget] = {"crop": CropChange(), "color": ValueChange(_COLOR, _RANGES)}
     return replace(
         recipe,
-        modules={"augself": Weighted(weight=weight, module=PredictChange.Config(targets=targets))},
+        modules={"augself": Weighted(weight=weight, module=AugSelf.Config(targets=targets))},
         about=f"{recipe.about}, with crop and colour prediction, weight {weight}",
     )

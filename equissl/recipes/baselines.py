@@ -11,20 +11,20 @@ from dataclasses import replace
 
 from equissl.augment import presets
 from equissl.augment.base import Pipeline
-from equissl.base.barlow_twins import BarlowTwins
-from equissl.base.byol import BYOL
-from equissl.base.dino import DINO
-from equissl.base.moco import MoCo
-from equissl.base.moco_v3 import MoCoV3
-from equissl.base.simclr import SimCLR
-from equissl.base.simsiam import SimSiam
-from equissl.base.vicreg import VICReg
 from equissl.data.image_folder import ImageFolder
 from equissl.data.torchvision_sets import Cifar10
 from equissl.encoder.backbone import CIFAR10, EncoderConfig
+from equissl.invariance.barlow_twins import BarlowTwins
+from equissl.invariance.byol import BYOL
+from equissl.invariance.dino import DINO
+from equissl.invariance.moco import MoCo
+from equissl.invariance.moco_v3 import MoCoV3
+from equissl.invariance.simclr import SimCLR
+from equissl.invariance.simsiam import SimSiam
+from equissl.invariance.vicreg import VICReg
 from equissl.objective import BaseConfig
-from equissl.optimize import LARS, SGD, AdamW, WarmupCosine
 from equissl.recipe import Recipe
+from equissl.training.optim import LARS, SGD, AdamW, WarmupCosine
 from equissl.views import ViewSpec
 
 _THIN = {"channels": (32, 64, 128, 256), "stem_width": 16}
@@ -167,7 +167,7 @@ def barlow_twins_imagenet() -> Recipe:
     """Barlow Twins on ImageNet: ResNet-50, 1000 epochs, batch 2048."""
     recipe = _imagenet(
         BarlowTwins.Config(),
-        LARS(rate=1.6, weight_decay=1e-6, vector_rate=0.0384, rate_in_buffer=False),
+        LARS(rate=1.6, weight_decay=1e-6, bias_lr=0.0384, rate_in_buffer=False),
         WarmupCosine(warmup_epochs=10, last=1e-3),
         epochs=1000,
         batch_size=2048,

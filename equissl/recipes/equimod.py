@@ -11,16 +11,16 @@ from dataclasses import replace
 
 from equissl.augment import presets
 from equissl.augment.base import Augmentation, Identity
-from equissl.augment.crop import Resize
-from equissl.augment.legacy import Count, legacy_statistics
-from equissl.base.byol import BYOL
-from equissl.base.simclr import SimCLR
+from equissl.augment.equimod_params import Count, legacy_statistics
+from equissl.augment.geometry.crop import Resize
 from equissl.data.image_folder import ImageFolder
 from equissl.data.torchvision_sets import Cifar10
 from equissl.encoder.backbone import CIFAR10, EncoderConfig
 from equissl.equivariance.equimod import EquiMod, LegacyLayout
-from equissl.optimize import LARS, WarmupCosine
+from equissl.invariance.byol import BYOL
+from equissl.invariance.simclr import SimCLR
 from equissl.recipe import Recipe, Weighted
+from equissl.training.optim import LARS, WarmupCosine
 from equissl.views import ViewSpec
 
 _SMALL = EncoderConfig(name="resnet18", stem="small", mean=CIFAR10[0], std=CIFAR10[1], size=32)

@@ -12,20 +12,20 @@ from dataclasses import replace
 
 from equissl.augment import presets
 from equissl.augment.base import Pipeline
-from equissl.augment.flip import QuarterTurn
+from equissl.augment.geometry.flip import QuarterTurn
 from equissl.augment.orbits import QuarterTurns, RandomElement
-from equissl.base.barlow_twins import BarlowTwins
-from equissl.base.simclr import SimCLR
-from equissl.base.simsiam import SimSiam
 from equissl.data.image_folder import ImageFolder
 from equissl.data.torchvision_sets import Cifar10
 from equissl.encoder.backbone import EncoderConfig
-from equissl.equivariance.predict_transform import PredictTransform
-from equissl.optimize import LARS, SGD, WarmupCosine
+from equissl.equivariance.essl import ESSL
+from equissl.invariance.barlow_twins import BarlowTwins
+from equissl.invariance.simclr import SimCLR
+from equissl.invariance.simsiam import SimSiam
 from equissl.recipe import Recipe, Weighted
+from equissl.training.optim import LARS, SGD, WarmupCosine
 from equissl.views import SameAs, ViewSpec
 
-# The released code's constants; the deviation is the mean of each picture's own, not that of all pixels.
+# The released code's constants; the deviation is the mean of each image's own, not that of all pixels.
 _MEAN, _STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
 _SMALL = EncoderConfig(
     name="resnet18", stem="small", options={"zero_init_last": False}, mean=_MEAN, std=_STD, size=32
@@ -59,7 +59,7 @@ def simclr_cifar10() -> Recipe:
 
 
 def simclr_cifar10_single() -> Recipe:
-    """E-SimCLR on CIFAR-10 with one random quarter turn per picture instead of all four."""
+    """E-SimCLR on CIFAR-10 with one random quarter turn per image instead of all four."""
     recipe = simclr_cifar10()
     drawn = Pipeline((*presets.essl_cifar10(16).steps, RandomElement(QuarterTurn())))
     return replace(
@@ -68,11 +68,11 @@ def simclr_cifar10_single() -> Recipe:
 
 
 def simclr_cifar10_relative() -> Recipe:
-    """E-SimCLR on CIFAR-10 for pictures in any orientation: the turn between two views is predicted."""
+    """E-SimCLR on CIFAR-10 for images in any orientation: the turn between two views is predicted."""
     recipe = simclr_cifar10()
     crop = ViewSpec(presets.essl_cifar10(16))
     essl = recipe.modules["essl"]
-    assert isinstance(essl.module, PredictTransform.Config)
+    assert isinstance(essl.module, ESSL.Config)
     return replace(
         recipe,
         views={
@@ -155,7 +155,7 @@ def baseline_barlow_twins_imagenet() -> Recipe:
     return replace(
         baseline_simclr_imagenet(),
         base=BarlowTwins.Config(projector=(8192, 8192, 8192)),
-        optimizer=LARS(rate=3.2, weight_decay=1e-6, vector_rate=0.0768, rate_in_buffer=False),
+        optimizer=LARS(rate=3.2, weight_decay=1e-6, bias_lr=0.0768, rate_in_buffer=False),
         about="E-SSL's Barlow Twins baseline on ImageNet, arXiv:2111.00899; the authors' top-1: 66.7",
     )
 
@@ -171,7 +171,7 @@ def _with_rotation(
     recipe: Recipe, small: Pipeline, weight: float, hidden: tuple[int, ...], last_relu: bool, top1: str = ""
 ) -> Recipe:
     """Four-fold rotation of an extra small view, predicted; encoded last, as in the released code."""
-    module = PredictTransform.Config(hidden=hidden, last_relu=last_relu)
+    module = ESSL.Config(hidden=hidden, last_relu=last_relu)
     name = type(recipe.base).__qualname__.partition(".")[0]
     place = "ImageNet" if top1 else "CIFAR-10"
     reported = f"; the authors' top-1: {top1}" if top1 else ""

@@ -1,7 +1,7 @@
 """The two runs of ``equissl quickstart``: one small encoder, with and without equivariance.
 
-Both learn, without labels, to see that two pictures show the same solid although pose, floor, light, crop
-and hue differ. The second is also asked what was done to a picture, so it cannot afford to forget it.
+Both learn, without labels, to see that two images show the same solid although pose, floor, light, crop
+and hue differ. The second is also asked what was done to an image, so it cannot afford to forget it.
 """
 
 from __future__ import annotations
@@ -9,15 +9,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 from equissl.augment.base import Pipeline
-from equissl.augment.crop import Crop
-from equissl.augment.jitter import ColorJitter
-from equissl.base.simclr import SimCLR
+from equissl.augment.color.jitter import ColorJitter
+from equissl.augment.geometry.crop import Crop
 from equissl.data.solids import Solids
 from equissl.encoder.backbone import EncoderConfig
+from equissl.equivariance.augself import AugSelf, FactorChange
 from equissl.equivariance.equimod import EquiMod
-from equissl.equivariance.predict_change import FactorChange, PredictChange
-from equissl.optimize import AdamW, WarmupCosine
+from equissl.invariance.simclr import SimCLR
 from equissl.recipe import Recipe, Weighted
+from equissl.training.optim import AdamW, WarmupCosine
 from equissl.views import ViewSpec
 
 SIZE = 32
@@ -25,11 +25,11 @@ CROP = ("crop_top", "crop_left", "crop_height", "crop_width")
 
 
 def invariant() -> Recipe:
-    """SimCLR on pairs of pictures of one solid, cropped and with any hue; a CPU-sized setting of our own."""
+    """SimCLR on pairs of images of one solid, cropped and with any hue; a CPU-sized setting of our own."""
     policy = Pipeline((Crop(SIZE, area=(0.3, 1.0)), ColorJitter(0.3, 0.3, 0.3, hue=0.5, probability=1.0)))
     return Recipe(
         data=Solids(size=SIZE, objects=480, views=10, paired=True),
-        views={"a": ViewSpec(policy), "b": ViewSpec(policy, picture="partner")},
+        views={"a": ViewSpec(policy), "b": ViewSpec(policy, image="partner")},
         encoder=EncoderConfig(
             name="resnet10t", options={"channels": (32, 64, 64, 64), "stem_width": 16}, size=SIZE
         ),
@@ -40,7 +40,7 @@ def invariant() -> Recipe:
         epochs=16,
         batch_size=128,
         monitor_every=4,
-        about="SimCLR: ignore whatever differs between two pictures of a solid",
+        about="SimCLR: ignore whatever differs between two images of a solid",
     )
 
 
@@ -57,7 +57,7 @@ def equivariant() -> Recipe:
                 weight=0.5,
                 module=EquiMod.Config(pairs=(pair,), factors=kept, projector=(64,), predictor="residual_mlp"),
             ),
-            "augself": Weighted(module=PredictChange.Config(pair=pair, targets=targets, hidden=(256,))),
+            "augself": Weighted(module=AugSelf.Config(pair=pair, targets=targets, hidden=(256,))),
         },
         about="SimCLR + EquiMod + AugSelf: know what was done to hue and crop",
     )

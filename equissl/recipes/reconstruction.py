@@ -1,7 +1,7 @@
 """Reconstruction without parameters: blend (arXiv:2412.03314) and path (arXiv:2503.18753).
 
 Read in the second paper's text: backbones, widths and splits, base losses, epochs, batch, rate per 256
-pictures, paths, K = 2, lambda = 1. Everything else is inherited from the bases or our choice; weight decay,
+images, paths, K = 2, lambda = 1. Everything else is inherited from the bases or our choice; weight decay,
 warm-up (but DINOv2's), betas and crops are not given there. Of the first paper only abstract and summaries
 were read, so ``blend_*`` is a faithful reading, not a reproduction. We have run none of these at its scale.
 """
@@ -14,30 +14,30 @@ from typing import Literal
 
 from equissl.augment import paths
 from equissl.augment.base import Augmentation, Identity, Pipeline
-from equissl.augment.crop import Crop
-from equissl.augment.flip import HorizontalFlip
-from equissl.augment.jitter import ColorJitter
-from equissl.augment.mask import PatchMask
+from equissl.augment.color.jitter import ColorJitter
+from equissl.augment.geometry.crop import Crop
+from equissl.augment.geometry.flip import HorizontalFlip
+from equissl.augment.masking.patch_mask import PatchMask
 from equissl.augment.presets import asymmetric, multi_crop
-from equissl.base.dinov2 import DINOv2
-from equissl.base.ibot import IBOT
-from equissl.base.vicreg import VICReg
 from equissl.data.base import Data
 from equissl.data.image_folder import ImageFolder
 from equissl.data.solids import Solids
 from equissl.data.threediebench import ThreeDIEBench
 from equissl.encoder.backbone import EncoderConfig
-from equissl.encoder.decoder import DecoderConfig
-from equissl.encoder.distillation import Assigning
-from equissl.encoder.predictors import Hypernetwork
-from equissl.equivariance.blend import Blend
-from equissl.equivariance.path import Path
+from equissl.equivariance.cross_attention_reconstruction import CrossAttentionReconstruction
+from equissl.equivariance.intermediate_reconstruction import IntermediateReconstruction
 from equissl.equivariance.sie import SIE
+from equissl.invariance._self_distillation import Assigning
+from equissl.invariance.dinov2 import DINOv2
+from equissl.invariance.ibot import IBOT
+from equissl.invariance.vicreg import VICReg
+from equissl.nn.decoder import DecoderConfig
+from equissl.nn.predictors import Hypernetwork
 from equissl.objective import BaseConfig
-from equissl.optimize import Adam, AdamW, WarmupCosine
 from equissl.params import Circular
 from equissl.recipe import Recipe, Weighted
-from equissl.views import ViewSpec, on_the_way
+from equissl.training.optim import Adam, AdamW, WarmupCosine
+from equissl.views import ViewSpec, intermediate_views
 
 Kind = Literal["base", "blend", "path", "sie"]
 _MEAN, _STD = (0.5016, 0.5037, 0.5060), (0.1030, 0.0999, 0.0969)
@@ -80,7 +80,7 @@ def ibot_vit_l16(family: str = "se2", count: int = 2) -> Recipe:
 def dinov2_vit_l16(family: str = "se2", count: int = 2) -> Recipe:
     """DINOv2 + path, ViT-L/16, ImageNet; d = 2048, a quarter of it equivariant (paper: R2 .840 and .933).
 
-    The rate of 4e-3 is taken as that of the whole batch of 2048, not per 256 pictures.
+    The rate of 4e-3 is taken as that of the whole batch of 2048, not per 256 images.
     """
     encoder = _vit("large", 2048, 512, pool="token", masks=True)
     base = DINOv2.Config(local=_LOCAL, part="inv")
@@ -91,12 +91,12 @@ def blend_3diebench() -> Recipe:
     """VICReg + blend on 3DIEBench, ResNet-18, SIE's settings; the first paper's own are unknown."""
     return Recipe(
         data=ThreeDIEBench(path="3DIEBench", paired=True),
-        views={"a": ViewSpec(Identity()), "b": ViewSpec(Identity(), picture="partner")},
+        views={"a": ViewSpec(Identity()), "b": ViewSpec(Identity(), image="partner")},
         encoder=EncoderConfig(
             name="resnet18", parts={"inv": 256, "equi": 256}, mean=_MEAN, std=_STD, size=256
         ),
         base=_VICREG,
-        modules={"blend": Weighted(module=Blend.Config(part="equi"))},
+        modules={"blend": Weighted(module=CrossAttentionReconstruction.Config(part="equi"))},
         optimizer=Adam(rate=1e-3, weight_decay=1e-6),
         schedule=WarmupCosine(warmup_epochs=0, floor=1e-3),
         epochs=40,
@@ -104,7 +104,7 @@ def blend_3diebench() -> Recipe:
         batch_norm="per_view",
         monitor_every=10,
         about="blend, a faithful reading of arXiv:2412.03314 and no reproduction, with SIE's settings; an "
-        "epoch is every picture with a partner, so 40 are 2,000 of the original's",
+        "epoch is every image with a partner, so 40 are 2,000 of the original's",
     )
 
 
@@ -123,7 +123,7 @@ def small(
 
     Args:
         kind: "base", "blend", "path", or "sie", which is told the parameters of the way.
-        data: pictures of 32 pixels.
+        data: images of 32 pixels.
         family: of ``augment.paths.PATHS``; the second view is always moved by it.
         count: K, for "path".
     """
@@ -133,7 +133,11 @@ def small(
     decoder = DecoderConfig(channels=(64, 32, 16))
     modules: dict[Kind, dict[str, Weighted]] = {
         "base": {},
-        "blend": {"blend": Weighted(weight=10, module=Blend.Config(part="equi", decoder=decoder))},
+        "blend": {
+            "blend": Weighted(
+                weight=10, module=CrossAttentionReconstruction.Config(part="equi", decoder=decoder)
+            )
+        },
         "path": {"path": Weighted(weight=10, module=_path(count, decoder))},
         "sie": {"sie": Weighted(module=_sie(way))},
     }
@@ -195,7 +199,7 @@ def way_views(
 ) -> dict[str, ViewSpec]:
     """The views of arXiv:2503.18753: "a" by one policy, "b" by another and then ``path``, targets "way_K"."""
     b = ViewSpec(Pipeline((second, path)))
-    ways = on_the_way("b", b, paths.moving(path), count) if count else {}
+    ways = intermediate_views("b", b, paths.moving(path), count) if count else {}
     return {"a": ViewSpec(first), "b": b, **ways}
 
 
@@ -210,8 +214,10 @@ def masked(family: str, count: int) -> dict[str, ViewSpec]:
 _LOCAL = tuple(f"local_{k}" for k in range(1, 9))
 
 
-def _path(count: int, decoder: DecoderConfig = DecoderConfig()) -> Path.Config:
-    return Path.Config(part="equi", targets=tuple(f"way_{k}" for k in range(1, count + 1)), decoder=decoder)
+def _path(count: int, decoder: DecoderConfig = DecoderConfig()) -> IntermediateReconstruction.Config:
+    return IntermediateReconstruction.Config(
+        part="equi", targets=tuple(f"way_{k}" for k in range(1, count + 1)), decoder=decoder
+    )
 
 
 def _sie(way: Augmentation) -> SIE.Config:
@@ -242,8 +248,8 @@ def _imagenet(
     batch: int,
     count: int,
 ) -> Recipe:
-    """``rate`` is for 256 pictures; ``count`` 0 is the blend."""
-    module = Weighted(module=_path(count) if count else Blend.Config(part="equi"))
+    """``rate`` is for 256 images; ``count`` 0 is the blend."""
+    module = Weighted(module=_path(count) if count else CrossAttentionReconstruction.Config(part="equi"))
     return Recipe(
         data=ImageFolder(path="imagenet", size=256),
         views=views,

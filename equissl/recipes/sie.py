@@ -1,7 +1,7 @@
 """SIE and the other rows of its table with the settings of the released code (arXiv:2302.10283).
 
 The paper's numbers are not quoted here: they could not be checked against its PDF. Deviations: an epoch here
-is every picture with a partner, 50 times the original's one pair per object, so 40 epochs are its 2,000;
+is every image with a partner, 50 times the original's one pair per object, so 40 epochs are its 2,000;
 single precision instead of float16; a torchvision-like ResNet-18 instead of the original's own (its stride is
 on the second convolution); AugSelf's heads have BatchNorm; EquiMod's term, whose weight the code leaves
 open, has weight 1.
@@ -14,22 +14,22 @@ from dataclasses import replace
 from typing import Any
 
 from equissl.augment.base import Identity, Pipeline
-from equissl.augment.blur import Blur
-from equissl.augment.crop import Crop
-from equissl.augment.jitter import ColorJitter
-from equissl.base.simclr import SimCLR
-from equissl.base.vicreg import VICReg
+from equissl.augment.color.jitter import ColorJitter
+from equissl.augment.filters.blur import Blur
+from equissl.augment.geometry.crop import Crop
 from equissl.data.image_folder import ImageFolder
 from equissl.data.solids import Solids
 from equissl.data.threediebench import ThreeDIEBench
 from equissl.encoder.backbone import EncoderConfig
-from equissl.encoder.predictors import AnyPredictor, ConcatenatedMLP, Hypernetwork
+from equissl.equivariance.augself import AugSelf, EncodedChange
 from equissl.equivariance.equimod import EquiMod
-from equissl.equivariance.predict_change import EncodedChange, PredictChange
 from equissl.equivariance.sie import SIE
+from equissl.invariance.simclr import SimCLR
+from equissl.invariance.vicreg import VICReg
+from equissl.nn.predictors import AnyPredictor, ConcatenatedMLP, Hypernetwork
 from equissl.objective import BaseConfig
-from equissl.optimize import Adam, AdamW, WarmupCosine
 from equissl.recipe import Recipe, Weighted
+from equissl.training.optim import Adam, AdamW, WarmupCosine
 from equissl.views import ViewSpec
 
 _POSE = ("pose",)
@@ -57,7 +57,7 @@ def simclr() -> Recipe:
 
 
 def simclr_augself() -> Recipe:
-    """SimCLR + AugSelf on 3DIEBench: the relative pose is predicted from both pictures' features."""
+    """SimCLR + AugSelf on 3DIEBench: the relative pose is predicted from both images' features."""
     return _recipe(_SIMCLR, {"augself": _augself(_POSE)})
 
 
@@ -161,7 +161,7 @@ def on_solids(recipe: Recipe) -> Recipe:
 def _recipe(base: BaseConfig | None, modules: Mapping[str, Weighted] | None = None) -> Recipe:
     return Recipe(
         data=ThreeDIEBench(path="3DIEBench", paired=True),
-        views={"a": ViewSpec(Identity()), "b": ViewSpec(Identity(), picture="partner")},
+        views={"a": ViewSpec(Identity()), "b": ViewSpec(Identity(), image="partner")},
         encoder=EncoderConfig(name="resnet18", mean=_MEAN, std=_STD, size=256),
         base=base,
         modules=modules or {},
@@ -189,7 +189,7 @@ def _narrow(config: Any) -> Any:
 
 def _augself(factors: tuple[str, ...]) -> Weighted:
     targets = {"change": EncodedChange(factors)}
-    return Weighted(module=PredictChange.Config(targets=targets, hidden=(1024, 1024), symmetric=False))
+    return Weighted(module=AugSelf.Config(targets=targets, hidden=(1024, 1024), symmetric=False))
 
 
 def _equimod(predictor: AnyPredictor) -> Weighted:

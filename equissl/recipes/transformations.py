@@ -2,7 +2,7 @@
 
 Of the seven in the paper's Figure 1 the authors report that invariance helps for horizontal flip and
 grayscale and sensitivity for the other five; half swap and solarize are in their later code only. All act on
-pixels in [0, 1], before normalisation, where the later code inverts and solarizes normalised pictures.
+pixels in [0, 1], before normalisation, where the later code inverts and solarizes normalised images.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from equissl.augment.base import Augmentation, Pipeline
-from equissl.augment.color import Grayscale, Invert
-from equissl.augment.crop import Crop
-from equissl.augment.flip import HorizontalFlip, QuarterTurn, VerticalFlip
+from equissl.augment.color.adjust import Grayscale, Invert
+from equissl.augment.geometry.crop import Crop
+from equissl.augment.geometry.flip import HorizontalFlip, QuarterTurn, VerticalFlip
+from equissl.augment.geometry.rearrange import HalfSwap, Jigsaw
 from equissl.augment.levels import BlurLevels, SolarizeLevels
 from equissl.augment.orbits import FullOrbit, RandomElement
-from equissl.augment.patches import HalfSwap, Jigsaw
-from equissl.equivariance.predict_transform import PredictTransform, WhichElement
+from equissl.equivariance.essl import ESSL, WhichElement
 from equissl.errors import UserError, nearest
 from equissl.recipe import Recipe, Weighted
 from equissl.recipes.essl import baseline_simclr_cifar10
@@ -68,7 +68,7 @@ def sensitive(
             outputs as there are elements.
     """
     factors = TRANSFORMATIONS[known(name)].space.names
-    module = PredictTransform.Config(targets={name: WhichElement(factors=factors)}, hidden=hidden)
+    module = ESSL.Config(targets={name: WhichElement(factors=factors)}, hidden=hidden)
     return replace(
         recipe,
         views=sensitive_views(recipe.views, name, recipe.compared),

@@ -1,9 +1,9 @@
 """Reports on run folders: a comparison table, and self-contained HTML pages."""
 
-from equissl.report.claims import headline
+from equissl.report.findings import headline
 from equissl.report.page import comparison, write
+from equissl.report.preview import Row, Section, Sheet, write_sheet
 from equissl.report.rows import NotARun
-from equissl.report.sheet import Row, Section, Sheet, write_sheet
 from equissl.report.steering import steering_of
 from equissl.report.table import Table
 from equissl.report.terminal import text

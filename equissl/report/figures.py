@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from equissl.report import names
+from equissl.report import display_names as names
 from equissl.report.models import Model
 from equissl.report.rows import Run
 from equissl.report.table import Cell, Line, Table
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Colours that stand for the page's own, so that one picture serves light and dark (see style.css.j2).
+# Colours that stand for the page's own, so that one image serves light and dark (see style.css.j2).
 SERIES = 8
 INK, MUTED, RULE, PAPER = "#000010", "#000020", "#000030", "#000040"
 VARIABLES = {INK: "--ink", MUTED: "--muted", RULE: "--rule", PAPER: "--paper"} | {
@@ -50,7 +50,7 @@ SETTINGS: Any = {
     "grid.linewidth": 0.6,
 }
 POINTS = 9000  # drawn in all panels together
-SKIPPED = ("lr", "data_wait", "view_share", "pictures_per_second", "epoch", "step", "seconds")
+SKIPPED = ("lr", "data_wait", "view_share", "images_per_second", "epoch", "step", "seconds")
 BAR = 0.15  # inches
 
 
@@ -226,7 +226,7 @@ def _style() -> Iterator[None]:
     import matplotlib
 
     with matplotlib.rc_context():
-        matplotlib.rcdefaults()  # a user's own style would change the picture
+        matplotlib.rcdefaults()  # a user's own style would change the image
         matplotlib.rcParams.update(SETTINGS)
         yield
 

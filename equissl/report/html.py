@@ -8,7 +8,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from equissl.report import figures, names
+from equissl.report import display_names as names
+from equissl.report import figures
 
 if TYPE_CHECKING:
     from jinja2 import Template

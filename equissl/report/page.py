@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from equissl.report import citations, claims, facts, figures
+from equissl.report import citations, figures
+from equissl.report import findings as claims
+from equissl.report import run_summary as facts
 from equissl.report.html import save, template
 from equissl.report.models import Model, models
-from equissl.report.rows import Picture, Query, read
+from equissl.report.rows import Image, Query, read
 from equissl.report.steering import Steering, page_beside, read_steering, write_steering
 from equissl.report.table import Table, build
 
-PICTURES = 1_500_000  # characters of pictures on the page, so that it stays below 3 MB
+IMAGES = 1_500_000  # characters of images on the page, so that it stays below 3 MB
 DRAWN = 4  # samples whose reconstructions are shown per model
 PLAIN = 20_000  # characters of one recipe or environment shown
 BAD_SHOWN = 50
@@ -27,18 +29,18 @@ class Gallery:
     """One sample: the views a model saw, then each drawing and beside it what it should be."""
 
     place: int
-    cards: tuple[tuple[str, Picture], ...]
+    cards: tuple[tuple[str, Image], ...]
 
 
 @dataclass(frozen=True)
 class Search:
     """One query and what each model found for it."""
 
-    picture: Picture
-    found: tuple[tuple[int, tuple[Picture, ...]], ...]  # (place of the model, neighbours)
+    image: Image
+    found: tuple[tuple[int, tuple[Image, ...]], ...]  # (place of the model, neighbours)
 
     def size(self) -> int:
-        shown = [self.picture, *(n for _, near in self.found for n in near)]
+        shown = [self.image, *(n for _, near in self.found for n in near)]
         return sum(len(p.image) for p in shown)
 
 
@@ -146,11 +148,11 @@ def _searches(found: Sequence[Model]) -> tuple[list[Search], int]:
     by_image: dict[str, list[tuple[int, Query]]] = {}
     for place, model in enumerate(found):
         for query in model.runs[0].queries:  # the first seed stands for the others
-            by_image.setdefault(query.picture.image, []).append((place, query))
+            by_image.setdefault(query.image.image, []).append((place, query))
     shown: list[Search] = []
-    room = PICTURES
+    room = IMAGES
     for hits in by_image.values():
-        search = Search(hits[0][1].picture, tuple((place, query.neighbours) for place, query in hits))
+        search = Search(hits[0][1].image, tuple((place, query.neighbours) for place, query in hits))
         room -= search.size()
         if room < 0:
             break

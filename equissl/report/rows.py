@@ -13,7 +13,7 @@ from pathlib import Path
 Row = Mapping[str, object]
 EVIDENCE = ("recipe.json", "log.jsonl", "scores.jsonl")  # any one of them makes a folder a run
 EXPECTED = (*EVIDENCE, "environment.json", "neighbours.json")
-PICTURE = re.compile(r"data:image/(png|jpeg|webp|gif);base64,[A-Za-z0-9+/=]+")
+IMAGE = re.compile(r"data:image/(png|jpeg|webp|gif);base64,[A-Za-z0-9+/=]+")
 
 
 class NotARun(ValueError):
@@ -43,8 +43,8 @@ class Measure:
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A picture as a data URI ("" where it was not one), its label, and its similarity to the query."""
+class Image:
+    """An image as a data URI ("" where it was not one), its label, and its similarity to the query."""
 
     image: str
     label: str = ""
@@ -53,20 +53,20 @@ class Picture:
 
 @dataclass(frozen=True)
 class Query:
-    """A picture and its nearest neighbours among the features, nearest first."""
+    """An image and its nearest neighbours among the features, nearest first."""
 
-    picture: Picture
-    neighbours: tuple[Picture, ...]
+    image: Image
+    neighbours: tuple[Image, ...]
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """Pictures that a module drew and those it should have drawn, one of each per sample."""
+    """Images that a module drew and those it should have drawn, one of each per sample."""
 
     module: str
     view: str
-    drawn: tuple[Picture, ...]
-    target: tuple[Picture, ...]
+    drawn: tuple[Image, ...]
+    target: tuple[Image, ...]
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Run:
         bad_images: (path, reason) of skipped files.
         problems: sentences on what is missing or unreadable.
         drawings: what modules reconstructed, if any does.
-        seen: view name -> its pictures, from which they were drawn.
+        seen: view name -> its images, from which they were drawn.
     """
 
     folder: Path
@@ -93,7 +93,7 @@ class Run:
     bad_images: tuple[tuple[str, str], ...]
     problems: tuple[str, ...]
     drawings: tuple[Drawing, ...] = ()
-    seen: Mapping[str, tuple[Picture, ...]] = field(default_factory=dict)
+    seen: Mapping[str, tuple[Image, ...]] = field(default_factory=dict)
 
     def model_names(self) -> tuple[str, ...]:
         """The models scored in this folder; the folder's own name if there is no score yet."""
@@ -138,7 +138,7 @@ def read(folder: Path) -> Run:
         bad_images=tuple(_bad_images(folder / "bad_images.csv")),
         problems=tuple(problems),
         drawings=tuple(_drawings(redrawn.get("drawings"))),
-        seen={text(n): _pictures(p) for n, p in seen.items()} if isinstance(seen, dict) else {},
+        seen={text(n): _images(p) for n, p in seen.items()} if isinstance(seen, dict) else {},
     )
 
 
@@ -235,26 +235,26 @@ def _queries(found: object) -> Iterator[Query]:
         if not isinstance(query, dict):
             continue
         near = query.get("neighbours")
-        neighbours = [_picture(n) for n in near if isinstance(n, dict)] if isinstance(near, list) else []
-        yield Query(_picture(query), tuple(neighbours))
+        neighbours = [_image(n) for n in near if isinstance(n, dict)] if isinstance(near, list) else []
+        yield Query(_image(query), tuple(neighbours))
 
 
 def _drawings(found: object) -> Iterator[Drawing]:
     for row in found if isinstance(found, list) else []:
         if isinstance(row, dict):
-            drawn, target = _pictures(row.get("drawn")), _pictures(row.get("target"))
+            drawn, target = _images(row.get("drawn")), _images(row.get("target"))
             yield Drawing(text(row.get("module")), text(row.get("view")), drawn, target)
 
 
-def _pictures(found: object) -> tuple[Picture, ...]:
-    return tuple(_picture({"picture": p}) for p in found) if isinstance(found, list) else ()
+def _images(found: object) -> tuple[Image, ...]:
+    return tuple(_image({"image": p}) for p in found) if isinstance(found, list) else ()
 
 
-def _picture(row: Row) -> Picture:
-    image = text(row.get("picture", row.get("image")))
-    # Anything but an inline raster picture could load or run something from elsewhere.
-    safe = image if PICTURE.fullmatch(image) else ""
-    return Picture(safe, text(row.get("label")), number(row.get("similarity")))
+def _image(row: Row) -> Image:
+    image = text(row.get("image", row.get("image")))
+    # Anything but an inline raster image could load or run something from elsewhere.
+    safe = image if IMAGE.fullmatch(image) else ""
+    return Image(safe, text(row.get("label")), number(row.get("similarity")))
 
 
 def _bad_images(path: Path) -> Iterator[tuple[str, str]]:

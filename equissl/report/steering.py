@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from equissl.report import names
+from equissl.report import display_names as names
 from equissl.report.html import save, template
-from equissl.report.rows import PICTURE, number
+from equissl.report.rows import IMAGE, number
 
 FILE = "steering.json"
 ALIKE = 0.005  # a difference of mean similarities that is none
@@ -31,7 +31,7 @@ class Steering:
     Args:
         run: what to call it.
         explorers: plain data, one per module that predicts; nothing in them but checked numbers, text and
-            inline pictures.
+            inline images.
         note: why there is no explorer, or one is missing; "" if there is nothing to say.
     """
 
@@ -42,11 +42,11 @@ class Steering:
 
 @dataclass(frozen=True)
 class Summary:
-    """One slider over all pictures and all positions but the resting one.
+    """One slider over all images and all positions but the resting one.
 
     Args:
         moved, still: mean similarity with the truth of the prediction, and of an embedding that stays.
-        first: share of positions at which no other picture is more like the prediction than the truth.
+        first: share of positions at which no other image is more like the prediction than the truth.
         count: positions.
     """
 
@@ -139,13 +139,13 @@ def _sentence(rows: Sequence[Summary]) -> str:
 def _explorer(found: object, run: str) -> Plain:
     row = _dict(found)
     bank = _dict(row.get("bank"))
-    picture = _sprite(bank.get("sprite"))
-    size = picture["count"]
+    image = _sprite(bank.get("sprite"))
+    size = image["count"]
     labels = [_text(label) for label in _list(bank.get("labels"), size)]
     name = _text(row.get("name"))
     return {
         "title": f"{run} · {name}",
-        "bank": {"sprite": picture, "labels": labels, "groups": _whole(bank.get("groups"), size)},
+        "bank": {"sprite": image, "labels": labels, "groups": _whole(bank.get("groups"), size)},
         "sources": [_source(s, size) for s in _list(row.get("sources"))],
     }
 
@@ -157,7 +157,7 @@ def _source(found: object, size: int) -> Plain:
     place = _whole([row.get("bank")], 1, size)[0]
     slides = [_slide(s, limit, size) for s in _list(row.get("slides"))]
     if not slides:
-        raise Damaged("a picture without sliders")
+        raise Damaged("an image without sliders")
     return {
         "bank": place,
         "sprite": own,
@@ -204,13 +204,13 @@ def _slide(found: object, limit: int, size: int) -> Plain:
 def _sprite(found: object) -> Plain:
     row = _dict(found)
     image = _text(row.get("image"))
-    # Anything but an inline raster picture could load or run something from elsewhere.
-    if not PICTURE.fullmatch(image):
-        raise Damaged("a picture that is not inline")
+    # Anything but an inline raster image could load or run something from elsewhere.
+    if not IMAGE.fullmatch(image):
+        raise Damaged("an image that is not inline")
     sizes = ("columns", "rows", "count", "size")
     clean: Plain = dict(zip(sizes, _whole([row.get(k) for k in sizes], 4), strict=True))
     if not 1 <= clean["count"] <= clean["columns"] * clean["rows"]:
-        raise Damaged("a sheet of pictures with impossible sides")
+        raise Damaged("a sheet of images with impossible sides")
     return {"image": image, **clean}
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from equissl.report import names
+from equissl.report import display_names as names
 from equissl.report.families import COMPARED, FAMILIES, HEADINGS
 from equissl.report.models import Model
 from equissl.report.rows import Measure
@@ -26,7 +26,7 @@ class Cell:
         low, high: 95 % interval; over several seeds, from the lowest end of theirs to the highest.
         spread: standard deviation over seeds, None for one.
         seeds: how many.
-        count: pictures behind each.
+        count: images behind each.
     """
 
     value: float

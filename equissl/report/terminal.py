@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from equissl.report import names
+from equissl.report import display_names as names
 from equissl.report.table import Cell, Line, Table
 
 if TYPE_CHECKING:

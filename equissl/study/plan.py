@@ -9,11 +9,12 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
+from equissl.config.overrides import override
+from equissl.config.serialize import to_dict
 from equissl.errors import UserError
 from equissl.evaluate.base import Downstream
 from equissl.params import Space
-from equissl.recipe import Recipe, check_views, to_plain
-from equissl.settings import override
+from equissl.recipe import Recipe, check_views
 from equissl.views import ViewSpec
 
 
@@ -93,7 +94,7 @@ class Study:
             first view.
         evaluations: names (``equissl list evaluations``) or "usual".
         changes: their settings as text, "knn.k" -> "200".
-        pictures: test pictures that are scored, at most.
+        images: test images that are scored, at most.
         across: a label whose values stand side by side in a row, once per measure; "" for one row per cell.
         compare: (label, value): every other value of the label is compared with this one, seed by seed.
         reference: labels of one cell that all others are compared with instead; a line in the figure.
@@ -111,7 +112,7 @@ class Study:
     tasks: tuple[Downstream, ...] = ()
     evaluations: tuple[str, ...] = ("usual",)
     changes: Mapping[str, str] = field(default_factory=dict)
-    pictures: int = 1000
+    images: int = 1000
     across: str = ""
     compare: tuple[str, str] | None = None
     reference: Mapping[str, str] | None = None
@@ -142,8 +143,8 @@ class Study:
         strangers = set(self.figure.measures) - {m.key for m in self.measures}
         if strangers:
             raise ValueError(f"figure.measures={sorted(strangers)} are no measures of the study")
-        if self.pictures < 1:
-            raise ValueError(f"pictures must be at least 1, got {self.pictures}")
+        if self.images < 1:
+            raise ValueError(f"images must be at least 1, got {self.images}")
 
     def with_recipes(self, recipes: Sequence[Recipe]) -> Study:
         """The same study with another recipe for every cell."""
@@ -210,8 +211,8 @@ def cost(recipe: Recipe) -> dict[str, float]:
     """What a step costs, so that rows can be compared: teachers and heads are not counted.
 
     Returns:
-        "views": encoded pictures per picture of the batch; "pictures_per_step": that times the batch;
-        "pixels": encoded pixels per picture of the batch, in units of one full-sized picture.
+        "views": encoded images per image of the batch; "images_per_step": that times the batch;
+        "pixels": encoded pixels per image of the batch, in units of one full-sized image.
     """
     side = recipe.data.size
     full = recipe.encoder.size**2
@@ -222,11 +223,11 @@ def cost(recipe: Recipe) -> dict[str, float]:
             many = _order(spec, height, width)
             views += many
             pixels += many * height * width / full
-    return {"views": views, "pictures_per_step": views * recipe.batch_size, "pixels": round(pixels, 3)}
+    return {"views": views, "images_per_step": views * recipe.batch_size, "pixels": round(pixels, 3)}
 
 
 def _order(spec: ViewSpec, height: int, width: int) -> int:
-    """How many pictures a view's orbit makes of one."""
+    """How many images a view's orbit makes of one."""
     if spec.orbit is None:
         return 1
     return len(spec.orbit.expand(torch.zeros(1, 3, height, width), Space().neutral(1))[0])
@@ -236,6 +237,6 @@ def layout(study: Study) -> dict[str, object]:
     """Everything of a study but its recipes, as JSON-ready data."""
     plain = {f.name: getattr(study, f.name) for f in dataclasses.fields(study) if f.name != "cells"}
     plain["measures"] = [{**dataclasses.asdict(m), "name": m.key} for m in study.measures]
-    plain["tasks"] = to_plain(study.tasks)
+    plain["tasks"] = to_dict(study.tasks)
     plain["figure"] = dataclasses.asdict(study.figure)
     return plain

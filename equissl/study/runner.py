@@ -15,17 +15,20 @@ from typing import Any
 
 import torch
 
-from equissl import api, checkpoint, models, runs
+from equissl import api
 from equissl.errors import Stopped, UserError
-from equissl.evaluate.audit import FEWEST, check_names
+from equissl.evaluate.audit.audit import FEWEST, check_names
 from equissl.evaluate.base import Downstream
 from equissl.progress import Display
+from equissl.runs import folder as runs
+from equissl.runs import load as models
 from equissl.study import figure, table
 from equissl.study.plan import Job, Study, cost, jobs, layout
-from equissl.train import Options
+from equissl.training import checkpoint
+from equissl.training.loop import Options
 
 STUDY = "study.json"
-_MEASURING = ("evaluations", "changes", "audits", "tasks", "pictures")
+_MEASURING = ("evaluations", "changes", "audits", "tasks", "images")
 _OF_LABELS = ("linear/", "linear_sgd/", "knn/", "few_shot/", "finetune/")
 
 
@@ -34,7 +37,7 @@ def run(
     out: Path | str,
     *,
     seeds: int = 3,
-    options: Options = Options(trackers=()),
+    options: Options = Options(loggers=()),
     device: str = "cpu",
     trusted: Sequence[str] = ("equissl",),
     silent: bool = False,
@@ -141,12 +144,12 @@ def _check_out(study: Study, out: Path, planned: Sequence[Job]) -> None:
 
 
 def _check_audits(study: Study, planned: Sequence[Job]) -> None:
-    """Raises UserError if nothing could come out of the pictures: better now than after hours."""
+    """Raises UserError if nothing could come out of the images: better now than after hours."""
     if study.measures and all(m.name.startswith(_OF_LABELS) for m in study.measures):
         for data in {str(j.recipe.data): j.recipe.data for j in planned}.values():
             if not bool((data.open("test").labels >= 0).any()):
                 raise UserError(
-                    "all that the study measures needs labels, but no test picture has one; "
+                    "all that the study measures needs labels, but no test image has one; "
                     "labels=folders or labels=FILE.csv names them"
                 )
     for data in {str(j.recipe.data): j.recipe.data for j in planned}.values() if study.audits else ():
@@ -154,7 +157,7 @@ def _check_audits(study: Study, planned: Sequence[Job]) -> None:
         if groups < FEWEST:
             raise UserError(
                 f"the study audits {', '.join(study.audits)}, which needs at least {FEWEST} different test "
-                f"pictures (objects), but the data has {groups}"
+                f"images (objects), but the data has {groups}"
             )
 
 
@@ -187,7 +190,7 @@ def _evaluate(study: Study, folder: Path, device: str, display: Display, trusted
             folder,
             evaluations=study.evaluations,
             changes=study.changes,
-            count=study.pictures,
+            count=study.images,
             strict=False,  # what one cell or data set lacks is a blank in the table
             steer=0,
             device=device,
@@ -200,7 +203,7 @@ def _evaluate(study: Study, folder: Path, device: str, display: Display, trusted
         assert loaded.recipe is not None
         data = replace(loaded.recipe.data, size=loaded.config.size)  # type: ignore[type-var]
         scores = api.audit(
-            loaded, data, count=study.pictures, factors=study.audits, device=device, progress=display
+            loaded, data, count=study.images, factors=study.audits, device=device, progress=display
         )
         api.record(run, scores, "audit", loaded, data)
     for task in study.tasks:
@@ -243,7 +246,7 @@ def _gather(plan: dict[str, Any], out: Path) -> list[dict[str, Any]]:
 
 def _pace(folder: Path) -> list[dict[str, Any]]:
     """A row "cost/step": milliseconds per optimizer step, the median of what the log says."""
-    speeds = [r["pictures_per_second"] for r in runs.read_rows(folder / "log.jsonl") if "loss" in r]
+    speeds = [r["images_per_second"] for r in runs.read_rows(folder / "log.jsonl") if "loss" in r]
     if not speeds:
         return []
     batch = runs.read_json(folder / "recipe.json")["batch_size"]

@@ -67,7 +67,7 @@ def value_of(by_seed: Mapping[int, Mapping[str, Any] | None]) -> Value:
         "seeds": len(numbers),
         "values": values,
         "unit": first.get("unit", ""),
-        "pictures": first.get("count", 0),
+        "images": first.get("count", 0),
     }
 
 
@@ -79,11 +79,11 @@ def markdown(table: Mapping[str, Any]) -> str:
     lines += [*_grid(*_body(table)), ""]
     done = sum(c["seeds"] for c in table["cells"])
     planned = sum(c["planned"] for c in table["cells"])
-    pictures = {v["pictures"] for c in table["cells"] for v in c["values"].values() if v["pictures"]}
-    scored = f", {_range(pictures)} pictures behind each" if pictures else ""
+    images = {v["images"] for c in table["cells"] for v in c["values"].values() if v["images"]}
+    scored = f", {_range(images)} images behind each" if images else ""
     lines += [
         f"Mean ± standard deviation over seeds{scored}. {done} of {planned} runs are done. *views*: encoded "
-        "pictures per picture of the batch, *px*: the same in units of a full-sized picture (teachers and "
+        "images per image of the batch, *px*: the same in units of a full-sized image (teachers and "
         "heads are not counted), *n*: seeds."
     ]
     lines += _difference_lines(table)
@@ -129,13 +129,13 @@ def _body(table: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     rows: dict[tuple[str, ...], dict[str, Any]] = {}
     for cell in cells:
         rows.setdefault(tuple(cell["labels"][k] for k in labels), {})[cell["labels"].get(across, "")] = cell
-    head = [*labels, "views", "px", "pictures/step", "epochs", "n"]
+    head = [*labels, "views", "px", "images/step", "epochs", "n"]
     head += [f"{m['title']}, {b}" if b else m["title"] for m in measures for b in beside]
     body = []
     for named, found in rows.items():
         facts = [
             _range({c[f] for c in found.values()})
-            for f in ("views", "pixels", "pictures_per_step", "epochs", "seeds")
+            for f in ("views", "pixels", "images_per_step", "epochs", "seeds")
         ]
         numbers = [
             text(found[b]["values"][m["name"]], digits=_digits(m)) if b in found else ""

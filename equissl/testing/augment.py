@@ -1,4 +1,4 @@
-"""Laws of an augmentation: its draws belong to pictures, and its pictures are a function of the draws."""
+"""Laws of an augmentation: its draws belong to images, and its images are a function of the draws."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _DRAWS = 1 << 14
 
 
 def check_augmentation(augmentation: Augmentation, size: tuple[int, int] = (24, 24)) -> None:
-    """Check that ``augmentation`` keeps the laws on pictures of ``size`` (H, W); a pipeline's steps too.
+    """Check that ``augmentation`` keeps the laws on images of ``size`` (H, W); a pipeline's steps too.
 
     Raises:
         AssertionError: naming the law.
@@ -38,11 +38,11 @@ def check_augmentation(augmentation: Augmentation, size: tuple[int, int] = (24, 
 
 def _check_draw(augmentation: Augmentation, stream: Stream, size: tuple[int, int], draw: Params) -> None:
     assert draw.space == augmentation.space, "a draw has other factors than the augmentation says"
-    assert len(draw) == len(stream), "a draw has not one record per picture"
+    assert len(draw) == len(stream), "a draw has not one record per image"
     _same_params(augmentation.sample(stream, size), draw, "the same stream gives the same draw")
     rows = torch.tensor([7, 2, 3])
     some = augmentation.sample(stream[rows], size)
-    _same_params(some, draw[rows], "a picture's draw does not depend on the others")
+    _same_params(some, draw[rows], "an image's draw does not depend on the others")
     neutral = draw.space.neutral(len(draw))
     for name in draw.space.names:
         value, off = draw.values[name], ~draw.applied[name]
@@ -54,10 +54,10 @@ def _check_apply(augmentation: Augmentation, images: Tensor, draw: Params) -> No
     before = images.clone()
     view = augmentation.apply(images, draw)
     _same(images, before, "apply leaves its input as it was")
-    _same(augmentation.apply(images, draw), view, "apply gives the same pictures again")
+    _same(augmentation.apply(images, draw), view, "apply gives the same images again")
     height, width = augmentation.output_size((images.shape[2], images.shape[3]))
     wanted = (len(images), images.shape[1], height, width)
-    assert view.shape == wanted, f"pictures have shape {tuple(view.shape)}, output_size says {wanted}"
+    assert view.shape == wanted, f"images have shape {tuple(view.shape)}, output_size says {wanted}"
     _same(replay(augmentation, images, dict(draw.values)), view, "a record gives the view again")
     other = Params.of(Space((Binary("another"),)), {"another": torch.ones(len(draw), 1)})
     _same(augmentation.apply(images, draw | other), view, "other augmentations' factors are not read")
@@ -66,10 +66,10 @@ def _check_apply(augmentation: Augmentation, images: Tensor, draw: Params) -> No
 def _check_neighbours(augmentation: Augmentation, images: Tensor, draw: Params) -> None:
     view = augmentation.apply(images, draw)
     alone = [augmentation.apply(images[k : k + 1], draw[torch.tensor([k])]) for k in range(len(images))]
-    _same(torch.cat(alone), view, "a picture alone comes out as it does in a batch")
+    _same(torch.cat(alone), view, "an image alone comes out as it does in a batch")
     for rows in (torch.tensor([5, 1, 4]), torch.arange(_COUNT - 1, 0, -1)):
         part = augmentation.apply(images[rows], draw[rows])
-        _same(part, view[rows], "a picture comes out the same among other neighbours")
+        _same(part, view[rows], "an image comes out the same among other neighbours")
 
 
 def _check_neutral(augmentation: Augmentation, images: Tensor) -> None:

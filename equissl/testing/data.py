@@ -6,10 +6,10 @@ from pathlib import Path
 
 import torch
 
-from equissl.augment.rows import as_float
+from equissl.augment.batched import as_float
 from equissl.data.base import Data, Dataset, Split
+from equissl.data.batch import Batch
 from equissl.random import shuffled
-from equissl.views import Batch
 
 _MOST = 64  # samples looked at per law
 _SPLITS: tuple[Split, ...] = ("train", "test")
@@ -19,7 +19,7 @@ def check_dataset(data: Data, folder: Path) -> None:
     """All laws on both splits.
 
     Args:
-        folder: empty; a second example is made in it, which must hold the same pictures as the first.
+        folder: empty; a second example is made in it, which must hold the same images as the first.
 
     Raises:
         AssertionError: a law is broken; the message says which.
@@ -46,11 +46,11 @@ def check_lengths(dataset: Dataset) -> None:
 
 
 def check_batches(dataset: Dataset, size: int) -> None:
-    """Pictures are uint8, or floats in [0, 1], of the promised size; params are of the promised space."""
+    """Images are uint8, or floats in [0, 1], of the promised size; params are of the promised space."""
     for count in (0, 1, min(len(dataset), _MOST)):
         batch = dataset.batch(torch.arange(count))
-        assert set(batch.pictures) == set(batch.params) == set(dataset.spaces), "names of the pictures"
-        for name, images in batch.pictures.items():
+        assert set(batch.images) == set(batch.params) == set(dataset.spaces), "names of the images"
+        for name, images in batch.images.items():
             assert images.shape[0] == count and images.shape[-2:] == (size, size), f"shape of {name}"
             assert images.dtype == torch.uint8 or images.is_floating_point(), f"type of {name}"
             assert not count or 0 <= as_float(images).min() <= as_float(images).max() <= 1, f"range of {name}"
@@ -78,9 +78,9 @@ def check_labels(dataset: Dataset) -> None:
 
 
 def check_disjoint(train: Dataset, test: Dataset) -> None:
-    """No picture is in both splits."""
+    """No image is in both splits."""
     both = _contents(train) & _contents(test)
-    assert not both, f"{len(both)} pictures are in both splits"
+    assert not both, f"{len(both)} images are in both splits"
 
 
 def check_same(one: Dataset, other: Dataset, how: str) -> None:
@@ -92,19 +92,19 @@ def check_same(one: Dataset, other: Dataset, how: str) -> None:
 
 
 def _contents(dataset: Dataset) -> set[bytes]:
-    images = dataset.batch(torch.arange(min(len(dataset), _MOST))).pictures["image"]
+    images = dataset.batch(torch.arange(min(len(dataset), _MOST))).images["image"]
     return {image.numpy().tobytes() for image in images}
 
 
 def _rows(batch: Batch, index: torch.Tensor) -> Batch:
-    pictures = {name: images[index] for name, images in batch.pictures.items()}
+    rows = {name: images[index] for name, images in batch.images.items()}
     params = {name: values[index] for name, values in batch.params.items()}
-    return Batch(pictures, params, batch.labels[index], batch.index[index])
+    return Batch(rows, params, batch.labels[index], batch.index[index])
 
 
 def _assert_equal(one: Batch, other: Batch, how: str) -> None:
-    for name, images in one.pictures.items():
-        assert torch.equal(images, other.pictures[name]), f"{name} differs {how}"
+    for name, images in one.images.items():
+        assert torch.equal(images, other.images[name]), f"{name} differs {how}"
         for factor, value in one.params[name].values.items():
             assert torch.equal(value, other.params[name].values[factor]), f"{factor} of {name} differs {how}"
     assert torch.equal(one.labels, other.labels), f"labels differ {how}"

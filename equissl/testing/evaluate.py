@@ -19,14 +19,14 @@ SPACE = Space((Real("size"), Circular("hue"), Binary("flip"), Cyclic("turns"), R
 def check_evaluation(evaluation: Evaluation) -> None:
     """Raise AssertionError, naming the law, if ``evaluation`` breaks one.
 
-    Features that are the answer score 1 and features of other pictures score no better than chance;
-    every test picture counts once, in whatever order they come; an interval holds its value; the same
+    Features that are the answer score 1 and features of other images score no better than chance;
+    every test image counts once, in whatever order they come; an interval holds its value; the same
     question gets the same answer and no global generator is touched; training groups are not split
     between fitting and choosing; a question without meaning gets no answer instead of an error.
     """
     train, test = example_table(243, "train"), example_table(77, "test")
     scores = list(evaluation.run(train, test))
-    assert scores, "an evaluation of labelled pictures with known factors must yield a score"
+    assert scores, "an evaluation of labelled images with known factors must yield a score"
     _check_rows(scores, test)
     _check_perfect(scores)
     _check_shuffled(evaluation, train, test)
@@ -36,7 +36,7 @@ def check_evaluation(evaluation: Evaluation) -> None:
 
 
 def example_table(count: int, name: str) -> Table:
-    """Pictures in groups of three whose features are their label and their factors; some lack a label."""
+    """Images in groups of three whose features are their label and their factors; some lack a label."""
     index = torch.arange(count)
     stream = Stream.of(index, name)
     values = {
@@ -65,7 +65,7 @@ def _check_rows(scores: list[Score], test: Table) -> None:
             assert s.low <= s.value <= s.high, f"the interval of {where} does not hold its value"
         if s.unit == "share":
             hits = s.value * s.count * int(str(s.extra.get("repeats", 1)))
-            assert abs(hits - round(hits)) < 1e-4, f"{where} is no share of {s.count} pictures"
+            assert abs(hits - round(hits)) < 1e-4, f"{where} is no share of {s.count} images"
     keys = [(s.name, s.part, s.baseline) for s in scores]
     assert len(set(keys)) == len(keys), f"two scores share a name: {keys}"
 
@@ -80,7 +80,7 @@ def _check_shuffled(evaluation: Evaluation, train: Table, test: Table) -> None:
     floor = {s.name: s.value for s in scores if s.baseline == "constant"}
     for s in _read(scores):
         chance = floor.get(s.name, 1 / 3)
-        assert s.value < chance + 0.25, f"{s.name} reads {s.value:.3f} from other pictures' features"
+        assert s.value < chance + 0.25, f"{s.name} reads {s.value:.3f} from other images' features"
 
 
 def _check_repeatable(evaluation: Evaluation, train: Table, test: Table, scores: list[Score]) -> None:
@@ -90,7 +90,7 @@ def _check_repeatable(evaluation: Evaluation, train: Table, test: Table, scores:
     backwards = list(evaluation.run(train, test[torch.arange(len(test)).flip(0)]))
     for s, t in zip(scores, backwards, strict=True):
         close = abs(s.value - t.value) < 1e-4 * max(1.0, abs(s.value))
-        assert close, f"{s.name} depends on the order of the test pictures"
+        assert close, f"{s.name} depends on the order of the test images"
 
 
 def _check_groups(evaluation: Evaluation) -> None:

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from equissl.data.base import Resident, Split
 from equissl.encoder.encoder import Encoded, Encoder
-from equissl.evaluate.audits import AUDITS
+from equissl.evaluate.audit.factors import AUDITS
 from equissl.evaluate.base import Score
 from equissl.evaluate.cache import weights_fingerprint
-from equissl.evaluate.inspection import Inspection, Subject
+from equissl.evaluate.context import EncoderEvaluation, EvaluationContext
 from equissl.objective import Predictive
 from equissl.params import Params, Real, Space
 from equissl.random import Stream
@@ -20,39 +20,39 @@ from equissl.random import Stream
 _TILT = Space((Real("tilt"),))
 
 
-def check_inspection(inspection: Inspection) -> None:
+def check_encoder_evaluation(inspection: EncoderEvaluation) -> None:
     """Raise AssertionError, naming the law, if ``inspection`` breaks one.
 
-    It says something of labelled colour pictures and a module that predicts; the same question gets the same
+    It says something of labelled colour images and a module that predicts; the same question gets the same
     answer; the encoder keeps its weights and its mode, and no global generator is touched; every score has a
-    name of its own, a count, and an interval that holds its value; pictures without labels and an
+    name of its own, a count, and an interval that holds its value; images without labels and an
     encoder without modules are no error, and ``missing`` says when nothing comes of them.
     """
-    subject = example_subject()
+    subject = example_context()
     before, weights = torch.get_rng_state(), weights_fingerprint(subject.encoder)
     modes = [m.training for m in subject.encoder.modules()]
     scores = list(inspection.run(subject))
-    assert scores, "an inspection of labelled pictures and a module that predicts must yield a score"
+    assert scores, "an inspection of labelled images and a module that predicts must yield a score"
     _check_rows(scores)
     assert torch.equal(before, torch.get_rng_state()), "an inspection touched the global generator"
     assert weights_fingerprint(subject.encoder) == weights, "an inspection changed the encoder"
     assert [m.training for m in subject.encoder.modules()] == modes, "the encoder was left in another mode"
     assert all(p.grad is None for p in subject.encoder.parameters()), "gradients were left in the encoder"
-    again = list(inspection.run(example_subject()))
+    again = list(inspection.run(example_context()))
     assert again == scores, "the same question got two answers"
-    bare = replace(subject, datasets=dict.fromkeys(subject.datasets, _plain(_pictures(30))), modules={})
+    bare = replace(subject, datasets=dict.fromkeys(subject.datasets, _plain(_images(30))), modules={})
     bare = replace(bare, rows=dict.fromkeys(subject.rows, torch.arange(30)))
     found = list(inspection.run(bare))
     assert bool(inspection.missing(bare)) == (not found), "`missing` and `run` do not say the same"
 
 
-def example_subject(count: int = 60) -> Subject:
+def example_context(count: int = 60) -> EvaluationContext:
     """A tiny untrained encoder, objects of three tints, tilted, and a module that says nothing moves."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         layers = nn.Sequential(nn.Conv2d(3, 8, 3, 2), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(0.1))
         encoder = Encoder(layers, {"inv": 3, "equi": 5}, probe=(3, 16, 16)).eval()
-    images = _pictures(count)
+    images = _images(count)
     labels = torch.arange(count) % 3
     images[torch.arange(count), labels] = 255 - images[torch.arange(count), labels] // 4
     known = Params.of(_TILT, {"tilt": Stream.of(torch.arange(count), "tilt").uniform("tilt")})
@@ -61,7 +61,7 @@ def example_subject(count: int = 60) -> Subject:
     names: tuple[Split, ...] = ("train", "test")
     rows = {name: torch.arange(k, count, 2) for k, name in enumerate(names)}
     module: Predictive = _Still()
-    return Subject(encoder, dict.fromkeys(names, data), rows, {"still": module})
+    return EvaluationContext(encoder, dict.fromkeys(names, data), rows, {"still": module})
 
 
 class _Still:
@@ -81,8 +81,8 @@ class _Still:
         return target.vector
 
 
-def _pictures(count: int) -> Tensor:
-    noise = Stream.of(torch.arange(count), "pictures").uniform("pixels", 3 * 256)
+def _images(count: int) -> Tensor:
+    noise = Stream.of(torch.arange(count), "images").uniform("pixels", 3 * 256)
     return (noise.view(count, 3, 16, 16) * 255).to(torch.uint8)
 
 

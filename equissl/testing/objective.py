@@ -9,15 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from equissl.augment.base import Pipeline
-from equissl.augment.crop import Crop
-from equissl.augment.flip import HorizontalFlip
-from equissl.augment.jitter import ColorJitter
-from equissl.augment.mask import PatchMask
+from equissl.augment.color.jitter import ColorJitter
+from equissl.augment.geometry.crop import Crop
+from equissl.augment.geometry.flip import HorizontalFlip
+from equissl.augment.masking.patch_mask import PatchMask
+from equissl.data.batch import Batch
 from equissl.encoder.backbone import EncoderConfig
 from equissl.encoder.encoder import Encoded, Encoder
 from equissl.objective import BaseConfig, EquivarianceConfig
 from equissl.params import Params, Space
-from equissl.views import Batch, View, ViewSpec, make_views
+from equissl.views import View, ViewSpec, make_views
 
 SIDE = 16
 
@@ -93,7 +94,7 @@ def check_objective(
         assert terms, "an objective has at least one term"
         for name, term in terms.items():
             assert term.shape == (), f"term {name} is no scalar"
-            assert term.isfinite(), f"term {name} is not finite for {count} pictures"
+            assert term.isfinite(), f"term {name} is not finite for {count} images"
     torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
     idle = [n for n, p in module.named_parameters() if p.requires_grad and p.grad is None]
     assert not idle, f"no gradient reaches {idle}"

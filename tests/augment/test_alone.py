@@ -14,19 +14,20 @@ import torch
 from equissl import augment
 from equissl.augment.engine import Engine
 from equissl.augment.presets import equimod_byol, simclr
+from equissl.data.batch import Batch
 from equissl.params import Params, Space
-from equissl.views import Batch, ViewSpec, make_views
+from equissl.views import ViewSpec, make_views
 
 POLICY = simclr(16, strength=0.5)
 INDEX = torch.tensor([7, 0, 130, 9_000_000])
 
 
-def pictures(count: int = 4) -> torch.Tensor:
+def make_images(count: int = 4) -> torch.Tensor:
     return torch.randint(0, 256, (count, 3, 24, 20), dtype=torch.uint8, generator=torch.manual_seed(0))
 
 
 def test_views_are_those_of_training() -> None:
-    images = pictures()
+    images = make_images()
     none = Params.of(Space(), {}, count=4)
     batch = Batch({"image": images}, {"image": none}, torch.full((4,), -1), INDEX)
     wanted = make_views(batch, {"a": ViewSpec(POLICY), "b": ViewSpec(POLICY)}, seed=3, epoch=5)
@@ -39,7 +40,7 @@ def test_views_are_those_of_training() -> None:
 
 
 def test_parameters_come_back_from_four_numbers_and_views_from_the_record() -> None:
-    images = pictures()
+    images = make_images()
     policies = {"first": equimod_byol(1, 16), "second": equimod_byol(2, 16)}
     made, record = augment.views(images, policies, seed=2, epoch=1, index=INDEX)
     for view, again, policy in zip(made, record.replay(images), policies.values(), strict=True):
@@ -52,17 +53,17 @@ def test_parameters_come_back_from_four_numbers_and_views_from_the_record() -> N
 
 @pytest.mark.parametrize("engine", ["torch", "auto"])
 def test_every_engine_replays_its_own_views_exactly(engine: Engine) -> None:
-    images = pictures()
+    images = make_images()
     made, record = augment.views(images, equimod_byol(2, 16), engine=engine)
     assert all(torch.equal(a, b) for a, b in zip(made, record.replay(images), strict=True))
     torch.testing.assert_close(made, augment.views(images, equimod_byol(2, 16))[0], atol=1e-5, rtol=0)
 
 
-def test_the_table_has_names_units_and_one_row_per_view_of_a_picture(tmp_path: Path) -> None:
-    _, record = augment.views(pictures(), {"a": POLICY, "b": augment.HorizontalFlip()}, index=INDEX)
+def test_the_table_has_names_units_and_one_row_per_view_of_a_image(tmp_path: Path) -> None:
+    _, record = augment.views(make_images(), {"a": POLICY, "b": augment.HorizontalFlip()}, index=INDEX)
     table = record.table()
     assert len(table) == 8
-    assert table.columns["picture"][:4] == [7, 7, 0, 0] and table.columns["view"][:2] == ["a", "b"]
+    assert table.columns["image"][:4] == [7, 7, 0, 0] and table.columns["view"][:2] == ["a", "b"]
     assert table.units["hue"] == POLICY.space["hue"].unit != ""
     hue = table.columns["hue"]
     assert hue[0] == float(record.params["a"].values["hue"][0]) and hue[1] is None
@@ -85,16 +86,16 @@ def test_the_table_has_names_units_and_one_row_per_view_of_a_picture(tmp_path: P
         ({"policy": "simclr"}, "policy must be an Augmentation"),
         ({"policy": {}}, "no view"),
         ({"count": 0}, "count must be from 1 to 26, got 0"),
-        ({"index": [1, 2, 3]}, "one number per picture, 4, got"),
+        ({"index": [1, 2, 3]}, "one number per image, 4, got"),
     ],
 )
 def test_mistakes(change: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
-        augment.views(**{"images": pictures(), "policy": POLICY, **change})
+        augment.views(**{"images": make_images(), "policy": POLICY, **change})
 
 
 def test_the_page_in_the_docs_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = Path(augment.__file__).parents[2] / "docs" / "augment_alone.md"
     monkeypatch.chdir(tmp_path)
     exec("".join(re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.S)), {})
-    assert (tmp_path / "parameters.csv").read_text().startswith("picture,view,crop_top [fraction]")
+    assert (tmp_path / "parameters.csv").read_text().startswith("image,view,crop_top [fraction]")

@@ -31,7 +31,7 @@ from equissl.augment import (
 )
 from equissl.augment.base import Augmentation
 from equissl.augment.engine import chosen, render
-from equissl.augment.renamed import Renamed
+from equissl.augment.prefixed import Prefixed
 from equissl.errors import UserError
 from equissl.params import Params
 from equissl.random import Stream
@@ -39,10 +39,10 @@ from equissl.random import Stream
 needs_compiler = pytest.mark.skipif(not native.available(), reason="needs a C compiler")
 
 
-def pictures(size: tuple[int, int], count: int = 6, dtype: torch.dtype = torch.uint8) -> Tensor:
-    stream = Stream.of(torch.arange(count), "pictures")
+def make_images(size: tuple[int, int], count: int = 6, dtype: torch.dtype = torch.uint8) -> Tensor:
+    stream = Stream.of(torch.arange(count), "images")
     values = stream.uniform("pixels", 3 * math.prod(size)).view(count, 3, *size)
-    values[0] = values[0, :1]  # a grey picture: its hue is nowhere
+    values[0] = values[0, :1]  # a grey image: its hue is nowhere
     values[1].round_()  # only extremes, so that clipping matters
     exact = (values * 255).round()
     return exact.to(torch.uint8) if dtype == torch.uint8 else exact / 255
@@ -75,7 +75,7 @@ ALONE = [
 @pytest.mark.parametrize("size", [(32, 32), (33, 47), (96, 96)], ids=str)
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32], ids=str)
 def test_a_native_step_equals_torch(step: Augmentation, size: tuple[int, int], dtype: torch.dtype) -> None:
-    images = pictures(size, dtype=dtype)
+    images = make_images(size, dtype=dtype)
     assert step.native(step.sample(Stream.of(torch.arange(2), ""), size)) is not None
     fast, reference = both(step, images)
     assert fast.shape == reference.shape
@@ -96,20 +96,20 @@ POLICIES = {
 @pytest.mark.parametrize("name", POLICIES)
 def test_a_native_policy_equals_torch(name: str) -> None:
     policy, source = POLICIES[name]
-    fast, reference = both(policy, pictures((source, source), 4))
+    fast, reference = both(policy, make_images((source, source), 4))
     torch.testing.assert_close(fast, reference, atol=1e-5, rtol=0)
 
 
 @needs_compiler
 def test_steps_that_are_not_native_run_between() -> None:
     policy = Pipeline((Crop(32), Rotate(), Pipeline((HorizontalFlip(), Blur(5))), Identity()))
-    fast, reference = both(policy, pictures((40, 40)))
+    fast, reference = both(policy, make_images((40, 40)))
     torch.testing.assert_close(fast, reference, atol=1e-5, rtol=0)
 
 
 @needs_compiler
 def test_native_threads_and_neighbours_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
-    policy, images = presets.simclr(24), pictures((32, 32), 40)
+    policy, images = presets.simclr(24), make_images((32, 32), 40)
     draw = policy.sample(Stream.of(torch.arange(40), "draw"), (32, 32))
     whole = render(policy, images, draw, "native")
     rows = torch.tensor([31, 2, 17])
@@ -121,7 +121,7 @@ def test_native_threads_and_neighbours_do_not_matter(monkeypatch: pytest.MonkeyP
 @needs_compiler
 @pytest.mark.parametrize("way", ["torch", "native"])
 def test_layout_and_precision_of_the_views(way: Any) -> None:
-    policy, images = presets.simclr(24), pictures((32, 32))
+    policy, images = presets.simclr(24), make_images((32, 32))
     draw = policy.sample(Stream.of(torch.arange(6), "draw"), (32, 32))
     plain = render(policy, images, draw, way)
     last = render(policy, images, draw, way, channels_last=True)
@@ -131,7 +131,7 @@ def test_layout_and_precision_of_the_views(way: Any) -> None:
 
 
 def test_chunks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
-    policy, images = presets.simclr(24), pictures((32, 32), 7)
+    policy, images = presets.simclr(24), make_images((32, 32), 7)
     draw = policy.sample(Stream.of(torch.arange(7), "draw"), (32, 32))
     whole = policy.apply(images.float() / 255, draw)
     monkeypatch.setattr(engine, "_CHUNK", 3 * 32 * 32 * 2)
@@ -142,7 +142,7 @@ def test_chunks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_policy_is_one_graph(name: str) -> None:
     """``fullgraph`` fails where anything must be read back, so nothing waits for a GPU either."""
     policy, source = POLICIES[name]
-    images = pictures((source, source))
+    images = make_images((source, source))
     draw = policy.sample(Stream.of(torch.arange(6), "draw"), (source, source))
     step = functools.partial(engine._apply, policy)
     graph = torch.compile(step, fullgraph=True, dynamic=False, backend="eager")
@@ -152,7 +152,7 @@ def test_a_policy_is_one_graph(name: str) -> None:
 def test_without_a_compiler_auto_is_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(native, "_library", lambda: None)
     assert chosen("auto") == "torch"
-    images = pictures((32, 32))
+    images = make_images((32, 32))
     draw = HorizontalFlip().sample(Stream.of(torch.arange(6), "draw"), (32, 32))
     with pytest.raises(UserError, match="C compiler"):
         render(HorizontalFlip(), images, draw, "native")
@@ -167,7 +167,7 @@ def test_a_compiler_that_fails_is_no_compiler(monkeypatch: pytest.MonkeyPatch, t
 
 
 def test_unknown_engine() -> None:
-    images = pictures((32, 32))
+    images = make_images((32, 32))
     draw = Identity().sample(Stream.of(torch.arange(6), "draw"), (32, 32))
     with pytest.raises(ValueError, match="engine must be one of auto, torch, native, compile, got 'fast'"):
         render(Identity(), images, draw, "fast")  # type: ignore[arg-type]
@@ -186,10 +186,10 @@ WAYS = ["torch", pytest.param("native", marks=needs_compiler)]
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_record_of_other_pictures_is_refused(way: Any) -> None:
-    images = pictures((32, 32), 8)
+def test_a_record_of_other_images_is_refused(way: Any) -> None:
+    images = make_images((32, 32), 8)
     draw = Crop(16).sample(Stream.of(torch.arange(3), "draw"), (32, 32))
-    with pytest.raises(ValueError, match="a record of 3 pictures cannot be carried out on 8"):
+    with pytest.raises(ValueError, match="a record of 3 images cannot be carried out on 8"):
         render(Crop(16), images, draw, way)
     elsewhere = draw.to("meta")
     with pytest.raises(ValueError, match="the record is on meta"):
@@ -200,17 +200,17 @@ def test_a_record_of_other_pictures_is_refused(way: Any) -> None:
 @pytest.mark.parametrize(
     "box", [(0.5, 0.0, 0.6, 1.0), (0.0, -0.1, 1.0, 0.5), (0.0, 0.0, math.nan, 1.0), (0.0, 0.0, 0.0, 1.0)]
 )
-def test_a_box_outside_the_picture_is_refused(way: Any, box: tuple[float, ...]) -> None:
-    crop, images = Crop(16), pictures((32, 32), 2)
+def test_a_box_outside_the_image_is_refused(way: Any, box: tuple[float, ...]) -> None:
+    crop, images = Crop(16), make_images((32, 32), 2)
     names = ("crop_top", "crop_left", "crop_height", "crop_width")
     values = {n: torch.tensor([[v], [v]], dtype=torch.float32) for n, v in zip(names, box, strict=True)}
-    with pytest.raises(ValueError, match=r"picture 0 .* does not lie within"):
+    with pytest.raises(ValueError, match=r"image 0 .* does not lie within"):
         render(crop, images, Params.of(crop.space, values), way)
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_precision_of_the_result(way: Any) -> None:
-    images = pictures((16, 16))
+    images = make_images((16, 16))
     draw = Blur(3).sample(Stream.of(torch.arange(6), "draw"), (16, 16))
     single = render(Blur(3), images, draw, way)
     assert torch.equal(render(Blur(3), images, draw, way, dtype=torch.float16), single.half())
@@ -223,7 +223,7 @@ def test_precision_of_the_result(way: Any) -> None:
 
 
 @needs_compiler
-def test_the_mean_of_a_large_picture_does_not_drift() -> None:
+def test_the_mean_of_a_large_image_does_not_drift() -> None:
     images = torch.full((1, 3, 1024, 1024), 77, dtype=torch.uint8)
     jitter = ColorJitter(probability=1.0)
     values = dict(jitter.space.neutral(1).values) | {"contrast": torch.tensor([[0.2]])}
@@ -234,20 +234,20 @@ def test_the_mean_of_a_large_picture_does_not_drift() -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_any_number_of_channels_and_no_picture_at_all(way: Any) -> None:
+def test_any_number_of_channels_and_no_image_at_all(way: Any) -> None:
     one = Normalize((0.5,), (0.25,))
     draw = one.sample(Stream.of(torch.arange(2), "draw"), (4, 4))
     torch.testing.assert_close(render(one, torch.ones(2, 1, 4, 4), draw, way), torch.full((2, 1, 4, 4), 2.0))
     with pytest.raises(ValueError, match="argument 3 is shorter"):
         render(one, torch.ones(2, 3, 4, 4), draw, way)
     none = Crop(8).sample(Stream.of(torch.arange(0), "draw"), (16, 16))
-    assert render(Crop(8), pictures((16, 16))[:0], none, way).shape == (0, 3, 8, 8)
+    assert render(Crop(8), make_images((16, 16))[:0], none, way).shape == (0, 3, 8, 8)
 
 
 @needs_compiler
 def test_a_forked_process_has_its_own_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
-    images = pictures((32, 32), 32)
+    images = make_images((32, 32), 32)
     draw = HorizontalFlip().sample(Stream.of(torch.arange(32), "draw"), (32, 32))
     render(HorizontalFlip(), images, draw, "native")
     child = os.fork()
@@ -266,6 +266,6 @@ def test_a_forked_process_has_its_own_threads(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_class_that_occurs_twice_draws_twice() -> None:
-    twice = Pipeline((Renamed(Rotate(), "a_"), Renamed(Rotate(), "b_"), Pipeline((HorizontalFlip(),))))
+    twice = Pipeline((Prefixed(Rotate(), "a_"), Prefixed(Rotate(), "b_"), Pipeline((HorizontalFlip(),))))
     draw = twice.sample(Stream.of(torch.arange(50), "draw"), (8, 8))
     assert not torch.equal(draw.values["a_rotation"], draw.values["b_rotation"])

@@ -54,7 +54,7 @@ from equissl.augment import (
     presets,
     usual_operations,
 )
-from equissl.catalog import subclasses
+from equissl.config.registry import subclasses
 from equissl.params import Params
 from equissl.random import Stream
 
@@ -188,10 +188,10 @@ def mixed(image: Tensor, row: Row) -> Tensor:
 
 @dataclass(frozen=True)
 class Case:
-    """What an augmentation must equal, and within which deviations on float32 and float64 pictures.
+    """What an augmentation must equal, and within which deviations on float32 and float64 images.
 
     Args:
-        square: whether it needs square pictures.
+        square: whether it needs square images.
         against: what it is compared with, where its docstring names no counterpart.
     """
 
@@ -246,7 +246,7 @@ CASES = [
 ]  # fmt: skip
 
 
-def pictures(size: tuple[int, int], dtype: torch.dtype) -> Tensor:
+def make_images(size: tuple[int, int], dtype: torch.dtype) -> Tensor:
     """Noise, one in large blocks; each with grey, black, white and primary patches at the border."""
     stream = Stream.of(torch.arange(COUNT), "exact")
     images = stream.uniform("noise", 3 * size[0] * size[1]).view(COUNT, 3, *size)
@@ -260,7 +260,7 @@ def pictures(size: tuple[int, int], dtype: torch.dtype) -> Tensor:
 
 
 def deviation(case: Case, size: tuple[int, int], dtype: torch.dtype) -> float:
-    images = pictures(size, dtype)
+    images = make_images(size, dtype)
     drawn = case.augmentation.sample(Stream.of(torch.arange(COUNT), "exact"), size)
     values = {name: value.to(dtype) for name, value in drawn.values.items()}
     found = case.augmentation.apply(images, Params.of(drawn.space, values, count=COUNT))
@@ -285,7 +285,7 @@ def test_equals_torchvision(case: Case, dtype: torch.dtype) -> None:
 
 def test_every_claim_is_checked() -> None:
     """What a docstring calls torchvision's is compared, but GaussianNoise's draws while it is applied."""
-    every = [e.found for e in subclasses("equissl.augment", Augmentation)]
+    every = [e.value for e in subclasses(Augmentation)]
     claims = {cls for cls in every if re.search(r"torchvision's [A-Z`]", cls.__doc__ or "")}
     assert len(claims) > 15
     assert claims - {GaussianNoise} <= {type(c.augmentation) for c in CASES}
@@ -295,18 +295,18 @@ def test_every_claim_is_checked() -> None:
 def test_a_whole_policy(policy: Pipeline) -> None:
     """Step by step, as a step may jump (solarize) where the one before rounds."""
     size = (47, 61)
-    images = pictures(size, torch.float32)
+    images = make_images(size, torch.float32)
     drawn = policy.sample(Stream.of(torch.arange(COUNT), "policy"), size)
     for step in policy.steps:
         images = step.apply(images, drawn)
-    assert torch.equal(images, policy.apply(pictures(size, torch.float32), drawn))
+    assert torch.equal(images, policy.apply(make_images(size, torch.float32), drawn))
 
 
 def print_table() -> None:
     """One row per augmentation, as docs/augmentations.md has them."""
     print("| class and what it draws | factors | torchvision | deviation |\n|---|---|---|---|")
-    for entry in subclasses("equissl.augment", Augmentation):
-        cls: type[Augmentation] = entry.found
+    for entry in subclasses(Augmentation):
+        cls: type[Augmentation] = entry.value
         hidden = ("operations", "steps", "_factors")
         fields = [f for f in dataclasses.fields(cls) if f.name not in hidden]  # type: ignore[arg-type]
         example = cls.example()

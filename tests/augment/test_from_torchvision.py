@@ -13,8 +13,8 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as tvf
 
 from equissl.augment import Pipeline, views
-from equissl.augment.color import Grayscale
-from equissl.augment.from_torchvision import FromTorchvision
+from equissl.augment.color.adjust import Grayscale
+from equissl.augment.torchvision.from_torchvision import FromTorchvision
 from equissl.params import Binary, Params, Permutation
 from equissl.random import Stream
 from equissl.testing.augment import check_augmentation
@@ -37,7 +37,7 @@ class OtherGenerators(v2.Transform):
         return inpt * np.random.uniform(0.5, 1) * random.uniform(0.5, 1) * torch.rand(1)
 
 
-def pictures(count: int = 8, size: tuple[int, int] = (24, 20)) -> Tensor:
+def make_images(count: int = 8, size: tuple[int, int] = (24, 20)) -> Tensor:
     return Stream.of(torch.arange(count), "t").uniform("images", 3 * size[0] * size[1]).view(count, 3, *size)
 
 
@@ -57,7 +57,7 @@ def test_the_laws_hold_for_one_part() -> None:
     ids=lambda t: type(t).__name__,
 )
 def test_a_replay_is_bit_for_bit_whatever_else_is_drawn(transform: v2.Transform) -> None:
-    images, policy = pictures(), FromTorchvision(transform)
+    images, policy = make_images(), FromTorchvision(transform)
     torch.manual_seed(1)
     before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()  # type: ignore[index]
     (made,), record = views(images, policy, count=1)
@@ -84,7 +84,7 @@ def test_parameters_are_those_of_torchvision() -> None:
     assert 20 < off.sum() < 100 and (draw.values["color_jitter_brightness_factor"][off] == 1).all()
 
     turn = FromTorchvision(v2.RandomRotation(40))
-    images = pictures()
+    images = make_images()
     (made,), record = views(images, turn, count=1)
     angles = record.params["a"].values["random_rotation_angle"][:, 0].tolist()
     assert len(set(angles)) == 8
@@ -94,15 +94,15 @@ def test_parameters_are_those_of_torchvision() -> None:
 
 def test_it_stands_in_a_pipeline_and_its_module_is_left_as_it_was() -> None:
     policy = Pipeline((FromTorchvision(v2.RandomHorizontalFlip()), Grayscale()))
-    images = pictures()
+    images = make_images()
     (made, _), record = views(images, policy)
     assert torch.equal(record.replay(images)[0], made)
     step = policy.steps[0]
     assert isinstance(step, FromTorchvision) and "make_params" not in step.transform.__dict__
 
 
-def test_neutral_is_the_whole_picture() -> None:
-    policy, images = FromTorchvision(TRANSFORM), pictures()
+def test_neutral_is_the_whole_image() -> None:
+    policy, images = FromTorchvision(TRANSFORM), make_images()
     neutral = policy.space.neutral(8)
     assert policy.apply(images, neutral).shape == (8, 3, 16, 16)
     same = FromTorchvision(v2.RandomRotation(9))
@@ -110,10 +110,10 @@ def test_neutral_is_the_whole_picture() -> None:
 
 
 def test_other_numbers_are_refused() -> None:
-    policy, images = FromTorchvision(v2.RandomRotation(40)), pictures()
+    policy, images = FromTorchvision(v2.RandomRotation(40)), make_images()
     draw = policy.sample(Stream.of(torch.arange(8), 0), (24, 20))
     changed = {**draw.values, "random_rotation_angle": draw.values["random_rotation_angle"] + 1}
-    with pytest.raises(ValueError, match="random_rotation_angle of picture 0 is not what its seed gives"):
+    with pytest.raises(ValueError, match="random_rotation_angle of image 0 is not what its seed gives"):
         policy.apply(images, Params.of(draw.space, changed))
 
 
@@ -124,7 +124,7 @@ def test_other_numbers_are_refused() -> None:
         (v2.RandomCrop(100), "larger than"),
         (v2.RandomIoUCrop(), "FromTorchvision.transform fails"),
         (v2.ToPILImage(), "returns Image, not a tensor"),
-        (v2.ScaleJitter((64, 64)), "pictures of one size"),
+        (v2.ScaleJitter((64, 64)), "images of one size"),
     ],
 )
 def test_transforms_that_cannot_be_used(transform: v2.Transform, said: str) -> None:

@@ -37,11 +37,11 @@ from equissl.augment import (
     Perspective,
     Pipeline,
     Posterize,
+    Prefixed,
     QuarterTurn,
     RandAugment,
     RandomElement,
     RandomErasing,
-    Renamed,
     Resize,
     Roll,
     Rotate,
@@ -57,9 +57,9 @@ from equissl.augment import (
     usual_operations,
 )
 from equissl.augment.base import REFERENCE_SIZE
-from equissl.augment.from_torchvision import FromTorchvision
 from equissl.augment.paths import PATHS
-from equissl.catalog import subclasses
+from equissl.augment.torchvision.from_torchvision import FromTorchvision
+from equissl.config.registry import subclasses
 from equissl.params import Params, Real, Space
 from equissl.random import Stream
 from equissl.testing.augment import check_augmentation
@@ -134,8 +134,8 @@ INSTANCES: tuple[Augmentation, ...] = (
     RandomElement(Pipeline((HorizontalFlip(), QuarterTurn()))),
     PatchMask(side=4),
     PatchMask(side=3, ratio=(0.5, 1.0), probability=1.0),
-    Renamed(Rotate(fill="reflect")),
-    Renamed(Blur(5), "again_"),
+    Prefixed(Rotate(fill="reflect")),
+    Prefixed(Blur(5), "again_"),
     *PATHS.values(),
     Normalize(),
     FromTorchvision.example(),
@@ -151,7 +151,7 @@ def test_laws(augmentation: Augmentation) -> None:
 
 
 @pytest.mark.parametrize("size", [(13, 18), (40, 9)])
-def test_laws_on_oblong_pictures(size: tuple[int, int]) -> None:
+def test_laws_on_oblong_images(size: tuple[int, int]) -> None:
     steps = (Crop(12), HorizontalFlip(), Rotate(), Translate(), Blur(7), ColorJitter())
     steps += (Affine(), SE2(), Perspective(), RandomErasing(), Sharpness(), Equalize(), GaussianNoise())
     for step in steps:
@@ -159,7 +159,7 @@ def test_laws_on_oblong_pictures(size: tuple[int, int]) -> None:
 
 
 def test_no_augmentation_is_left_out() -> None:
-    known = {e.found for e in subclasses("equissl.augment", Augmentation)}
+    known = {e.value for e in subclasses(Augmentation)}
     assert known == {type(a) for a in INSTANCES}
     for cls in known:
         check_augmentation(cls.example())
@@ -167,7 +167,7 @@ def test_no_augmentation_is_left_out() -> None:
 
 @pytest.mark.parametrize("count", [2, 9])
 @pytest.mark.parametrize("threads", [1, 2])
-def test_large_pictures_do_not_depend_on_neighbours_or_threads(count: int, threads: int) -> None:
+def test_large_images_do_not_depend_on_neighbours_or_threads(count: int, threads: int) -> None:
     pipeline = presets.equimod_simclr_imagenet()
     stream = Stream.of(torch.arange(count), 0)
     images = stream.uniform("images", 3 * 70 * 90).view(count, 3, 70, 90)
@@ -184,7 +184,7 @@ def test_large_pictures_do_not_depend_on_neighbours_or_threads(count: int, threa
 
 
 @pytest.mark.parametrize("augmentation", INSTANCES, ids=lambda a: repr(a)[:70])
-def test_pictures_that_are_left_alone_keep_every_bit(augmentation: Augmentation) -> None:
+def test_images_that_are_left_alone_keep_every_bit(augmentation: Augmentation) -> None:
     size = (24, 24)
     if augmentation.output_size(size) != size or isinstance(augmentation, Pipeline):
         return
@@ -226,7 +226,7 @@ class Broken(Augmentation):
 
     def sample(self, stream: Stream, size: tuple[int, int]) -> Params:
         shift = stream.uniform("shift")
-        if self.law == "a picture's draw does not depend on the others":
+        if self.law == "an image's draw does not depend on the others":
             shift = shift - shift.mean()
         applied = stream.chance("applied", 0.5)
         if self.law == "shift is neutral where it was not applied":
@@ -240,7 +240,7 @@ class Broken(Augmentation):
                 return images.add_(shift)
             case "a record gives the view again":
                 return images + shift * params.applied["shift"].all()
-            case "a picture alone comes out as it does in a batch":
+            case "an image alone comes out as it does in a batch":
                 return images + shift * images.mean()
             case "the neutral draw changes nothing":
                 return images + shift + 0.1
@@ -257,11 +257,11 @@ class Broken(Augmentation):
 
 
 LAWS = (
-    "a picture's draw does not depend on the others",
+    "an image's draw does not depend on the others",
     "shift is neutral where it was not applied",
     "apply leaves its input as it was",
     "a record gives the view again",
-    "a picture alone comes out as it does in a batch",
+    "an image alone comes out as it does in a batch",
     "the neutral draw changes nothing",
     "output_size says",
     "other augmentations' factors are not read",

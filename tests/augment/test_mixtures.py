@@ -92,7 +92,7 @@ def test_weights_follow_other_dirichlet_distributions(alpha: float) -> None:
         torch.testing.assert_close(below, expected, atol=0.03, rtol=0)
 
 
-def test_a_blend_of_nothing_but_the_picture_keeps_every_bit() -> None:
+def test_a_blend_of_nothing_but_the_image_keeps_every_bit() -> None:
     mix = AugMix()
     draw = mix.sample(Stream.of(torch.arange(4)), (16, 16))
     images = torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))

@@ -25,7 +25,7 @@ from equissl.random import Stream
 
 
 def smooth(side: int = 48, wide: int = 60) -> Tensor:
-    """A picture without fine detail in a disc about its centre, float64: looking up twice loses little."""
+    """An image without fine detail in a disc about its centre, float64: looking up twice loses little."""
     noise = Stream.of(torch.arange(1), "smooth").uniform("n", 3 * side * wide).view(1, 3, side, wide).double()
     blurred = F.interpolate(F.avg_pool2d(noise, 6), (side, wide), mode="bicubic")
     y, x = torch.arange(side)[:, None] - (side - 1) / 2, torch.arange(wide) - (wide - 1) / 2
@@ -42,7 +42,7 @@ def test_rigid_motions_compose_as_their_records() -> None:
     first, second = record(motion=[0.7, 0.05, -0.1])["motion"], record(motion=[-2.0, 0.02, 0.08])["motion"]
     change = se2.space["motion"].between(first, second)
     direct = replay(se2, images, {"motion": second})
-    # The change is in the frame of the moved picture: it comes first, then the first motion.
+    # The change is in the frame of the moved image: it comes first, then the first motion.
     twice = replay(se2, replay(se2, images, {"motion": change}), {"motion": first})
     wrong = replay(se2, replay(se2, images, {"motion": first}), {"motion": change})
     assert (direct - twice).abs().max() < 0.02
@@ -57,8 +57,8 @@ def test_repeated_steps_add_up(augmentation: Scale | Shear | Gamma, name: str) -
     images = smooth().clamp(0, 1)
     rest = {n: torch.zeros(1, 1).double() for n in augmentation.space.names}
 
-    def step(pictures: Tensor, amount: float) -> Tensor:
-        return replay(augmentation, pictures, rest | record(**{name: [amount]}))
+    def step(images: Tensor, amount: float) -> Tensor:
+        return replay(augmentation, images, rest | record(**{name: [amount]}))
 
     assert (step(step(images, 0.1), 0.2) - step(images, 0.3)).abs().max() < 0.02
     assert (step(images, 0.3) - images).abs().max() > 0.05
@@ -122,7 +122,7 @@ def test_erased_boxes_follow_the_policy() -> None:
     torch.testing.assert_close(painted.float().mean((1, 2, 3)), (height * width)[rows, 0], atol=1e-5, rtol=0)
 
 
-def test_erasing_a_picture_too_small_is_recorded_as_not_applied() -> None:
+def test_erasing_a_image_too_small_is_recorded_as_not_applied() -> None:
     draw = RandomErasing((0.9, 1.0), (0.3, 0.31), probability=1.0).sample(Stream.of(torch.arange(9)), (2, 2))
     assert not draw.applied["erase_top"].any()
     assert not draw.values["erase_height"].any()

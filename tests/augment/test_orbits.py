@@ -47,40 +47,38 @@ def expand(augmentation: Augmentation, images: torch.Tensor) -> tuple[torch.Tens
     views, record = FullOrbit(augmentation).expand(images, known)
     assert record.space == known.space + augmentation.space
     blocks = record.values["known"].view(-1, len(images))
-    assert torch.equal(blocks, torch.arange(len(images)).float().expand_as(blocks)), (
-        "pictures keep their order"
-    )
+    assert torch.equal(blocks, torch.arange(len(images)).float().expand_as(blocks)), "images keep their order"
     return views.unflatten(0, (-1, len(images))), record
 
 
-def pictures(count: int = 3, side: int = 16) -> torch.Tensor:
+def make_images(count: int = 3, side: int = 16) -> torch.Tensor:
     return Stream.of(torch.arange(count), 5).uniform("p", 3 * side * side).view(count, 3, side, side)
 
 
 @pytest.mark.parametrize("name", FINITE)
 def test_an_orbit_is_the_augmentation_under_every_element(name: str) -> None:
     augmentation, order = FINITE[name]
-    images = pictures()
+    images = make_images()
     views, record = expand(augmentation, images)
     assert len(views) == order == FullOrbit(augmentation).order
-    assert torch.equal(views[0], images), "the first element leaves the picture as it is"
+    assert torch.equal(views[0], images), "the first element leaves the image as it is"
     rows = {tuple(r) for r in torch.cat([record.values[n] for n in augmentation.space.names], 1).tolist()}
     assert len(rows) == order, "every element occurs"
     flat = views.transpose(0, 1).flatten(2)
     distances = torch.cdist(flat.double(), flat.double())
     several = distances[:, *torch.triu_indices(order, order, 1)]
-    assert (several > 1e-3).all(), "no two elements do the same to a picture without symmetry"
+    assert (several > 1e-3).all(), "no two elements do the same to an image without symmetry"
 
 
 def test_quarter_turns_are_this_orbit() -> None:
     assert FullOrbit(QuarterTurn()) == QuarterTurns()
-    views, _ = expand(QuarterTurn(), pictures())
+    views, _ = expand(QuarterTurn(), make_images())
     for k in range(4):
-        assert torch.equal(views[k], pictures().rot90(k, (2, 3)))
+        assert torch.equal(views[k], make_images().rot90(k, (2, 3)))
 
 
 def test_jigsaw_puts_quadrants_clockwise_in_lexicographic_order() -> None:
-    images = pictures(2, 6)
+    images = make_images(2, 6)
     quadrants = [images[..., :3, :3], images[..., :3, 3:], images[..., 3:, 3:], images[..., 3:, :3]]
     views, record = expand(Jigsaw(), images)
     for k, order in enumerate(itertools.permutations(range(4))):
@@ -94,7 +92,7 @@ def test_jigsaw_puts_quadrants_clockwise_in_lexicographic_order() -> None:
 
 
 def test_the_others_equal_torchvision() -> None:
-    images = pictures()
+    images = make_images()
     wanted = {
         "half swap": [torch.cat([images[:, :, 8:], images[:, :, :8]], 2)],
         "vertical flip": [tv.vertical_flip(images)],

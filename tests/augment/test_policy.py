@@ -50,8 +50,8 @@ from equissl.augment import (
     presets,
     replay,
 )
-from equissl.augment.jitter import SCHEDULE
-from equissl.augment.legacy import legacy_statistics
+from equissl.augment.color.jitter import SCHEDULE
+from equissl.augment.equimod_params import legacy_statistics
 from equissl.params import Binary, Params, Real, Space
 from equissl.random import Stream
 
@@ -128,7 +128,7 @@ REFUSED: list[tuple[Any, dict[str, Any], str]] = [
       for a, factor, message in (
           (ColorJitter(), "huee", "ColorJitter has no factor 'huee'; did you mean 'hue'"),
           (SE2(), "motion", "must consist of one number, 'motion' does not"),
-          (Crop(8), "crop_top", "must keep the size of pictures, Crop does not"))),
+          (Crop(8), "crop_top", "must keep the size of images, Crop does not"))),
     *((c, {"probability": p}, f"{c.__name__}.probability must be between 0 and 1, got {p}")
       for c in (HorizontalFlip, ColorJitter, Blur, Solarize, Invert, Rotate, Translate, QuarterTurn,
                 Jigsaw, HalfSwap, BlurLevels, SolarizeLevels, *NEW)
@@ -146,11 +146,11 @@ def test_a_record_without_a_factor_is_refused() -> None:
     images = torch.rand(2, 3, 8, 8)
     with pytest.raises(ValueError, match=r"Blur reads 'blur_sigma', .* lacks; did you mean 'blur"):
         replay(Blur(3), images, {"blur_sigm": torch.ones(2, 1)})
-    with pytest.raises(ValueError, match="blur_sigma has 3 rows for 2 pictures"):
+    with pytest.raises(ValueError, match="blur_sigma has 3 rows for 2 images"):
         replay(Blur(3), images, {"blur_sigma": torch.ones(3, 1)})
 
 
-def test_pictures_with_other_channels_are_refused() -> None:
+def test_images_with_other_channels_are_refused() -> None:
     for augmentation in (ChannelPermutation(), RandomErasing(value=(0.1, 0.2, 0.3))):
         draw = augmentation.sample(Stream.of(torch.arange(2)), (8, 8))
         with pytest.raises(ValueError, match="channels"):
@@ -158,7 +158,7 @@ def test_pictures_with_other_channels_are_refused() -> None:
 
 
 def test_quarter_turns_need_a_square() -> None:
-    with pytest.raises(ValueError, match="square pictures, got 8x9"):
+    with pytest.raises(ValueError, match="square images, got 8x9"):
         QuarterTurn().sample(Stream.of(torch.arange(2)), (8, 9))
     with pytest.raises(ValueError, match="square"):
         QuarterTurns().expand(torch.rand(2, 3, 8, 9), Params.of(Space(), {}, count=2))

@@ -1,4 +1,4 @@
-"""Pictures equal torchvision's functions on float tensors."""
+"""Images equal torchvision's functions on float tensors."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from equissl.augment import (
     VerticalFlip,
     replay,
 )
-from equissl.augment.crop import Interpolation
+from equissl.augment.geometry.crop import Interpolation
 from equissl.params import Params
 from equissl.random import Stream
 
@@ -33,9 +33,9 @@ OPERATIONS = (tv.adjust_brightness, tv.adjust_contrast, tv.adjust_saturation, tv
 FACTORS = ("brightness", "contrast", "saturation", "hue")
 
 
-def pictures(size: tuple[int, int], count: int = 3, low: float = 0.0, high: float = 1.0) -> Tensor:
+def make_images(size: tuple[int, int], count: int = 3, low: float = 0.0, high: float = 1.0) -> Tensor:
     """Noise, one in large blocks, with grey, black, white and primary patches."""
-    stream = Stream.of(torch.arange(count), "pictures")
+    stream = Stream.of(torch.arange(count), "images")
     images = stream.uniform("noise", 3 * size[0] * size[1], low, high).view(count, 3, *size)
     smooth = torch.nn.functional.avg_pool2d(images, 5, 1, 2)
     images[1:] = (smooth[1:] * 1.5).clamp(low, high)
@@ -58,7 +58,7 @@ def mode(name: str) -> InterpolationMode:
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("side", [17, 32, 64])
 def test_crop(size: tuple[int, int], side: int, interpolation: Interpolation) -> None:
-    images = pictures(size, 6)
+    images = make_images(size, 6)
     height, width = size
     boxes = [(0, 0, height, width), (3, 2, 1, 1), (height - 9, width - 7, 9, 7)]
     boxes += [
@@ -76,7 +76,7 @@ def test_crop(size: tuple[int, int], side: int, interpolation: Interpolation) ->
 
 
 def test_crop_in_float64_is_exact() -> None:
-    images = pictures((40, 52), 2).double()
+    images = make_images((40, 52), 2).double()
     crop = Crop(23, interpolation="bicubic")
     draw = crop.sample(Stream.of(torch.arange(2), 0), (40, 52))
     found = crop.apply(images, draw)
@@ -88,15 +88,15 @@ def test_crop_in_float64_is_exact() -> None:
 
 
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
-def test_the_whole_picture_at_its_own_size_keeps_every_bit(interpolation: Interpolation) -> None:
-    images = pictures((37, 37))
+def test_the_whole_image_at_its_own_size_keeps_every_bit(interpolation: Interpolation) -> None:
+    images = make_images((37, 37))
     crop = Crop(37, interpolation=interpolation)
     assert torch.equal(crop.apply(images, crop.space.neutral(len(images))), images)
 
 
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
 def test_crop_is_continuous_in_its_box(interpolation: Interpolation) -> None:
-    images = torch.nn.functional.avg_pool2d(pictures((40, 40), 1), 5, 1, 2).expand(200, -1, -1, -1)
+    images = torch.nn.functional.avg_pool2d(make_images((40, 40), 1), 5, 1, 2).expand(200, -1, -1, -1)
     move = torch.linspace(0, 5, 200)[:, None] / 40
     record = {"crop_top": move, "crop_left": move / 2, "crop_height": 0.4 + move, "crop_width": 0.5 + move}
     views = replay(Crop(19, interpolation=interpolation), images, record)
@@ -106,7 +106,7 @@ def test_crop_is_continuous_in_its_box(interpolation: Interpolation) -> None:
 
 def test_a_crop_never_shows_what_lies_outside() -> None:
     inside = torch.zeros(1, 3, 20, 20)
-    inside[:, :, 5:15, 4:12] = pictures((20, 20), 1)[:, :, 5:15, 4:12]
+    inside[:, :, 5:15, 4:12] = make_images((20, 20), 1)[:, :, 5:15, 4:12]
     outside = torch.where(inside == 0, 7.0, inside)
     outside[:, :, 5:15, 4:12] = inside[:, :, 5:15, 4:12]
     box = {"crop_top": 5 / 20, "crop_left": 4 / 20, "crop_height": 10 / 20, "crop_width": 8 / 20}
@@ -126,8 +126,8 @@ def test_crop_boxes_are_distributed_as_torchvision_draws_them(size: tuple[int, i
     assert (pixels[:, 1] + pixels[:, 3]).max() < width + 0.01
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        picture = torch.empty(3, *size)
-        drawn = [RandomResizedCrop.get_params(picture, area, ratio) for _ in range(count)]
+        image = torch.empty(3, *size)
+        drawn = [RandomResizedCrop.get_params(image, area, ratio) for _ in range(count)]
     wanted = torch.tensor(drawn, dtype=torch.float32)
     allowed = 4 * (pixels.var(0) + wanted.var(0)).sqrt() / count**0.5 + 1e-3
     assert ((pixels.mean(0) - wanted.mean(0)).abs() < allowed).all()
@@ -139,7 +139,7 @@ def test_crop_boxes_are_distributed_as_torchvision_draws_them(size: tuple[int, i
     ("size", "short", "side"), [((40, 61), 36, 32), ((61, 40), 24, 24), ((32, 32), 0, 32)]
 )
 def test_resize(size: tuple[int, int], short: int, side: int, interpolation: Interpolation) -> None:
-    images = pictures(size)
+    images = make_images(size)
     resize = Resize(side, short, interpolation)
     wanted = tv.center_crop(tv.resize(images, [short or side], mode(interpolation), antialias=True), [side])
     found = resize.apply(images, resize.sample(Stream.of(torch.arange(3)), size))
@@ -149,7 +149,7 @@ def test_resize(size: tuple[int, int], short: int, side: int, interpolation: Int
 @pytest.mark.parametrize("size", SIZES)
 def test_rotate_and_flips(size: tuple[int, int]) -> None:
     degrees = [-170.0, 0.0, 90.0, 33.3]
-    images = pictures(size, len(degrees))
+    images = make_images(size, len(degrees))
     found = replay(Rotate(), images, {"rotation": torch.tensor(degrees)[:, None].deg2rad()})
     for k, angle in enumerate(degrees):
         same(found[k], tv.rotate(images[k], angle, mode("bilinear"), fill=None), 5e-5)
@@ -164,7 +164,7 @@ def test_every_order_of_colours(size: tuple[int, int], dtype: torch.dtype) -> No
     orders = torch.cartesian_prod(*[torch.arange(4)] * 4)
     orders = orders[[len(set(o.tolist())) == 4 for o in orders]]
     orders = orders if size[0] < 50 else orders[::5]
-    images = pictures(size, len(orders)).to(dtype)
+    images = make_images(size, len(orders)).to(dtype)
     jitter = ColorJitter(0.8, 0.8, 0.8, 0.5, probability=1.0)
     draw = jitter.sample(Stream.of(torch.arange(len(orders)), 3), size)
     draw = replace(draw, values={**draw.values, "color_order": orders.float()})
@@ -173,32 +173,32 @@ def test_every_order_of_colours(size: tuple[int, int], dtype: torch.dtype) -> No
         wanted = images[k]
         for step in order:
             wanted = OPERATIONS[step](wanted, float(draw.values[FACTORS[step]][k]))
-        # torchvision shifts the hue in float32 whatever the picture's precision.
+        # torchvision shifts the hue in float32 whatever the image's precision.
         same(found[k], wanted, 1e-5 if dtype == torch.float32 else 2e-6)
 
 
 @pytest.mark.parametrize("turns", [-0.45, -0.21, 0.07, 0.45])
 def test_hue_of_grey_and_of_overshooting_pixels(turns: float) -> None:
-    images = pictures((32, 32), 3, -0.1, 1.1)
+    images = make_images((32, 32), 3, -0.1, 1.1)
     images[2] = images[2, :1]
     draw = {"hue": torch.full((3, 1), turns), "color_order": torch.arange(4.0).repeat(3, 1)}
     record = {**draw, **{n: torch.ones(3, 1) for n in FACTORS[:3]}}
     same(replay(ColorJitter(), images, record), tv.adjust_hue(images, turns))
-    grey = pictures((32, 32))[:, :1].expand(-1, 3, -1, -1)
+    grey = make_images((32, 32))[:, :1].expand(-1, 3, -1, -1)
     same(replay(ColorJitter(), grey, record), grey.clamp(0, 1), 1e-7)
 
 
 @pytest.mark.parametrize("kernel", [3, 9, 23])
 @pytest.mark.parametrize("size", SIZES)
 def test_blur(size: tuple[int, int], kernel: int) -> None:
-    images, sigma = pictures(size), [0.1, 0.7, 2.0]
+    images, sigma = make_images(size), [0.1, 0.7, 2.0]
     found = replay(Blur(kernel), images, {"blur_sigma": torch.tensor(sigma)[:, None]})
     for k, s in enumerate(sigma):
         same(found[k], tv.gaussian_blur(images[k], [kernel, kernel], [s, s]), 5e-6)
 
 
 def test_grayscale_and_solarize() -> None:
-    images, on = pictures((32, 32)), torch.ones(3, 1)
+    images, on = make_images((32, 32)), torch.ones(3, 1)
     images[:, :, 20:22] = 128 / 255
     same(replay(Grayscale(), images, {"grayscale": on}), tv.rgb_to_grayscale(images, 3), 2e-7)
     for level in (0.2, 128 / 255):

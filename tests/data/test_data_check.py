@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from equissl.data.check import lines, summarise
-from equissl.data.image_folder import write_pictures
+from equissl.data.files.check import lines, summarise
+from equissl.data.image_folder import write_images
 from equissl.errors import UserError
 
 
 def folder(root: Path) -> Path:
-    write_pictures(root, {"cat": 6, "dog": 3}, side=20)
+    write_images(root, {"cat": 6, "dog": 3}, side=20)
     Image.new("L", (80, 10)).save(root / "dog" / "wide.jpg")
     (root / "dog" / "bad.jpg").write_bytes(b"")
     shutil.copy(root / "cat" / "1.png", root / "dog" / "same.png")
@@ -23,7 +23,7 @@ def folder(root: Path) -> Path:
 
 def test_counts(tmp_path: Path) -> None:
     summary = summarise(str(folder(tmp_path)))
-    assert (summary.pictures, summary.decoded, summary.compared) == (12, 12, 12)
+    assert (summary.images, summary.decoded, summary.compared) == (12, 12, 12)
     assert summary.formats == {"PNG": 10, "JPEG": 1}
     assert summary.modes == {"RGB": 10, "L": 1}
     assert (summary.sides[0], summary.sides[-1]) == (10, 20)
@@ -32,12 +32,12 @@ def test_counts(tmp_path: Path) -> None:
     assert summary.folders == {"cat": 6, "dog": 6}
     assert summary.duplicates == (("cat/1.png", "dog/same.png"),)
     assert summary.splits == {}
-    assert summary.pictures_per_second > 0
+    assert summary.images_per_second > 0
 
 
 def test_a_sample_says_that_it_is_one(tmp_path: Path) -> None:
     summary = summarise(str(folder(tmp_path)), sample=5, compare=4)
-    assert (summary.pictures, summary.decoded, summary.compared) == (12, 5, 4)
+    assert (summary.images, summary.decoded, summary.compared) == (12, 5, 4)
     text = "\n".join(lines(summary))
     assert "of which 5 were decoded" in text and "among 4 compared" in text
     assert "of which" not in "\n".join(lines(summarise(str(tmp_path))))
@@ -45,7 +45,7 @@ def test_a_sample_says_that_it_is_one(tmp_path: Path) -> None:
 
 def test_lines_name_what_is_wrong(tmp_path: Path) -> None:
     text = lines(summarise(str(folder(tmp_path))))
-    assert text[0] == f"12 pictures below {tmp_path}"
+    assert text[0] == f"12 images below {tmp_path}"
     assert "unreadable: 1 (8.3%)" in text
     assert "  dog/bad.jpg: is empty (0 bytes)" in text
     assert "  cat/1.png = dog/same.png" in text
@@ -53,7 +53,7 @@ def test_lines_name_what_is_wrong(tmp_path: Path) -> None:
 
 
 def test_split_folders_are_named(tmp_path: Path) -> None:
-    write_pictures(tmp_path, {"train": 3, "val": 2})
+    write_images(tmp_path, {"train": 3, "val": 2})
     summary = summarise(str(tmp_path))
     assert summary.splits == {"train": "train", "test": "val"}
     assert summary.folders == {}

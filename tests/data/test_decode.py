@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile, ImageOps, ImageSequence
 from torch import Tensor
 
-from equissl.data import decode as module
 from equissl.data.base import BadImage
-from equissl.data.decode import Header, decode, fit, ignore_metadata_warnings, read_header
+from equissl.data.files import decode as module
+from equissl.data.files.decode import Header, decode, fit, ignore_metadata_warnings, read_header
 
 
 def noise(width: int = 30, height: int = 20, channels: int = 3) -> NDArray[np.uint8]:
@@ -32,7 +32,7 @@ def saved(path: Path, image: Image.Image, **options: Any) -> Path:
     return path
 
 
-def picture(path: Path) -> Tensor:
+def decoded(path: Path) -> Tensor:
     found = decode(path)
     assert isinstance(found, Tensor), found
     assert found.dtype == torch.uint8
@@ -47,13 +47,13 @@ def reason(path: Path) -> str:
 
 
 def pixel(path: Path) -> list[int]:
-    return picture(path)[:, 0, 0].tolist()
+    return decoded(path)[:, 0, 0].tolist()
 
 
 @pytest.mark.parametrize("suffix", [".png", ".webp", ".bmp", ".tif", ".ppm"])
 def test_lossless_formats_give_their_pixels(tmp_path: Path, suffix: str) -> None:
     path = saved(tmp_path / f"a{suffix}", Image.fromarray(noise()), lossless=True)
-    assert torch.equal(picture(path), torch.from_numpy(noise()).permute(2, 0, 1))
+    assert torch.equal(decoded(path), torch.from_numpy(noise()).permute(2, 0, 1))
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -63,7 +63,7 @@ def test_exif_orientation_is_applied(tmp_path: Path, orientation: int) -> None:
     path = saved(tmp_path / "a.png", Image.fromarray(noise()), exif=exif)
     upright = np.asarray(ImageOps.exif_transpose(Image.open(path)))
     assert (upright.shape[0] > upright.shape[1]) == (orientation > 4)
-    assert torch.equal(picture(path), torch.from_numpy(upright.copy()).permute(2, 0, 1))
+    assert torch.equal(decoded(path), torch.from_numpy(upright.copy()).permute(2, 0, 1))
 
 
 def test_cmyk(tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_palette_with_transparency_lies_on_white(tmp_path: Path) -> None:
     image = Image.new("P", (4, 4), 1)
     image.putpalette([0, 0, 0, 10, 200, 30])
     image.putpixel((1, 0), 0)
-    found = picture(saved(tmp_path / "a.png", image, transparency=1))
+    found = decoded(saved(tmp_path / "a.png", image, transparency=1))
     assert found[:, 0, 0].tolist() == [255, 255, 255]
     assert found[:, 0, 1].tolist() == [0, 0, 0]
 
@@ -116,13 +116,13 @@ def test_one_bit(tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
 def test_sixteen_bit_grey_is_scaled_not_clipped(tmp_path: Path, suffix: str) -> None:
     values = np.array([[0, 257, 1000, 40000, 65535]], dtype=np.uint16)
-    found = picture(saved(tmp_path / f"a{suffix}", Image.fromarray(values)))
+    found = decoded(saved(tmp_path / f"a{suffix}", Image.fromarray(values)))
     assert found[0, 0].tolist() == [0, 1, 4, 156, 255]
 
 
 def test_sixteen_bit_grey_is_not_stretched(tmp_path: Path) -> None:
     values = np.array([[1000, 2000]], dtype=np.uint16)
-    assert picture(saved(tmp_path / "a.png", Image.fromarray(values)))[0, 0].tolist() == [4, 8]
+    assert decoded(saved(tmp_path / "a.png", Image.fromarray(values)))[0, 0].tolist() == [4, 8]
 
 
 def test_sixteen_bit_colour(tmp_path: Path) -> None:
@@ -150,12 +150,12 @@ def test_sixteen_bit_colour(tmp_path: Path) -> None:
 )
 def test_floats_are_read_by_their_range(tmp_path: Path, values: list[float], expected: list[int]) -> None:
     image = Image.fromarray(np.array([values], dtype=np.float32))
-    assert picture(saved(tmp_path / "a.tif", image))[0, 0].tolist() == expected
+    assert decoded(saved(tmp_path / "a.tif", image))[0, 0].tolist() == expected
 
 
 def test_floats_that_are_not_numbers(tmp_path: Path) -> None:
     some = Image.fromarray(np.array([[np.nan, 0.0, 1.0]], dtype=np.float32))
-    assert picture(saved(tmp_path / "a.tif", some))[0, 0].tolist() == [0, 0, 255]
+    assert decoded(saved(tmp_path / "a.tif", some))[0, 0].tolist() == [0, 0, 255]
     none = Image.fromarray(np.full((2, 2), np.nan, dtype=np.float32))
     assert "no finite number" in reason(saved(tmp_path / "b.tif", none))
 
@@ -172,7 +172,7 @@ def test_the_first_of_several_frames(tmp_path: Path, suffix: str) -> None:
 def test_a_large_jpeg_is_decoded_at_a_reduced_scale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = saved(tmp_path / "a.jpg", Image.fromarray(noise(64, 48)))
     monkeypatch.setattr(module, "PIXEL_LIMIT", 64 * 48 // 3)
-    assert picture(path).shape == (3, 24, 32)
+    assert decoded(path).shape == (3, 24, 32)
     assert read_header(path) == Header("JPEG", "RGB", 64, 48)
 
 
@@ -201,13 +201,13 @@ def test_another_format_that_is_too_large_is_refused(tmp_path: Path) -> None:
 def test_the_content_decides_what_a_file_is(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     Image.fromarray(noise()).save(path, "PNG")
-    assert torch.equal(picture(path), torch.from_numpy(noise()).permute(2, 0, 1))
+    assert torch.equal(decoded(path), torch.from_numpy(noise()).permute(2, 0, 1))
 
 
-def test_text_is_not_a_picture(tmp_path: Path) -> None:
+def test_text_is_not_a_image(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     path.write_text("<html>404 not found</html>")
-    assert "is not a picture" in reason(path)
+    assert "is not an image" in reason(path)
 
 
 def test_heic_has_its_own_reason(tmp_path: Path) -> None:
@@ -243,7 +243,7 @@ def test_no_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert reason(path) == "no permission to read it"
 
 
-def test_a_folder_with_the_name_of_a_picture(tmp_path: Path) -> None:
+def test_a_folder_with_the_name_of_a_image(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").mkdir()
     assert "folder" in reason(tmp_path / "a.jpg")
 
@@ -260,19 +260,19 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
 
 def test_a_name_that_is_not_utf8(tmp_path: Path) -> None:
     path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.png"))
-    picture(saved(path, Image.fromarray(noise())))
+    decoded(saved(path, Image.fromarray(noise())))
     path.write_bytes(b"")
     found = decode(path)
     assert isinstance(found, BadImage)
     assert found.path.encode("utf-8").endswith(b"\\xff.png")
 
 
-def test_broken_metadata_does_not_lose_a_picture_and_says_nothing(tmp_path: Path) -> None:
+def test_broken_metadata_does_not_lose_a_image_and_says_nothing(tmp_path: Path) -> None:
     path = saved(tmp_path / "a.jpg", Image.fromarray(noise()), exif=b"Exif\0\0II*\0\xff\xff\0\0nonsense")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         ignore_metadata_warnings()
-        assert picture(path).shape == (3, 20, 30)
+        assert decoded(path).shape == (3, 20, 30)
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".gif", ".webp", ".bmp", ".tif", ".jp2", ".ico"])
@@ -321,7 +321,7 @@ def test_shrinking_is_antialiased() -> None:
     assert (found[:, :, 1:-1] - 127.5).abs().max() < 12
 
 
-def test_a_reduced_scale_changes_a_picture_little(tmp_path: Path) -> None:
+def test_a_reduced_scale_changes_a_image_little(tmp_path: Path) -> None:
     # The hardest case, noise: decoded at twice the size the mean error is 1.7 of 255, at the size itself 4.
     path = saved(tmp_path / "a.jpg", Image.fromarray(noise(128, 128)), quality=95, subsampling=0)
     found = decode(path, size=16)
@@ -346,9 +346,7 @@ def test_a_reduced_scale_moves_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("how", ["crop", "squash", "pad"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_turned_pictures_are_fitted_as_upright_ones(
-    tmp_path: Path, orientation: int, how: module.Fit
-) -> None:
+def test_turned_images_are_fitted_as_upright_ones(tmp_path: Path, orientation: int, how: module.Fit) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     path = saved(tmp_path / "a.png", Image.fromarray(noise(40, 24)), exif=exif)

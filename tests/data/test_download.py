@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from equissl.cli.main import main
-from equissl.data.download import Remote, fetch
+from equissl.data.packs.download import Remote, fetch
 from equissl.errors import UserError
 
 CONTENT = bytes(range(256)) * 40

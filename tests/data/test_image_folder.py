@@ -12,8 +12,8 @@ from PIL import Image
 
 from equissl.augment.base import Identity
 from equissl.data.base import Resident
-from equissl.data.files import Streamed
-from equissl.data.image_folder import ImageFolder, write_pictures
+from equissl.data.files.streamed import Streamed
+from equissl.data.image_folder import ImageFolder, write_images
 from equissl.data.loader import batches
 from equissl.errors import UserError
 from equissl.testing.data import check_dataset
@@ -39,82 +39,82 @@ def test_decoding_early_or_late_gives_the_same(tmp_path: Path) -> None:
     late = replace(early, memory_gb=0.0, workers=3)
     index = torch.tensor([5, 1, 1, 9])
     one, other = early.open("train").batch(index), late.open("train").batch(index)
-    assert torch.equal(one.pictures["image"], other.pictures["image"])
+    assert torch.equal(one.images["image"], other.images["image"])
     assert torch.equal(one.labels, other.labels)
 
 
 def test_bad_files_are_left_out_and_listed(tmp_path: Path) -> None:
-    write_pictures(tmp_path, {"a": 12})
+    write_images(tmp_path, {"a": 12})
     damage(tmp_path, "a/3.png")
-    (tmp_path / "a" / "7.jpg").write_text("not a picture")
+    (tmp_path / "a" / "7.jpg").write_text("not an image")
     data = ImageFolder(str(tmp_path), size=8, bad_limit=0.2, test_share=0.0)
     dataset = data.open("train")
     assert [b.path for b in dataset.bad_images] == ["a/3.png", "a/7.jpg"]
     assert "truncated" in dataset.bad_images[0].reason
     assert isinstance(dataset, Resident) and len(dataset) == len(dataset.images) == 11
     clean = tmp_path / "clean"
-    write_pictures(clean, {"a": 12})
+    write_images(clean, {"a": 12})
     (clean / "a" / "3.png").unlink()
     expected = replace(data, path=str(clean)).open("train").batch(torch.arange(11))
-    assert torch.equal(dataset.batch(torch.arange(11)).pictures["image"], expected.pictures["image"])
+    assert torch.equal(dataset.batch(torch.arange(11)).images["image"], expected.images["image"])
 
 
 @pytest.mark.parametrize("memory_gb", [2.0, 0.0])
 def test_too_many_bad_files_stop_before_training(tmp_path: Path, memory_gb: float) -> None:
-    write_pictures(tmp_path, {"a": 20})
+    write_images(tmp_path, {"a": 20})
     for k in range(7):
         (tmp_path / "a" / f"{k}.png").write_bytes(b"")
     data = ImageFolder(str(tmp_path), size=8, test_share=0.0, memory_gb=memory_gb)
     with pytest.raises(UserError) as caught:
         data.open("train")
     message = str(caught.value)
-    assert message.startswith("7 of 20 pictures (35.0%) cannot be read, more than data.bad_limit=0.05;")
+    assert message.startswith("7 of 20 images (35.0%) cannot be read, more than data.bad_limit=0.05;")
     assert "set data.bad_limit=0.35" in message
     assert "\n  a/0.png: is empty (0 bytes)\n" in message and message.endswith("and 2 more")
     assert len(replace(data, bad_limit=0.35).open("train")) == 13
 
 
 def test_nothing_that_can_be_read(tmp_path: Path) -> None:
-    write_pictures(tmp_path, {"a": 3})
+    write_images(tmp_path, {"a": 3})
     damage(tmp_path, "a/0.png", "a/1.png", "a/2.png")
     data = ImageFolder(str(tmp_path), size=8, test_share=0.0, bad_limit=1.0)
-    with pytest.raises(UserError, match="none of the 3 pictures can be read"):
+    with pytest.raises(UserError, match="none of the 3 images can be read"):
         data.open("train")
-    with pytest.raises(UserError, match="none of the 3 pictures can be read"):
+    with pytest.raises(UserError, match="none of the 3 images can be read"):
         replace(data, memory_gb=0.0).open("train").batch(torch.tensor([1]))
 
 
 def test_a_file_that_turns_out_bad_late_is_replaced(tmp_path: Path) -> None:
-    write_pictures(tmp_path, {"a": 6, "b": 6})
+    write_images(tmp_path, {"a": 6, "b": 6})
     (tmp_path / "b" / "9.png").touch()
     damage(tmp_path, "a/2.png")
     data = ImageFolder(str(tmp_path), size=8, labels="folders", test_share=0.0, bad_limit=0.16, memory_gb=0.0)
     dataset = data.open("train")
     assert [bad.path for bad in dataset.bad_images] == ["b/9.png"]
     batch = dataset.batch(torch.tensor([3, 2, 8]))
-    assert torch.equal(batch.pictures["image"][0], batch.pictures["image"][1])
+    assert torch.equal(batch.images["image"][0], batch.images["image"][1])
     assert batch.labels.tolist() == [0, -1, 1] and batch.index.tolist() == [3, 2, 8]
     assert [bad.path for bad in dataset.bad_images] == ["b/9.png", "a/2.png"]
     damage(tmp_path, "a/4.png")
-    with pytest.raises(UserError, match="3 of 13 pictures"):
+    with pytest.raises(UserError, match="3 of 13 images"):
         dataset.batch(torch.tensor([4]))
 
 
-def test_a_limit_takes_the_same_pictures_from_all_over_the_folder(tmp_path: Path) -> None:
-    write_pictures(tmp_path, {"a": 30, "b": 30})
+def test_a_limit_takes_the_same_images_from_all_over_the_folder(tmp_path: Path) -> None:
+    write_images(tmp_path, {"a": 30, "b": 30})
     data = ImageFolder(str(tmp_path), size=8, labels="folders", test_share=0.0, limit=20)
     labels = data.open("train").labels
     assert len(labels) == 20 and set(labels.tolist()) == {0, 1}
-    more = replace(data, limit=25).open("train").batch(torch.arange(25)).pictures["image"]
-    fewer = data.open("train").batch(torch.arange(20)).pictures["image"]
+    more = replace(data, limit=25).open("train").batch(torch.arange(25)).images["image"]
+    fewer = data.open("train").batch(torch.arange(20)).images["image"]
     assert {p.numpy().tobytes() for p in fewer} < {p.numpy().tobytes() for p in more}
 
 
 def test_progress_is_reported_to_the_end(tmp_path: Path) -> None:
-    write_pictures(tmp_path, {"a": 70}, side=4)
+    write_images(tmp_path, {"a": 70}, side=4)
     seen: list[tuple[str, int, int]] = []
     ImageFolder(str(tmp_path), size=4, test_share=0.0).open("train", lambda *row: seen.append(row))
-    assert seen[-1] == ("reading pictures", 70, 70)
+    assert seen[-1] == ("reading images", 70, 70)
     assert [row[1] for row in seen] == sorted(row[1] for row in seen)
 
 
@@ -125,7 +125,7 @@ def test_wrong_settings_are_all_named_at_once(tmp_path: Path) -> None:
     assert "did you mean 'crop'?" in caught.value.problems[0]
 
 
-def test_a_folder_of_every_kind_of_picture_becomes_views(tmp_path: Path) -> None:
+def test_a_folder_of_every_kind_of_image_becomes_views(tmp_path: Path) -> None:
     colours: dict[str, Any] = {"RGB": (9, 8, 7), "L": 5, "1": 1, "P": 3, "RGBA": (1, 2, 3, 4)}
     colours |= {"CMYK": (1, 2, 3, 4), "I;16": 900}
     for mode, colour in colours.items():
@@ -140,14 +140,14 @@ def test_a_folder_of_every_kind_of_picture_becomes_views(tmp_path: Path) -> None
         assert len(views["a"].params.space) == 0
 
 
-def test_pictures_can_stay_on_a_device(tmp_path: Path) -> None:
+def test_images_can_stay_on_a_device(tmp_path: Path) -> None:
     data = ImageFolder.example(tmp_path / "data")
     dataset = data.open("train")
     assert dataset.on(torch.device("cpu")) is dataset
     there = dataset.on(torch.device("meta"))  # any device that is not the CPU
     assert isinstance(there, Resident) and there.images.device.type == "meta"
     batch = there.batch(torch.tensor([3, 1]))
-    assert batch.pictures["image"].device.type == "meta" and batch.pictures["image"].shape == (2, 3, 8, 8)
+    assert batch.images["image"].device.type == "meta" and batch.images["image"].shape == (2, 3, 8, 8)
     assert torch.equal(batch.labels, dataset.batch(torch.tensor([3, 1])).labels)
     assert there.files == dataset.files and torch.equal(there.groups, dataset.groups)
     streamed = replace(data, memory_gb=0.0).open("train")
@@ -156,10 +156,10 @@ def test_pictures_can_stay_on_a_device(tmp_path: Path) -> None:
 
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_pictures_stay_on_a_gpu_where_they_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_stay_on_a_gpu_where_they_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = ImageFolder.example(tmp_path / "data").open("train")
     index, gpu = torch.tensor([3, 1, 3]), torch.device("cuda", torch.cuda.current_device())
-    found = dataset.on(gpu).batch(index).pictures["image"]
-    assert found.device == gpu and torch.equal(found.cpu(), dataset.batch(index).pictures["image"])
+    found = dataset.on(gpu).batch(index).images["image"]
+    assert found.device == gpu and torch.equal(found.cpu(), dataset.batch(index).images["image"])
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (100, 1 << 40))
     assert dataset.on(gpu) is dataset

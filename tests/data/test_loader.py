@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 
 from equissl.data.base import Dataset
+from equissl.data.batch import Batch
 from equissl.data.loader import ahead, batches, batches_per_epoch
 from equissl.errors import UserError
 from equissl.params import Params, Space
-from equissl.views import Batch
 
 
 class Numbers(Dataset):
-    """Pictures of one pixel whose value is their number; ``failing`` cannot be had."""
+    """Images of one pixel whose value is their number; ``failing`` cannot be had."""
 
     def __init__(self, count: int, failing: int = -1):
         self.count, self.failing = count, failing
@@ -45,9 +45,9 @@ class Numbers(Dataset):
         self.asked += index.tolist()
         if self.failing in index.tolist():
             raise OSError("the disk is gone")
-        pictures = index.to(torch.uint8).view(-1, 1, 1, 1)
+        images = index.to(torch.uint8).view(-1, 1, 1, 1)
         params = Params.of(Space(), {}, count=len(index))
-        return Batch({"image": pictures}, {"image": params}, index, index + 1000 * epoch)
+        return Batch({"image": images}, {"image": params}, index, index + 1000 * epoch)
 
 
 def order(source: Iterable[Batch]) -> list[list[int]]:

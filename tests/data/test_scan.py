@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from equissl.data.image_folder import write_pictures
-from equissl.data.labels import natural
-from equissl.data.scan import scan
-from equissl.data.split import position, split_rows
+from equissl.data.files.labels import natural
+from equissl.data.files.scan import scan
+from equissl.data.files.split import position, split_rows
+from equissl.data.image_folder import write_images
 from equissl.errors import UserError
 
 
@@ -33,7 +33,7 @@ def test_natural_order_is_total() -> None:
     assert sorted(names, key=natural) == ordered
 
 
-def test_what_is_hidden_or_no_picture_is_left_out(tmp_path: Path) -> None:
+def test_what_is_hidden_or_no_image_is_left_out(tmp_path: Path) -> None:
     touch(
         tmp_path,
         "a.jpg",
@@ -48,7 +48,7 @@ def test_what_is_hidden_or_no_picture_is_left_out(tmp_path: Path) -> None:
 
 
 def test_a_file_whose_suffix_says_nothing_is_looked_into(tmp_path: Path) -> None:
-    write_pictures(tmp_path, {"a": 1})
+    write_images(tmp_path, {"a": 1})
     (tmp_path / "a" / "0.png").rename(tmp_path / "a" / "5d41402a")
     touch(tmp_path, "a/README")
     assert scan(str(tmp_path)).files == ("a/5d41402a",)
@@ -63,7 +63,7 @@ def test_links_are_followed_but_not_in_circles(tmp_path: Path) -> None:
     assert scan(str(tmp_path / "data")).files == ("gone.jpg", "link/a.jpg", "sub/b.jpg")
 
 
-def test_a_folder_named_like_a_picture_is_a_folder(tmp_path: Path) -> None:
+def test_a_folder_named_like_a_image_is_a_folder(tmp_path: Path) -> None:
     touch(tmp_path, "x.jpg/a.png")
     assert scan(str(tmp_path)).files == ("x.jpg/a.png",)
 
@@ -77,9 +77,9 @@ def test_names_that_are_not_utf8(tmp_path: Path) -> None:
 
 
 def test_a_misspelt_folder(tmp_path: Path) -> None:
-    touch(tmp_path, "pictures/a.jpg")
-    with pytest.raises(UserError, match=r"pictrues.*does not exist.*did you mean .*/pictures'\?"):
-        scan(str(tmp_path / "pictrues"))
+    touch(tmp_path, "images/a.jpg")
+    with pytest.raises(UserError, match=r"imagse.*does not exist.*did you mean .*/images'\?"):
+        scan(str(tmp_path / "imagse"))
 
 
 def test_a_folder_below_one_that_does_not_exist(tmp_path: Path) -> None:
@@ -93,9 +93,9 @@ def test_an_archive_instead_of_a_folder(tmp_path: Path) -> None:
         scan(str(tmp_path / "data.zip"))
 
 
-def test_a_folder_without_pictures(tmp_path: Path) -> None:
+def test_a_folder_without_images(tmp_path: Path) -> None:
     touch(tmp_path, "a.txt", "b.txt", "c.npy")
-    with pytest.raises(UserError, match=r"no pictures below .* found 2 \.txt, 1 \.npy"):
+    with pytest.raises(UserError, match=r"no images below .* found 2 \.txt, 1 \.npy"):
         scan(str(tmp_path))
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="no files at all"):
@@ -129,7 +129,7 @@ def test_labels_below_split_folders_share_their_numbers(tmp_path: Path) -> None:
 
 def test_a_split_folder_without_class_folders(tmp_path: Path) -> None:
     touch(tmp_path, "train/cat/1.jpg", "train/dog/1.jpg", "val/1.jpg", "val/2.jpg")
-    with pytest.raises(UserError, match=r"/val'.*pictures without a folder of their own"):
+    with pytest.raises(UserError, match=r"/val'.*images without a folder of their own"):
         scan(str(tmp_path), "folders")
 
 
@@ -151,7 +151,7 @@ def test_labels_from_a_table(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("name,label\na.jpg,x\n", r"needs the columns file and label, found \['name', 'label'\]"),
-        ("file,label\nb.jpg,x\n", r"1 of the 1 files .* no pictures .*'b\.jpg'; did you mean 'a\.jpg'"),
+        ("file,label\nb.jpg,x\n", r"1 of the 1 files .* no images .*'b\.jpg'; did you mean 'a\.jpg'"),
         ("file,label\na.jpg,x\na.jpg,y\n", "gives 'a.jpg' two labels, 'x' and 'y'"),
     ],
 )
@@ -167,7 +167,7 @@ def test_tables_with_mistakes(tmp_path: Path, text: str, message: str) -> None:
     [
         ("folder", "data.labels='folder' is not known; did you mean 'folders'"),
         ("lables.csv", "did you mean 'labels.csv'"),
-        ("folders", "at least two folders of pictures"),
+        ("folders", "at least two folders of images"),
     ],
 )
 def test_labels_that_cannot_be_had(tmp_path: Path, labels: str, message: str) -> None:
@@ -187,7 +187,7 @@ def test_a_split_does_not_change_when_files_are_added(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("count", [2, 3, 50])
 @pytest.mark.parametrize("share", [0.001, 0.5, 0.999])
-def test_splits_part_the_pictures_and_none_is_empty(tmp_path: Path, count: int, share: float) -> None:
+def test_splits_part_the_images_and_none_is_empty(tmp_path: Path, count: int, share: float) -> None:
     files = [f"{k}.jpg" for k in range(count)]
     train, test = (split_rows(tmp_path, files, s, share) for s in ("train", "test"))
     assert sorted(train + test) == list(range(count))
@@ -195,7 +195,7 @@ def test_splits_part_the_pictures_and_none_is_empty(tmp_path: Path, count: int, 
 
 
 def test_a_split_that_is_empty(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"data.test_share=0 and 2 pictures the test split"):
+    with pytest.raises(UserError, match=r"data.test_share=0 and 2 images the test split"):
         split_rows(tmp_path, ["a.jpg", "b.jpg"], "test", 0.0)
 
 

@@ -12,13 +12,13 @@ from golden_files import golden
 from torch import Tensor
 
 from equissl.cli import shared
-from equissl.data import packed, threediebench_layout
 from equissl.data.base import Resident
 from equissl.data.image_folder import ImageFolder
-from equissl.data.packed import pack_facts, read_pack
-from equissl.data.packed_views import PackedViews
+from equissl.data.packs import packed, threediebench_layout
+from equissl.data.packs.packed import pack_facts, read_pack
+from equissl.data.packs.packed_views import PackedViews
+from equissl.data.packs.threediebench_layout import SYNSETS
 from equissl.data.threediebench import ORIGINAL, ThreeDIEBench
-from equissl.data.threediebench_layout import SYNSETS
 from equissl.errors import UserError
 from equissl.params import Params, between, euler_quaternion
 
@@ -67,7 +67,7 @@ def test_labels_are_the_ranks_of_the_synsets() -> None:
     assert (names[0], names[18], names[49], names[54]) == ("airplane", "chair", "table", "washer")
 
 
-def test_a_picture_has_its_own_latents(data: ThreeDIEBench) -> None:
+def test_a_image_has_its_own_latents(data: ThreeDIEBench) -> None:
     opened = data.open("train")
     assert isinstance(opened, Resident) and len(opened) == 18 and len(opened.classes) == 55
     for row, file in enumerate(opened.files):
@@ -86,10 +86,10 @@ def test_decoded_when_used_equals_decoded_before(data: ThreeDIEBench) -> None:
     index = torch.tensor([5, 0, 17])
     one, two = memory.batch(index, 1), used.batch(index, 1)
     for name in ("image", "partner"):
-        assert torch.equal(one.pictures[name], two.pictures[name])
+        assert torch.equal(one.images[name], two.images[name])
         assert torch.equal(one.params[name].values["pose"], two.params[name].values["pose"])
     swapped = ThreeDIEBench(path=data.path, size=8, memory_gb=0, swap_channels=True).open("train")
-    assert torch.equal(swapped.batch(index).pictures["image"], one.pictures["image"].flip(1))
+    assert torch.equal(swapped.batch(index).images["image"], one.images["image"].flip(1))
 
 
 def test_one_list_is_enough(data: ThreeDIEBench) -> None:
@@ -110,7 +110,7 @@ def test_without_lists_the_names_decide_if_asked(data: ThreeDIEBench) -> None:
 
 
 def test_counts_are_checked(data: ThreeDIEBench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("equissl.data.threediebench_layout.OBJECTS", 8)
+    monkeypatch.setattr("equissl.data.packs.threediebench_layout.OBJECTS", 8)
     with pytest.raises(UserError, match="6 objects instead of the published 41,920"):
         data.open("train")
 
@@ -138,7 +138,7 @@ def test_an_archive_need_not_be_unpacked(data: ThreeDIEBench) -> None:
     one, two = data.open("train"), ThreeDIEBench(path=str(archive), size=8, paired=True).open("train")
     assert one.files == two.files
     index = torch.arange(len(one))
-    assert torch.equal(one.batch(index).pictures["image"], two.batch(index).pictures["image"])
+    assert torch.equal(one.batch(index).images["image"], two.batch(index).images["image"])
     # Once packed, neither the archive nor the folder is needed.
     archive.unlink()
     (archive.parent / "set.tar.gz").mkdir()
@@ -156,7 +156,7 @@ def test_a_truncated_archive_says_so_and_loses_nothing(
     whole = archive.read_bytes()
     archive.write_bytes(whole[: len(whole) * 2 // 3])
     short = ThreeDIEBench(path=str(archive), size=8, split="hash")
-    with pytest.raises(UserError, match=r"ends early, after \d+ pictures"):
+    with pytest.raises(UserError, match=r"ends early, after \d+ images"):
         short.open("train")
     pack = folder / "set.packed"
     kept = {p.name: p.stat().st_mtime_ns for p in pack.glob("*.npz")}
@@ -183,7 +183,7 @@ def test_what_cannot_be_used_is_listed(data: ThreeDIEBench) -> None:
     assert "latent_0.npy is missing" in reasons and "truncated" in reasons and "finite" in reasons
     used = ThreeDIEBench(path=data.path, size=8, bad_limit=0.5, memory_gb=0).open("train")
     batch = used.batch(torch.arange(len(used)))
-    assert len(batch.pictures["image"]) == 15 and len(used.bad_images) == 4
+    assert len(batch.images["image"]) == 15 and len(used.bad_images) == 4
 
 
 def test_packing_goes_on_where_it_was(data: ThreeDIEBench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,7 +198,7 @@ def test_packing_goes_on_where_it_was(data: ThreeDIEBench, monkeypatch: pytest.M
     (pack / "pack.json").unlink()
     (pack / "00004.npz").unlink()
     again = data.open("train").batch(torch.arange(18))
-    assert torch.equal(whole.pictures["image"], again.pictures["image"])
+    assert torch.equal(whole.images["image"], again.images["image"])
     assert len(read_pack(pack).owners) == 8
 
 
@@ -221,7 +221,7 @@ def test_other_layouts_are_explained(tmp_path: Path) -> None:
 
 
 def test_shifts_are_read_if_asked(data: ThreeDIEBench) -> None:
-    with pytest.raises(UserError, match=r"7 latents per picture, but data\.shift=true needs 10"):
+    with pytest.raises(UserError, match=r"7 latents per image, but data\.shift=true needs 10"):
         ThreeDIEBench(path=data.path, size=8, shift=True).open("train")
     params = ThreeDIEBench(path=data.path, shift=True)._params(torch.rand(4, 10, dtype=torch.float64))
     assert params.space.names[-3:] == ("shift_x", "shift_y", "shift_z")

@@ -12,7 +12,7 @@ import torch
 from torchvision import datasets
 
 from equissl.data.base import Data
-from equissl.data.image_folder import write_pictures
+from equissl.data.image_folder import write_images
 from equissl.data.torchvision_sets import Cifar10, Cifar100, Flowers102, Stl10, imagenet
 from equissl.errors import UserError
 from equissl.testing.data import check_dataset
@@ -73,7 +73,7 @@ def test_checksums_of_torchvision_stay_as_they_are(tmp_path: Path) -> None:
 def test_cifar_keeps_pixels_and_labels(tmp_path: Path) -> None:
     data = replace(Cifar10.example(tmp_path), size=32)
     dataset, truth = data.open("test"), data.found(train=False)
-    images = dataset.batch(torch.arange(4)).pictures["image"]
+    images = dataset.batch(torch.arange(4)).images["image"]
     assert torch.equal(images.permute(0, 2, 3, 1), torch.from_numpy(truth.data))
     assert dataset.labels.tolist() == truth.targets
     assert dataset.classes == ("airplane", "bird")
@@ -86,7 +86,7 @@ def test_limit(tmp_path: Path) -> None:
     assert len(replace(data, limit=50).open("train")) == 20
 
 
-def test_unlabelled_pictures_of_stl10(tmp_path: Path) -> None:
+def test_unlabelled_images_of_stl10(tmp_path: Path) -> None:
     data = Stl10.example(tmp_path)
     assert data.open("train").labels.lt(0).sum() == 3
     assert data.open("test").labels.ge(0).all()
@@ -102,7 +102,7 @@ def test_flowers_train_on_the_validation_set_too(tmp_path: Path) -> None:
 
 def test_imagenet_has_its_own_validation_set(tmp_path: Path) -> None:
     layout = {f"{split}/{name}": 2 for split in ("train", "val") for name in ("n01440764", "n02102040")}
-    write_pictures(tmp_path, layout)
+    write_images(tmp_path, layout)
     data = imagenet(str(tmp_path), size=8)
     assert data.open("test").labels.tolist() == [0, 0, 1, 1]
     assert data.open("train").classes == ("n01440764", "n02102040")

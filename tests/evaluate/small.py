@@ -50,7 +50,7 @@ def encoder() -> Encoder:
 
 
 def dataset(count: int = 50, classes: int = 3) -> Resident:
-    """Pictures whose overall brightness is their known factor "light" and whose tint is their class."""
+    """Images whose overall brightness is their known factor "light" and whose tint is their class."""
     stream = Stream.of(torch.arange(count), "small")
     light, label = stream.uniform("light", low=0.1, high=0.5), stream.integers("label", classes)
     pixels = stream.uniform("pixels", 3 * 8 * 8).view(count, 3, 8, 8) * 0.2 + light[:, :, None, None]

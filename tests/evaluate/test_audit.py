@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from equissl.data.base import Resident
 from equissl.encoder.encoder import Encoder
 from equissl.errors import UserError
-from equissl.evaluate.audit import audit, read_factors
-from equissl.evaluate.audits import AUDITS, alone, factors_of
+from equissl.evaluate.audit.audit import audit, read_factors
+from equissl.evaluate.audit.factors import AUDITS, alone, factors_of
 from equissl.evaluate.base import Score, Table
-from equissl.evaluate.pair import pair_table, read_change
-from equissl.evaluate.probe import split
+from equissl.evaluate.factors.pair import pair_table, relative_probe
+from equissl.evaluate.probes.linear import split
 from equissl.params import Circular, Params, Real, Space
 from equissl.random import Stream
 
@@ -23,14 +23,14 @@ COUNT = 240
 
 
 class Thumbnail(nn.Module):
-    """The picture itself, small: (B, C, H, W) -> (B, C * 36)."""
+    """The image itself, small: (B, C, H, W) -> (B, C * 36)."""
 
     def forward(self, images: Tensor) -> Tensor:
         return F.adaptive_avg_pool2d(images, 6).flatten(1)
 
 
 class Noise(nn.Module):
-    """Features that say nothing about the picture but differ from call to call."""
+    """Features that say nothing about the image but differ from call to call."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -40,9 +40,9 @@ class Noise(nn.Module):
         return torch.randn(len(images), 40, generator=self.generator)
 
 
-def pictures(channels: int = 3, count: int = COUNT) -> Resident:
+def make_images(channels: int = 3, count: int = COUNT) -> Resident:
     """A coloured shade from corner to corner, always brighter on top and left, with noise."""
-    stream = Stream.of(torch.arange(count), "pictures")
+    stream = Stream.of(torch.arange(count), "images")
     ramp = torch.linspace(0, 1, 24)
     strength = stream.uniform("strength", 2 * channels, 0.2, 0.5).view(count, channels, 2, 1, 1)
     shade = strength[:, :, 0] * (1 - ramp[:, None]) + strength[:, :, 1] * (1 - ramp)
@@ -58,7 +58,7 @@ def wrapped(module: nn.Module) -> Encoder:
 
 @cache
 def rows() -> dict[tuple[str, str], Score]:
-    scores = audit(wrapped(Thumbnail()), pictures(), random=wrapped(Noise()), count=COUNT)
+    scores = audit(wrapped(Thumbnail()), make_images(), random=wrapped(Noise()), count=COUNT)
     return {(s.name.removeprefix("audit/"), s.baseline): s for s in scores}
 
 
@@ -91,7 +91,9 @@ def test_noise_tells_nothing() -> None:
 
 def test_the_same_question_gets_the_same_answer_in_any_batches() -> None:
     def ask(batch_size: int) -> list[Score]:
-        return audit(wrapped(Thumbnail()), pictures(), count=60, factors=["rotation"], batch_size=batch_size)
+        return audit(
+            wrapped(Thumbnail()), make_images(), count=60, factors=["rotation"], batch_size=batch_size
+        )
 
     first, second = ask(60), ask(17)
     assert first == ask(60)
@@ -105,7 +107,7 @@ def test_a_flip_is_not_told_by_features_that_did_not_move() -> None:
         def forward(self, images: Tensor) -> Tensor:
             return F.adaptive_avg_pool2d(images, (6, 1)).flatten(1)
 
-    scores = audit(wrapped(Blind()), pictures(), factors=["horizontal_flip"])
+    scores = audit(wrapped(Blind()), make_images(), factors=["horizontal_flip"])
     assert scores[0].value < 0.65
     assert alone("hue") == AUDITS["hue"] and alone("grayscale") != AUDITS["grayscale"]
 
@@ -113,20 +115,20 @@ def test_a_flip_is_not_told_by_features_that_did_not_move() -> None:
 def test_mistakes_are_explained() -> None:
     encoder = wrapped(Thumbnail())
     with pytest.raises(UserError, match=r"'rotatoin'.*did you mean 'rotation'"):
-        audit(encoder, pictures(), factors=["rotatoin"])
-    with pytest.raises(UserError, match=r"at least 40 different pictures.*30"):
-        audit(encoder, pictures(), count=30)
-    with pytest.raises(UserError, match=r"'hue' needs colour pictures.*1 channels"):
-        audit(encoder, pictures(1), factors=["hue"])
+        audit(encoder, make_images(), factors=["rotatoin"])
+    with pytest.raises(UserError, match=r"at least 40 different images.*30"):
+        audit(encoder, make_images(), count=30)
+    with pytest.raises(UserError, match=r"'hue' needs colour images.*1 channels"):
+        audit(encoder, make_images(1), factors=["hue"])
 
 
-def test_grey_pictures_are_asked_what_has_a_meaning() -> None:
+def test_grey_images_are_asked_what_has_a_meaning() -> None:
     progress: list[tuple[int, int]] = []
 
     def told(what: str, done: int, total: int) -> None:
         progress.append((done, total))
 
-    scores = audit(wrapped(Thumbnail()), pictures(1), count=60, progress=told)
+    scores = audit(wrapped(Thumbnail()), make_images(1), count=60, progress=told)
     assert {s.name for s in scores} >= {"audit/brightness", "audit/rotation"}
     assert not {s.name for s in scores} & {"audit/hue", "audit/contrast"}
     done = [d for d, _ in progress]
@@ -164,7 +166,7 @@ def test_pairs_hold_the_change() -> None:
     pairs = pair_table(table([1.0, 2.0], same), table([4.0, 9.0], same))
     assert pairs.vectors.tolist() == [[1.0, 4.0], [2.0, 9.0]]
     assert pairs.params.values["size"][:, 0].tolist() == [3.0, 7.0]
-    with pytest.raises(ValueError, match="different pictures"):
+    with pytest.raises(ValueError, match="different images"):
         pair_table(table([1.0, 2.0], same), table([1.0, 2.0], same + 1))
 
 
@@ -179,5 +181,5 @@ def test_an_outlier_does_not_ruin_the_rest() -> None:
     params = Params.of(Space((Real("change"),)), {"change": change})
     parts = {"plain": slice(0, 30), "changed": slice(30, 60)}
     pairs = Table(torch.cat([before, after], 1), torch.zeros(300), params, torch.arange(300), parts)
-    said = read_change(pairs, change, fit, held).predicted
+    said = relative_probe(pairs, change, fit, held).predicted
     assert said[50].abs() < 20

@@ -37,7 +37,7 @@ def test_bootstrap_draws_whole_groups() -> None:
         assert counts[0] + counts[1] + counts[4] == 3  # as many groups as there are
 
 
-def test_copies_of_a_picture_do_not_narrow_the_interval() -> None:
+def test_copies_of_a_image_do_not_narrow_the_interval() -> None:
     x = (torch.arange(40) % 3 == 0).repeat_interleave(10)
     own, shared = share(x, torch.arange(400)), share(x, torch.arange(400) // 10)
     assert shared.value == own.value

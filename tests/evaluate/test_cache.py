@@ -9,25 +9,28 @@ import pytest
 import torch
 from evaluate.small import Brighten, dataset, encoder
 
-from equissl.data.base import Progress, Resident, quiet
-from equissl.data.image_folder import ImageFolder, write_pictures
+from equissl.data.base import Resident
+from equissl.data.image_folder import ImageFolder, write_images
 from equissl.evaluate.cache import Store, weights_fingerprint
-from equissl.evaluate.inspection import Subject
+from equissl.evaluate.context import EvaluationContext
 from equissl.params import Params, Real, Space
+from equissl.progress import Progress, no_progress
 from equissl.testing.evaluate import example_table
 
 
 def subject(
-    folder: Path, data: Resident | None = None, progress: Progress = quiet, **more: object
-) -> Subject:
+    folder: Path, data: Resident | None = None, progress: Progress = no_progress, **more: object
+) -> EvaluationContext:
     data = data or dataset(20)
     rows = {"train": torch.arange(0, 20, 2), "test": torch.arange(1, 20, 2)}
-    made = Subject(encoder(), {"train": data, "test": data}, rows, {}, Store(folder), progress=progress)  # type: ignore[arg-type, dict-item]
+    made = EvaluationContext(
+        encoder(), {"train": data, "test": data}, rows, {}, Store(folder), progress=progress
+    )  # type: ignore[arg-type, dict-item]
     return replace(made, **more)  # type: ignore[arg-type]
 
 
 class Counter:
-    """How many pictures went through an encoder."""
+    """How many images went through an encoder."""
 
     def __init__(self) -> None:
         self.seen = 0
@@ -66,13 +69,13 @@ def test_features_are_taken_once_and_by_the_next_run_too(tmp_path: Path) -> None
     assert counter.seen == 20 and len(list(tmp_path.iterdir())) == 3
 
 
-@pytest.mark.parametrize("what", ["weights", "pixel", "label", "factor", "rows", "picture statistics"])
+@pytest.mark.parametrize("what", ["weights", "pixel", "label", "factor", "rows", "image statistics"])
 def test_a_change_of_anything_is_noticed(tmp_path: Path, what: str) -> None:
     assert taken(tmp_path) == 10
     data, network, more = dataset(20), encoder(), {}
     if what == "weights":
         torch.nn.init.constant_(network.backbone.norm.weight, 1.001)  # type: ignore[union-attr, arg-type]
-    if what == "picture statistics":
+    if what == "image statistics":
         network.mean += 0.01
     if what == "pixel":
         data.images[1, 0, 0, 0] ^= 1
@@ -89,7 +92,7 @@ def test_a_change_of_anything_is_noticed(tmp_path: Path, what: str) -> None:
 def test_what_is_not_looked_at_does_not_matter(tmp_path: Path) -> None:
     assert taken(tmp_path) == 10
     data = dataset(20)
-    data.images[0] = 0  # a training picture
+    data.images[0] = 0  # a training image
     assert taken(tmp_path, data=data) == 0
 
 
@@ -123,12 +126,12 @@ def test_an_interrupted_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest
 
 
 def test_files_that_are_decoded_on_use_are_known_by_size_and_time(tmp_path: Path) -> None:
-    write_pictures(tmp_path / "p", {"a": 4, "b": 4})
+    write_images(tmp_path / "p", {"a": 4, "b": 4})
     data = ImageFolder(str(tmp_path / "p"), 8, "folders", test_share=0.0, memory_gb=0.0)
     index = torch.arange(8)
     before = data.open("train").fingerprint(index)
     assert data.open("train").fingerprint(index) == before
-    write_pictures(tmp_path / "p", {"a": 1}, side=13)
+    write_images(tmp_path / "p", {"a": 1}, side=13)
     assert data.open("train").fingerprint(index) != before
     assert data.open("train").fingerprint(index[4:]) != before
 

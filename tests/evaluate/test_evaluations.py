@@ -14,10 +14,10 @@ from golden_files import golden
 
 from equissl.errors import UserError
 from equissl.evaluate.base import Evaluation, Score
+from equissl.evaluate.classification.knn import KNN, vote
+from equissl.evaluate.classification.linear import LinearProbe
 from equissl.evaluate.collapse import Collapse, alignment, embedding_std, rank_me, uniformity
-from equissl.evaluate.factors import Factors
-from equissl.evaluate.knn import KNN, vote
-from equissl.evaluate.linear import LinearProbe
+from equissl.evaluate.factors.known import Factors
 from equissl.params import Params, Rotation, Space
 from equissl.testing.evaluate import check_evaluation, example_table
 
@@ -38,7 +38,7 @@ def test_knn_equals_scikit_learn() -> None:
     assert torch.equal(vote(bank, labels, queries, 7, 0.07), wanted)
 
 
-def test_knn_survives_small_temperatures_and_few_pictures() -> None:
+def test_knn_survives_small_temperatures_and_few_images() -> None:
     bank = torch.eye(4)
     assert vote(bank, torch.tensor([2, 0, 1, 1]), bank, 20, 1e-4).tolist() == [2, 0, 1, 1]
 
@@ -53,7 +53,7 @@ def test_golden_knn(path: Path) -> None:
         assert said.tolist() == file["knn_predicted_top1"].tolist()
 
 
-def test_pictures_without_a_label_do_not_count() -> None:
+def test_images_without_a_label_do_not_count() -> None:
     train, test = example_table(90, "train"), example_table(44, "test")
     for evaluation in (LinearProbe(), KNN()):
         counts = {s.count for s in evaluation.run(train, test)}

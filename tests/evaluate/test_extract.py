@@ -6,7 +6,7 @@ import pytest
 import torch
 from evaluate.small import Brighten, dataset, encoder
 
-from equissl.evaluate.extract import evaluating, extract
+from equissl.evaluate.features import evaluating, extract
 from equissl.params import Params, Real, Space
 
 
@@ -90,7 +90,7 @@ def test_known_factors_can_be_left_out() -> None:
     assert table.params.values["glow"].max() < 0.5
 
 
-def test_progress_counts_every_picture_and_none_is_an_error() -> None:
+def test_progress_counts_every_image_and_none_is_an_error() -> None:
     seen: list[tuple[int, int]] = []
 
     def progress(what: str, done: int, total: int) -> None:
@@ -98,5 +98,5 @@ def test_progress_counts_every_picture_and_none_is_an_error() -> None:
 
     extract(encoder(), dataset(), batch_size=20, progress=progress)
     assert seen == [(20, 50), (40, 50), (50, 50)]
-    with pytest.raises(ValueError, match="no pictures"):
+    with pytest.raises(ValueError, match="no images"):
         extract(encoder(), dataset(), index=torch.empty(0, dtype=torch.long))

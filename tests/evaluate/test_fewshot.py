@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from equissl.evaluate.base import Table
-from equissl.evaluate.fewshot import FewShot
+from equissl.evaluate.classification.fewshot import FewShot
 from equissl.params import Space
 
 
@@ -80,8 +80,8 @@ def test_one_object_is_never_learnt_from_and_asked() -> None:
 @pytest.mark.parametrize(
     ("data", "expected"),
     [
-        (table(classes=3), "needs 5 classes among the labelled test pictures, but there are 3"),
-        (table(each=1), "5 classes with 2 or more different test pictures"),
+        (table(classes=3), "needs 5 classes among the labelled test images, but there are 3"),
+        (table(each=1), "5 classes with 2 or more different test images"),
         (replace(table(), labels=torch.full((72,), -1)), "but there are 0"),
     ],
 )

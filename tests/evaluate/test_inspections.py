@@ -1,4 +1,4 @@
-"""Evaluations that look at pictures again, against slow references."""
+"""Evaluations that look at images again, against slow references."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import torch.nn.functional as F
 from equissl.augment.presets import simclr
 from equissl.data.base import Resident
 from equissl.errors import UserError
-from equissl.evaluate.audits import AUDITS
-from equissl.evaluate.closeness import Alignment
-from equissl.evaluate.equivariance import Equivariance
-from equissl.evaluate.finetune import FineTune, subset
-from equissl.evaluate.sensitivity import Sensitivity, distance_to_others
-from equissl.evaluate.transfer import Renumbered
+from equissl.evaluate.audit.factors import AUDITS
+from equissl.evaluate.audit.sensitivity import Sensitivity, distance_to_others
+from equissl.evaluate.classification.finetune import FineTune, subset
+from equissl.evaluate.classification.transfer import Renumbered
+from equissl.evaluate.equivariance.alignment import Alignment
+from equissl.evaluate.equivariance.equivariance import Equivariance
 from equissl.params import Params, Space
-from equissl.testing.inspection import example_subject
+from equissl.testing.inspection import example_context
 
 
 def test_sensitivity_equals_a_double_loop() -> None:
-    subject = example_subject(24)
+    subject = example_context(24)
     found = {s.part: s for s in Sensitivity(("horizontal_flip",)).run(subject)}
     plain, moved = subject.features(), subject.features("test", AUDITS["horizontal_flip"])
     on = moved.params.applied["horizontal_flip"]
@@ -39,8 +39,8 @@ def test_sensitivity_equals_a_double_loop() -> None:
 
 
 def test_sensitivity_knows_what_an_encoder_ignores() -> None:
-    """The mean over the picture cannot see a flip."""
-    subject = example_subject(40)
+    """The mean over the image cannot see a flip."""
+    subject = example_context(40)
 
     class Mean(torch.nn.Module):
         def forward(self, images: torch.Tensor) -> torch.Tensor:
@@ -58,7 +58,7 @@ def test_distances_to_others_of_equal_and_opposite_rows() -> None:
 
 
 def test_features_that_are_all_alike_have_no_sensitivity() -> None:
-    subject = example_subject(20)
+    subject = example_context(20)
     with torch.no_grad():
         for weight in subject.encoder.parameters():
             weight.zero_()
@@ -66,11 +66,11 @@ def test_features_that_are_all_alike_have_no_sensitivity() -> None:
     assert not list(Sensitivity(("brightness",)).run(subject))
 
 
-def test_grey_pictures_are_asked_what_suits_them() -> None:
+def test_grey_images_are_asked_what_suits_them() -> None:
     images = torch.randint(256, (30, 1, 12, 12), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
     data = Resident(images, Params.of(Space(), {}, count=30), torch.arange(30) % 2, ("a", "b"))
     layer = torch.nn.Conv2d(1, 4, 3)
-    base = example_subject()
+    base = example_context()
     encoder = type(base.encoder)(layer, None, (0.5,), (0.25,), (1, 12, 12))
     subject = replace(base, encoder=encoder, datasets={"train": data, "test": data}, modules={})
     subject = replace(subject, rows={"train": torch.arange(15), "test": torch.arange(15, 30)})
@@ -82,7 +82,7 @@ def test_grey_pictures_are_asked_what_suits_them() -> None:
 
 
 def test_alignment_equals_its_definition() -> None:
-    subject = example_subject()
+    subject = example_context()
     score = next(Alignment().run(subject))
     policy = simclr(16, strength=0.5, blur=0, area=(0.2, 1.0))
     a, b = (F.normalize(subject.features("test", policy, k).vectors.double(), dim=1) for k in (0, 1))
@@ -90,11 +90,11 @@ def test_alignment_equals_its_definition() -> None:
 
 
 def test_a_module_that_stands_still_equals_the_identity() -> None:
-    scores = list(Equivariance(("brightness", "hue")).run(example_subject()))
+    scores = list(Equivariance(("brightness", "hue")).run(example_context()))
     found = {(s.name, s.baseline): s.value for s in scores}
     assert found["equivariance/absolute/hue", ""] == found["equivariance/absolute/hue", "identity"] == 0
     assert found["equivariance/relative/hue", ""] == 1
-    two = replace(example_subject(), modules={n: example_subject().modules["still"] for n in "ab"})
+    two = replace(example_context(), modules={n: example_context().modules["still"] for n in "ab"})
     names = [s.name for s in Equivariance(("brightness",)).run(two) if not s.baseline]
     assert "equivariance/absolute/brightness/a" in names and len(set(names)) == len(names)
 
@@ -109,9 +109,9 @@ def test_a_subset_holds_the_same_share_of_every_class(part: float) -> None:
 
 
 def test_fine_tuning_learns_what_the_frozen_head_could_not_start_with() -> None:
-    subject = example_subject(120)
+    subject = example_context(120)
     few, many = FineTune(shares=(0.1, 1.0), epochs=12, batch_size=16, rate=0.05).run(subject)
-    assert few.extra["pictures"] == 6 and many.extra["pictures"] == 60
+    assert few.extra["images"] == 6 and many.extra["images"] == 60
     assert many.value > 0.8 and few.count == many.count == 60
     told: list[int] = []
     shown = replace(subject, progress=lambda what, done, total: told.append(done))
@@ -132,5 +132,5 @@ def test_classes_are_matched_by_name() -> None:
     other = Renumbered(data, ("ant", "dog", "cat"))
     assert other.labels.tolist() == [2, 1, 1, -1] == other.batch(torch.arange(4)).labels.tolist()
     assert other.fingerprint(torch.arange(4)) != data.fingerprint(torch.arange(4))
-    with pytest.raises(UserError, match=r"no training picture has: 'cat'; training has 'ant', 'dog'"):
+    with pytest.raises(UserError, match=r"no training image has: 'cat'; training has 'ant', 'dog'"):
         Renumbered(data, ("ant", "dog"))

@@ -14,7 +14,7 @@ from torch import Tensor
 from equissl.augment.base import Identity
 from equissl.encoder.encoder import Encoded
 from equissl.evaluate.base import Score
-from equissl.evaluate.measures import absolute, measure, ratio_of_means, relative, residual
+from equissl.evaluate.equivariance.measures import absolute, measure, ratio_of_means, relative, residual
 from equissl.params import Params, Real, Space
 
 
@@ -96,7 +96,7 @@ def test_a_module_deaf_to_parameters_equals_its_shuffled_self() -> None:
         assert len(values) == 1
 
 
-def test_only_pictures_that_were_changed_count() -> None:
+def test_only_images_that_were_changed_count() -> None:
     found = scores(Oracle(gain=0.5))
     assert found["absolute/glow", ""].count == 50
     assert 10 < found["absolute/sometimes", ""].count < 40

@@ -11,8 +11,8 @@ import torch
 from evaluate.small import dataset, encoder
 from PIL import Image
 
-from equissl.evaluate.extract import extract
-from equissl.evaluate.neighbours import data_uri, neighbours, spread
+from equissl.evaluate.explorer.neighbors import data_uri, neighbours, spread
+from equissl.evaluate.features import extract
 
 
 def found(**options: Any) -> list[dict[str, Any]]:
@@ -41,7 +41,7 @@ def test_rows_of_a_part_of_the_data_name_their_samples() -> None:
     for query in result["queries"]:
         seen = [query["index"], *(n["index"] for n in query["neighbours"])]
         assert sorted(seen) == sorted(index.tolist())
-        assert query["picture"] == data_uri(data.images[query["index"]])
+        assert query["image"] == data_uri(data.images[query["index"]])
 
 
 @pytest.mark.parametrize(
@@ -64,12 +64,12 @@ def test_queries_of_many_classes_and_of_none() -> None:
     assert spread(torch.full((9,), -1), 3).tolist() == [0, 3, 6]
 
 
-def test_pictures_are_embedded() -> None:
+def test_images_are_embedded() -> None:
     def read(uri: str) -> Image.Image:
         kind, _, content = uri.partition(";base64,")
-        picture = Image.open(io.BytesIO(base64.b64decode(content)))
-        assert kind == f"data:image/{(picture.format or '').lower()}"
-        return picture
+        image = Image.open(io.BytesIO(base64.b64decode(content)))
+        assert kind == f"data:image/{(image.format or '').lower()}"
+        return image
 
     small = torch.randint(256, (3, 8, 9), dtype=torch.uint8)
     assert np.array_equal(np.asarray(read(data_uri(small))), small.permute(1, 2, 0).numpy())

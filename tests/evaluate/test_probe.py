@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from equissl.evaluate.metrics import r2
-from equissl.evaluate.network import network
-from equissl.evaluate.probe import LOGISTIC_WEIGHTS, RIDGE_WEIGHTS, Scaler, logistic, ridge, split
+from equissl.evaluate.probes.linear import LOGISTIC_WEIGHTS, RIDGE_WEIGHTS, Scaler, logistic, ridge, split
+from equissl.evaluate.probes.mlp import network
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -94,7 +94,7 @@ def test_network_reads_what_ridge_cannot() -> None:
 
 
 def test_network_reads_what_hardly_varies_and_survives_features_that_never_do() -> None:
-    """A small change of the picture is a small difference of two features that vary together."""
+    """A small change of the image is a small difference of two features that vary together."""
     g = generator()
     much, little = torch.randn(700, 30, generator=g), 0.1 * torch.randn(700, 30, generator=g)
     x = torch.cat([much, much + little], 1)

@@ -7,14 +7,14 @@ import torch
 import torch.nn.functional as F
 
 from equissl.evaluate.base import Table
+from equissl.evaluate.factors.relative import RelativeFactors, _change, _pairs
 from equissl.evaluate.metrics import degrees
-from equissl.evaluate.relative import RelativeFactors, _change, _pairs
 from equissl.params import Circular, Params, Real, Rotation, Space, between
 from equissl.random import Stream
 
 
 def views(count: int, name: str, each: int = 4) -> Table:
-    """Pictures in groups whose features are an angle as cosine and sine, turned by the group's own angle."""
+    """Images in groups whose features are an angle as cosine and sine, turned by the group's own angle."""
     index = torch.arange(count)
     stream, own = Stream.of(index, name), Stream.of(index // each, name, "own")
     angle = stream.uniform("angle", high=6.2831853)
@@ -27,8 +27,8 @@ def views(count: int, name: str, each: int = 4) -> Table:
     return Table(vectors, torch.full((count,), -1), params, index // each, parts)
 
 
-def test_every_picture_is_once_first_and_once_second_of_a_pair_of_its_group() -> None:
-    table = views(41, "pairs")  # the last picture is alone
+def test_every_image_is_once_first_and_once_second_of_a_pair_of_its_group() -> None:
+    table = views(41, "pairs")  # the last image is alone
     first, second = _pairs(table, 0)
     assert sorted(first.tolist()) == sorted(second.tolist()) == list(range(40))
     assert (first != second).all() and torch.equal(table.groups[first], table.groups[second])
@@ -72,7 +72,7 @@ def test_a_constant_stands_beside_every_score_and_counts_pairs() -> None:
 
 def test_what_is_missing_is_said() -> None:
     alone = views(50, "x", each=1)
-    assert "several pictures of one object" in RelativeFactors().missing(alone, alone)
+    assert "several images of one object" in RelativeFactors().missing(alone, alone)
     assert "no factor of hue" in RelativeFactors(("hue",)).missing(views(20, "x"), views(20, "x"))
     assert not list(RelativeFactors().run(alone, alone))
 

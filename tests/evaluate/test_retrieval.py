@@ -16,10 +16,10 @@ from torch import Tensor
 
 from equissl.data.base import Resident
 from equissl.encoder.encoder import Encoded
-from equissl.evaluate import retrieval as module_under_test
 from equissl.evaluate.base import Score
-from equissl.evaluate.embedded import Embedded, embed
-from equissl.evaluate.retrieval import ORIGINAL, Protocol, answer, retrieval
+from equissl.evaluate.equivariance import retrieval as module_under_test
+from equissl.evaluate.equivariance.embedded import Embedded, embed
+from equissl.evaluate.equivariance.retrieval import ORIGINAL, Protocol, answer, retrieval
 from equissl.params import Params, Real, Rotation, Space, euler_quaternion
 
 POSE = Space((Rotation("pose", keep_sign=True),))
@@ -161,7 +161,7 @@ class Glow:
         return torch.cat([target.vector, torch.ones(len(target.vector), 1)], 1)
 
     def predict(self, source: Encoded, change: Params) -> Tensor:
-        moved = source.vector + 4 * change.values["glow"]  # the encoder divides pictures by 0.25
+        moved = source.vector + 4 * change.values["glow"]  # the encoder divides images by 0.25
         return torch.cat([moved, torch.ones(len(moved), 1)], 1)
 
 
@@ -179,12 +179,12 @@ def test_embedding_augmented_photographs() -> None:
         embed(Glow(), encoder(), photographs, augment=Brighten(), views=1)  # type: ignore[arg-type]
 
 
-def test_pictures_of_known_objects_need_no_augmentation() -> None:
+def test_images_of_known_objects_need_no_augmentation() -> None:
     stream = torch.arange(12)
-    pictures = replace(dataset(12), group=stream % 4)
-    made = embed(Glow(), encoder(), pictures)  # type: ignore[arg-type]
+    images = replace(dataset(12), group=stream % 4)
+    made = embed(Glow(), encoder(), images)  # type: ignore[arg-type]
     assert len(made.features) == 4 and torch.equal(made.groups, stream % 4)
-    every = embed(Glow(), encoder(), pictures, sources="every")  # type: ignore[arg-type]
+    every = embed(Glow(), encoder(), images, sources="every")  # type: ignore[arg-type]
     torch.testing.assert_close(every.features[:4], made.features)
 
 

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from golden_files import golden
 
-from equissl.evaluate.sgd import SGDProbe, cosine, train_layers
+from equissl.evaluate.classification.sgd import SGDProbe, cosine, train_layers
 from equissl.random import Stream, shuffled
 from equissl.testing.evaluate import example_table
 

@@ -17,10 +17,10 @@ from equissl.augment.base import replay
 from equissl.data.base import Resident
 from equissl.data.solids import Solids
 from equissl.encoder.encoder import Encoded, Encoder
-from equissl.evaluate.audits import AUDITS
-from equissl.evaluate.slides import BOX, Slide, apart, grid, slides
-from equissl.evaluate.sprite import sprite
-from equissl.evaluate.steering import SILENT, Size, steering
+from equissl.evaluate.audit.factors import AUDITS
+from equissl.evaluate.explorer.slides import BOX, FactorSweep, apart, grid, slides
+from equissl.evaluate.explorer.sprite import sprite
+from equissl.evaluate.explorer.steering import SILENT, Size, steering
 from equissl.params import (
     Circular,
     Params,
@@ -35,7 +35,7 @@ from equissl.random import Stream
 from equissl.recipes import quickstart, sie
 
 LIGHT = Space((Real("light"),))
-SMALL = Size(pictures=3, others=12, steps=7, nearest=4)
+SMALL = Size(images=3, others=12, steps=7, nearest=4)
 
 
 class Quarters(nn.Module):
@@ -152,7 +152,7 @@ def test_what_cannot_be_steered_is_said() -> None:
     assert steering({}, encoder(), data, rows) == {"explorers": [], "note": SILENT}
     told = steering({"odd": Adds(space=Space((Real("smell"),)))}, encoder(), data, rows, size=SMALL)
     assert told["explorers"] == [] and "odd reads no factor" in str(told["note"])
-    assert "two pictures" in str(steering({"m": Adds()}, encoder(), data, rows[:1])["note"])
+    assert "two images" in str(steering({"m": Adds()}, encoder(), data, rows[:1])["note"])
     with pytest.raises(ValueError, match="steps must be at least 3, got 2"):
         Size(steps=2)
 
@@ -163,7 +163,7 @@ def test_the_network_is_left_as_it_was_and_answers_repeat() -> None:
     data = Solids(size=8, objects=12, views=3).open("test")
     modules: Any = {"sie": model.modules_by_name["sie"]}
     rows = torch.arange(len(data))
-    size = Size(pictures=1, others=4, steps=3, nearest=2)
+    size = Size(images=1, others=4, steps=3, nearest=2)
     first = steering(modules, model.encoder, data, rows, size=size)
     assert model.encoder.training and model.modules_by_name["sie"].training
     assert json.dumps(first) == json.dumps(steering(modules, model.encoder, data, rows, size=size))
@@ -181,7 +181,7 @@ def test_an_augmentation_is_its_own_truth_and_may_find_its_versions() -> None:
         model.encoder,
         data,
         torch.arange(len(data)),
-        size=Size(pictures=1, others=6, steps=5, nearest=200),
+        size=Size(images=1, others=6, steps=5, nearest=200),
     )
     found: dict[str, Any] = told["explorers"][0]  # type: ignore[index]
     (source,) = found["sources"]
@@ -201,13 +201,13 @@ def test_an_augmentation_is_its_own_truth_and_may_find_its_versions() -> None:
             assert len(unchanged & set(near)) == 1 and unchanged & set(near) <= set(slide["truth"])
 
 
-def picture() -> Tensor:
-    return Stream.of(torch.arange(1), "picture").uniform("p", 3 * 16 * 16).view(1, 3, 16, 16)
+def image() -> Tensor:
+    return Stream.of(torch.arange(1), "image").uniform("p", 3 * 16 * 16).view(1, 3, 16, 16)
 
 
-def made(space: Space, recorded: Params | None = None, steps: int = 9) -> dict[str, Slide]:
+def made(space: Space, recorded: Params | None = None, steps: int = 9) -> dict[str, FactorSweep]:
     known = Space().neutral(1) if recorded is None else recorded
-    return {s.name: s for s in slides(space, picture(), known, known, steps)}
+    return {s.name: s for s in slides(space, image(), known, known, steps)}
 
 
 def test_turns_are_about_the_axes_of_the_world() -> None:
@@ -232,11 +232,11 @@ def test_turns_are_about_the_axes_of_the_world() -> None:
         assert torch.allclose(apart(space["pose"], turned, start.double()), slide.values.abs(), atol=1e-2)
 
 
-def test_numbers_stay_where_pictures_are_and_angles_go_round() -> None:
+def test_numbers_stay_where_images_are_and_angles_go_round() -> None:
     space = Space((Real("height", unit="metres"), Circular("azimuth", unit="radians")))
     many = Params.of(space, {"height": torch.linspace(1, 3, 101)[:, None], "azimuth": torch.zeros(101, 1)})
     here = many[torch.tensor([25])]
-    height, azimuth = slides(space, picture(), here, many, 9)
+    height, azimuth = slides(space, image(), here, many, 9)
     reached = height.wanted.values["height"]
     assert reached.min() == pytest.approx(1.05) and reached.max() == pytest.approx(2.95)
     assert azimuth.unit == "degrees" and azimuth.values[[0, -1]].tolist() == [-180, 180]
@@ -250,13 +250,13 @@ def test_versions_are_what_the_augmentation_makes() -> None:
     for slide in found.values():
         assert slide.images is not None
         rest = slide.values.tolist().index(slide.rest)
-        assert torch.allclose(slide.images[rest], picture()[0], atol=2e-6)
+        assert torch.allclose(slide.images[rest], image()[0], atol=2e-6)
         assert (
             slide.images.sub(slide.images[rest]).abs().amax((1, 2, 3)).gt(1e-3).sum() == len(slide.values) - 1
         )
     hue = found["hue"]
     record = {n: hue.wanted.values[n] for n in AUDITS["hue"].space.names}
-    again = replay(AUDITS["hue"], picture().expand(len(hue.values), -1, -1, -1), record)
+    again = replay(AUDITS["hue"], image().expand(len(hue.values), -1, -1, -1), record)
     assert hue.images is not None and torch.equal(again, hue.images)
     assert found["blur"].values[[0, -1]].tolist() == [0, 2]
     boxes = torch.cat([found["crop to a side"].wanted.values[n] for n in BOX], 1)
@@ -281,7 +281,7 @@ def test_solids_are_drawn_again_bit_for_bit() -> None:
 
 
 @pytest.mark.parametrize("shape", [(5, 3, 24, 24), (3, 1, 16, 10), (2, 3, 200, 100)])
-def test_a_sheet_holds_every_picture(shape: tuple[int, ...]) -> None:
+def test_a_sheet_holds_every_image(shape: tuple[int, ...]) -> None:
     level = torch.linspace(0.2, 0.9, shape[0])[:, None, None, None].expand(shape)
     sheet = sprite(level)
     data = base64.b64decode(str(sheet["image"]).partition("base64,")[2])

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from equissl.cli.main import main
-from equissl.data.crystals import Crystals
 from equissl.errors import Stopped, UserError
 from equissl.photonics import generate as files
+from equissl.photonics.data import Crystals
 from equissl.photonics.dos import Spectrum, density_of_states
 from equissl.photonics.generate import Plan, generate, load
 

@@ -13,24 +13,25 @@ import torch
 from torch import Tensor
 
 from equissl.augment.base import Pipeline
-from equissl.augment.flip import QuarterTurn
+from equissl.augment.geometry.flip import QuarterTurn
 from equissl.augment.orbits import FullOrbit
 from equissl.augment.periodic import EitherFlip, HalfRoll, Roll
 from equissl.cli.main import main
 from equissl.data.base import Data
-from equissl.data.crystals import SPACE, Crystals, CrystalSet
+from equissl.data.batch import Batch
 from equissl.data.solids import Solids
 from equissl.encoder.backbone import EncoderConfig
-from equissl.encoder.periodic import CrystalNet, crystal
 from equissl.errors import UserError
-from equissl.evaluate.spectra import FineTuneSpectra
 from equissl.params import Params, Space
+from equissl.photonics import recipes
+from equissl.photonics.data import SPACE, Crystals, CrystalSet
 from equissl.photonics.dos import Spectrum, empty_lattice, relative_errors
+from equissl.photonics.encoder import CrystalNet, crystal
+from equissl.photonics.fine_tuning import FineTuneSpectra
 from equissl.photonics.generate import Plan
+from equissl.photonics.study import photonics
 from equissl.random import Stream
-from equissl.recipes import photonics as recipes
-from equissl.studies.photonics import photonics
-from equissl.views import Batch, make_views
+from equissl.views import make_views
 
 IMAGES = torch.rand(40, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 STREAM = Stream.of(torch.arange(40), "periodic")
@@ -80,7 +81,7 @@ def test_the_papers_network() -> None:
     assert sum(p.numel() for p in net.parameters()) == 5_331_712
     assert net(torch.rand(2, 1, 32, 32)).shape == (2, 1024)
     config = EncoderConfig(
-        name="equissl.encoder.periodic:crystal",
+        name="equissl.photonics.encoder:crystal",
         options={"channels": [4, 4], "pools": [2, 4]},
         mean=(0.0,),
         std=(1.0,),
@@ -134,7 +135,7 @@ def test_views_of_the_recipes(name: str) -> None:
 
 
 def made(count: int = 60, kept: int = 24) -> CrystalSet:
-    """Cells whose spectrum is a simple function of the picture."""
+    """Cells whose spectrum is a simple function of the image."""
     spectrum = Spectrum(order=1, grid=3, bands=4, kept=kept)
     images = torch.rand(count, 1, 8, 8, generator=torch.Generator().manual_seed(1))
     images = images * torch.rand(count, 1, 1, 1, generator=torch.Generator().manual_seed(2))
@@ -156,7 +157,7 @@ class Made(Crystals):
 def encoder():
     torch.manual_seed(0)
     options = {"channels": (8,), "pools": (8,), "hidden": (16,), "kernel": 3}
-    name = "equissl.encoder.periodic:crystal"
+    name = "equissl.photonics.encoder:crystal"
     return EncoderConfig(name=name, options=options, mean=(0.0,), std=(1.0,), size=8).build()
 
 

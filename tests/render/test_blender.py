@@ -19,13 +19,13 @@ from equissl.data.threediebench import ThreeDIEBench
 from equissl.errors import UserError
 from equissl.params import euler_quaternion
 from equissl.random import Stream
-from equissl.render import blender_process
-from equissl.render.blender import read_failures, render
-from equissl.render.blender_process import Look, Machine
-from equissl.render.built_in import BUILT_IN, built_in, write_built_in
-from equissl.render.latents import Latents, euler_angles
-from equissl.render.meshes import Mesh, find_meshes
-from equissl.render.scene import uniform_rotation
+from equissl.render.blender import process as blender_process
+from equissl.render.blender.built_in import BUILT_IN, built_in, write_built_in
+from equissl.render.blender.folder import read_failures, render
+from equissl.render.blender.latents import Latents, euler_angles
+from equissl.render.blender.meshes import Mesh, find_meshes
+from equissl.render.blender.process import Look, Machine
+from equissl.render.solids.scene import uniform_rotation
 
 VIEWS = torch.arange(3000)
 
@@ -155,7 +155,7 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_failures_are_listed_and_the_rest_is_made(fake: Path, tmp_path: Path) -> None:
     out, machine = tmp_path / "out", Machine(timeout=1.0)
     made = render(find_meshes(fake), out, 2, look=Look(size=8), machine=machine)
-    assert (made.pictures, made.failed) == (4, 3)
+    assert (made.images, made.failed) == (4, 3)
     reasons = dict(read_failures(out))
     assert "out of memory" in reasons["thing/dies"] and "no faces" in reasons["thing/broken"]
     assert "within 1 seconds" in reasons["thing/hangs"]
@@ -169,15 +169,15 @@ def test_failures_are_listed_and_the_rest_is_made(fake: Path, tmp_path: Path) ->
     (out / "thing" / "fine" / "image_1.jpg").unlink()
     latents = np.load(out / "thing" / "fine" / "latent_1.npy")
     again = render(find_meshes(fake), out, 3, look=Look(size=8), machine=machine)
-    assert again.pictures == 3 and again.failed == 3
+    assert again.images == 3 and again.failed == 3
     assert np.array_equal(latents, np.load(out / "thing" / "fine" / "latent_1.npy"))
     with pytest.raises(UserError, match="size: 8 there, 16 now"):
         render(find_meshes(fake), out, 2, look=Look(size=16))
 
 
-def test_shards_make_the_same_pictures_as_one(fake: Path, tmp_path: Path) -> None:
+def test_shards_make_the_same_images_as_one(fake: Path, tmp_path: Path) -> None:
     meshes, machine = [m for m in find_meshes(fake) if m.name in ("fine", "good")], Machine(timeout=30)
-    made = [render(meshes, tmp_path / "parts", 2, shard=(k, 3), machine=machine).pictures for k in range(3)]
+    made = [render(meshes, tmp_path / "parts", 2, shard=(k, 3), machine=machine).images for k in range(3)]
     render(meshes[::-1], tmp_path / "whole", 2, machine=machine)
     assert sum(made) == 4
     for name in ("fine/latent_0.npy", "good/latent_1.npy", "good/image_1.jpg"):
@@ -201,7 +201,7 @@ def test_the_verb_writes_what_the_reader_reads(
     words = [f"meshes={fake}", f"out={tmp_path / 'set'}", "views=3", "size=8", "shift=0.2", "timeout=30"]
     assert main(["render", "3diebench", *words]) == 0
     told = capsys.readouterr().out
-    assert "made 6 pictures now" in told and "pictures per second" in told and "1 objects failed" in told
+    assert "made 6 images now" in told and "images per second" in told and "1 objects failed" in told
     with Image.open(tmp_path / "set" / "contact.jpg") as sheet:
         assert sheet.size == (3 * 98 - 2, 2 * 98 - 2)  # an object a row, a view a column
     data = ThreeDIEBench(path=str(tmp_path / "set"), size=8, shift=True)
@@ -247,7 +247,7 @@ def test_blender_renders_the_scene(tmp_path: Path) -> None:
         look=Look(size=32, samples=4),
         machine=Machine(python=PYTHON, timeout=300),
     )
-    assert (made.pictures, made.failed) == (4, 2) and whole.exists()
+    assert (made.images, made.failed) == (4, 2) and whole.exists()
     assert {owner for owner, _ in read_failures(tmp_path / "out")} == {"kind/broken", "kind/empty"}
     for name in ("mesh", "cube"):
         image = np.asarray(Image.open(tmp_path / "out" / "kind" / name / "image_0.jpg"), dtype=float)

@@ -1,4 +1,4 @@
-"""Pictures show what their factors say, and depend on nothing else."""
+"""Images show what their factors say, and depend on nothing else."""
 
 import colorsys
 import math
@@ -12,11 +12,11 @@ from torch import Tensor
 
 from equissl.errors import UserError
 from equissl.params import Params, quaternion_product
-from equissl.render import draw as drawing
-from equissl.render.draw import draw
-from equissl.render.objects import make_objects
-from equissl.render.scene import SPACE, Studio, sample
-from equissl.render.shapes import CLASS_NAMES
+from equissl.render.solids import draw as drawing
+from equissl.render.solids.draw import draw
+from equissl.render.solids.objects import make_objects
+from equissl.render.solids.scene import SPACE, Studio, sample
+from equissl.render.solids.shapes import CLASS_NAMES
 
 KINDS = len(CLASS_NAMES)
 WHITE = Studio(lamp=0.0)
@@ -55,7 +55,7 @@ def batch() -> tuple[Tensor, Tensor]:
     return numbers, draw(make_objects(numbers, 0), scenes(2 * KINDS), 16)
 
 
-def test_picture_does_not_depend_on_its_neighbours(batch, monkeypatch) -> None:
+def test_image_does_not_depend_on_its_neighbours(batch, monkeypatch) -> None:
     numbers, images = batch
     objects, params = make_objects(numbers, 0), scenes(2 * KINDS)
     rows = torch.tensor([20, 3, 3, 11, 0])
@@ -76,7 +76,7 @@ def test_number_of_threads_changes_nothing(batch) -> None:
         torch.set_num_threads(threads)
 
 
-def test_pictures_are_neither_dark_nor_flat(batch) -> None:
+def test_images_are_neither_dark_nor_flat(batch) -> None:
     _, images = batch
     pixels = images.float().flatten(1)
     assert ((pixels.mean(1) > 40) & (pixels.mean(1) < 215)).all()

@@ -10,8 +10,8 @@ from torch.testing import assert_close
 
 from equissl.errors import UserError
 from equissl.params import Params
-from equissl.render.scene import SPACE, light_direction, sample
-from equissl.render.vectors import color, rotation
+from equissl.render.solids.scene import SPACE, light_direction, sample
+from equissl.render.solids.vectors import color, rotation
 
 MANY = 4000
 

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from equissl.render.objects import Objects, make_objects
-from equissl.render.shapes import CLASS_NAMES, SHAPES
-from equissl.render.trace import KNOB_RADIUS, Rays, march, normal
-from equissl.render.vectors import length, normalize, subtract
+from equissl.render.solids.objects import Objects, make_objects
+from equissl.render.solids.shapes import CLASS_NAMES, SHAPES
+from equissl.render.solids.trace import KNOB_RADIUS, Rays, march, normal
+from equissl.render.solids.vectors import length, normalize, subtract
 
 KINDS = range(len(SHAPES))
 EACH = 8  # objects of a class

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from equissl.errors import UserError
-from equissl.render.scene import SPACE
-from equissl.render.shapes import CLASS_NAMES
-from equissl.render.solids import generate, object_numbers
+from equissl.render.solids.dataset import generate, object_numbers
+from equissl.render.solids.scene import SPACE
+from equissl.render.solids.shapes import CLASS_NAMES
 
 KINDS = len(CLASS_NAMES)
 

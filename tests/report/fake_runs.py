@@ -98,9 +98,9 @@ def recipe(modules: bool, seed: int = 0) -> dict[str, object]:
         "is": "equissl.recipe:Recipe",
         "data": {"is": "equissl.data.solids:Solids", "size": 48, "objects": 800, "views": 4},
         "encoder": {"is": "equissl.encoder.timm:Backbone", "name": "resnet18", "stem": "small", "parts": {}},
-        "base": {"is": "equissl.base.simclr:SimCLR.Config", "temperature": 0.5, "negatives": "all"},
+        "base": {"is": "equissl.invariance.simclr:SimCLR.Config", "temperature": 0.5, "negatives": "all"},
         "modules": module if modules else {},
-        "optimizer": {"is": "equissl.optimize:AdamW", "learning_rate": 0.001, "weight_decay": 0.05},
+        "optimizer": {"is": "equissl.training:AdamW", "learning_rate": 0.001, "weight_decay": 0.05},
         "epochs": 30,
         "batch_size": 256,
         "seed": seed,
@@ -118,14 +118,14 @@ def log_rows(modules: bool, seed: int, steps: int = 600) -> list[dict[str, objec
         equi = 2.6 + 3.2 * math.exp(-4 * part) + draw.gauss(0, 0.1)
         line |= {"equimod/contrast": equi} if modules else {}
         line |= {"loss": base + equi * modules, "lr": 0.001 * math.cos(part * 1.5), "data_wait": 0.04}
-        line |= {"pictures_per_second": 900 + draw.gauss(0, 30), "std": 0.91 * (1 - math.exp(-9 * part))}
+        line |= {"images_per_second": 900 + draw.gauss(0, 30), "std": 0.91 * (1 - math.exp(-9 * part))}
         line |= {"rank_me": 10 + (50 if modules else 28) * part}
         line |= {"probe/knn": 0.75 - 0.5 * math.exp(-3 * part)} if step % 100 == 0 else {}
         rows.append(line)
     return rows
 
 
-def picture(hue: float, turn: float, light: float = 0.95) -> str:
+def data_uri(hue: float, turn: float, light: float = 0.95) -> str:
     """A tilted block on a coloured floor as a data URI."""
     image = Image.new("RGB", (64, 64), _rgb(hue, 0.45, light))
     ImageDraw.Draw(image).rectangle((0, 0, 63, 26), fill=_rgb(hue, 0.12, light))
@@ -150,10 +150,10 @@ def neighbours(keeps: bool) -> dict[str, object]:
         near = []
         for place in range(6):
             other = (hue + draw.gauss(0, 0.02), turn + draw.gauss(0, 0.1))
-            shown = picture(*other) if keeps else picture(draw.random(), draw.random() * 3)
-            near.append({"picture": shown, "label": "wedge", "similarity": 0.97 - 0.02 * place})
-        queries.append({"picture": picture(hue, turn), "label": "wedge", "neighbours": near})
-    return {"queries": queries, "note": "Cosine similarity among 2000 test pictures of other objects."}
+            shown = data_uri(*other) if keeps else data_uri(draw.random(), draw.random() * 3)
+            near.append({"image": shown, "label": "wedge", "similarity": 0.97 - 0.02 * place})
+        queries.append({"image": data_uri(hue, turn), "label": "wedge", "neighbours": near})
+    return {"queries": queries, "note": "Cosine similarity among 2000 test images of other objects."}
 
 
 def lines(rows: Sequence[Mapping[str, object]]) -> str:

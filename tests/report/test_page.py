@@ -60,7 +60,7 @@ def test_the_page_holds_everything(pair: tuple[Path, Path], tmp_path: Path) -> N
     assert "The equivariant model keeps hue" in shown
     assert "1.0 \N{MULTIPLICATION SIGN} EquiMod (temperature 0.2)" in shown
     assert "resnet18 (stem small)" in shown
-    assert re.search(r"Time\s+2 min 5\d s", shown)  # 600 steps of 256 pictures at about 900 a second
+    assert re.search(r"Time\s+2 min 5\d s", shown)  # 600 steps of 256 images at about 900 a second
     assert html.count("<svg") == 4 and html.count("<img") == 4 * (1 + 6 + 6)
     assert "@inproceedings{equimod2023" in html and "@inproceedings{simclr2020" in html
     assert '<html lang="en">' in html and "prefers-color-scheme: dark" in html
@@ -141,7 +141,7 @@ def test_trouble_is_told_before_the_numbers(tmp_path: Path) -> None:
     before = html[: html.index("Comparison</h2>")]
     assert "byol: unfinished: the log ends at epoch 10 of 30." in before
     assert "byol: collapse suspected: the last embedding std is 0.0001" in before
-    assert "byol: 2 pictures were skipped (bad_images.csv); the first is a.jpg: truncated." in before
+    assert "byol: 2 images were skipped (bad_images.csv); the first is a.jpg: truncated." in before
 
 
 def test_a_finished_run_logged_rarely_is_not_called_unfinished(tmp_path: Path) -> None:
@@ -150,7 +150,7 @@ def test_a_finished_run_logged_rarely_is_not_called_unfinished(tmp_path: Path) -
     assert "unfinished" not in page([run], tmp_path / "report.html")
 
 
-def test_many_pictures_and_long_logs_stay_below_three_megabytes(tmp_path: Path) -> None:
+def test_many_images_and_long_logs_stay_below_three_megabytes(tmp_path: Path) -> None:
     run = build_run(tmp_path / "run", "byol", INVARIANT, modules=False)
     (run / "log.jsonl").write_text(lines(log_rows(True, 0, 8000)))
     image = "data:image/png;base64," + "A" * 100_000
@@ -176,7 +176,7 @@ def test_writing_is_all_or_nothing(pair: tuple[Path, Path], tmp_path: Path) -> N
 
 
 def test_papers_follow_from_what_a_recipe_is_made_of() -> None:
-    plain = {"base": {"is": "equissl.base.byol:BYOL.Config"}, "list": [{"is": "x.y.augself:AugSelf"}]}
+    plain = {"base": {"is": "equissl.invariance.byol:BYOL.Config"}, "list": [{"is": "x.y.augself:AugSelf"}]}
     assert [p.short for p in papers([plain], ["rank_me"])] == ["BYOL", "AugSelf", "RankMe"]
     assert papers([{"base": {"is": "mine.own:Thing"}}]) == ()
 

@@ -61,11 +61,11 @@ def test_missing_and_unreadable_files_are_named(pair: tuple[Path, Path]) -> None
     assert run.recipe == {} and run.queries == ()
 
 
-def test_only_inline_raster_pictures_are_let_in(pair: tuple[Path, Path]) -> None:
+def test_only_inline_raster_images_are_let_in(pair: tuple[Path, Path]) -> None:
     outside = ["https://example.org/a.png", "javascript:alert(1)", "data:image/svg+xml;base64,AAAA", None]
     queries = [{"image": image, "neighbours": "none"} for image in outside]
     (pair[0] / "neighbours.json").write_text(json.dumps({"queries": [*queries, 3]}))
-    assert [q.picture.image for q in read(pair[0]).queries] == ["", "", "", ""]
+    assert [q.image.image for q in read(pair[0]).queries] == ["", "", "", ""]
 
 
 def test_a_folder_that_is_no_run_is_refused_by_name(tmp_path: Path) -> None:

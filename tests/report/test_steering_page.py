@@ -33,7 +33,7 @@ def sheet(count: int) -> dict[str, object]:
 
 
 def slide(name: str, first: int, **more: object) -> dict[str, object]:
-    """Three positions; the truths are the versions ``first`` on of a bank of four pictures."""
+    """Three positions; the truths are the versions ``first`` on of a bank of four images."""
     return {
         "name": name,
         "unit": "degrees",
@@ -54,7 +54,7 @@ def slide(name: str, first: int, **more: object) -> dict[str, object]:
 
 
 def told(**more: object) -> dict[str, Any]:
-    """What an evaluation writes, for two pictures with two sliders each."""
+    """What an evaluation writes, for two images with two sliders each."""
     slides = [slide("yaw", 4), slide("floor_hue", 7, unit="turns", values=[-0.5, 0.0, 0.5])]
     sources = [{"bank": k, "sprite": sheet(6), "still": [2, 3], "slides": slides} for k in (0, 1)]
     bank = {"sprite": sheet(4), "labels": ["cup", "mug", "jug", "pot"], "groups": [0, 1, 0, 1]}
@@ -103,7 +103,7 @@ def test_the_means_leave_the_resting_position_out(tmp_path: Path) -> None:
 
 
 BAD: dict[str, Any] = {
-    "a picture from elsewhere": {
+    "an image from elsewhere": {
         "bank": {**told()["explorers"][0]["bank"], "sprite": {"image": "http://x/a.png"}}
     },
     "no sources": {"sources": None},
@@ -223,10 +223,10 @@ def test_another_slider_takes_the_first_back_and_a_link_opens_the_same(tmp_path:
     move += "s.dispatchEvent(new Event('input', {bubbles: true})); }"
     both = seen(page, tmp_path, move)
     assert re.findall(r'aria-valuetext="([^"]*)"', both) == ["no change", "+0.50 turns"]
-    linked = seen(page, tmp_path, fragment="#picture=1&slider=floor_hue&value=0.4")
+    linked = seen(page, tmp_path, fragment="#image=1&slider=floor_hue&value=0.4")
     assert re.findall(r'aria-valuetext="([^"]*)"', linked) == ["no change", "+0.50 turns"]
     assert part(linked, "start-words") == "mug" and part(both, "start-words") == "cup"
-    wrong = seen(page, tmp_path, fragment="#picture=77&slider=%3Cb%3E&value=x&model=-4")
+    wrong = seen(page, tmp_path, fragment="#image=77&slider=%3Cb%3E&value=x&model=-4")
     assert "No change" in part(wrong, "words") and part(wrong, "start-words") == "mug"
 
 
@@ -241,7 +241,7 @@ def test_a_browser_runs_no_foreign_markup(tmp_path: Path) -> None:
 
 
 @needs_chromium
-def test_pictures_whose_truth_is_unknown(tmp_path: Path) -> None:
+def test_images_whose_truth_is_unknown(tmp_path: Path) -> None:
     blind = slide("yaw", 4, kind="")
     source = {"bank": 0, "sprite": None, "still": [1], "slides": [blind]}
     found = read_steering(run(tmp_path / "r", told(sources=[source])))

@@ -10,7 +10,7 @@ from report.fake_runs import EQUIVARIANT, INVARIANT, Scores, build_run, lines, r
 from rich.console import Console
 
 from equissl.report import Table, comparison, headline, text
-from equissl.report import names as words
+from equissl.report import display_names as words
 
 GOLDEN = """
                       invariant          equivariant          Random encoder     Constant

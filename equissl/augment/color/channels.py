@@ -1,0 +1,55 @@
+"""Colour channels in another order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from equissl.augment.base import Augmentation, Moments
+from equissl.augment.validation import check_number, flag
+from equissl.params import Params, Permutation, Space
+from equissl.random import Stream
+
+_COUNT = 3
+
+
+@dataclass(frozen=True)
+class ChannelPermutation(Augmentation):
+    """Put the three channels in a random order (torchvision's RandomChannelPermutation).
+
+    Entry k of the factor ``channel_order`` is the channel that comes k-th. All six orders are equally likely,
+    the one that changes nothing too.
+
+    Raises:
+        ValueError: ``probability`` is outside [0, 1], or an image does not have three channels.
+    """
+
+    stream_name: ClassVar[str] = "ChannelPermutation"
+
+    probability: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_number("ChannelPermutation.probability", self.probability)
+
+    @property
+    def space(self) -> Space:
+        return Space((Permutation("channel_order", length=_COUNT),))
+
+    def sample(self, stream: Stream, size: tuple[int, int]) -> Params:
+        order = stream.permutation("order", _COUNT).float()
+        applied = stream.chance("applied", self.probability)
+        return Params.of(self.space, {"channel_order": order}, applied)
+
+    def apply(self, images: Tensor, params: Params) -> Tensor:
+        if images.shape[1] != _COUNT:
+            raise ValueError(f"colour needs images with 3 channels, got {images.shape[1]}")
+        order = params.values["channel_order"].round().long()
+        return images.gather(1, order[:, :, None, None].expand_as(images))
+
+    def moments(self) -> Moments:
+        p, place = self.probability, torch.arange(_COUNT, dtype=torch.float64)
+        order = (p + (1 - p) * place, 5 / 3 * p + (1 - p) * place.square())
+        return {"channel_order": order, **flag("channel_order", p)}

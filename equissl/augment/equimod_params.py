@@ -1,0 +1,116 @@
+"""EquiMod's original parameter vector, number for number, for comparison with the released code.
+
+Layout (15 numbers, 17 with blur, 18 with solarize): crop top, left, height, width in raw source pixels; flip;
+ jitter applied; order of the four colour operations; brightness, contrast, saturation, hue; grayscale;
+blur applied, blur sigma; solarize. See arXiv:2211.01244 and its code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from equissl.augment.base import Augmentation
+from equissl.params import Params
+
+Count = Literal[15, 17, 18]
+_CROP = ("crop_top", "crop_left", "crop_height", "crop_width")
+_FACTORS = ("brightness", "contrast", "saturation")
+
+
+def legacy_vector(params: Params, height: Tensor | float, width: Tensor | float, count: Count) -> Tensor:
+    """A record as EquiMod's code writes it.
+
+    Args:
+        params: absolute values; a factor that is missing counts as not applied.
+        height, width: of the source image in pixels, a number or (B, 1).
+        count: 15 (SimCLR, CIFAR-10), 17 (SimCLR, ImageNet) or 18 (BYOL).
+
+    Returns:
+        (B, count) float32.
+    """
+    top, left, tall, wide = (params.values[n] for n in _CROP)
+    columns = [top * height, left * width, tall * height, wide * width]
+    columns = [c.round() for c in columns]
+    columns += [_value(params, "horizontal_flip", 0.0), _flag(params, "color_order")]
+    columns += [_order(params), *(_value(params, n, 1.0) for n in _FACTORS)]
+    columns += [_value(params, "hue", 0.0), _value(params, "grayscale", 0.0)]
+    if count >= 17:
+        columns += [_flag(params, "blur_sigma"), _value(params, "blur_sigma", 0.0)]
+    if count == 18:
+        columns.append(_value(params, "solarize", 0.0))
+    return torch.cat(columns, 1).float()
+
+
+def legacy_statistics(
+    views: Sequence[Augmentation], size: tuple[int, int], count: Count
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of the vector, in closed form from the policies (the crop by simulation).
+
+    Views that draw from different policies are pooled by averaging their first and second moments.
+
+    Args:
+        size: of the source in pixels, (H, W).
+    """
+    pooled = [_moments(view.moments(), size, count) for view in views]
+    first = torch.stack([m for m, _ in pooled]).mean(0)
+    second = torch.stack([s for _, s in pooled]).mean(0)
+    deviation = (second - first.square()).clamp(min=0).sqrt()
+    deviation = torch.where(deviation > 1e-6, deviation, torch.ones_like(deviation))
+    return tuple(first.tolist()), tuple(deviation.tolist())
+
+
+def _moments(
+    known: Mapping[str, tuple[Tensor, Tensor]], size: tuple[int, int], count: Count
+) -> tuple[Tensor, Tensor]:
+    rest = {"brightness": 1.0, "contrast": 1.0, "saturation": 1.0}
+    first: list[float] = []
+    second: list[float] = []
+
+    def add(name: str, scale: float = 1.0) -> None:
+        if name in known:
+            first.extend((known[name][0] * scale).tolist())
+            second.extend((known[name][1] * scale**2).tolist())
+        else:
+            first.append(rest.get(name, 0.0))
+            second.append(rest.get(name, 0.0) ** 2)
+
+    def add_flag(name: str) -> None:
+        share = float(known[f"{name}/applied"][0]) if f"{name}/applied" in known else 0.0
+        first.append(share)
+        second.append(share)
+
+    for name, pixels in zip(_CROP, (size[0], size[1], size[0], size[1]), strict=True):
+        add(name, pixels)
+    add("horizontal_flip")
+    add_flag("color_order")
+    add("color_order")
+    for name in (*_FACTORS, "hue", "grayscale"):
+        add(name)
+    if count >= 17:
+        add_flag("blur_sigma")
+        add("blur_sigma")
+    if count == 18:
+        add("solarize")
+    return torch.tensor(first, dtype=torch.float64), torch.tensor(second, dtype=torch.float64)
+
+
+def _value(params: Params, name: str, rest: float) -> Tensor:
+    if name in params.values:
+        return params.values[name]
+    return params.values["crop_top"].new_full((len(params), 1), rest)
+
+
+def _flag(params: Params, name: str) -> Tensor:
+    if name in params.applied:
+        return params.applied[name][:, None].to(params.values["crop_top"].dtype)
+    return params.values["crop_top"].new_zeros(len(params), 1)
+
+
+def _order(params: Params) -> Tensor:
+    if "color_order" in params.values:
+        return params.values["color_order"]
+    return torch.arange(4.0, device=params.values["crop_top"].device).repeat(len(params), 1)

@@ -1,0 +1,1 @@
+"""Blur, sharpness and noise."""

@@ -1,0 +1,84 @@
+"""Gaussian blur."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from equissl.augment.base import Augmentation, Moments, NativeStep
+from equissl.augment.batched import overwrite, separable, total
+from equissl.augment.validation import check_at_least, check_number, check_range, check_whole, spread, uniform
+from equissl.params import Params, Real, Space
+from equissl.random import Stream
+
+_NEGLIGIBLE = 1e-12  # smaller weights change nothing, but products with them are denormal and very slow
+_LEAST_SIGMA = 1e-3  # pixels; below it the filter is a single weight of 1 in any case
+
+
+@dataclass(frozen=True)
+class Blur(Augmentation):
+    """Convolve with a Gaussian, mirrored at the border (torchvision's GaussianBlur; arXiv:2002.05709, A).
+
+    Args:
+        kernel: width of the filter in pixels, odd.
+        sigma: range of the standard deviation, in pixels of the image that is blurred.
+
+    Raises:
+        ValueError: a field is out of its range.
+    """
+
+    paper: ClassVar[str] = "arXiv:2002.05709"
+    stream_name: ClassVar[str] = "Blur"
+
+    kernel: int = 23
+    sigma: tuple[float, float] = (0.1, 2.0)
+    probability: float = 0.5
+
+    def __post_init__(self) -> None:
+        check_whole("Blur.kernel", self.kernel)
+        check_at_least("Blur.kernel", self.kernel, 1)
+        if self.kernel % 2 == 0:
+            raise ValueError(f"Blur.kernel must be odd, got {self.kernel}")
+        check_range("Blur.sigma", self.sigma, 0)
+        check_number("Blur.probability", self.probability)
+
+    @property
+    def space(self) -> Space:
+        scale = spread(self.sigma, self.probability)
+        return Space((Real("blur_sigma", unit="pixels", scale=scale),))
+
+    def sample(self, stream: Stream, size: tuple[int, int]) -> Params:
+        sigma = stream.uniform("sigma", 1, *self.sigma)
+        return Params.of(self.space, {"blur_sigma": sigma}, stream.chance("applied", self.probability))
+
+    def apply(self, images: Tensor, params: Params) -> Tensor:
+        sigma = params.values["blur_sigma"].to(images.dtype)
+        return overwrite(images.clone(), sigma[:, 0] > 0, self._blurred, sigma)
+
+    def native(self, params: Params) -> NativeStep:
+        return NativeStep("blur", params.values["blur_sigma"], (self.kernel,))
+
+    def moments(self) -> Moments:
+        return uniform("blur_sigma", self.sigma, self.probability)
+
+    def _blurred(self, images: Tensor, sigma: Tensor) -> Tensor:
+        reach = self.kernel // 2
+        offset = torch.arange(-reach, reach + 1, device=images.device)
+        weight = (-0.5 * (offset / sigma.clamp(min=_LEAST_SIGMA)).square()).exp()
+        weight = weight / total(weight)[:, None]
+        weight = torch.where(weight < _NEGLIGIBLE, torch.zeros_like(weight), weight)[:, None]
+        height, width = images.shape[2:]
+        return separable(images, _shifted(height, offset, weight), _shifted(width, offset, weight))
+
+
+def _shifted(pixels: int, offset: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """The neighbours of every pixel along one side and their weights, (B, pixels, K) each."""
+    place = torch.arange(pixels, device=offset.device)[:, None] + offset
+    period = max(1, 2 * (pixels - 1))
+    place = place.remainder(period)
+    index = torch.minimum(place, period - place) if pixels > 1 else torch.zeros_like(place)
+    shape = (len(weight), pixels, len(offset))
+    return index.expand(shape), weight.expand(shape)

@@ -1,0 +1,1 @@
+"""Patch masks and random erasing."""

@@ -1,0 +1,88 @@
+"""Patches to hide from a transformer, recorded and drawn like any other augmentation."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from equissl.augment.base import Augmentation
+from equissl.augment.validation import check_at_least, check_number, check_range
+from equissl.params import PATCH_MASK, Mask, Params, Space
+from equissl.random import Stream
+
+_TRIES = 10  # blocks that are proposed; what they leave open is filled patch by patch
+_LEAST = 0.02  # share of the image that a block has at least
+_FLAT = 0.3  # least ratio of a block's sides
+
+
+@dataclass(frozen=True)
+class PatchMask(Augmentation):
+    """Draw which patches are hidden, in blocks; pixels stay, the encoder puts its mask token there.
+
+    Blocks of random area and shape are added as long as they fit (BEiT, arXiv:2106.08254, algorithm 1);
+    single patches fill up to the number wanted, which the original leaves open. A teacher that is given the
+    images alone sees all of them.
+
+    Args:
+        side: patches along each side of the view.
+        ratio: range of the share that is hidden, within (0, 1] (iBOT, DINOv2: 0.1 to 0.5, a recollection).
+        probability: of hiding anything (0.5 there).
+
+    Raises:
+        ValueError: a field is out of its range.
+    """
+
+    paper: ClassVar[str] = "arXiv:2106.08254"
+    stream_name: ClassVar[str] = "PatchMask"
+
+    side: int = 14
+    ratio: tuple[float, float] = (0.1, 0.5)
+    probability: float = 0.5
+
+    def __post_init__(self) -> None:
+        check_at_least("PatchMask.side", self.side, 1)
+        check_range("PatchMask.ratio", self.ratio, 0, 1, above=True)
+        check_number("PatchMask.probability", self.probability)
+
+    @property
+    def space(self) -> Space:
+        return Space((Mask(PATCH_MASK, count=self.side**2),))
+
+    def sample(self, stream: Stream, size: tuple[int, int]) -> Params:
+        count = self.side**2
+        wanted = (stream.uniform("ratio", 1, *self.ratio) * count).round().clamp(min=1)
+        hidden = torch.zeros(len(stream), self.side, self.side, dtype=torch.bool, device=wanted.device)
+        for k in range(_TRIES):
+            more = hidden | self._block(stream.uniform(f"block {k}", 4), wanted - _count(hidden))
+            hidden = torch.where((_count(more) <= wanted)[..., None], more, hidden)
+        # Hidden patches come first, then the others by chance, so that each image hides exactly its number.
+        order = hidden.flatten(1) + stream.uniform("rest", count) * 0.5
+        rank = order.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
+        values = {PATCH_MASK: (rank < wanted).float()}
+        return Params.of(self.space, values, stream.chance("applied", self.probability))
+
+    def apply(self, images: Tensor, params: Params) -> Tensor:
+        return images
+
+    def _block(self, chance: Tensor, room: Tensor) -> Tensor:
+        """A rectangle of at most ``room`` (B, 1) patches from four numbers (B, 4): (B, side, side) bool."""
+        least = max(1.0, _LEAST * self.side**2)
+        area = least + chance[:, :1] * (room - least).clamp(min=0)
+        ratio = (math.log(_FLAT) * (1 - 2 * chance[:, 1:2])).exp()
+        height, width = (n.sqrt().round().clamp(1, self.side) for n in (area * ratio, area / ratio))
+        top, left = (
+            (c * (self.side - n + 1)).floor() for c, n in ((chance[:, 2:3], height), (chance[:, 3:], width))
+        )
+        place = torch.arange(self.side, device=chance.device)
+        rows, columns = (
+            (place >= start) & (place < start + n) for start, n in ((top, height), (left, width))
+        )
+        return rows[:, :, None] & columns[:, None, :]
+
+
+def _count(hidden: Tensor) -> Tensor:
+    return hidden.flatten(1).sum(1, keepdim=True)

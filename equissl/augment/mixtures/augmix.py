@@ -1,0 +1,162 @@
+"""AugMix: an image blended with several chains of operations on itself."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from equissl.augment.base import Augmentation, Moments
+from equissl.augment.batched import column, overwrite
+from equissl.augment.mixtures.operations import Operation, usual_operations
+from equissl.augment.mixtures.slots import Slots
+from equissl.augment.validation import check_at_least, check_number, check_range, check_whole, flag
+from equissl.params import Factor, Params, Real, Space
+from equissl.random import Stream
+
+_CANDIDATES = 12  # of which a draw is accepted with a probability of 0.95 each
+_LEAST_ALPHA = 0.1
+
+
+@dataclass(frozen=True)
+class AugMix(Augmentation):
+    """Blend an image with chains of random operations on it (arXiv:1912.02781, algorithm 1).
+
+    Chain c, slot s records ``mix_operation_c_s`` (0 for none, else the operation's number from 1) and
+    ``mix_magnitude_c_s``; a chain's depth is how many of its operations are not 0. ``mix_weight_c`` is the
+    share of the chain in the blend, Dirichlet times Beta; the image itself has the rest.
+
+    Args:
+        chains: how many, the paper's k.
+        depth: least and largest number of operations in a chain.
+        magnitude: range within [0, 1]; the released code's severity of 10 is (0.01, severity / 10).
+        alpha: of the Dirichlet and Beta distributions, at least 0.1.
+        operations: the list, the paper's by default: no colour, no sharpness.
+
+    Raises:
+        ValueError: a field is out of its range.
+    """
+
+    paper: ClassVar[str] = "arXiv:1912.02781"
+    stream_name: ClassVar[str] = "AugMix"
+
+    chains: int = 3
+    depth: tuple[int, int] = (1, 3)
+    magnitude: tuple[float, float] = (0.01, 0.3)
+    alpha: float = 1.0
+    operations: tuple[Operation, ...] = usual_operations(shift=1 / 3, bits=(4, 0), colour=False)
+    probability: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_whole("AugMix.chains", self.chains)
+        check_at_least("AugMix.chains", self.chains, 1)
+        check_range("AugMix.depth", self.depth, 1)
+        for depth in self.depth:
+            check_whole("AugMix.depth", depth)
+        check_at_least("AugMix.alpha", self.alpha, _LEAST_ALPHA)
+        check_number("AugMix.probability", self.probability)
+        _ = self._slots
+
+    @property
+    def space(self) -> Space:
+        factors: list[Factor] = []
+        scale = math.sqrt(self.probability * self._weight[1]) or 1.0
+        for chain in range(1, self.chains + 1):
+            for slot, names in enumerate(self._names(chain), 1):
+                factors.extend(self._slots.factors(names, self.probability * self._filled(slot)))
+            factors.append(Real(f"mix_weight_{chain}", unit="share", scale=scale))
+        return Space(tuple(factors))
+
+    def sample(self, stream: Stream, size: tuple[int, int]) -> Params:
+        values: dict[str, Tensor] = {}
+        low, high = self.depth
+        for chain in range(1, self.chains + 1):
+            depth = low + stream.integers(f"depth {chain}", high - low + 1)
+            for slot, names in enumerate(self._names(chain), 1):
+                values |= self._slots.draw(names, stream, depth >= slot)
+        weights = _dirichlet(stream, "chains", self.chains, self.alpha)
+        weights = weights * _dirichlet(stream, "augmented", 2, self.alpha)[:, 1:]
+        for chain in range(1, self.chains + 1):
+            values[f"mix_weight_{chain}"] = weights[:, chain - 1 : chain].float()
+        return Params.of(self.space, values, stream.chance("applied", self.probability))
+
+    def apply(self, images: Tensor, params: Params) -> Tensor:
+        names = self.space.names
+        values = [params.values[name] for name in names]
+        weights = [params.values[f"mix_weight_{k}"] for k in range(1, self.chains + 1)]
+        mixed = (torch.cat(weights, 1) > 0).any(1)
+
+        def run(batch: Tensor, *rows: Tensor) -> Tensor:
+            return self._mixed(batch, dict(zip(names, rows, strict=True)))
+
+        return overwrite(images.clone(), mixed, run, *values)
+
+    def moments(self) -> Moments:
+        moments: Moments = {}
+        p = self.probability
+        for chain in range(1, self.chains + 1):
+            for slot, names in enumerate(self._names(chain), 1):
+                moments |= self._slots.moments(names, p * self._filled(slot))
+            first, second = (torch.tensor([p * m], dtype=torch.float64) for m in self._weight)
+            moments |= {f"mix_weight_{chain}": (first, second)}
+        for name in self.space.names:
+            moments |= flag(name, p)
+        return moments
+
+    @property
+    def _slots(self) -> Slots:
+        return Slots("AugMix", self.operations, self.magnitude)
+
+    @property
+    def _weight(self) -> tuple[float, float]:
+        """First and second moment of a chain's weight: of the two distributions, which are independent."""
+        k, a = self.chains, self.alpha
+        return 1 / (2 * k), (a + 1) / (2 * (2 * a + 1)) * (a + 1) / (k * (k * a + 1))
+
+    def _names(self, chain: int) -> list[tuple[str, str]]:
+        slots = range(1, self.depth[1] + 1)
+        return [(f"mix_operation_{chain}_{s}", f"mix_magnitude_{chain}_{s}") for s in slots]
+
+    def _filled(self, slot: int) -> float:
+        """The probability that a chain reaches a slot, counted from 1."""
+        low, high = self.depth
+        return min(1.0, (high - slot + 1) / (high - low + 1))
+
+    def _mixed(self, images: Tensor, values: dict[str, Tensor]) -> Tensor:
+        weights = [values[f"mix_weight_{k}"].to(images.dtype) for k in range(1, self.chains + 1)]
+        rest = torch.ones_like(weights[0])
+        for weight in weights:
+            rest = rest - weight
+        result = images * column(rest)
+        for chain, weight in enumerate(weights, 1):
+            view = images
+            for operation, magnitude in self._names(chain):
+                view = self._slots.apply(view, values[operation], values[magnitude])
+            result = result + view * column(weight)
+        return result
+
+
+def _dirichlet(stream: Stream, name: str, columns: int, alpha: float) -> Tensor:
+    """Shares that add up to 1, float64 (B, columns)."""
+    parts = torch.cat([_gamma(stream, f"{name} {k}", alpha) for k in range(columns)], 1)
+    whole = parts[:, :1]
+    for k in range(1, columns):
+        whole = whole + parts[:, k : k + 1]
+    return parts / whole
+
+
+def _gamma(stream: Stream, name: str, alpha: float) -> Tensor:
+    """Gamma distributed numbers, float64 (B, 1): Marsaglia & Tsang, ACM TOMS 26 (2000)."""
+    d = alpha + 1 - 1 / 3  # for alpha + 1, which is then taken back: sound for alpha below 1 too
+    x = stream.normal(f"{name} normal", _CANDIDATES).double()
+    v = 1 + x / math.sqrt(9 * d)
+    v = v * v * v
+    level = (1 - stream.uniform(f"{name} level", _CANDIDATES).double()).log()
+    positive = v.clamp(min=1e-12)
+    accepted = (v > 0) & (level < 0.5 * x * x + d - d * positive + d * positive.log())
+    first = accepted.to(torch.uint8).argmax(1, keepdim=True)  # the first maximum
+    back = ((1 - stream.uniform(f"{name} power").double()).log() / alpha).exp()
+    return d * positive.gather(1, first) * back

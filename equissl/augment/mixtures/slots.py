@@ -1,0 +1,99 @@
+"""Places for one operation each, of which the records of mixtures consist."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from equissl.augment.base import Augmentation, Moments
+from equissl.augment.batched import overwrite
+from equissl.augment.mixtures.operations import Operation
+from equissl.augment.validation import check_range, spread, uniform
+from equissl.params import Cyclic, Factor, Params, Real, Space
+from equissl.random import Stream
+
+
+@dataclass(frozen=True)
+class Slots:
+    """Places for one operation each; the records of RandAugment and AugMix consist of them.
+
+    A slot holds an operation's number, counted from 1 (0 is none), and a magnitude, negative on the other
+    side of a signed operation's start.
+
+    Args:
+        owner: the mixture, for messages.
+        magnitude: range of magnitudes, within [0, 1].
+
+    Raises:
+        ValueError: there is no operation, or the magnitude is no range within [0, 1].
+    """
+
+    owner: str
+    operations: tuple[Operation, ...]
+    magnitude: tuple[float, float]
+
+    def __post_init__(self) -> None:
+        check_range(f"{self.owner}.magnitude", self.magnitude, 0, 1)
+        whole = isinstance(self.operations, tuple) and len(self.operations) > 0
+        if not whole or not all(isinstance(o, Operation) for o in self.operations):
+            raise ValueError(
+                f"{self.owner}.operations must be a tuple of operations, got {self.operations!r}"
+            )
+
+    def factors(self, names: tuple[str, str], share: float) -> tuple[Factor, Factor]:
+        """Of a slot that holds an operation with probability ``share``."""
+        scale = spread(self.magnitude, share)
+        return Cyclic(names[0], order=len(self.operations) + 1), Real(names[1], unit="share", scale=scale)
+
+    def draw(self, names: tuple[str, str], stream: Stream, filled: Tensor) -> dict[str, Tensor]:
+        """An operation, all equally likely, and a magnitude where ``filled`` (B,), nothing elsewhere."""
+        operation, magnitude = names
+        chosen = filled * (1 + stream.integers(operation, len(self.operations)))
+        signed = torch.zeros_like(filled)
+        for k, candidate in enumerate(self.operations, 1):
+            signed = signed | ((chosen == k) & candidate.signed)
+        sign = 1 - 2.0 * (signed & stream.chance(f"{magnitude} sign", 0.5))
+        drawn = stream.uniform(magnitude, 1, *self.magnitude) * (sign * filled)[:, None]
+        return {operation: chosen.float()[:, None], magnitude: drawn}
+
+    def moments(self, names: tuple[str, str], share: float) -> Moments:
+        """Of a slot that holds an operation with probability ``share``."""
+        n = len(self.operations)
+        size = uniform("size", self.magnitude, share)["size"]
+        towards = sum(not o.signed for o in self.operations) / n
+        number = torch.arange(n + 1, dtype=torch.float64)
+        first, second = (share * (number[1:] ** k).mean() for k in (1, 2))
+        return {names[0]: (first[None], second[None]), names[1]: (towards * size[0], size[1])}
+
+    def apply(self, images: Tensor, operation: Tensor, magnitude: Tensor) -> Tensor:
+        """Every image's own operation: (B, C, H, W), (B, 1), (B, 1) -> (B, C, H, W)."""
+        images = images.clone()
+        number = operation.round()
+        for augmentation in dict.fromkeys(o.augmentation for o in self.operations):
+            mine = {k: o for k, o in enumerate(self.operations, 1) if o.augmentation == augmentation}
+            chosen = torch.stack([number[:, 0] == k for k in mine]).any(0)
+
+            def run(
+                batch: Tensor,
+                number: Tensor,
+                magnitude: Tensor,
+                augmentation: Augmentation = augmentation,
+                mine: dict[int, Operation] = mine,
+            ) -> Tensor:
+                values = _neutral(augmentation.space, magnitude)
+                for k, o in mine.items():
+                    value = o.start + magnitude * (o.end - o.start)
+                    values[o.factor] = torch.where(number == k, value, values[o.factor])
+                return augmentation.apply(batch, Params.of(augmentation.space, values))
+
+            images = overwrite(images, chosen, run, number, magnitude)
+        return images
+
+
+def _neutral(space: Space, like: Tensor) -> dict[str, Tensor]:
+    """Neutral values on the device of ``like`` (B, 1), made there: copying them would wait for it."""
+    rest = {f.name: f.neutral(1)[0].tolist() for f in space}
+    columns = {name: [like.new_full(like.shape, number) for number in row] for name, row in rest.items()}
+    return {name: torch.cat(numbers, 1) for name, numbers in columns.items()}

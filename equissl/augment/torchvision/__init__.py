@@ -1,0 +1,1 @@
+"""torchvision.transforms.v2 transforms as augmentations that record and replay."""

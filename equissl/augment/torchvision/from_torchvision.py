@@ -1,0 +1,184 @@
+"""A user's own ``torchvision.transforms.v2`` transform as an augmentation that records and replays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchvision.transforms import v2
+
+from equissl.augment.base import REFERENCE_SIZE, Augmentation, Moments, moments_of
+from equissl.augment.torchvision.tracing import PROBES, Trace, describe, leaves, numbers, running
+from equissl.params import Binary, Factor, Params, Seed, Space
+from equissl.random import Stream
+
+_MOMENT_DRAWS = 1 << 14
+_DRAWN = 1 << 24  # what a float32 holds exactly
+
+
+@dataclass(frozen=True)
+class FromTorchvision(Augmentation):
+    """Any v2 transform of images (``Compose``, ``RandomApply``, ``RandomChoice``, ... included), as it is.
+
+    Each image gets a seed from its stream, and the transform runs on that image alone with the generators
+    of torch, numpy and Python seeded so; the seed is part of the record, and a replay is bit for bit. Beside
+    it stands what the parts of the transform draw in ``make_params``, under the names torchvision gives:
+    "random_rotation_angle", "color_jitter_hue_factor", ... A part that draws nothing but may be left out is a
+    yes or no: "random_horizontal_flip". What is drawn elsewhere (``RandAugment``, noise) only the seed holds.
+
+    It is slow: one image at a time, twice (``sample`` runs the transform on an empty image), on the CPU.
+    The seed decides, so a record whose other numbers were changed is refused. A recipe is plain data and
+    cannot hold a module: there, write a frozen dataclass that makes the transform and passes the calls on.
+
+    Args:
+        transform: takes a (C, H, W) float image in [0, 1] and returns one, always of the same size.
+        size: (H, W) of an image that the transform can take, for finding out what it draws.
+
+    Raises:
+        ValueError: it is no v2 transform, or does not turn an image of ``size`` into an image.
+    """
+
+    stream_name: ClassVar[str] = "FromTorchvision"
+
+    transform: v2.Transform
+    size: tuple[int, int] = REFERENCE_SIZE
+    _factors: Mapping[str, tuple[Factor, ...]] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.transform, v2.Transform):
+            raise ValueError(
+                "FromTorchvision.transform must be a torchvision.transforms.v2.Transform, "
+                f"got {type(self.transform).__name__}"
+            )
+        image = torch.zeros(3, *self.size)
+        try:
+            with running(self.transform) as run:
+                runs = [run(image.clone(), seed) for seed in range(PROBES)]
+        except Exception as error:  # whatever a foreign transform raises
+            raise ValueError(
+                f"FromTorchvision.transform fails on a float image (3, {self.size[0]}, {self.size[1]}): "
+                f"{error}; set size=(height, width) to that of your images"
+            ) from error
+        shapes = {tuple(image.shape) for image, _ in runs}
+        if len(shapes) != 1 or len(next(iter(shapes))) != 3:
+            raise ValueError(
+                f"FromTorchvision.transform must give images of one size, (C, h, w); got {sorted(shapes)}"
+            )
+        traces = [trace for _, trace in runs]
+        described = {
+            name: describe(name, leaf, traces, image) for name, leaf in leaves(self.transform).items()
+        }
+        object.__setattr__(self, "_factors", described)
+
+    @property
+    def space(self) -> Space:
+        return Space((Seed("torchvision_seed"), *(f for group in self._factors.values() for f in group)))
+
+    def sample(self, stream: Stream, size: tuple[int, int]) -> Params:
+        seeds = (stream.uniform("seed", 2) * _DRAWN).cpu()
+        empty = torch.zeros(3, *size)
+        with running(self.transform) as run:
+            rows = [self._row(run(empty, _whole(seed))[1]) for seed in seeds]
+        values, applied = {"torchvision_seed": seeds}, {"torchvision_seed": torch.ones(len(seeds)).bool()}
+        for leaf, group in self._factors.items():
+            used = torch.tensor([leaf in row for row in rows], dtype=torch.bool)
+            for factor in group:
+                rest = factor.neutral(1)[0]
+                found = [row.get(leaf, {}).get(factor.name, rest) for row in rows]
+                values[factor.name] = torch.stack(found) if found else factor.neutral(0)
+                applied[factor.name] = used
+        return Params(self.space, values, applied, len(seeds)).to(stream.keys.device)
+
+    def apply(self, images: Tensor, params: Params) -> Tensor:
+        """As the contract says; images of other devices take the way over the CPU.
+
+        Raises:
+            ValueError: a recorded number is not what the seed gives, or sizes differ between images.
+        """
+        height, width = self.output_size((images.shape[2], images.shape[3]))
+        space = self.space
+        record = {name: params.values[name].cpu() for name in space.names}
+        neutral = {f.name: f.neutral(1)[0] for f in space}
+        views = []
+        with running(self.transform) as run:
+            for k, image in enumerate(images.cpu()):
+                seed = record["torchvision_seed"][k]
+                drawn: dict[str, Tensor] = {}
+                if (seed < 0).any():
+                    view = _resized(image, (height, width))
+                else:
+                    view, trace = run(image.clone(), _whole(seed))
+                    drawn = {n: v for values in self._row(trace).values() for n, v in values.items()}
+                for name in space.names[1:]:
+                    if not torch.equal(record[name][k], drawn.get(name, neutral[name])):
+                        raise ValueError(
+                            f"{name} of image {k} is not what its seed gives on {tuple(image.shape)}; a "
+                            "torchvision transform can be replayed on images of the size it was drawn for, "
+                            "but not with other numbers"
+                        )
+                if view.shape[1:] != (height, width):
+                    raise ValueError(
+                        f"FromTorchvision.transform made {tuple(view.shape)} of image {k}, and elsewhere "
+                        f"{(height, width)}; let it end in a transform of fixed size"
+                    )
+                views.append(view)
+        return torch.stack(views).to(images) if views else images.new_empty(0, 3, height, width)
+
+    def output_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        return _output_size(self, size)
+
+    def moments(self) -> Moments:
+        return dict(_moments(self))
+
+    @classmethod
+    def example(cls) -> FromTorchvision:
+        return cls(v2.RandomHorizontalFlip())
+
+    def _row(self, trace: Trace) -> dict[str, dict[str, Tensor]]:
+        """Leaf that was called -> factor name -> its value (size,)."""
+        row: dict[str, dict[str, Tensor]] = {}
+        for leaf, params in trace.items():
+            drawn = numbers(leaf, params)
+            row[leaf] = {}
+            for factor in self._factors.get(leaf, ()):
+                names = _components(factor)
+                if isinstance(factor, Binary):
+                    row[leaf][factor.name] = torch.ones(1)
+                elif all(n in drawn for n in names):
+                    row[leaf][factor.name] = torch.tensor([drawn[n] for n in names], dtype=torch.float32)
+        return row
+
+
+def _components(factor: Factor) -> list[str]:
+    return [factor.name] if factor.size == 1 else [f"{factor.name}_{k}" for k in range(factor.size)]
+
+
+def _whole(seed: Tensor) -> int:
+    high, low = seed.tolist()
+    return int(high) * _DRAWN + int(low)
+
+
+def _resized(image: Tensor, size: tuple[int, int]) -> Tensor:
+    if image.shape[1:] == size:
+        return image
+    return F.interpolate(image[None], size, mode="bilinear", antialias=True)[0]
+
+
+@lru_cache
+def _output_size(augmentation: FromTorchvision, size: tuple[int, int]) -> tuple[int, int]:
+    with running(augmentation.transform) as run:
+        view, _ = run(torch.zeros(3, *size), 0)
+    return view.shape[1], view.shape[2]
+
+
+@lru_cache
+def _moments(augmentation: FromTorchvision) -> Moments:
+    stream = Stream.of(torch.arange(_MOMENT_DRAWS), "moments")
+    drawn = augmentation.sample(stream, augmentation.size)
+    flags = {f"{name}/applied": applied[:, None] for name, applied in drawn.applied.items()}
+    return moments_of({**drawn.values, **flags})

@@ -1,0 +1,88 @@
+"""The recipe that is chosen when none is named: sensible for the images at hand, and it says why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from equissl.augment import presets
+from equissl.data.files.check import summarise
+from equissl.data.image_folder import ImageFolder
+from equissl.encoder.backbone import EncoderConfig
+from equissl.equivariance.augself import AnyTarget, AugSelf, CropChange, SameState, ValueChange
+from equissl.invariance.simclr import SimCLR
+from equissl.recipe import Recipe, Weighted
+from equissl.training.optim import AdamW, WarmupCosine
+from equissl.views import ViewSpec
+
+_STRENGTH = 0.5
+_JITTER = ("brightness", "contrast", "saturation", "hue")
+_RANGES = tuple(2 * s * _STRENGTH for s in (0.8, 0.8, 0.8, 0.2))  # maximum - minimum of what is drawn
+_THIN = {"channels": (32, 64, 128, 256), "stem_width": 16}
+_SAMPLE = 256
+
+
+def default() -> Recipe:
+    """SimCLR + AugSelf for photographs of 224 pixels; crop, flip and colour stay readable."""
+    return photographs(224, EncoderConfig(name="resnet50", size=224), epochs=200, batch_size=256)
+
+
+def choose(folder: Path) -> tuple[Recipe, list[str]]:
+    """A recipe for the images in a folder, and the reasons, one per line.
+
+    The method is SimCLR + AugSelf: it costs no third view, and in an independent comparison on ImageNet-100
+    its mean over eleven transfer tasks was above SimCLR's (63.1 against 60.4; numbers of arXiv:2501.08712).
+
+    Raises:
+        UserError: the folder holds no images.
+    """
+    summary = summarise(str(folder), sample=_SAMPLE, compare=0)
+    side, count = summary.sides[2] if summary.sides else 0.0, summary.images
+    fast = torch.cuda.is_available()
+    encoder, why = _encoder(side, fast)
+    batch_size = min(256 if fast else 128, 2 ** max(1, (count // 2).bit_length() - 1))
+    epochs = max(20 if not fast else 100, min(400, (4_000_000 if fast else 400_000) // max(count, 1)))
+    reasons = [
+        f"{count:,} images, shorter side {side:.0f} pixels at the median: {why}",
+        "method: SimCLR + AugSelf (crop, flip and colour are predicted, so the features keep them)",
+        "choose otherwise with recipe=... (equissl list recipes) or any path.to.field=value",
+    ]
+    return photographs(encoder.size, encoder, epochs, batch_size), reasons
+
+
+def photographs(size: int, encoder: EncoderConfig, epochs: int, batch_size: int) -> Recipe:
+    """SimCLR + AugSelf at a size."""
+    blur = 0.5 if size >= 64 else 0.0
+    view = ViewSpec(presets.simclr(size, strength=_STRENGTH, blur=blur, area=(0.2, 1.0)))
+    targets: dict[str, AnyTarget] = {
+        "crop": CropChange(),
+        "color": ValueChange(_JITTER, _RANGES),
+        "flip": SameState("horizontal_flip", weight=0.2),
+    }
+    return Recipe(
+        data=ImageFolder(path="photos", size=size),
+        views={"a": view, "b": view},
+        encoder=encoder,
+        base=SimCLR.Config(projector=(512, 512, 128), temperature=0.2),
+        modules={"augself": Weighted(module=AugSelf.Config(targets=targets))},
+        optimizer=AdamW(rate=1e-3, weight_decay=1e-2),
+        schedule=WarmupCosine(warmup_epochs=max(1, epochs // 20)),
+        epochs=epochs,
+        batch_size=batch_size,
+        clip_gradient=1.0,
+        about="equissl's default for photographs; SimCLR (arXiv:2002.05709) + AugSelf (arXiv:2111.09613)",
+    )
+
+
+def _encoder(side: float, fast: bool) -> tuple[EncoderConfig, str]:
+    if side <= 48:
+        name, options = ("resnet18", {}) if fast else ("resnet10t", _THIN)
+        reason = f"32 pixels, {name} with the small-image stem"
+        return EncoderConfig(name=name, options=options, stem="small", size=32), reason
+    if not fast:
+        reason = "64 pixels and a thin resnet10t, because there is no CUDA device"
+        return EncoderConfig(name="resnet10t", options=_THIN, size=64), reason
+    if side <= 128:
+        return EncoderConfig(name="resnet18", size=96), "96 pixels and resnet18"
+    return EncoderConfig(name="resnet50", size=224), "224 pixels and resnet50"

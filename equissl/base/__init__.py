@@ -1,1 +1,0 @@
-"""Invariance objectives, one file each."""

@@ -1,0 +1,1 @@
+"""Large archives: packing, reading packed images, downloads."""

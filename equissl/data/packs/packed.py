@@ -1,0 +1,230 @@
+"""Millions of small files packed once into a few large ones, which are then mapped into memory.
+
+A pack is a folder of shards, ``00000.bin`` with the bytes of many JPEGs and ``00000.npz`` with where each
+starts, whose image it is and its latents, and ``pack.json`` once everything is there. A shard is written
+beside and renamed, so packing that was interrupted goes on where it was.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from equissl.data.base import BadImage
+from equissl.data.files.decode import decode_bytes
+from equissl.errors import UserError
+from equissl.progress import Progress, no_progress
+
+SHARD = 12_800  # images: 256 objects of 50 views, about 80 MB
+_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One image to be packed.
+
+    Args:
+        owner: the object it shows, such as "02691156/1a04e3ea".
+        view: which of the object's images.
+        load: gives the JPEG's bytes and the latents; raises OSError or ValueError if either is unusable.
+    """
+
+    owner: str
+    view: int
+    load: Callable[[], tuple[bytes, NDArray[np.float64]]]
+
+
+@dataclass(frozen=True)
+class Pack:
+    """The index of a pack, sorted by object and view.
+
+    Args:
+        owners: names of the objects, sorted.
+        owner: (N,) int64, of each image.
+        view: (N,) int64.
+        latents: (N, L) float64.
+        places: (N, 3) int64: shard, first byte, one past the last.
+        bad: what could not be packed.
+    """
+
+    folder: Path
+    owners: tuple[str, ...]
+    owner: Tensor
+    view: Tensor
+    latents: Tensor
+    places: NDArray[np.int64]
+    bad: tuple[BadImage, ...]
+
+    def image(self, row: int, size: int) -> Tensor | BadImage:
+        """(3, size, size) uint8."""
+        shard, start, stop = self.places[row].tolist()
+        data = self._files[shard][start:stop].tobytes()
+        return decode_bytes(data, f"{self.owners[int(self.owner[row])]}/image_{int(self.view[row])}", size)
+
+    @cached_property
+    def _files(self) -> dict[int, NDArray[np.uint8]]:
+        used = np.unique(self.places[:, 0]).tolist()
+        return {n: np.memmap(self.folder / f"{n:05d}.bin", dtype=np.uint8, mode="r") for n in used}
+
+
+def write_pack(
+    folder: Path,
+    entries: Iterable[Entry],
+    facts: dict[str, int],
+    total: int,
+    progress: Progress = no_progress,
+) -> None:
+    """Pack ``entries``, whose order must be the same each time; shards that exist are not written again.
+
+    Args:
+        facts: kept in ``pack.json``, to tell whether a pack is of what is there.
+        total: how many images are expected, for the progress alone.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    iterator = iter(entries)
+    for number in itertools.count():
+        chunk = list(itertools.islice(iterator, SHARD))
+        if not chunk:
+            break
+        if not (folder / f"{number:05d}.npz").exists():
+            _write_shard(folder, number, chunk)
+        done = number * SHARD + len(chunk)
+        progress("packing images", done, max(total, done))
+    temporary = folder / "pack.json.part"
+    temporary.write_text(json.dumps({"version": _VERSION, "shards": number, **facts}))
+    os.replace(temporary, folder / "pack.json")
+
+
+def _write_shard(folder: Path, number: int, chunk: Sequence[Entry]) -> None:
+    bad: list[tuple[str, str]] = []
+    good: list[Entry] = []
+    ends: list[int] = [0]
+    latents: list[NDArray[np.float64]] = []
+    part = folder / f"{number:05d}.bin.part"
+    with part.open("wb") as file:
+        for entry in chunk:
+            try:
+                data, latent = entry.load()
+                _check_jpeg(data)
+                if latents and latent.shape != latents[0].shape:
+                    raise ValueError(f"has {len(latent)} latents, others have {len(latents[0])}")
+            except (OSError, ValueError) as error:
+                bad.append((f"{entry.owner}/{entry.view}", str(error)))
+                continue
+            file.write(data)
+            good.append(entry)
+            latents.append(latent)
+            ends.append(ends[-1] + len(data))
+    os.replace(part, folder / f"{number:05d}.bin")
+    names, owner = np.unique([e.owner for e in good], return_inverse=True) if good else ([], [])
+    index = folder / f"{number:05d}.part.npz"
+    np.savez(
+        index,
+        owners=np.array(names, dtype=np.str_),
+        owner=np.array(owner, dtype=np.int64),
+        view=np.array([e.view for e in good], dtype=np.int64),
+        latents=np.array(latents, dtype=np.float64).reshape(len(good), -1),
+        ends=np.array(ends, dtype=np.int64),
+        bad=np.array(bad, dtype=np.str_).reshape(-1, 2),
+    )
+    os.replace(index, folder / f"{number:05d}.npz")
+
+
+def _check_jpeg(data: bytes) -> None:
+    if data[:2] != b"\xff\xd8":
+        raise ValueError("the image is no JPEG" if data else "the image is empty (0 bytes)")
+    if data[-2:] != b"\xff\xd9":
+        raise ValueError("the image is truncated: it does not end as a JPEG does")
+
+
+def pack_facts(folder: Path) -> dict[str, int] | None:
+    """What ``pack.json`` says, or None if packing has not finished.
+
+    Raises:
+        UserError: it cannot be read or is of another version.
+    """
+    path = folder / "pack.json"
+    if not path.exists():
+        return None
+    try:
+        facts: dict[str, int] = json.loads(path.read_text())
+        known = facts["version"] == _VERSION
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{str(path)!r} cannot be read ({error}); delete the folder to pack again") from error
+    if not known:
+        raise UserError(f"{str(folder)!r} was packed by another version; delete it to pack again")
+    return facts
+
+
+def read_pack(folder: Path, progress: Progress = no_progress) -> Pack:
+    """Open a finished pack.
+
+    Raises:
+        UserError: a shard is missing or damaged, or there is no image in it.
+    """
+    facts = pack_facts(folder) or {}
+    names: dict[str, int] = {}
+    columns: list[tuple[NDArray[np.int64], ...]] = []
+    latents, bad = [], []
+    for number in range(facts.get("shards", 0)):
+        try:
+            with np.load(folder / f"{number:05d}.npz") as file:
+                shard = {k: file[k] for k in file.files}
+            size = (folder / f"{number:05d}.bin").stat().st_size
+            if size != shard["ends"][-1]:
+                raise ValueError(f"{number:05d}.bin has {size} bytes instead of {shard['ends'][-1]}")
+        except (OSError, ValueError, KeyError, EOFError) as error:
+            raise UserError(
+                f"shard {number} of {str(folder)!r} is missing or damaged ({error}); delete pack.json, "
+                f"{number:05d}.npz and {number:05d}.bin there to pack it again"
+            ) from error
+        bad += [BadImage(path, reason) for path, reason in shard["bad"].tolist()]
+        if not len(shard["owner"]):
+            continue
+        ids = np.array([names.setdefault(n, len(names)) for n in shard["owners"].tolist()], dtype=np.int64)
+        where = np.full(len(shard["owner"]), number)
+        columns.append((ids[shard["owner"]], shard["view"], where, shard["ends"][:-1], shard["ends"][1:]))
+        latents.append(shard["latents"])
+        progress("reading the index", number + 1, facts["shards"])
+    if not columns:
+        raise UserError(f"no image in {str(folder)!r} can be used; the first reasons: {bad[:5]}")
+    if len({part.shape[1] for part in latents}) > 1:
+        raise UserError(f"images in {str(folder)!r} have different numbers of latents")
+    owner, view, shards, starts, stops = (np.concatenate(c) for c in zip(*columns, strict=True))
+    sorted_names = sorted(names)
+    rank = np.empty(len(names), dtype=np.int64)
+    rank[[names[n] for n in sorted_names]] = np.arange(len(names))
+    owner = rank[owner]
+    order = np.lexsort((view, owner))
+    return Pack(
+        folder,
+        tuple(sorted_names),
+        torch.from_numpy(owner[order]),
+        torch.from_numpy(view[order]),
+        torch.from_numpy(np.concatenate(latents)[order]),
+        np.stack([shards, starts, stops], 1)[order],
+        tuple(bad),
+    )
+
+
+def rows_of(pack: Pack, chosen: Iterable[str]) -> Tensor:
+    """The rows of the images of some objects, (n,) int64 in the pack's order."""
+    wanted = set(chosen)
+    keep = torch.tensor([name in wanted for name in pack.owners])
+    return keep[pack.owner].nonzero()[:, 0]
+
+
+def numbered(names: Iterator[str], prefix: str, suffix: str) -> list[int]:
+    """The numbers in ``prefix<number>suffix``, sorted; other names are passed over."""
+    middle = (n[len(prefix) : -len(suffix)] for n in names if n.startswith(prefix) and n.endswith(suffix))
+    return sorted(int(m) for m in middle if m.isdigit())

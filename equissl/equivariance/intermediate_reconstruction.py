@@ -1,0 +1,86 @@
+"""Draw the images on the way between two views from what the features say of both."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from equissl.encoder.encoder import Encoder
+from equissl.nn.decoder import DecoderConfig, WeakDecoder
+from equissl.nn.pixel_loss import Drawing, PixelSpace, Reduction, TargetSpace
+from equissl.objective import Encodings, Equivariance, Spaces, Views
+
+
+class IntermediateReconstruction(Equivariance):
+    """Reconstruct intermediate images between two views (arXiv:2503.18753).
+
+    v1 = A1(I) and v2 = g_theta(u), u = A2(I), are encoded; target k is u_k = g_{k theta / (K + 1)}(u), each
+    made from u itself. K decoders of their own draw the targets from [z1; z2], side by side at every place.
+    Theta itself is never read. The weight of the module is the paper's lambda, 1;
+    ``views.intermediate_views`` makes the targets.
+
+    Not in the paper, our choice: features side by side along the channels, mean over all numbers of a
+    target, network-normalised pixels.
+    """
+
+    paper: ClassVar[str] = "arXiv:2503.18753"
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config:
+        """
+        Args:
+            pair: v1 and v2.
+            targets: the views to draw, K of them (the paper's default is 2); they need not be encoded.
+            decoder: one of its own for each target.
+            space: pixels "normalized" as the encoder's input, or in the "unit" interval.
+            reduction: squared errors' "mean" over all numbers, or their "sum" over an image.
+            part: which channels of the grid are read.
+        """
+
+        pair: tuple[str, str] = ("a", "b")
+        targets: tuple[str, ...] = ("way_1", "way_2")
+        decoder: DecoderConfig = DecoderConfig()
+        space: TargetSpace = "normalized"
+        reduction: Reduction = "mean"
+        part: str = "all"
+
+        def __post_init__(self) -> None:
+            if not self.targets or len(set(self.targets)) < len(self.targets):
+                raise ValueError(f"targets must name at least one view, each once, got {self.targets}")
+
+        def build(self, encoder: Encoder, spaces: Spaces) -> IntermediateReconstruction:
+            return IntermediateReconstruction(self, encoder)
+
+        def reads(self) -> tuple[str, ...]:
+            return tuple(dict.fromkeys((*self.pair, *self.targets)))
+
+    def __init__(self, config: Config, encoder: Encoder):
+        super().__init__()
+        self.config = config
+        self.pixels = PixelSpace(encoder, config.space, config.reduction)
+        grid, size, width = encoder.grid_size(), (encoder.size, encoder.size), 2 * encoder.width(config.part)
+        self.decoders = nn.ModuleList(
+            WeakDecoder(config.decoder, width, grid, size, self.pixels.channels) for _ in config.targets
+        )
+
+    def forward(
+        self, views: Views, encoded: Encodings, embeddings: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
+        errors = [
+            self.pixels.error(drawn, views[target].images) for target, drawn in self._drawn(encoded).items()
+        ]
+        return {"reconstruction": torch.stack(errors).mean()}
+
+    def draw(self, views: Views, encoded: Encodings) -> dict[str, Drawing]:
+        """Each target beside what is drawn of it."""
+        drawn = self._drawn(encoded)
+        return {n: Drawing(self.pixels.shown(x), views[n].images) for n, x in drawn.items()}
+
+    def _drawn(self, encoded: Encodings) -> dict[str, Tensor]:
+        c = self.config
+        both = torch.cat([encoded[v].grid_part(c.part) for v in c.pair], 1)
+        return {n: decode(both) for n, decode in zip(c.targets, self.decoders, strict=True)}

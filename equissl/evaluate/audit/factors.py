@@ -1,0 +1,80 @@
+"""The augmentations an audit asks about, each alone, with ranges wide enough to be seen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from equissl.augment.base import Augmentation, Pipeline
+from equissl.augment.color.adjust import Grayscale
+from equissl.augment.color.jitter import ColorJitter
+from equissl.augment.filters.blur import Blur
+from equissl.augment.geometry.crop import Crop
+from equissl.augment.geometry.flip import HorizontalFlip
+from equissl.augment.geometry.rotate_translate import Rotate
+from equissl.params import Params, Space
+from equissl.random import Stream
+
+
+@dataclass(frozen=True)
+class _CropInPlace(Augmentation):
+    """Cut out a random box and resize it to the short side of the image it came from.
+
+    Args:
+        area: range of the box's share of the image, within (0, 1].
+    """
+
+    stream_name: ClassVar[str] = "CropInPlace"
+
+    area: tuple[float, float] = (0.3, 0.8)
+
+    @property
+    def space(self) -> Space:
+        return self._to(1).space
+
+    def sample(self, stream: Stream, size: tuple[int, int]) -> Params:
+        return self._to(1).sample(stream, size)
+
+    def apply(self, images: Tensor, params: Params) -> Tensor:
+        return self._to(min(images.shape[-2:])).apply(images, params)
+
+    def output_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        return (min(size), min(size))
+
+    def _to(self, size: int) -> Crop:
+        return Crop(size, self.area)
+
+
+AUDITS: Mapping[str, Augmentation] = {
+    "crop": _CropInPlace(),
+    "horizontal_flip": HorizontalFlip(probability=0.5),
+    # Mirrored, not black, outside the image: black corners would tell the angle.
+    "rotation": Rotate(degrees=(-180.0, 180.0), fill="reflect"),
+    "hue": ColorJitter(0, 0, 0, hue=0.5, probability=1),
+    "saturation": ColorJitter(0, 0, saturation=0.8, hue=0, probability=1),
+    "brightness": ColorJitter(brightness=0.4, contrast=0, saturation=0, hue=0, probability=1),
+    "contrast": ColorJitter(0, contrast=0.6, saturation=0, hue=0, probability=1),
+    "blur": Blur(sigma=(0.1, 2.0), probability=1),
+    "grayscale": Grayscale(probability=0.5),
+}
+COLORFUL = frozenset({"hue", "saturation", "contrast", "grayscale"})  # need three channels
+
+
+def factors_of(name: str) -> tuple[str, ...]:
+    """The factors that the audit ``name`` asks about: the one of that name, or all of its augmentation."""
+    names = AUDITS[name].space.names
+    return (name,) if name in names else names
+
+
+def alone(name: str) -> Augmentation:
+    """The augmentation as it is audited.
+
+    One that may also do nothing would be given away by features that have not moved at all, so images of
+    both kinds are cropped first.
+    """
+    augment = AUDITS[name]
+    optional = augment.space.select(factors_of(name))
+    return Pipeline((_CropInPlace(), augment)) if any(f.discrete for f in optional) else augment

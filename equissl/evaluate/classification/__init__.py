@@ -1,0 +1,1 @@
+"""Classification from frozen features and by fine-tuning."""

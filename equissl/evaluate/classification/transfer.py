@@ -1,0 +1,72 @@
+"""Training images from one place, test images from another."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from equissl.data.base import BadImage, Dataset
+from equissl.data.batch import Batch
+from equissl.errors import UserError
+from equissl.params import Params, Space
+
+
+class Renumbered(Dataset):
+    """A dataset whose labels are numbered as in another, by the names of their classes.
+
+    Args:
+        dataset: any.
+        classes: names in the wanted order.
+
+    Raises:
+        UserError: a class of ``dataset`` is not among them.
+    """
+
+    def __init__(self, dataset: Dataset, classes: tuple[str, ...]):
+        unknown = [name for name in dataset.classes if name not in classes]
+        if unknown:
+            shown = ", ".join(map(repr, unknown[:5])) + (", ..." if len(unknown) > 5 else "")
+            raise UserError(
+                f"test images have classes that no training image has: {shown}; "
+                f"training has {', '.join(map(repr, classes[:5])) or 'none'}{', ...' if classes[5:] else ''}"
+            )
+        self._dataset, self._classes = dataset, classes
+        # One more place at the end, which -1 (no label) points to.
+        places = torch.tensor([*(classes.index(name) for name in dataset.classes), -1])
+        self._target: Tensor = places[dataset.labels]
+
+    @property
+    def spaces(self) -> Mapping[str, Space]:
+        return self._dataset.spaces
+
+    @property
+    def labels(self) -> Tensor:
+        return self._target
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self._classes
+
+    @property
+    def groups(self) -> Tensor:
+        return self._dataset.groups
+
+    @property
+    def bad_images(self) -> tuple[BadImage, ...]:
+        return self._dataset.bad_images
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        return self._dataset.files
+
+    def rendered(self, index: Tensor, params: Params) -> Tensor | None:
+        return self._dataset.rendered(index, params)
+
+    def fingerprint(self, index: Tensor) -> str:
+        return f"{self._dataset.fingerprint(index)} {self._target[index].tolist()}"
+
+    def batch(self, index: Tensor, epoch: int = 0) -> Batch:
+        batch = self._dataset.batch(index, epoch)
+        return Batch(batch.images, batch.params, self._target[index], batch.index)

@@ -1,0 +1,1 @@
+"""Equivariance measures and retrieval by predicted embeddings."""

@@ -1,0 +1,1 @@
+"""Data of the steering explorer and of the image galleries of a report."""

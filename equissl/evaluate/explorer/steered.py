@@ -1,0 +1,208 @@
+"""One image of the steering explorer: what its sliders predict, find and truly lead to, as plain data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from equissl.augment.batched import as_float
+from equissl.data.base import Dataset
+from equissl.encoder.encoder import Encoded, Encoder
+from equissl.evaluate.explorer.slides import FactorSweep, apart, slides
+from equissl.evaluate.explorer.sprite import sprite
+from equissl.objective import Predictive
+from equissl.params import Params, between
+
+_BATCH = 256
+_TIE = 1e-6  # rounding must not put an image before its own copy
+
+
+@dataclass(frozen=True)
+class Network:
+    """A module that predicts, in evaluation mode, and the encoder below it, both on ``device``."""
+
+    module: Predictive
+    encoder: Encoder
+    device: torch.device | str
+
+    def embed(self, images: Tensor) -> tuple[Encoded, Tensor]:
+        """Images (B, C, H, W) -> the encoding of the first, unit embeddings (B, d) on the CPU."""
+        encodings = [self.encoder(part.to(self.device)) for part in torch.split(images, _BATCH)]
+        vectors = torch.cat([self.module.target(e).float().cpu() for e in encodings])
+        first = Encoded(encodings[0].vector[:1], None, encodings[0].parts)
+        return first, F.normalize(vectors, dim=1)
+
+    def predict(self, source: Encoded, start: Params, wanted: Params) -> Tensor:
+        """From one image to P others: unit embeddings (P, d) on the CPU."""
+        change = between(start, wanted, self.module.space).to(self.device)
+        many = Encoded(source.vector.expand(len(wanted), -1), None, source.parts)
+        return F.normalize(self.module.predict(many, change).float().cpu(), dim=1)
+
+
+@dataclass(frozen=True)
+class Bank:
+    """The real images that are searched.
+
+    Args:
+        rows: (N,) samples of the dataset, ascending.
+        images: (N, C, H, W) float.
+        vectors: (N, d) unit embeddings.
+        params: all factors that the data records of them.
+        groups: (N,) the object.
+    """
+
+    rows: Tensor
+    images: Tensor
+    vectors: Tensor
+    params: Params
+    groups: Tensor
+
+
+@dataclass(frozen=True)
+class Start:
+    """An image that is started from.
+
+    Args:
+        place: its row in ``bank``.
+        encoded: its encoding.
+        unit: (1 + M, d) unit embeddings of it and of all its changed versions, slider by slider.
+        made: its sliders.
+        first: where the versions of each slider begin among the M; None where there are none.
+    """
+
+    place: int
+    bank: Bank
+    network: Network
+    encoded: Encoded
+    unit: Tensor
+    made: tuple[FactorSweep, ...]
+    first: tuple[int | None, ...]
+
+    def answers(self, nearest: int) -> list[dict[str, Any]]:
+        return [self._answer(k, nearest) for k in range(len(self.made))]
+
+    def unmoved(self, nearest: int) -> list[int]:
+        """The rows of the bank that are most like the image itself, without it."""
+        similarity = self.bank.vectors @ self.unit[0]
+        similarity[self.place] = -torch.inf
+        found: list[int] = similarity.topk(min(nearest, len(similarity) - 1)).indices.tolist()
+        return found
+
+    def searched(self, slider: int) -> Tensor:
+        """Which of the bank and the versions, (N + M,), may be found; versions only of an augmentation.
+
+        Every slider has a version without a change, and one is enough.
+        """
+        count = len(self.bank.rows)
+        allowed = torch.zeros(count + len(self.unit) - 1, dtype=torch.bool)
+        allowed[:count] = True
+        allowed[self.place] = False
+        if self.made[slider].images is None:
+            return allowed
+        for k, (slide, first) in enumerate(zip(self.made, self.first, strict=True)):
+            if slide.images is not None and first is not None:
+                begin = count + first
+                allowed[begin : begin + len(slide.values)] = (slide.values != slide.rest) | (k == slider)
+        return allowed
+
+    def _answer(self, slider: int, nearest: int) -> dict[str, Any]:
+        slide, bank = self.made[slider], self.bank
+        count = len(slide.values)
+        allowed = self.searched(slider)
+        everything = torch.cat([bank.vectors, self.unit[1:]])
+        start = bank.params[torch.full((count,), self.place)]
+        predicted = self.network.predict(self.encoded, start, slide.wanted)
+        similarity = (predicted @ everything.T).masked_fill(~allowed, -torch.inf)
+        best = similarity.topk(min(nearest, int(allowed.sum())), 1)
+        kind, truth = self._truth(slider)
+        answer: dict[str, Any] = {
+            "name": slide.name,
+            "unit": slide.unit,
+            "ends": list(slide.ends),
+            "values": _rounded(slide.values),
+            "rest": round(slide.rest, 4),
+            "kind": kind,
+            "nearest": best.indices.tolist(),
+            "near": [_rounded(row) for row in best.values],
+        }
+        if slide.factor:
+            answer["off"] = [_rounded(row) for row in self._off(slide, best.indices)]
+        if truth is None:
+            return answer
+        wanted = everything[truth]
+        own = (predicted * wanted).sum(1)
+        rivals = similarity.scatter(1, truth[:, None], -torch.inf)
+        answer |= {
+            "truth": truth.tolist(),
+            "similarity": _rounded(own),
+            "still": _rounded(wanted @ self.unit[0]),
+            "rank": (1 + (rivals > own[:, None] + _TIE).sum(1)).tolist(),
+            "among": (rivals > -torch.inf).sum(1).add(1).tolist(),
+        }
+        if kind == "recorded":
+            answer["truth_off"] = _rounded(self._off(slide, truth[:, None])[:, 0])
+        return answer
+
+    def _truth(self, slider: int) -> tuple[str, Tensor | None]:
+        """What kind of truth there is, and which of the bank and the versions it is, (P,)."""
+        slide, first = self.made[slider], self.first[slider]
+        if first is not None:
+            kind = "drawn" if slide.images is None else "augmented"
+            return kind, torch.arange(first, first + len(slide.values)) + len(self.bank.rows)
+        bank = self.bank
+        same = (bank.groups == bank.groups[self.place]).nonzero()[:, 0]
+        same = same[same != self.place]
+        if not len(same):
+            return "", None
+        distance = torch.zeros(len(slide.values), len(same))
+        for factor in bank.params.space:
+            known, wanted = bank.params.values[factor.name][same], slide.wanted.values[factor.name]
+            guesses = factor.encode(wanted.repeat_interleave(len(same), 0))
+            distance += factor.error(guesses, known.repeat(len(wanted), 1)).view_as(distance)
+        return "recorded", same[distance.argmin(1)]
+
+    def _off(self, slide: FactorSweep, found: Tensor) -> Tensor:
+        """How far images (P, k) of the bank are from what was wanted of the slider's factor: (P, k)."""
+        factor = self.bank.params.space[slide.factor]
+        wanted, known = slide.wanted.values[factor.name], self.bank.params.values[factor.name]
+        return torch.stack([apart(factor, wanted, known[column]) for column in found.T], 1)
+
+
+def start(
+    network: Network, dataset: Dataset, bank: Bank, row: int, steps: int
+) -> tuple[Start, Tensor | None]:
+    """Begin at the sample ``row`` of ``bank``; also its versions (M, C, H, W), None if there are none."""
+    place = int((bank.rows == row).nonzero()[0, 0])
+    image, recorded = bank.images[place : place + 1], bank.params[torch.tensor([place])]
+    made = tuple(slides(network.module.space, image, recorded, bank.params, steps))
+    first: list[int | None] = []
+    versions: list[Tensor] = []
+    for slide in made:
+        truth = slide.images
+        if truth is None:
+            drawn = dataset.rendered(torch.full((len(slide.values),), row), slide.wanted)
+            truth = None if drawn is None else as_float(drawn).cpu()
+        first.append(None if truth is None else sum(map(len, versions)))
+        versions += [] if truth is None else [truth]
+    encoded, unit = network.embed(torch.cat([image, *versions]))
+    begun = Start(place, bank, network, encoded, unit, made, tuple(first))
+    return begun, torch.cat(versions) if versions else None
+
+
+def told(begun: Start, versions: Tensor | None, nearest: int) -> dict[str, Any]:
+    """What the page needs of one image."""
+    return {
+        "index": int(begun.bank.rows[begun.place]),
+        "bank": begun.place,
+        "sprite": None if versions is None else sprite(versions),
+        "still": begun.unmoved(nearest),
+        "slides": begun.answers(nearest),
+    }
+
+
+def _rounded(values: Tensor) -> list[float]:
+    return [round(v, 4) for v in values.tolist()]

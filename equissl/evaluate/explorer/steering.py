@@ -1,0 +1,136 @@
+"""The steering explorer's data: where a module says features go when an image is changed, and what is there.
+
+Every slider of every shown image is answered beforehand at each of its positions, one slider at a time, so
+that a page can be steered without a network and whatever the module computes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from equissl.augment.batched import as_float
+from equissl.data.base import Dataset
+from equissl.encoder.encoder import Encoder
+from equissl.evaluate.explorer.neighbors import spread
+from equissl.evaluate.explorer.sprite import sprite
+from equissl.evaluate.explorer.steered import Bank, Network, start, told
+from equissl.evaluate.features import evaluating
+from equissl.objective import Predictive
+from equissl.params import concatenate
+from equissl.progress import Progress, no_progress
+from equissl.random import shuffled
+
+SILENT = "no module of this run predicts where features go (EquiMod and SIE do), so there is nothing to steer"
+UNKNOWN = "reads no factor that can be moved: none that the data records, none of the audit's augmentations"
+LONELY = "steering needs at least two images"
+_BATCH = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """How much is shown.
+
+    Args:
+        images: to start from.
+        others: images that are searched, beside those of the started objects.
+        views: images of a started object, at most.
+        steps: positions of a slider, about.
+        nearest: images found per position.
+    """
+
+    images: int = 12
+    others: int = 300
+    views: int = 50
+    steps: int = 25
+    nearest: int = 5
+
+    def __post_init__(self) -> None:
+        for name, least in (("images", 1), ("others", 1), ("views", 1), ("steps", 3), ("nearest", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
+
+
+def steering(
+    modules: Mapping[str, Predictive],
+    encoder: Encoder,
+    dataset: Dataset,
+    rows: Tensor,
+    *,
+    size: Size = Size(),
+    image: str = "image",
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    progress: Progress = no_progress,
+) -> dict[str, object]:
+    """What ``steering.json`` holds: ``{"explorers": [one per module], "note": why one is missing}``.
+
+    The truth of a position is what the data draws for the changed factors ("drawn"), the image after the
+    augmentation ("augmented"), or else the recorded image of the same object whose factors are nearest to
+    the wanted ones ("recorded"). Similarities are cosines of ``predict`` and ``target``; "still" is that of
+    an embedding which does not move. Searched are real images without the one that was started from, and
+    for an augmentation the versions that its sliders make of that one, too.
+
+    Args:
+        modules: by name, on ``device``.
+        rows: (N,) samples that may be shown.
+        seed: of the choice of images to search.
+    """
+    found: list[dict[str, Any]] = []
+    notes = [] if modules else [SILENT]
+    if len(rows) < 2:
+        return {"explorers": found, "note": LONELY}
+    for name, module in modules.items():
+        parts = [m for m in (module, encoder) if isinstance(m, nn.Module)]
+        with evaluating(*parts), torch.inference_mode():
+            network = Network(module, encoder, device)
+            explorer = _explorer(network, dataset, rows, size, image, seed, progress)
+        if explorer["sources"]:
+            found.append({"name": name, **explorer})
+        else:
+            notes.append(f"{name} {UNKNOWN}")
+    return {"explorers": found, "note": "; ".join(notes)}
+
+
+def _explorer(
+    network: Network,
+    dataset: Dataset,
+    rows: Tensor,
+    size: Size,
+    image: str,
+    seed: int,
+    progress: Progress,
+) -> dict[str, Any]:
+    chosen = rows[spread(dataset.labels[rows], size.images)]
+    bank = _bank(network, dataset, chosen, rows, size, image, seed)
+    sources = []
+    for done, row in enumerate(chosen.tolist()):
+        begun, versions = start(network, dataset, bank, row, size.steps)
+        sources += [told(begun, versions, size.nearest)] if begun.made else []
+        progress("steering", done + 1, len(chosen))
+    labels, names = dataset.labels[bank.rows].tolist(), dataset.classes
+    searched = {
+        "sprite": sprite(bank.images),
+        "labels": [names[k] if 0 <= k < len(names) else "" for k in labels],
+        "groups": bank.groups.tolist(),
+    }
+    return {"bank": searched, "sources": sources}
+
+
+def _bank(
+    network: Network, dataset: Dataset, chosen: Tensor, rows: Tensor, size: Size, image: str, seed: int
+) -> Bank:
+    """The started images, others of the same objects, and some by chance."""
+    groups = dataset.groups
+    same = [(groups == groups[row]).nonzero()[:, 0] for row in chosen]
+    own = [views[views != row][: size.views - 1] for row, views in zip(chosen, same, strict=True)]
+    others = rows[shuffled(len(rows), seed, "steering")[: size.others]]
+    found = torch.unique(torch.cat([chosen, *own, others]))
+    batches = [dataset.batch(part) for part in torch.split(found, _BATCH)]
+    images = torch.cat([as_float(b.images[image]).cpu() for b in batches])
+    params = concatenate([b.params[image].to("cpu") for b in batches])
+    return Bank(found, images, network.embed(images)[1], params, groups[found])

@@ -1,0 +1,1 @@
+"""How well known factors, absolute or relative, are read from features."""

@@ -1,0 +1,1 @@
+"""Estimators fitted on frozen features."""

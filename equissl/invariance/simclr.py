@@ -1,0 +1,63 @@
+"""SimCLR: contrast each pair of views against the rest of the batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from equissl.encoder.encoder import Encoder
+from equissl.losses.contrastive import Negatives, nt_xent
+from equissl.nn.heads import MLP, HeadNorm, OutputNorm, project
+from equissl.objective import Base, Encodings, Outcome, Spaces, Views
+
+
+class SimCLR(Base):
+    """Contrast each pair of views against the rest of the batch (arXiv:2002.05709, eq. 1).
+
+    Publishes the projections as embeddings: (B, projector[-1]).
+    """
+
+    paper: ClassVar[str] = "arXiv:2002.05709"
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config:
+        """
+        Args:
+            views: the two views that should agree.
+            projector: hidden and output widths of the projection head.
+            output_norm: BatchNorm after the projector's last layer ("fixed": as EquiMod's SimCLR).
+            batch_norm: whether the projector's BatchNorm sees both views at once or one by one (E-SSL).
+            temperature: above 0.
+            negatives: "all" (2N - 2, SimCLR) or "other_view" (N - 1, E-SSL's code).
+            part: which columns of the features are read.
+        """
+
+        views: tuple[str, str] = ("a", "b")
+        projector: tuple[int, ...] = (2048, 2048, 128)
+        output_norm: OutputNorm = "fixed"
+        batch_norm: HeadNorm = "all_views"
+        temperature: float = 0.5
+        negatives: Negatives = "all"
+        part: str = "all"
+
+        def __post_init__(self) -> None:
+            if not self.temperature > 0:
+                raise ValueError(f"temperature must be above 0, got {self.temperature}")
+
+        def build(self, encoder: Encoder, spaces: Spaces) -> SimCLR:
+            return SimCLR(self, encoder)
+
+        def reads(self) -> tuple[str, ...]:
+            return self.views
+
+    def __init__(self, config: Config, encoder: Encoder):
+        super().__init__()
+        self.config = config
+        self.projector = MLP((encoder.width(config.part), *config.projector), config.output_norm)
+
+    def forward(self, views: Views, encoded: Encodings) -> Outcome:
+        c = self.config
+        features = [encoded[v].part(c.part) for v in c.views]
+        a, b = project(self.projector, features, c.batch_norm)
+        loss = nt_xent(a, b, c.temperature, c.negatives)
+        return Outcome({"contrast": loss}, dict(zip(c.views, (a, b), strict=True)))

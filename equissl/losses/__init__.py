@@ -1,0 +1,1 @@
+"""Losses on embeddings as pure functions, one family per file."""

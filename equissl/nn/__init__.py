@@ -1,0 +1,5 @@
+"""Heads, predictors, EMA teachers and decoders shared by several methods."""
+
+from equissl.config.public import lazy_exports
+
+__getattr__, __dir__ = lazy_exports(__name__)

@@ -1,0 +1,132 @@
+"""Predictors: where an embedding goes when its image is changed, given the change as numbers.
+
+Both read (source (B, d), change (B, k)) and return (B, d).
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hypernetwork:
+    """A network that turns the change into the weights of the predictor (SIE, arXiv:2302.10283, section 4).
+
+    By default one matrix, linear in the change and without any bias: M(z) = sum_k z_k W_k. It cannot be
+    constant in z, so the predictor cannot learn to ignore the change.
+
+    Args:
+        hidden: widths of the hypernetwork's hidden layers, with ReLU; none is linear.
+        bias: whether the hypernetwork's layers have one. Lets M be constant in z, so invariance is possible
+            again, but is needed where "no change" is encoded as zeros only (crops, jitter).
+        layers: widths of the generated predictor's hidden layers; none is one matrix.
+        activation: ReLU between generated layers.
+        generated_bias: whether biases are generated, too.
+        init: "identity": no change starts as the identity, and other changes near it. "original":
+            torch's default for a linear layer with k inputs, by which predictions start 9 times too long.
+    """
+
+    hidden: tuple[int, ...] = ()
+    bias: bool = False
+    layers: tuple[int, ...] = ()
+    activation: bool = True
+    generated_bias: bool = False
+    init: Literal["identity", "original"] = "identity"
+
+    def build(self, width: int, neutral: Tensor) -> nn.Module:
+        """A predictor of embeddings of ``width`` columns; ``neutral`` (k,) is how no change is encoded.
+
+        Raises:
+            ValueError: the prediction for no change could only be 0.
+        """
+        return HypernetworkPredictor(self, width, neutral)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConcatenatedMLP:
+    """Layers with ReLU on [change, source], the ablation of SIE; one linear layer by default."""
+
+    hidden: tuple[int, ...] = ()
+
+    def build(self, width: int, neutral: Tensor) -> nn.Module:
+        """As ``Hypernetwork.build``."""
+        return ConcatenatedPredictor(self, width, len(neutral))
+
+
+AnyPredictor = Hypernetwork | ConcatenatedMLP
+
+
+class HypernetworkPredictor(nn.Module):
+    """Applies the generated layers by contraction: the (B, d, d) weights never exist.
+
+    ``weights[l]`` is (f, in, out) and ``biases[l]`` (f, out), f features of the change. The prediction is one
+    product of (B, f * in) with (f * in, out), so memory grows with B * f * d instead of B * d * d.
+    """
+
+    def __init__(self, config: Hypernetwork, width: int, neutral: Tensor):
+        super().__init__()
+        self.config = config
+        sizes = (len(neutral), *config.hidden)
+        blocks = [(nn.Linear(a, b, bias=config.bias), nn.ReLU()) for a, b in itertools.pairwise(sizes)]
+        self.trunk = nn.Sequential(*itertools.chain(*blocks))
+        features, widths = sizes[-1] + config.bias, (width, *config.layers, width)
+        self.weights = nn.ParameterList(torch.empty(features, a, b) for a, b in itertools.pairwise(widths))
+        biases = widths[1:] if config.generated_bias else ()
+        self.biases = nn.ParameterList(torch.zeros(features, b) for b in biases)
+        with torch.no_grad():
+            self._start(self._features(neutral[None])[0])
+
+    def _start(self, neutral: Tensor) -> None:
+        if self.config.init == "original":
+            for parameter in (*self.weights, *self.biases):
+                nn.init.uniform_(parameter, -(len(neutral) ** -0.5), len(neutral) ** -0.5)
+            return
+        length = neutral.square().sum()
+        if not length > 0 and not self.config.hidden:
+            raise ValueError(
+                "no change of these factors is encoded as zeros, for which a hypernetwork without bias can "
+                "only predict 0; set predictor.bias=true"
+            )
+        direction = neutral / length.clamp(min=1e-12)
+        for weight in self.weights:
+            bound = (weight.shape[0] * weight.shape[1]) ** -0.5
+            nn.init.uniform_(weight, -bound, bound)
+            # Only what acts on no change is replaced, so that it is the identity to the last digit.
+            acts = torch.einsum("f,fio->io", neutral, weight)
+            weight += direction[:, None, None] * (torch.eye(*acts.shape) - acts)
+
+    def _features(self, change: Tensor) -> Tensor:
+        features: Tensor = self.trunk(change)
+        return torch.cat([features, torch.ones_like(features[:, :1])], 1) if self.config.bias else features
+
+    def forward(self, source: Tensor, change: Tensor) -> Tensor:
+        """(B, d), (B, k) -> (B, d)."""
+        features, x = self._features(change), source
+        for n, weight in enumerate(self.weights):
+            if n and self.config.activation:
+                x = x.relu()
+            x = (features[:, :, None] * x[:, None, :]).flatten(1) @ weight.flatten(0, 1)
+            if len(self.biases):
+                x = x + features @ self.biases[n]
+        return x
+
+
+class ConcatenatedPredictor(nn.Module):
+    """Linear layers with biases and ReLU between them; no BatchNorm."""
+
+    def __init__(self, config: ConcatenatedMLP, width: int, given: int):
+        super().__init__()
+        sizes = (given + width, *config.hidden, width)
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(sizes))
+
+    def forward(self, source: Tensor, change: Tensor) -> Tensor:
+        """(B, d), (B, k) -> (B, d)."""
+        x = torch.cat([change, source], 1)
+        for n, layer in enumerate(self.layers):
+            x = layer(x.relu() if n else x)
+        return x

@@ -1,0 +1,1 @@
+"""Renders in 3DIEBench's layout by Blender."""

@@ -1,0 +1,41 @@
+"""A sheet of small images of a rendered folder: one look tells whether a scene is what was wanted."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from equissl.render.blender.meshes import Mesh
+
+_ROWS, _COLUMNS, _SIDE, _GAP = 12, 10, 96, 2
+
+
+def contact_sheet(folder: Path, meshes: Sequence[Mesh], views: int) -> Path | None:
+    """Write ``<folder>/contact.jpg``: a row per object, spread over the list, a column per view.
+
+    Args:
+        folder: in 3DIEBench's layout; images that are not there stay blank.
+
+    Returns:
+        The file, or None if no object has an image.
+    """
+    there = [m for m in meshes if (folder / m.owner / "image_0.jpg").exists()]
+    count, columns = min(_ROWS, len(there)), min(_COLUMNS, views)
+    if not count:
+        return None
+    step = _SIDE + _GAP
+    sheet = Image.new("RGB", (columns * step - _GAP, count * step - _GAP), "white")
+    for row in range(count):
+        owner = there[row * len(there) // count].owner
+        for view in range(columns):
+            path = folder / owner / f"image_{view}.jpg"
+            if path.exists():
+                with Image.open(path) as image:
+                    sheet.paste(image.convert("RGB").resize((_SIDE, _SIDE)), (view * step, row * step))
+    part = folder / ".contact.part.jpg"
+    sheet.save(part, quality=90)
+    os.replace(part, folder / "contact.jpg")
+    return folder / "contact.jpg"

@@ -1,0 +1,1 @@
+"""Solids, the built-in synthetic benchmark: a ray marcher in torch."""

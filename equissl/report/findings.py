@@ -1,0 +1,142 @@
+"""What was found, in one sentence, and only where intervals separate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from equissl.report import display_names as names
+from equissl.report.table import Line, Table, leader
+
+_KEPT = ("factor", "audit", "family")
+SHOWN = 3  # factors named before "and N more"
+
+
+def headline(table: Table) -> str:
+    """One sentence on what the models keep and how accurate they are.
+
+    A single model is compared with its random encoder.
+    """
+    sentence = _sentence(table)
+    return sentence[:1].upper() + sentence[1:]
+
+
+def _sentence(table: Table) -> str:
+    columns = _contenders(table)
+    if not columns:
+        return "there are no scores yet."
+    if len(columns) < 2:
+        return f"there is nothing to compare {_title(table, columns[0])} with yet."
+    wins = {c: _won(table, c, columns) for c in columns}
+    order = [c for c in columns if wins[c]]
+    order.sort(key=lambda c: (table.columns[c].kind == "baseline", -len(wins[c])))
+    if not order:
+        return _without_factors(table, columns)
+    first, *others = order
+    clauses = [_keeps(table, first, wins[first], columns) + _accuracy_of(table, first, columns)]
+    clauses += [_keeps(table, c, wins[c], columns) for c in others]
+    return "; ".join(clauses) + "."
+
+
+def _contenders(table: Table) -> tuple[int, ...]:
+    models = table.models()
+    if len(models) != 1:
+        return models
+    return models + tuple(i for i, c in enumerate(table.columns) if c.baseline == "random")[:1]
+
+
+def _title(table: Table, column: int, noun: str = "model") -> str:
+    title = table.columns[column].title
+    return "a random encoder" if table.columns[column].kind == "baseline" else f"the {title} {noun}"
+
+
+def _won(table: Table, column: int, columns: Sequence[int]) -> list[Line]:
+    """The factors this column keeps best, widest gap first, one line per label."""
+    won: dict[str, Line] = {}
+    lines = [line for line in table.lines(*_KEPT) if leader(line, columns) == column]
+    for line in sorted(lines, key=lambda line: -_gap(line, column, columns)):
+        if _value(line, column) > _floor(table, line) and all(line.cells[c] for c in columns):
+            won.setdefault(_word(line), line)
+    return list(won.values())
+
+
+def _word(line: Line) -> str:
+    """The label in a sentence, without how it was read."""
+    label = line.label.partition(" (")[0]
+    return label[:1].lower() + label[1:] if label[1:2].islower() else label
+
+
+def _value(line: Line, column: int) -> float:
+    cell = line.cells[column]
+    return cell.value if cell else float("-inf")
+
+
+def _floor(table: Table, line: Line) -> float:
+    """What saying the same for every image reaches: below it a factor is not kept, only lost less."""
+    values = [_value(line, i) for i, c in enumerate(table.columns) if c.baseline == "constant"]
+    return max([0.0, *values])
+
+
+def _rival(line: Line, column: int, columns: Sequence[int]) -> int:
+    return max((c for c in columns if c != column and line.cells[c]), key=lambda c: _value(line, c))
+
+
+def _gap(line: Line, column: int, columns: Sequence[int]) -> float:
+    return _value(line, column) - _value(line, _rival(line, column, columns))
+
+
+def _versus(line: Line, column: int, columns: Sequence[int]) -> str:
+    ours, theirs = _value(line, column), _value(line, _rival(line, column, columns))
+    return f"{names.decimal(ours, line.digits)} vs {names.decimal(theirs, line.digits)}"
+
+
+def _keeps(table: Table, column: int, won: list[Line], columns: Sequence[int]) -> str:
+    units: set[str] = set()
+    shown = []
+    for line in won[:SHOWN]:
+        unit = "" if line.unit in units else f"{names.unit(line.unit)} ".lstrip()
+        units.add(line.unit)
+        shown.append(f"{_word(line)} ({unit}{_versus(line, column, columns)})")
+    left = len(won) - SHOWN
+    shown += [f"{left} more {'factor' if left == 1 else 'factors'}"] if left > 0 else []
+    others = [c for c in columns if c != column]
+    than = _title(table, others[0], "one") if len(others) == 1 else f"the {len(others)} others"
+    return f"{_title(table, column)} keeps {names.listed(shown)} better than {than}"
+
+
+def _accuracy(table: Table, columns: Sequence[int]) -> Line | None:
+    """The first accuracy that every contender has, with an interval."""
+    for line in table.lines("accuracy"):
+        cells = [line.cells[c] for c in columns]
+        if all(cell is not None and cell.low is not None for cell in cells):
+            return line
+    return None
+
+
+def _accuracy_of(table: Table, column: int, columns: Sequence[int]) -> str:
+    line = _accuracy(table, columns)
+    if line is None:
+        return ""
+    best = leader(line, columns)
+    numbers = _versus(line, column, columns)
+    if best == column:
+        return f", and is more accurate too ({numbers})"
+    if _below(line, column, columns):
+        return f", at lower accuracy ({numbers})"
+    return f", with no clear difference in accuracy ({numbers})"
+
+
+def _below(line: Line, column: int, columns: Sequence[int]) -> bool:
+    return leader(line, (column, _rival(line, column, columns))) not in (None, column)
+
+
+def _without_factors(table: Table, columns: Sequence[int]) -> str:
+    who = names.listed([_title(table, c) for c in columns])
+    factors = table.lines(*_KEPT)
+    line = _accuracy(table, columns)
+    best = leader(line, columns) if line else None
+    if line and best is not None:
+        also = "; no factor separates them" if factors else ""
+        return f"{_title(table, best)} is the most accurate ({_versus(line, best, columns)}){also}."
+    if len(columns) > 2:
+        return f"none of {who} keeps a factor best or is the most accurate: the best two's intervals overlap."
+    return f"nothing separates {who}: wherever they can be compared, their intervals overlap."

@@ -1,0 +1,1 @@
+"""Run folders: reading, writing, loading a model from one, and exporting it."""

@@ -1,0 +1,191 @@
+"""Hand the encoder over: a folder that timm loads without equissl, or an ONNX file, with what it can read."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from equissl.config.serialize import to_dict
+from equissl.encoder.backbone import model_arguments
+from equissl.encoder.encoder import Encoder
+from equissl.errors import UserError
+from equissl.runs import folder as runs
+from equissl.runs.load import Loaded
+
+
+def export_timm(loaded: Loaded, out: Path, scores: Sequence[Mapping[str, Any]] = ()) -> Path:
+    """Write ``model.safetensors``, ``config.json`` and ``README.md`` into ``out``.
+
+    Args:
+        scores: rows of ``scores.jsonl`` for the equivariance card.
+
+    Raises:
+        UserError: the encoder is not a timm model, or ``out`` holds something else.
+    """
+    if ":" in loaded.config.name:
+        raise UserError(
+            f"only timm backbones can be exported for timm, but this one is {loaded.config.name!r}"
+        )
+    if out.is_file():
+        raise UserError(f"out={out} is a file; expected a folder to write")
+    if out.exists() and any(out.iterdir()) and not _is_export(out):
+        raise UserError(f"out={out} holds something that is no export; choose another folder")
+    from safetensors.torch import save_file
+
+    partial = out.with_name(f".{out.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    state = {k: v.detach().cpu().contiguous() for k, v in loaded.encoder.backbone.state_dict().items()}
+    save_file(state, partial / "model.safetensors", {"format": "pt"})
+    runs.write_json(partial / "config.json", timm_config(loaded))
+    runs.write_text(partial / "README.md", readme(loaded, out, scores))
+    out.mkdir(parents=True, exist_ok=True)
+    for file in sorted(partial.iterdir()):  # file by file: nothing else in the folder is touched
+        file.replace(out / file.name)
+    partial.rmdir()
+    return out
+
+
+def _is_export(folder: Path) -> bool:
+    config = folder / "config.json"
+    stored = runs.read_json(config) if config.is_file() else {}
+    return (isinstance(stored, dict) and "equissl" in stored) or {p.name for p in folder.iterdir()} == {
+        "model.onnx"
+    }
+
+
+def timm_config(loaded: Loaded) -> dict[str, Any]:
+    """What timm reads from ``local-dir:``, and our own description beside it."""
+    config, width = loaded.config, loaded.encoder.width()
+    side = config.size
+    return {
+        "architecture": config.name,
+        "num_classes": config.width,
+        "num_features": width,
+        "model_args": model_arguments(config),
+        "pretrained_cfg": {
+            "input_size": [len(config.mean), side, side],
+            "fixed_input_size": False,
+            "interpolation": "bicubic",
+            "crop_pct": 1.0,
+            "mean": list(config.mean),
+            "std": list(config.std),
+            "num_classes": config.width,
+        },
+        "equissl": {"encoder": to_dict(config), "step": loaded.step},
+    }
+
+
+def snippet(loaded: Loaded, folder: Path) -> str:
+    """Code that loads the export in a process without equissl."""
+    place = folder.resolve().as_posix()
+    if loaded.config.stem == "timm":
+        return f'import timm\n\nmodel = timm.create_model("local-dir:{place}", pretrained=True).eval()\n'
+    first = next(m for m in loaded.encoder.backbone.modules() if isinstance(m, nn.Conv2d))
+    return (
+        "import timm\nimport torch\n\n"
+        "# The small-image stem is not one of timm's options, so it is put in before the weights.\n"
+        f'model = timm.create_model("local-dir:{place}", pretrained=False)\n'
+        f"model.conv1 = torch.nn.Conv2d({first.in_channels}, {first.out_channels}, 3, 1, 1, bias=False)\n"
+        "model.maxpool = torch.nn.Identity()\n"
+        f'timm.models.load_checkpoint(model, "{place}/model.safetensors")\n'
+        "model = model.eval()\n"
+    )
+
+
+def readme(loaded: Loaded, folder: Path, scores: Sequence[Mapping[str, Any]]) -> str:
+    """How to load the model, and what can be read from its features."""
+    config = loaded.config
+    return "\n".join(
+        [
+            f"# {loaded.name}",
+            "",
+            f"A `{config.name}` pretrained without labels by equissl ({loaded.step} steps). "
+            f"It maps images of {config.size} pixels to {loaded.encoder.width()} features.",
+            "",
+            "```python",
+            snippet(loaded, folder).rstrip(),
+            "",
+            f"# images: float (B, {len(config.mean)}, {config.size}, {config.size}), normalised with",
+            f"# mean {config.mean} and standard deviation {config.std}",
+            "```",
+            "",
+            "## Equivariance card",
+            "",
+            *card(scores),
+        ]
+    )
+
+
+def card(scores: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Markdown lines: every factor that was tested, beside a random encoder of the same architecture."""
+    own = [s for s in scores if not s["baseline"] and s["part"] == "all"]
+    random = {s["name"]: s for s in scores if s["baseline"] == "random" and s["part"] == "all"}
+    tested = [s for s in own if s["name"].startswith(("factor/", "audit/"))]
+    if not tested:
+        return ["Not measured yet: run `equissl evaluate` or `equissl audit`, then export again.", ""]
+    lines = ["| factor | readable | 95 % interval | random weights | measure | images |"]
+    lines.append("|---|---|---|---|---|---|")
+    for s in sorted(tested, key=lambda s: str(s["name"])):
+        interval = f"{s['low']:.2f} to {s['high']:.2f}" if s["low"] is not None else ""
+        twin = f"{random[s['name']]['value']:.2f}" if s["name"] in random else ""
+        lines.append(f"| {s['name']} | {s['value']:.2f} | {interval} | {twin} | {s['unit']} | {s['count']} |")
+    return [*lines, ""]
+
+
+class _Features(nn.Module):
+    def __init__(self, encoder: Encoder):
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, images: Tensor) -> Tensor:
+        vector: Tensor = self.encoder(images).vector
+        return vector
+
+
+def export_onnx(loaded: Loaded, out: Path, tolerance: float = 1e-3) -> float:
+    """Write ``model.onnx``: images (B, C, H, W) in [0, 1] -> features (B, D), normalisation included.
+
+    Returns:
+        The largest difference from the original on random images, relative to the largest feature.
+
+    Raises:
+        UserError: the extra is not installed, or onnxruntime's result differs by more than ``tolerance``.
+    """
+    try:
+        import onnxruntime
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise UserError(f"ONNX needs the extra: pip install 'equissl[onnx]' ({error})") from error
+    side, channels = loaded.config.size, len(loaded.config.mean)
+    images = torch.rand(2, channels, side, side, generator=torch.Generator().manual_seed(0))
+    model = _Features(loaded.encoder).eval()
+    path, partial = out / "model.onnx", out / ".model.onnx"
+    out.mkdir(parents=True, exist_ok=True)
+    batch = torch.export.Dim("batch", min=1, max=4096)
+    torch.onnx.export(
+        model,
+        (images,),
+        str(partial),
+        input_names=["images"],
+        output_names=["features"],
+        dynamic_shapes=({0: batch},),
+        dynamo=True,
+        external_data=False,
+        verbose=False,
+    )
+    session = onnxruntime.InferenceSession(str(partial), providers=["CPUExecutionProvider"])
+    found = torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
+    with torch.inference_mode():
+        wanted = model(images)
+    difference = float((found - wanted).abs().max() / wanted.abs().max())
+    if not difference < tolerance:
+        partial.unlink()
+        raise UserError(f"onnxruntime's features differ by {difference:.1e} of the largest: not exported")
+    partial.replace(path)
+    return difference

@@ -1,0 +1,193 @@
+"""The run folder: what is in it, written so that a reader never sees half a file."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from equissl.config.serialize import check_trusted, from_dict, to_dict
+from equissl.data.base import BadImage
+from equissl.errors import UserError, nearest
+from equissl.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder."""
+
+    path: Path
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    def recipe(self, trusted: Sequence[str] = ("equissl",)) -> Recipe:
+        """The recipe the run was started with."""
+        recipe = from_dict(read_json(self.path / "recipe.json"), trusted)
+        if not isinstance(recipe, Recipe):
+            raise UserError(f"{self.path / 'recipe.json'} does not hold a recipe")
+        if ":" in recipe.encoder.name:  # the user's own backbone, imported when it is built
+            check_trusted(recipe.encoder.name, trusted)
+        return recipe
+
+    def rows(self, name: str) -> list[dict[str, Any]]:
+        """The rows of ``log.jsonl`` or ``scores.jsonl``; a torn last line is left out."""
+        return read_rows(self.path / name)
+
+
+def create(out: Path, recipe: Recipe, extra: Mapping[str, Any], bad_images: Sequence[BadImage]) -> Run:
+    """Make a run folder with its recipe and environment, all or nothing.
+
+    Raises:
+        UserError: the folder exists and is not empty.
+    """
+    check_free(out)
+    partial = out.with_name(f".{out.name}.{os.getpid()}")
+    try:
+        (partial / "checkpoints").mkdir(parents=True)
+        write_json(partial / "recipe.json", to_dict(recipe))
+        write_json(partial / "environment.json", {**environment(), **extra})
+        write_bad_images(partial / "bad_images.csv", bad_images)
+        if out.exists():
+            out.rmdir()
+        partial.rename(out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return Run(out)
+
+
+def check_free(out: Path) -> None:
+    """Raises UserError if ``out`` cannot become a run folder."""
+    if (out / "recipe.json").exists():
+        raise UserError(
+            f"out={out} already holds a run; continue it with `equissl resume {out}`, or choose another"
+        )
+    if out.is_file() or (out.is_dir() and any(out.iterdir())):
+        raise UserError(f"out={out} is not an empty folder; choose another")
+    above = next(p for p in (out, *out.absolute().parents) if p.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        raise UserError(f"out={out} cannot be made: {above} is not a folder that you may write to")
+
+
+def open_run(path: Path) -> Run:
+    """An existing run folder.
+
+    Raises:
+        UserError: it is none; the message names the nearest run beside it.
+    """
+    if not (path / "recipe.json").is_file():
+        beside = path.parent if path.parent.is_dir() else Path()
+        runs = [str(p.parent) for p in beside.glob("*/recipe.json")]
+        raise UserError(f"{path} is not a run folder (no recipe.json in it); {nearest(str(path), runs)}")
+    return Run(path)
+
+
+def changes(run: Run, recipe: Recipe) -> list[str]:
+    """What in a recipe differs from the one a run was started with, ``path: old -> new``.
+
+    An engine left to be chosen is no difference: the run holds the one that was chosen.
+    """
+    stored, wanted = read_json(run.path / "recipe.json"), to_dict(recipe)
+    if recipe.engine == "auto":
+        wanted["engine"] = stored.get("engine")
+    return _differences(stored, wanted)
+
+
+def _differences(old: Any, new: Any, path: str = "") -> list[str]:
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        keys = [*old, *(k for k in new if k not in old)]
+        return [d for k in keys for d in _differences(old.get(k), new.get(k), f"{path}.{k}".lstrip("."))]
+    return [] if old == new else [f"{path}: {_short(old)} -> {_short(new)}"]
+
+
+def _short(value: object) -> str:
+    shown = json.dumps(value)
+    return shown if len(shown) < 60 else f"{shown[:57]}..."
+
+
+def write_json(path: Path, value: object) -> None:
+    write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file so that it is there whole or not at all."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    with partial.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"no file {path}") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not valid JSON: {error}") from error
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a JSON-lines file; none if it does not exist; a torn last line is left out."""
+    if not path.exists():
+        return []
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return rows
+
+
+def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Replace a JSON-lines file, whole or not at all."""
+    write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
+
+
+def write_bad_images(path: Path, bad: Sequence[BadImage]) -> None:
+    with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        writer = csv.writer(file)
+        writer.writerow(["path", "reason"])
+        writer.writerows([b.path, b.reason] for b in bad)
+
+
+def environment() -> dict[str, Any]:
+    """What a number depends on besides the recipe: versions, machine, commit."""
+    import torch
+
+    names = ("equissl", "torch", "torchvision", "timm", "lightning-fabric", "scikit-learn", "numpy")
+    cuda = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "command": sys.argv,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": platform.machine(),
+        "threads": torch.get_num_threads(),
+        "cuda": cuda,
+        "versions": {n: metadata.version(n) for n in names},
+        "commit": _commit(),
+    }
+
+
+def _commit() -> str | None:
+    here = Path(__file__).resolve().parent
+    command = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None

@@ -1,1 +1,0 @@
-"""Studies: functions that return one. Found by walking; ``grid.grid`` goes by ``grid``."""

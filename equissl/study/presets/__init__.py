@@ -1,0 +1,1 @@
+"""Studies shipped with equissl: functions that return one."""

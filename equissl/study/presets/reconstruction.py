@@ -1,0 +1,76 @@
+"""Reconstruction against known parameters: R2 per family, what a step costs, how many stops are needed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from equissl.errors import UserError, nearest
+from equissl.recipes.reconstruction import small
+from equissl.study.plan import Bars, Cell, Measure, Study
+
+KINDS = ("base", "blend", "path", "sie")
+TITLES = {"rotation": "rotation", "color": "colour", "blur": "blur", "translation": "translation"}
+
+
+def families(
+    kinds: tuple[str, ...] = KINDS,
+    family: str = "rotation",
+    stops: tuple[int, ...] = (1, 2),
+    epochs: int = 60,
+    images: int = 500,
+) -> Study:
+    """VICReg alone, with blend, with path and with SIE told the parameters: R2 of four families.
+
+    Args:
+        kinds: which of "base", "blend", "path", "sie".
+        family: the transformation that the second view always shows, of ``augment.paths.PATHS``.
+        stops: K of the path, one cell each; 1 and 2 test the claim of arXiv:2503.18753, table 9.
+        epochs: of training.
+        images: test images that are scored, at most.
+
+    Raises:
+        UserError: a name that does not exist, or no stop.
+    """
+    wrong = [f"kinds: none is called {k!r}; {nearest(k, KINDS)}" for k in kinds if k not in KINDS]
+    if wrong or not kinds or not stops:
+        raise UserError(wrong or "kinds and stops must name at least one each")
+    cells = []
+    for kind in kinds:
+        for count in stops if kind == "path" else (2,):
+            name = f"path, K={count}" if kind == "path" else kind
+            recipe = small(kind, family=family, count=count, epochs=epochs)  # type: ignore[arg-type]
+            cells.append(Cell({"method": name}, recipe))
+    measures = [Measure(f"family/{n}", f"{t}, R²") for n, t in TITLES.items()]
+    measures += [Measure(f"family_linear/{n}", f"{t}, linear") for n, t in TITLES.items()]
+    measures += [Measure("family/rotation", f"rotation, {p}", part=p) for p in ("inv", "equi")]
+    measures += [
+        Measure("homography/corners", "corners, R²"),
+        Measure("linear/top1", "top-1"),
+        Measure("cost/step", "ms/step", lower=True, digits=0),
+    ]
+    return Study(
+        title="Reconstruction without parameters against SIE with them",
+        cells=tuple(cells),
+        measures=tuple(measures),
+        figure=Bars(groups="method", measures=tuple(f"family/{n}" for n in TITLES)),
+        about=(
+            "A CPU-sized setting of our own (images of 32 pixels, a ResNet-10 with 64 features), not "
+            f"comparable with the papers'. All runs see the same two views (the second moved by {family}), "
+            "equally often. R² of a transformation's parameters from the features of both images, by a "
+            "network and linearly; ms/step is the median of the log, with everything a method adds."
+        ),
+        evaluations=("families", "homography", "linearprobe"),
+        changes={
+            "families.hidden": "[512]",
+            "families.pairs": "2000",
+            "homography.parts": '["all"]',
+        },
+        images=images,
+        reference={"method": "base"} if "base" in kinds else None,
+    )
+
+
+def stops(family: str = "rotation", epochs: int = 60, images: int = 500) -> Study:
+    """K = 1 against 2 and 3 stops on the way (arXiv:2503.18753, table 9: 1 collapses, its authors report)."""
+    study = families(("path",), family, (1, 2, 3), epochs, images)
+    return replace(study, title="How many stops on the way", reference={"method": "path, K=2"})

@@ -1,0 +1,50 @@
+"""What is watched during training: does the representation collapse, and what can be read from it?"""
+
+from __future__ import annotations
+
+import torch
+
+from equissl.augment.geometry.crop import Resize
+from equissl.data.base import Dataset
+from equissl.encoder.encoder import Encoder
+from equissl.evaluate.classification.knn import KNN
+from equissl.evaluate.collapse import embedding_std, rank_me
+from equissl.evaluate.factors.known import Factors
+from equissl.evaluate.features import extract
+from equissl.evaluate.probes.linear import split
+from equissl.random import shuffled
+
+IMAGES = 1024
+
+
+def monitor(
+    encoder: Encoder, dataset: Dataset, size: int, seed: int, device: torch.device
+) -> dict[str, float]:
+    """Numbers for the log, from up to 1,024 training images without augmentation.
+
+    Args:
+        size: side of the images that the encoder is used with; larger ones are resized.
+
+    Returns:
+        "std": mean standard deviation of the unit vectors' columns times sqrt(D), about 1 when healthy and 0
+        when collapsed; "rank_me": effective rank; "probe/knn" where there are labels; "probe/<factor>" (R2 or
+        balanced accuracy by ridge or logistic regression) for the factors the dataset knows. Fit and score on
+        disjoint groups.
+    """
+    index = shuffled(len(dataset), seed, "monitor")[:IMAGES]
+    table = extract(encoder, dataset, index=index, augment=Resize(size), seed=seed, device=device)
+    row = {
+        "std": embedding_std(table.vectors) * table.vectors.shape[1] ** 0.5,
+        "rank_me": rank_me(table.vectors),
+    }
+    fit, held = split(table.groups, 0.5, seed)
+    if not len(fit) or not len(held):
+        return row
+    train, test = table[fit], table[held]
+    for score in KNN().run(train, test):
+        if not score.baseline and score.part == "all":
+            row["probe/knn"] = score.value
+    for score in Factors().run(train, test):
+        if not score.baseline and score.part == "all" and score.name.startswith("factor/"):
+            row[f"probe/{score.name.removeprefix('factor/')}"] = score.value
+    return row
