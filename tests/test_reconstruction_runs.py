@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -146,7 +145,6 @@ def test_bad_settings_are_refused(make: Any, message: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif("EQUISSL_SLOW" not in os.environ, reason="trains for five minutes; set EQUISSL_SLOW=1")
 def test_path_raises_what_is_told_of_rotation(tmp_path: Path) -> None:
     """At full length: the study of docs/reconstruction.md has three seeds of it."""
     found = {}
