@@ -13,7 +13,7 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from test_objectives import BASES, MODULES, surroundings
+from objective_cases import BASES, MODULES, surroundings
 from torch import Tensor, nn
 
 from equissl.augment import presets
