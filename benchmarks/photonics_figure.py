@@ -18,14 +18,14 @@ from equissl.config.serialize import from_dict
 from equissl.photonics.data import Crystals
 from equissl.photonics.dos import empty_lattice, relative_errors
 from equissl.photonics.fine_tuning import FineTuneSpectra
-from equissl.runs import folder as runs
 from equissl.runs import load as models
+from equissl.storage import read_json
 
 SHOWN = ("no pretraining", "E-SimCLR")
 
 
 def main(study: Path, out: Path, labels: int = 0, cells: int = 4) -> None:
-    plan = runs.read_json(study / "study.json")
+    plan = read_json(study / "study.json")
     (tune,) = from_dict(plan["tasks"])
     assert isinstance(tune, FineTuneSpectra)
     budget = labels or tune.labels[0]

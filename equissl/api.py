@@ -32,6 +32,7 @@ from equissl.random import shuffled
 from equissl.recipe import Recipe
 from equissl.runs import folder as runs
 from equissl.runs import load as models
+from equissl.storage import read_json, write_json, write_rows, write_text
 from equissl.training import checkpoint
 from equissl.training.loop import Options, train
 from equissl.views import make_views
@@ -91,7 +92,7 @@ def resume(
             f"epochs {recipe.epochs} -> {wanted.epochs}: the learning rate now follows a schedule that ends "
             f"at epoch {wanted.epochs}, so it jumps up where the old one had already fallen"
         )
-        runs.write_json(found.path / "recipe.json", to_dict(wanted))
+        write_json(found.path / "recipe.json", to_dict(wanted))
     return train(wanted, found.path, options, encoder=models.wrapped(recipe.encoder, backbone), resume=True)
 
 
@@ -175,7 +176,7 @@ def evaluate_run(
     )
     scores = protocol.ask(questions, subject, strict=[n for n in evaluations if strict and n in questions])
     images = neighbours(subject.features("test"), test_set, subject.rows["test"])
-    runs.write_text(found.path / "neighbours.json", _json(images))
+    write_text(found.path / "neighbours.json", _json(images))
     if steer:
         shown = steering(
             modules,
@@ -187,7 +188,7 @@ def evaluate_run(
             device=device,
             progress=progress,
         )
-        runs.write_text(found.path / "steering.json", _json(shown))
+        write_text(found.path / "steering.json", _json(shown))
     twin = replace(subject, encoder=loaded.random_twin(seed).to(device), modules={})
     # The twin is itself a baseline: what is compared with it is not repeated.
     scores += [
@@ -197,7 +198,7 @@ def evaluate_run(
     ]
     drawings = _drawings(loaded, test_set, subject.rows["test"][:DRAWINGS], seed, device)
     if drawings:
-        runs.write_text(found.path / "drawings.json", _json(drawings))
+        write_text(found.path / "drawings.json", _json(drawings))
     record(found, scores, "evaluate", loaded, data, source=described(data, test))
     return scores
 
@@ -284,13 +285,13 @@ def record(
     rows = [{**s.row(), **facts, "probe_seed": s.seed} for s in scores]
     again = {(r["name"], r["data"], r["split"]) for r in rows}
     kept = [r for r in run.rows("scores.jsonl") if (r["name"], r["data"], r["split"]) not in again]
-    runs.write_rows(run.path / "scores.jsonl", [*kept, *rows])
+    write_rows(run.path / "scores.jsonl", [*kept, *rows])
     return rows
 
 
 def run_facts(run: runs.Run, loaded: models.Loaded, data: Data) -> dict[str, Any]:
     """What identifies a run in a row of scores."""
-    stored = runs.read_json(run.path / "environment.json")
+    stored = read_json(run.path / "environment.json")
     return {
         "model": run.path.name,
         "recipe": stored.get("recipe", ""),

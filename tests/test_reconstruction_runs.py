@@ -29,6 +29,7 @@ from equissl.report.rows import read
 from equissl.runs import export
 from equissl.runs import folder as runs
 from equissl.runs import load as models
+from equissl.storage import read_rows
 from equissl.study.plan import jobs
 from equissl.study.presets import reconstruction as studies
 from equissl.testing.inspection import example_context
@@ -74,7 +75,7 @@ def test_ibot_trains_and_its_wide_features_are_exported(tmp_path: Path) -> None:
     recipe = reconstruction.ibot_small(TINY)
     small = replace(recipe.encoder, options={**recipe.encoder.options, "embed_dim": 48, "depth": 2})
     run = train(replace(recipe, encoder=small), tmp_path / "run")
-    terms = runs.read_rows(run / "log.jsonl")[-1]
+    terms = read_rows(run / "log.jsonl")[-1]
     assert {"base/assignment", "base/patches", "path/reconstruction"} <= set(terms)
     loaded = models.load_run(runs.open_run(run))
     export.export_timm(loaded, tmp_path / "out")

@@ -18,6 +18,7 @@ from equissl.config.serialize import to_dict
 from equissl.errors import Stopped, UserError
 from equissl.recipe import Recipe
 from equissl.runs import folder as runs
+from equissl.storage import read_json, read_rows, write_json
 from equissl.study import figure, plan, runner, table
 from equissl.study.plan import Bars, Cell, Measure, Study
 from equissl.study.presets import essl, grid
@@ -59,7 +60,7 @@ def test_the_folder_is_complete(done: Path) -> None:
     }
     assert len(list((done / "runs").iterdir())) == 4
     made = json.loads((done / "table.json").read_text())
-    rows = runs.read_rows(done / "scores.jsonl")
+    rows = read_rows(done / "scores.jsonl")
     for cell in made["cells"]:
         value = cell["values"]["knn/top1"]
         mine = [
@@ -118,7 +119,7 @@ def test_killed_before_the_first_checkpoint(tmp_path: Path) -> None:
     job = plan.jobs(study, 1)[0]
     out = tmp_path / "out"
     (out / "runs").mkdir(parents=True)
-    runs.write_json(out / "study.json", {"runs": []})
+    write_json(out / "study.json", {"runs": []})
     runs.create(out / "runs" / job.name, job.recipe, {}, ())
     runner.run(study, out, seeds=1, options=QUIET, silent=True)
     assert "1 of 1 runs are done" in (out / "table.md").read_text()
@@ -150,7 +151,7 @@ def test_another_way_of_measuring_in_the_same_folder_is_refused(done: Path) -> N
 
 
 def test_what_a_run_is_asked_later_does_not_enter_the_table(done: Path) -> None:
-    plan_, rows = runs.read_json(done / "study.json"), runs.read_rows(done / "scores.jsonl")
+    plan_, rows = read_json(done / "study.json"), read_rows(done / "scores.jsonl")
     later = [{**r, "value": 9.0, "data": "elsewhere"} for r in rows]
     assert table.build(plan_, [*rows, *later])["cells"] == table.build(plan_, rows)["cells"]
 
@@ -198,7 +199,7 @@ def test_a_measure_of_one_part_has_a_column_of_its_own(tmp_path: Path) -> None:
     study = small(cells=cells, measures=measures, compare=None, figure=Bars(groups="row"))
     out = runner.run(study, tmp_path / "out", seeds=1, options=QUIET, silent=True).parent
     plain, parted = json.loads((out / "table.json").read_text())["cells"]
-    rows = runs.read_rows(out / "runs" / "split-seed0" / "scores.jsonl")
+    rows = read_rows(out / "runs" / "split-seed0" / "scores.jsonl")
     (inv,) = (r["value"] for r in rows if r["name"] == "linear/top1" and r["part"] == "inv")
     assert parted["values"]["linear/top1@inv"]["mean"] == inv
     assert parted["values"]["linear/top1"]["seeds"] == 1 and plain["values"]["linear/top1@inv"]["seeds"] == 0
@@ -317,8 +318,8 @@ def test_one_cell_can_be_what_all_others_are_compared_with(done: Path, tmp_path:
     """In the differences, and as a line in the figure instead of bars."""
     reference = {"base": "simclr", "module": "none"}
     study = small(compare=None, reference=reference)
-    laid = {**plan.layout(study), "command": "", "runs": runs.read_json(done / "study.json")["runs"]}
-    rows = runs.read_rows(done / "scores.jsonl")
+    laid = {**plan.layout(study), "command": "", "runs": read_json(done / "study.json")["runs"]}
+    rows = read_rows(done / "scores.jsonl")
     made = table.build(laid, rows)
     compared = table.build({**laid, "compare": ["module", "none"], "reference": None}, rows)
     assert made["differences"] == compared["differences"]

@@ -16,7 +16,6 @@ import platform
 import shlex
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -26,6 +25,7 @@ from torch import Tensor
 
 from equissl.augment.base import NativeStep
 from equissl.errors import UserError
+from equissl.storage import atomic_path
 
 _SOURCE = Path(__file__).with_name("native.c")
 _KINDS = ("crop", "mirror", "flip", "jitter", "grayscale", "solarize", "invert", "blur", "normalize")
@@ -165,11 +165,9 @@ def _built(compiler: list[str]) -> Path:
     if not path.exists():
         base.mkdir(parents=True, exist_ok=True)
         native = "-mcpu=native" if platform.machine() in ("arm64", "aarch64") else "-march=native"
-        with tempfile.TemporaryDirectory(dir=base) as folder:
-            fresh = Path(folder) / path.name
+        with atomic_path(path) as fresh:  # several processes may build at once; all results are alike
             command = [*compiler, *_FLAGS, native, "-o", str(fresh), str(_SOURCE), "-lm"]
             subprocess.run(command, check=True, capture_output=True)
-            fresh.replace(path)  # several processes may build at once; the last one wins, all are alike
     return path
 
 

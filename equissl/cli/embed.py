@@ -18,6 +18,7 @@ from equissl.errors import UserError
 from equissl.evaluate.features import extract
 from equissl.progress import Display
 from equissl.runs import load as models
+from equissl.storage import atomic_open
 
 
 def run(given: Given) -> None:
@@ -55,19 +56,15 @@ def _check_suffix(out: Path | None) -> None:
 
 def _write_npz(out: Path, files: Sequence[str], vectors: Tensor, bad: Sequence[BadImage]) -> None:
     skipped = np.array([[b.path, b.reason] for b in bad], dtype=str).reshape(-1, 2)
-    partial = out.with_name(f".{out.name}")
-    with partial.open("wb") as file:
+    with atomic_open(out, "wb") as file:
         np.savez(file, files=np.array(files, dtype=str), features=vectors.numpy(), skipped=skipped)
-    partial.replace(out)
 
 
 def _write_csv(out: Path, files: Sequence[str], vectors: Tensor, bad: Sequence[BadImage]) -> None:
-    partial = out.with_name(f".{out.name}")
-    with partial.open("w", newline="", encoding="utf-8") as file:
+    with atomic_open(out, newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["file", "status", *(f"feature_{k}" for k in range(vectors.shape[1]))])
         for name, row in zip(files, vectors.tolist(), strict=True):
             writer.writerow([name, "ok", *row])
         for b in bad:
             writer.writerow([b.path, b.reason])
-    partial.replace(out)

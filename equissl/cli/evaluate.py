@@ -18,6 +18,7 @@ from equissl.evaluate.audit.audit import check_names
 from equissl.progress import Display
 from equissl.runs import folder as runs
 from equissl.runs import load as models
+from equissl.storage import write_rows
 
 
 def evaluate(given: Given) -> int:
@@ -104,7 +105,7 @@ def _audit_one(name: str, given: Given, display: Display, place: Path) -> Path:
     folder = place / shown.strip("/").replace("/", "-")
     folder.mkdir(parents=True, exist_ok=True)
     facts = {"model": shown, "data": str(given["data"]), "split": "all", "step": loaded.step}
-    runs.write_rows(folder / "scores.jsonl", [{**s.row(), **facts} for s in scores])
+    write_rows(folder / "scores.jsonl", [{**s.row(), **facts} for s in scores])
     return folder
 
 

@@ -17,6 +17,7 @@ from equissl.photonics.dos import Spectrum
 from equissl.photonics.generate import Plan, generate
 from equissl.progress import Display
 from equissl.runs.folder import check_free
+from equissl.storage import atomic_open
 
 
 def solids(given: Given) -> None:
@@ -70,7 +71,7 @@ def write(solids: Resident, out: Path, split: Split) -> None:
         for f in solids.params.space
         for k in range(f.size)
     ]
-    with (out / f"{split}.csv").open("w", newline="", encoding="utf-8") as file:
+    with atomic_open(out / f"{split}.csv", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["file", "label", "object", *(name for name, _, _ in columns)])
         for row, image in enumerate(solids.images):

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from equissl.evaluate.base import Table
 from equissl.params import Params, Space
+from equissl.storage import write_bytes
 
 SUFFIX = ".safetensors"
 
@@ -26,8 +27,8 @@ SUFFIX = ".safetensors"
 class Store:
     """Tables of features in a folder, one file each; the ones not used for longest go first.
 
-    A file is written beside and renamed, so a reader finds it whole or not at all, and one that cannot be
-    read is made anew. Nothing in it is executed.
+    A reader finds a file whole or not at all, and one that cannot be read is made anew. Nothing in it is
+    executed.
 
     Args:
         folder: made when the first table is kept; None keeps nothing.
@@ -55,15 +56,7 @@ class Store:
 
     def _write(self, path: Path, table: Table) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            with partial.open("wb") as file:
-                file.write(_packed(table))
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        write_bytes(path, _packed(table))
         self._make_room(path)
 
     def _make_room(self, newest: Path) -> None:

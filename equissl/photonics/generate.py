@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +22,7 @@ from equissl.photonics.lattice import Lattice
 from equissl.photonics.waves import check_size
 from equissl.progress import Progress
 from equissl.random import Stream
+from equissl.storage import atomic_path, write_text
 from equissl.training.signals import Interruption
 
 CHUNK = 128  # cells between two savings
@@ -230,7 +230,7 @@ def _claim(parts: Path, plan: Plan, out: Path) -> None:
             f"{parts} holds the beginning of another plan for {out}; finish that one or remove it"
         )
     parts.mkdir(parents=True, exist_ok=True)
-    note.write_text(plan.text(), encoding="utf-8")
+    write_text(note, plan.text())
 
 
 def _same(out: Path, plan: Plan) -> bool:
@@ -241,9 +241,8 @@ def _same(out: Path, plan: Plan) -> bool:
 
 
 def _save(path: Path, tensors: dict[str, Tensor], notes: dict[str, str]) -> None:
-    partial = path.with_name(f"{path.name}.{os.getpid()}")
-    save_file({k: v.contiguous() for k, v in tensors.items()}, partial, notes)
-    partial.replace(path)
+    with atomic_path(path) as partial:
+        save_file({k: v.contiguous() for k, v in tensors.items()}, partial, notes)
 
 
 def _load(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from equissl.report import display_names as names
 from equissl.report import figures
+from equissl.storage import write_text
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -30,17 +29,7 @@ def template(name: str) -> Template:
 def save(page: str, out: Path) -> Path:
     """Write ``page`` to ``out``, whole or not at all."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=out.parent, prefix=f".{out.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(page)
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(temporary, 0o666 & ~mask)  # mkstemp makes files that only their owner may read
-        os.replace(temporary, out)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    write_text(out, page, newline="\n")
     return out
 
 

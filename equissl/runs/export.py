@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,8 @@ from equissl.config.serialize import to_dict
 from equissl.encoder.backbone import model_arguments
 from equissl.encoder.encoder import Encoder
 from equissl.errors import UserError
-from equissl.runs import folder as runs
 from equissl.runs.load import Loaded
+from equissl.storage import atomic_path, read_json, temporary_sibling, write_json, write_text
 
 
 def export_timm(loaded: Loaded, out: Path, scores: Sequence[Mapping[str, Any]] = ()) -> Path:
@@ -37,23 +36,21 @@ def export_timm(loaded: Loaded, out: Path, scores: Sequence[Mapping[str, Any]] =
         raise UserError(f"out={out} holds something that is no export; choose another folder")
     from safetensors.torch import save_file
 
-    partial = out.with_name(f".{out.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
     state = {k: v.detach().cpu().contiguous() for k, v in loaded.encoder.backbone.state_dict().items()}
-    save_file(state, partial / "model.safetensors", {"format": "pt"})
-    runs.write_json(partial / "config.json", timm_config(loaded))
-    runs.write_text(partial / "README.md", readme(loaded, out, scores))
-    out.mkdir(parents=True, exist_ok=True)
-    for file in sorted(partial.iterdir()):  # file by file: nothing else in the folder is touched
-        file.replace(out / file.name)
-    partial.rmdir()
+    with temporary_sibling(out) as partial:
+        partial.mkdir(parents=True)
+        save_file(state, partial / "model.safetensors", {"format": "pt"})
+        write_json(partial / "config.json", timm_config(loaded))
+        write_text(partial / "README.md", readme(loaded, out, scores))
+        out.mkdir(parents=True, exist_ok=True)
+        for file in sorted(partial.iterdir()):  # file by file: nothing else in the folder is touched
+            file.replace(out / file.name)
     return out
 
 
 def _is_export(folder: Path) -> bool:
     config = folder / "config.json"
-    stored = runs.read_json(config) if config.is_file() else {}
+    stored = read_json(config) if config.is_file() else {}
     return (isinstance(stored, dict) and "equissl" in stored) or {p.name for p in folder.iterdir()} == {
         "model.onnx"
     }
@@ -165,27 +162,25 @@ def export_onnx(loaded: Loaded, out: Path, tolerance: float = 1e-3) -> float:
     side, channels = loaded.config.size, len(loaded.config.mean)
     images = torch.rand(2, channels, side, side, generator=torch.Generator().manual_seed(0))
     model = _Features(loaded.encoder).eval()
-    path, partial = out / "model.onnx", out / ".model.onnx"
     out.mkdir(parents=True, exist_ok=True)
     batch = torch.export.Dim("batch", min=1, max=4096)
-    torch.onnx.export(
-        model,
-        (images,),
-        str(partial),
-        input_names=["images"],
-        output_names=["features"],
-        dynamic_shapes=({0: batch},),
-        dynamo=True,
-        external_data=False,
-        verbose=False,
-    )
-    session = onnxruntime.InferenceSession(str(partial), providers=["CPUExecutionProvider"])
-    found = torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
-    with torch.inference_mode():
-        wanted = model(images)
-    difference = float((found - wanted).abs().max() / wanted.abs().max())
-    if not difference < tolerance:
-        partial.unlink()
-        raise UserError(f"onnxruntime's features differ by {difference:.1e} of the largest: not exported")
-    partial.replace(path)
+    with atomic_path(out / "model.onnx") as partial:
+        torch.onnx.export(
+            model,
+            (images,),
+            str(partial),
+            input_names=["images"],
+            output_names=["features"],
+            dynamic_shapes=({0: batch},),
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+        session = onnxruntime.InferenceSession(str(partial), providers=["CPUExecutionProvider"])
+        features = torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
+        with torch.inference_mode():
+            reference = model(images)
+        difference = float((features - reference).abs().max() / reference.abs().max())
+        if not difference < tolerance:
+            raise UserError(f"onnxruntime's features differ by {difference:.1e} of the largest: not exported")
     return difference

@@ -6,11 +6,10 @@ import csv
 import json
 import os
 import platform
-import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -20,6 +19,7 @@ from equissl.config.serialize import check_trusted, from_dict, to_dict
 from equissl.data.base import BadImage
 from equissl.errors import UserError, nearest
 from equissl.recipe import Recipe
+from equissl.storage import read_json, read_rows, temporary_sibling, write_json
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,7 @@ def create(out: Path, recipe: Recipe, extra: Mapping[str, Any], bad_images: Sequ
         UserError: the folder exists and is not empty.
     """
     check_free(out)
-    partial = out.with_name(f".{out.name}.{os.getpid()}")
-    try:
+    with temporary_sibling(out) as partial:
         (partial / "checkpoints").mkdir(parents=True)
         write_json(partial / "recipe.json", to_dict(recipe))
         write_json(partial / "environment.json", {**environment(), **extra})
@@ -62,8 +61,6 @@ def create(out: Path, recipe: Recipe, extra: Mapping[str, Any], bad_images: Sequ
         if out.exists():
             out.rmdir()
         partial.rename(out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return Run(out)
 
 
@@ -114,47 +111,6 @@ def _differences(old: Any, new: Any, path: str = "") -> list[str]:
 def _short(value: object) -> str:
     shown = json.dumps(value)
     return shown if len(shown) < 60 else f"{shown[:57]}..."
-
-
-def write_json(path: Path, value: object) -> None:
-    write_text(path, json.dumps(value, indent=2) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file so that it is there whole or not at all."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-
-
-def read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UserError(f"no file {path}") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not valid JSON: {error}") from error
-
-
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows of a JSON-lines file; none if it does not exist; a torn last line is left out."""
-    if not path.exists():
-        return []
-    rows = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
-    return rows
-
-
-def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Replace a JSON-lines file, whole or not at all."""
-    write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
 
 
 def write_bad_images(path: Path, bad: Sequence[BadImage]) -> None:

@@ -16,7 +16,8 @@ from equissl.encoder.encoder import Encoder
 from equissl.errors import UserError, nearest
 from equissl.model import Model
 from equissl.recipe import Recipe
-from equissl.runs import folder as runs
+from equissl.runs.folder import Run, open_run
+from equissl.storage import read_json
 from equissl.training import checkpoint
 
 
@@ -72,7 +73,7 @@ def load(
         raise UserError(f"weights={weights} is for timm/NAME models, but {name!r} brings its own")
     folder = Path(name)
     if (folder / "recipe.json").is_file():
-        return load_run(runs.open_run(folder), trusted, size, backbone)
+        return load_run(open_run(folder), trusted, size, backbone)
     if (folder / "config.json").is_file():
         return _exported(folder, size, trusted)
     if folder.exists():
@@ -81,7 +82,7 @@ def load(
 
 
 def load_run(
-    run: runs.Run,
+    run: Run,
     trusted: Sequence[str] = ("equissl",),
     size: int = 0,
     backbone: nn.Module | None = None,
@@ -93,7 +94,7 @@ def load_run(
     """
     recipe = run.recipe(trusted)
     state = checkpoint.load(run.checkpoints)
-    if backbone is None and runs.read_json(run.path / "environment.json").get("own_backbone"):
+    if backbone is None and read_json(run.path / "environment.json").get("own_backbone"):
         raise UserError(
             f"{run.path} was trained with a module of your own, which recipe.json cannot name: in Python, "
             "pass backbone=... (or train with encoder.name=module:function)"
@@ -140,7 +141,7 @@ def _timm(name: str, weights: Path | None, size: int) -> Loaded:
 
 
 def _exported(folder: Path, size: int, trusted: Sequence[str]) -> Loaded:
-    stored = runs.read_json(folder / "config.json")
+    stored = read_json(folder / "config.json")
     if "equissl" not in stored:
         raise UserError(f"{folder / 'config.json'} was not written by `equissl export`")
     config: EncoderConfig = from_dict(stored["equissl"]["encoder"])

@@ -22,6 +22,7 @@ from equissl.evaluate.base import Downstream
 from equissl.progress import Display
 from equissl.runs import folder as runs
 from equissl.runs import load as models
+from equissl.storage import read_json, read_rows, write_json, write_rows, write_text
 from equissl.study import figure, table
 from equissl.study.plan import Job, Study, cost, jobs, layout
 from equissl.training import checkpoint
@@ -107,12 +108,12 @@ def tabulate(out: Path | str, draw: bool = True) -> Path:
     out = Path(out)
     if not (out / STUDY).is_file():
         raise UserError(f"out={out} holds no study (no {STUDY} in it); run `equissl study NAME out={out}`")
-    plan = runs.read_json(out / STUDY)
+    plan = read_json(out / STUDY)
     rows = _gather(plan, out)
-    runs.write_rows(out / "scores.jsonl", rows)
+    write_rows(out / "scores.jsonl", rows)
     made = table.build(plan, rows)
-    runs.write_json(out / "table.json", made)
-    runs.write_text(out / "table.md", table.markdown(made))
+    write_json(out / "table.json", made)
+    write_text(out / "table.md", table.markdown(made))
     if draw:
         figure.draw(made, out / "figure.png")
     return out / "table.md"
@@ -123,7 +124,7 @@ def _check_out(study: Study, out: Path, planned: Sequence[Job]) -> None:
     if not (out / STUDY).is_file():
         runs.check_free(out)
         return
-    before, now = runs.read_json(out / STUDY), json.loads(json.dumps(layout(study)))
+    before, now = read_json(out / STUDY), json.loads(json.dumps(layout(study)))
     measured = [n for n in _MEASURING if n in before and before[n] != now[n]]
     if measured and any(_scored_by(folder) for folder in (out / "runs").iterdir()):
         told = "; ".join(f"{n}: {before[n]!r} there, {now[n]!r} now" for n in measured)
@@ -165,13 +166,13 @@ def _write_plan(study: Study, planned: Sequence[Job], out: Path) -> None:
     """Runs of an earlier plan stay part of the study, before the new ones."""
     cells: dict[str, Any] = {}
     if (out / STUDY).is_file():
-        cells = {c["run"]: c for c in runs.read_json(out / STUDY)["runs"]}
+        cells = {c["run"]: c for c in read_json(out / STUDY)["runs"]}
     for job in planned:
         known = {"run": job.name, "labels": dict(job.labels), "seed": job.recipe.seed}
         cells[job.name] = known | {"epochs": job.recipe.epochs, "cost": cost(job.recipe)}
     command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
     plan = {**layout(study), "command": command, "runs": list(cells.values())}
-    runs.write_json(out / STUDY, plan)
+    write_json(out / STUDY, plan)
 
 
 def _train(job: Job, folder: Path, options: Options, silent: bool, trusted: Sequence[str]) -> None:
@@ -222,7 +223,7 @@ def _carry_out(task: Downstream, folder: Path, device: str, display: Display, tr
 
 
 def _scored_by(folder: Path) -> set[str]:
-    return {str(r.get("by")) for r in runs.read_rows(folder / "scores.jsonl")}
+    return {str(r.get("by")) for r in read_rows(folder / "scores.jsonl")}
 
 
 def _is_scored(study: Study, folder: Path) -> bool:
@@ -236,9 +237,9 @@ def _gather(plan: dict[str, Any], out: Path) -> list[dict[str, Any]]:
     rows = []
     for planned in plan["runs"]:
         folder = out / "runs" / planned["run"]
-        found = runs.read_rows(folder / "scores.jsonl")
+        found = read_rows(folder / "scores.jsonl")
         found += _pace(folder) if found else []
-        machine = table.machine(runs.read_json(folder / "environment.json")) if found else ""
+        machine = table.machine(read_json(folder / "environment.json")) if found else ""
         facts = {"run": planned["run"], "labels": planned["labels"], "machine": machine}
         rows += [{**row, **facts, "seed": planned["seed"]} for row in found]
     return rows
@@ -246,9 +247,9 @@ def _gather(plan: dict[str, Any], out: Path) -> list[dict[str, Any]]:
 
 def _pace(folder: Path) -> list[dict[str, Any]]:
     """A row "cost/step": milliseconds per optimizer step, the median of what the log says."""
-    speeds = [r["images_per_second"] for r in runs.read_rows(folder / "log.jsonl") if "loss" in r]
+    speeds = [r["images_per_second"] for r in read_rows(folder / "log.jsonl") if "loss" in r]
     if not speeds:
         return []
-    batch = runs.read_json(folder / "recipe.json")["batch_size"]
+    batch = read_json(folder / "recipe.json")["batch_size"]
     value = 1000 * batch / statistics.median(speeds)
     return [{"name": "cost/step", "value": value, "unit": "ms", "part": "all", "baseline": "", "count": 0}]

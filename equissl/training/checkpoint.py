@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from equissl.errors import UserError
+from equissl.storage import atomic_path
 
 FORMAT = 1
 
@@ -19,14 +19,12 @@ def save(folder: Path, state: dict[str, Any]) -> Path:
     Args:
         state: tensors and plain data only, so that it loads with ``weights_only=True``.
     """
-    last, partial = folder / "last.pt", folder / f".last.pt.{os.getpid()}"
-    with partial.open("wb") as file:
-        torch.save({"format": FORMAT, **state}, file)
-        file.flush()
-        os.fsync(file.fileno())
-    if last.exists():
-        last.replace(folder / "previous.pt")
-    partial.replace(last)
+    last = folder / "last.pt"
+    with atomic_path(last) as partial:
+        with partial.open("wb") as file:
+            torch.save({"format": FORMAT, **state}, file)
+        if last.exists():
+            last.replace(folder / "previous.pt")
     return last
 
 

@@ -25,6 +25,7 @@ from equissl.model import Model
 from equissl.progress import Display
 from equissl.recipe import Recipe
 from equissl.runs import folder as runs
+from equissl.storage import write_rows
 from equissl.training import checkpoint
 from equissl.training.loggers import Logger, check_installed, loggers
 from equissl.training.meters import Record, refuse_non_finite
@@ -343,7 +344,7 @@ class _Trainer:
         self.state = State(state["step"], state["epoch"], state["batch"])
         if self.fabric.is_global_zero:
             kept = [r for r in self.run.rows("log.jsonl") if r["step"] <= state["step"]]
-            runs.write_rows(self.run.path / "log.jsonl", kept)
+            write_rows(self.run.path / "log.jsonl", kept)
 
 
 class _Hidden:

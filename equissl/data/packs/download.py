@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import http.client
 import json
-import os
 import time
 import urllib.error
 import urllib.request
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from equissl.errors import UserError
 from equissl.progress import Progress, no_progress
+from equissl.storage import write_json
 
 _BLOCK = 1 << 20
 
@@ -92,7 +92,7 @@ def fetch(
             )
         wait(min(2.0 ** max(failures - 1, 0), 60.0))
     _check(remote, part, size)
-    os.replace(part, target)
+    part.replace(target)
     _stamp(part).unlink(missing_ok=True)
     return target
 
@@ -118,7 +118,7 @@ def _receive(remote: Remote, part: Path, timeout: float, progress: Progress) -> 
         begins, total = _range(answer, start)
         stamp = answer.headers.get("ETag") or answer.headers.get("Last-Modified") or ""
         # A weak tag promises no equal bytes, so it cannot be gone on from.
-        _stamp(part).write_text(json.dumps("" if stamp.startswith("W/") else stamp))
+        write_json(_stamp(part), "" if stamp.startswith("W/") else stamp)
         with part.open("ab" if begins else "wb") as file:
             done = begins
             while block := answer.read(_BLOCK):

@@ -1,15 +1,14 @@
 """Millions of small files packed once into a few large ones, which are then mapped into memory.
 
 A pack is a folder of shards, ``00000.bin`` with the bytes of many JPEGs and ``00000.npz`` with where each
-starts, whose image it is and its latents, and ``pack.json`` once everything is there. A shard is written
-beside and renamed, so packing that was interrupted goes on where it was.
+starts, whose image it is and its latents, and ``pack.json`` once everything is there. A shard is
+there whole or not at all, so packing that was interrupted goes on where it was.
 """
 
 from __future__ import annotations
 
 import itertools
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,6 +23,7 @@ from equissl.data.base import BadImage
 from equissl.data.files.decode import decode_bytes
 from equissl.errors import UserError
 from equissl.progress import Progress, no_progress
+from equissl.storage import atomic_open, write_json
 
 SHARD = 12_800  # images: 256 objects of 50 views, about 80 MB
 _VERSION = 1
@@ -100,9 +100,7 @@ def write_pack(
             _write_shard(folder, number, chunk)
         done = number * SHARD + len(chunk)
         progress("packing images", done, max(total, done))
-    temporary = folder / "pack.json.part"
-    temporary.write_text(json.dumps({"version": _VERSION, "shards": number, **facts}))
-    os.replace(temporary, folder / "pack.json")
+    write_json(folder / "pack.json", {"version": _VERSION, "shards": number, **facts})
 
 
 def _write_shard(folder: Path, number: int, chunk: Sequence[Entry]) -> None:
@@ -110,8 +108,7 @@ def _write_shard(folder: Path, number: int, chunk: Sequence[Entry]) -> None:
     good: list[Entry] = []
     ends: list[int] = [0]
     latents: list[NDArray[np.float64]] = []
-    part = folder / f"{number:05d}.bin.part"
-    with part.open("wb") as file:
+    with atomic_open(folder / f"{number:05d}.bin", "wb") as file:
         for entry in chunk:
             try:
                 data, latent = entry.load()
@@ -125,19 +122,17 @@ def _write_shard(folder: Path, number: int, chunk: Sequence[Entry]) -> None:
             good.append(entry)
             latents.append(latent)
             ends.append(ends[-1] + len(data))
-    os.replace(part, folder / f"{number:05d}.bin")
     names, owner = np.unique([e.owner for e in good], return_inverse=True) if good else ([], [])
-    index = folder / f"{number:05d}.part.npz"
-    np.savez(
-        index,
-        owners=np.array(names, dtype=np.str_),
-        owner=np.array(owner, dtype=np.int64),
-        view=np.array([e.view for e in good], dtype=np.int64),
-        latents=np.array(latents, dtype=np.float64).reshape(len(good), -1),
-        ends=np.array(ends, dtype=np.int64),
-        bad=np.array(bad, dtype=np.str_).reshape(-1, 2),
-    )
-    os.replace(index, folder / f"{number:05d}.npz")
+    with atomic_open(folder / f"{number:05d}.npz", "wb") as index:
+        np.savez(
+            index,
+            owners=np.array(names, dtype=np.str_),
+            owner=np.array(owner, dtype=np.int64),
+            view=np.array([e.view for e in good], dtype=np.int64),
+            latents=np.array(latents, dtype=np.float64).reshape(len(good), -1),
+            ends=np.array(ends, dtype=np.int64),
+            bad=np.array(bad, dtype=np.str_).reshape(-1, 2),
+        )
 
 
 def _check_jpeg(data: bytes) -> None:

@@ -18,6 +18,7 @@ from equissl.data.base import Split
 from equissl.data.files.scan import existing_folder
 from equissl.data.packs.packed import Entry, Pack, numbered
 from equissl.errors import UserError
+from equissl.storage import atomic_open
 
 OBJECTS = 52_472
 PUBLISHED: dict[Split, int] = {"train": 41_920, "test": 10_552}
@@ -260,5 +261,9 @@ def write_split(root: Path, objects: Sequence[str], held_out: Collection[str]) -
     for name, keep in (("train", False), ("val", True)):
         names = [o for o in objects if (o in held_out) == keep]
         labels = [synsets.index(o.partition("/")[0]) for o in names]
-        np.save(root / f"{name}_images.npy", np.array([f"/{o}/" for o in names], dtype=np.str_))
-        np.save(root / f"{name}_labels.npy", np.array(labels, dtype=np.int64))
+        for kind, column in (
+            ("images", np.array([f"/{o}/" for o in names], dtype=np.str_)),
+            ("labels", np.array(labels, dtype=np.int64)),
+        ):
+            with atomic_open(root / f"{name}_{kind}.npy", "wb") as file:
+                np.save(file, column)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image
 
 from equissl.render.blender.meshes import Mesh
+from equissl.storage import atomic_open
 
 _ROWS, _COLUMNS, _SIDE, _GAP = 12, 10, 96, 2
 
@@ -35,7 +35,6 @@ def contact_sheet(folder: Path, meshes: Sequence[Mesh], views: int) -> Path | No
             if path.exists():
                 with Image.open(path) as image:
                     sheet.paste(image.convert("RGB").resize((_SIDE, _SIDE)), (view * step, row * step))
-    part = folder / ".contact.part.jpg"
-    sheet.save(part, quality=90)
-    os.replace(part, folder / "contact.jpg")
+    with atomic_open(folder / "contact.jpg", "wb") as file:
+        sheet.save(file, "JPEG", quality=90)
     return folder / "contact.jpg"

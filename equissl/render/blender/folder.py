@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-import os
 import resource
 import tempfile
 import time
@@ -28,6 +27,7 @@ from equissl.render.blender.built_in import write_built_in
 from equissl.render.blender.latents import Latents
 from equissl.render.blender.meshes import Mesh
 from equissl.render.blender.process import Blender, Failed, Look, Machine
+from equissl.storage import atomic_open, read_json, write_json
 
 _SETTINGS = "3diebench.json"
 _QUALITY = 95  # OpenCV's default, which the original's images were written with
@@ -129,15 +129,13 @@ def _object(
 
 def _save(png: Path, folder: Path, view: int, latents: np.ndarray[Any, Any], look: Look) -> None:
     """The latents first: where there is an image, there is everything."""
-    part = folder / f".latent_{view}.part.npy"
-    np.save(part, latents)
-    os.replace(part, folder / f"latent_{view}.npy")
+    with atomic_open(folder / f"latent_{view}.npy", "wb") as file:
+        np.save(file, latents)
     with Image.open(png) as image:
         pixels = np.asarray(image.convert("RGB"))
     pixels = pixels[..., ::-1] if look.channels == "bgr" else pixels
-    part = folder / f".image_{view}.part.jpg"
-    Image.fromarray(np.ascontiguousarray(pixels)).save(part, quality=_QUALITY)
-    os.replace(part, folder / f"image_{view}.jpg")
+    with atomic_open(folder / f"image_{view}.jpg", "wb") as file:
+        Image.fromarray(np.ascontiguousarray(pixels)).save(file, "JPEG", quality=_QUALITY)
 
 
 def _complete(folder: Path, view: int) -> bool:
@@ -147,14 +145,9 @@ def _complete(folder: Path, view: int) -> bool:
 def _check_settings(out: Path, settings: dict[str, Any]) -> None:
     path, wanted = out / _SETTINGS, json.loads(json.dumps(settings))
     if not path.exists():
-        part = out / f".{_SETTINGS}.{os.getpid()}.part"
-        part.write_text(json.dumps(wanted, indent=1))
-        os.replace(part, path)
+        write_json(path, wanted)
         return
-    try:
-        found = json.loads(path.read_text())
-    except ValueError as error:
-        raise UserError(f"{str(path)!r} cannot be read: {error}") from error
+    found = read_json(path)
     changed = sorted(k for k in wanted if found.get(k) != wanted[k])
     if changed:
         told = ", ".join(f"{k}: {found.get(k)!r} there, {wanted[k]!r} now" for k in changed)
