@@ -19,8 +19,8 @@ from equissl.augment.geometry.flip import VerticalFlip
 from equissl.augment.geometry.rotate_translate import Rotate
 from equissl.augment.masking.patch_mask import PatchMask
 from equissl.augment.orbits import FullOrbit, QuarterTurns
-from equissl.auto import default as photographs
-from equissl.auto import requirements as wish
+from equissl.auto.default import default_recipe
+from equissl.auto.requirements import build_recipe, resolve
 from equissl.data.base import Dataset, Resident
 from equissl.data.loader import batches, batches_per_epoch
 from equissl.data.solids import Solids
@@ -291,7 +291,7 @@ def _optimized(optimizer: Any, **changes: Any) -> Recipe:
 
 
 def _kept(keep: tuple[str, ...], ignore: tuple[str, ...] = ()) -> Recipe:
-    return wish.fulfilled(photographs.default(), wish.understood(keep, ignore))
+    return build_recipe(default_recipe(), resolve(keep, ignore))
 
 
 def _grid(module: str) -> Recipe:
@@ -358,7 +358,7 @@ SHIPPED: Mapping[str, Make] = {
     "essl.simclr_imagenet": lambda: essl.simclr_imagenet(),
     "essl.simsiam_cifar10": lambda: essl.simsiam_cifar10(),
     "essl.simsiam_imagenet": lambda: essl.simsiam_imagenet(),
-    "photographs.default": lambda: photographs.default(),
+    "photographs.default": lambda: default_recipe(),
     "photonics.blob_baseline": lambda: photonics.blob_baseline(),
     "photonics.blob_essl": lambda: photonics.blob_essl(),
     "photonics.blob_invariant": lambda: photonics.blob_invariant(),

@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from equissl.augment import Pipeline, QuarterTurn, Roll, presets
-from equissl.auto import identifiability as identifiable
+from equissl.auto import identifiability
 from equissl.data.base import Split
 from equissl.encoder.encoder import Encoder
 from equissl.evaluate.audit.audit import audit
@@ -177,12 +177,15 @@ def _audit() -> Any:
 def _identifiable() -> list[Any]:
     images = recipes.images(60).float() / 255
     policy = presets.simclr(32)
-    answers = [identifiable.told_apart(images, group) for group in identifiable.ELEMENTS]
+    answers = [identifiability.orientation_accuracy(images, group) for group in identifiability.ELEMENTS]
     return [
-        [identifiable.effect(images, policy, (name,)) for name in ("hue", "horizontal_flip", "crop_left")],
+        [
+            identifiability.relative_effect(images, policy, (name,))
+            for name in ("hue", "horizontal_flip", "crop_left")
+        ],
         [[t.accuracy.value, t.accuracy.low, t.accuracy.high, t.chance] for t in answers],
-        identifiable.symmetries(images),
-        identifiable.color_lost(images, policy),
+        identifiability.symmetric_turns(images),
+        identifiability.fraction_color_lost(images, policy),
     ]
 
 

@@ -1,11 +1,11 @@
-"""Does ``keep=hue`` keep hue? Three wishes on a task whose classes are colours.
+"""Does ``keep=hue`` keep hue? Three requirements on a task whose classes are colours.
 
     python benchmarks/keep.py OUT [seeds] [epochs]
 
 renders Solids into OUT/images, labels every image with the hue of its floor (eight bins of the circle;
-shape, pose and light say nothing about it), and pretrains the same small encoder without labels three ways:
-hue ignored (SimCLR's way), not mentioned, and kept. OUT/study/table.md has what comes out. Started again, it
-goes on where it stopped.
+shape, pose and light say nothing about it), and pretrains the same small encoder without labels three times:
+hue ignored (as SimCLR does), not mentioned, and kept. The results are in OUT/study/table.md. Started again, it
+continues where it stopped.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from equissl.auto import default as photographs
-from equissl.auto import requirements as wish
+from equissl.auto.default import simclr_augself
+from equissl.auto.requirements import build_recipe, resolve
 from equissl.cli.render import write
 from equissl.data.image_folder import ImageFolder
 from equissl.data.solids import Solids
@@ -27,7 +27,7 @@ from equissl.study.plan import Bars, Cell, Measure, Study
 
 SIZE, BINS = 32, 8
 IGNORED = ("crop", "flip", "brightness", "contrast", "saturation")
-WISHES = {
+REQUIREMENTS = {
     "hue ignored": ((), (*IGNORED, "hue")),
     "hue not mentioned": ((), IGNORED),
     "hue kept": (("hue",), IGNORED),
@@ -50,28 +50,28 @@ def images(out: Path, objects: int = 160, views: int = 8) -> ImageFolder:
 
 
 def recipe(data: ImageFolder, name: str, epochs: int) -> Recipe:
-    """What ``equissl pretrain`` makes of a wish, with a smaller encoder."""
+    """What ``equissl pretrain keep=... ignore=...`` trains, with a smaller encoder."""
     options = {"channels": (32, 64, 64, 64), "stem_width": 16}
     encoder = EncoderConfig(name="resnet10t", options=options, size=SIZE)
-    start = photographs.photographs(SIZE, encoder, epochs, batch_size=64)
-    made = wish.fulfilled(start, wish.understood(*WISHES[name]))
-    return replace(made, data=data, monitor_every=0)
+    start = simclr_augself(SIZE, encoder, epochs, batch_size=64)
+    chosen = build_recipe(start, resolve(*REQUIREMENTS[name]))
+    return replace(chosen, data=data, monitor_every=0)
 
 
 def main(out: Path, seeds: int = 3, epochs: int = 12) -> None:
     data = images(out / "images")
     study = Study(
         title="Keep hue: classes are floor colours of Solids",
-        cells=tuple(Cell({"wish": name}, recipe(data, name, epochs)) for name in WISHES),
+        cells=tuple(Cell({"requirements": name}, recipe(data, name, epochs)) for name in REQUIREMENTS),
         measures=(
             Measure("linear/top1", "floor colour, top-1"),
             Measure("knn/top1", "floor colour, kNN"),
             Measure("audit/hue", "hue shift, R2"),
         ),
-        figure=Bars(groups="wish"),
+        figure=Bars(groups="requirements"),
         about="Top-1 of eight colour classes (chance about 0.125) and what can be read of a shift of hue.",
         audits=("hue",),
-        compare=("wish", "hue ignored"),
+        compare=("requirements", "hue ignored"),
     )
     print(runner.run(study, out / "study", seeds=seeds).read_text(encoding="utf-8"))
 

@@ -1,4 +1,4 @@
-"""The recipe that is chosen when none is named: sensible for the images at hand, and it says why."""
+"""The recipe used when none is named: SimCLR + AugSelf, sized for the images and the machine."""
 
 from __future__ import annotations
 
@@ -18,17 +18,21 @@ from equissl.views import ViewSpec
 
 _STRENGTH = 0.5
 _JITTER = ("brightness", "contrast", "saturation", "hue")
-_RANGES = tuple(2 * s * _STRENGTH for s in (0.8, 0.8, 0.8, 0.2))  # maximum - minimum of what is drawn
-_THIN = {"channels": (32, 64, 128, 256), "stem_width": 16}
-_SAMPLE = 256
+_JITTER_RANGES = tuple(2 * s * _STRENGTH for s in (0.8, 0.8, 0.8, 0.2))  # maximum - minimum
+_SMALL_RESNET = {"channels": (32, 64, 128, 256), "stem_width": 16}
+_SUMMARY_SAMPLE = 256
 
 
-def default() -> Recipe:
-    """SimCLR + AugSelf for photographs of 224 pixels; crop, flip and colour stay readable."""
-    return photographs(224, EncoderConfig(name="resnet50", size=224), epochs=200, batch_size=256)
+def default_recipe() -> Recipe:
+    """SimCLR + AugSelf for images of 224 pixels; crop, flip and colour stay readable.
+
+    >>> default_recipe().encoder.name
+    'resnet50'
+    """
+    return simclr_augself(224, EncoderConfig(name="resnet50", size=224), epochs=200, batch_size=256)
 
 
-def choose(folder: Path) -> tuple[Recipe, list[str]]:
+def choose_recipe(folder: Path) -> tuple[Recipe, list[str]]:
     """A recipe for the images in a folder, and the reasons, one per line.
 
     The method is SimCLR + AugSelf: it costs no third view, and in an independent comparison on ImageNet-100
@@ -37,27 +41,27 @@ def choose(folder: Path) -> tuple[Recipe, list[str]]:
     Raises:
         UserError: the folder holds no images.
     """
-    summary = summarise(str(folder), sample=_SAMPLE, compare=0)
+    summary = summarise(str(folder), sample=_SUMMARY_SAMPLE, compare=0)
     side, count = summary.sides[2] if summary.sides else 0.0, summary.images
-    fast = torch.cuda.is_available()
-    encoder, why = _encoder(side, fast)
-    batch_size = min(256 if fast else 128, 2 ** max(1, (count // 2).bit_length() - 1))
-    epochs = max(20 if not fast else 100, min(400, (4_000_000 if fast else 400_000) // max(count, 1)))
+    cuda = torch.cuda.is_available()
+    encoder, encoder_reason = _encoder(side, cuda)
+    batch_size = min(256 if cuda else 128, 2 ** max(1, (count // 2).bit_length() - 1))
+    epochs = max(100 if cuda else 20, min(400, (4_000_000 if cuda else 400_000) // max(count, 1)))
     reasons = [
-        f"{count:,} images, shorter side {side:.0f} pixels at the median: {why}",
+        f"{count:,} images, median shorter side {side:.0f} px: {encoder_reason}",
         "method: SimCLR + AugSelf (crop, flip and colour are predicted, so the features keep them)",
         "choose otherwise with recipe=... (equissl list recipes) or any path.to.field=value",
     ]
-    return photographs(encoder.size, encoder, epochs, batch_size), reasons
+    return simclr_augself(encoder.size, encoder, epochs, batch_size), reasons
 
 
-def photographs(size: int, encoder: EncoderConfig, epochs: int, batch_size: int) -> Recipe:
-    """SimCLR + AugSelf at a size."""
+def simclr_augself(size: int, encoder: EncoderConfig, epochs: int, batch_size: int) -> Recipe:
+    """SimCLR + AugSelf on images of ``size`` pixels, with moderate colour jitter and no solarisation."""
     blur = 0.5 if size >= 64 else 0.0
     view = ViewSpec(presets.simclr(size, strength=_STRENGTH, blur=blur, area=(0.2, 1.0)))
     targets: dict[str, AnyTarget] = {
         "crop": CropChange(),
-        "color": ValueChange(_JITTER, _RANGES),
+        "color": ValueChange(_JITTER, _JITTER_RANGES),
         "flip": SameState("horizontal_flip", weight=0.2),
     }
     return Recipe(
@@ -75,14 +79,15 @@ def photographs(size: int, encoder: EncoderConfig, epochs: int, batch_size: int)
     )
 
 
-def _encoder(side: float, fast: bool) -> tuple[EncoderConfig, str]:
+def _encoder(side: float, cuda: bool) -> tuple[EncoderConfig, str]:
+    """A timm encoder for images of a side in pixels, and the reason."""
     if side <= 48:
-        name, options = ("resnet18", {}) if fast else ("resnet10t", _THIN)
-        reason = f"32 pixels, {name} with the small-image stem"
+        name, options = ("resnet18", {}) if cuda else ("resnet10t", _SMALL_RESNET)
+        reason = f"32 px, {name} with the small-image stem"
         return EncoderConfig(name=name, options=options, stem="small", size=32), reason
-    if not fast:
-        reason = "64 pixels and a thin resnet10t, because there is no CUDA device"
-        return EncoderConfig(name="resnet10t", options=_THIN, size=64), reason
+    if not cuda:
+        reason = "64 px and a narrow resnet10t, because there is no CUDA device"
+        return EncoderConfig(name="resnet10t", options=_SMALL_RESNET, size=64), reason
     if side <= 128:
-        return EncoderConfig(name="resnet18", size=96), "96 pixels and resnet18"
-    return EncoderConfig(name="resnet50", size=224), "224 pixels and resnet50"
+        return EncoderConfig(name="resnet18", size=96), "96 px and resnet18"
+    return EncoderConfig(name="resnet50", size=224), "224 px and resnet50"

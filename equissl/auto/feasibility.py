@@ -1,12 +1,13 @@
-"""What speaks against a wish, measured on the images before anything is trained."""
+"""Feasibility checks of keep=: can the factors be read from these images at all?"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import fields, replace
 
 from torch import Tensor
 
-from equissl.auto import identifiability as identifiable
+from equissl.auto import identifiability
 from equissl.data.base import Data
 from equissl.equivariance.augself import AnyTarget, AugSelf, FactorChange, SameState, ValueChange
 from equissl.errors import UserError, nearest
@@ -15,61 +16,64 @@ from equissl.random import shuffled
 from equissl.recipe import Recipe
 
 CROP = ("crop_top", "crop_left", "crop_height", "crop_width")
-_IMAGES = 512
-_FEWEST = 40
-_LITTLE = 0.03  # of the distance between two images
+MIN_IMAGES = 40
+MAX_IMAGES = 512
+MIN_RELATIVE_EFFECT = 0.03  # of the distance between two images
+MAX_COLOR_LOST = 0.01  # fraction of the images
+# What a change is called in a message, and why it may have no effect.
+_CHANGES: Mapping[str, tuple[str, str]] = {
+    "hue": ("A hue shift", "are they grey?"),
+    "saturation": ("A change of saturation", "are they grey?"),
+    "horizontal_flip": ("A horizontal flip", "are they mirror-symmetric?"),
+    "vertical_flip": ("A vertical flip", "are they mirror-symmetric?"),
+    "quarter_turns": ("A quarter turn", "are they symmetric under it?"),
+    "rotation": ("A rotation", "are they symmetric under it?"),
+}
 
 
 def feasibility_warnings(recipe: Recipe, seed: int = 0) -> list[str]:
-    """What speaks against keeping what a wish keeps, measured with a recipe's views on its own images.
+    """Checks of the factors that ``keep=`` asks for, measured with a recipe's views on its own images.
 
     Args:
-        recipe: with a module "kept", as ``wish.fulfilled`` returns it; its settings may have changed since.
+        recipe: with a module "kept", as ``build_recipe`` returns it; its settings may have changed since.
 
     Returns:
-        A line per doubt; none where there are fewer than 40 images to measure on.
+        One line per failed check; none where there are fewer than ``MIN_IMAGES`` images to measure on.
 
     Raises:
-        UserError: a kept factor that no view draws.
+        UserError: no view samples a kept factor.
     """
     module = recipe.modules["kept"].module if "kept" in recipe.modules else None
     if not isinstance(module, AugSelf.Config):
         return []
     images = _images(recipe.data, seed)
-    if len(images) < _FEWEST:
+    if len(images) < MIN_IMAGES:
         return []
     augment = recipe.views[module.pair[1]].augment
-    keep = {name: _factors(target) for name, target in module.targets.items()}
-    drawn = identifiable.factors_drawn(images, augment, seed).names
-    silent = [k for k, names in keep.items() if not set(names) <= set(drawn)]
-    if silent:
+    keep = {name: _recorded_factors(target) for name, target in module.targets.items()}
+    varying = identifiability.varying_factors(images, augment, seed).names
+    missing = [k for k, names in keep.items() if not set(names) <= set(varying)]
+    if missing:
         raise UserError(
             [
-                f"keep={k}: no view draws it any more; {nearest(k, drawn)}. Undo the setting of its views"
-                for k in silent
+                f"keep={k}: no view samples it any more; {nearest(k, varying)}. Undo the setting of its views"
+                for k in missing
             ]
         )
-    found: list[str] = []
+    lines: list[str] = []
     for k, names in keep.items():
-        moved = identifiable.effect(images, augment, names, seed)
-        if moved < _LITTLE:
-            found.append(
-                f"{k} cannot be known: it changes these images by {moved:.1%} of the distance between two "
-                "of them (they are symmetric in it, or have no colour)"
+        size = identifiability.relative_effect(images, augment, names, seed)
+        if size < MIN_RELATIVE_EFFECT:
+            change, cause = _CHANGES.get(k, (f"A change of {k}", "are they uniform?"))
+            lines.append(
+                f"keep={k}: not identifiable on these images. {change} changes them by {100 * size:.1f} % of "
+                f"the mean distance between images (threshold {100 * MIN_RELATIVE_EFFECT:.0f} %); {cause}"
             )
-    colors = ", ".join(k for k in keep if k in ("hue", "saturation"))
-    for name, spec in recipe.views.items() if colors and "grayscale" not in keep else ():
-        lost = identifiable.color_lost(images, spec.augment, seed)
-        if lost > 0.01:
-            found.append(
-                f"{colors} cannot be kept in view {name}: {lost:.0%} of its images have no colour or "
-                "a channel less (grayscale or a dropped channel in its policy)"
-            )
-    return found + [line for k in keep for line in _orientation(images, k, seed)]
+    return [*lines, *_color_checks(recipe, keep, images, seed), *_orientation_checks(keep, images, seed)]
 
 
-def _factors(target: AnyTarget) -> tuple[str, ...]:
-    """What the factors that a target predicts are called in the records."""
+def _recorded_factors(target: AnyTarget) -> tuple[str, ...]:
+    """The recorded names of the factors that a target predicts."""
     match target:
         case ValueChange(factors=names) | FactorChange(factors=names):
             return names
@@ -78,30 +82,50 @@ def _factors(target: AnyTarget) -> tuple[str, ...]:
     return CROP
 
 
-def _orientation(images: Tensor, name: str, seed: int) -> list[str]:
-    """Whether a flip or turn can be known absolutely, from one image, on this folder."""
-    if name not in (*identifiable.ELEMENTS, "rotation"):
-        return []
-    found = []
-    if name in ("rotation", "quarter_turns"):
-        same = identifiable.symmetries(images)
-        if same:
-            shown = ", ".join(f"{90 * k} degrees" for k in same)
-            found.append(f"{name} is known only up to {shown}: the images are symmetric under it")
-    told = identifiable.told_apart(images, "quarter_turns" if name == "rotation" else name, seed)
-    if not told.better_than_chance:
-        found.append(
-            f"{name} cannot be told from a single image of this folder (a linear probe on simple features: "
-            f"{told.accuracy.value:.0%}, chance {told.chance:.0%}): it seems to hold images both as they "
-            "are and turned. Its change between two views can be known, and that is what is predicted here; "
-            "do not predict it absolutely"
-        )
-    return found
+def _color_checks(recipe: Recipe, keep: Mapping[str, object], images: Tensor, seed: int) -> list[str]:
+    """Whether the views keep the colour that a kept hue or saturation is read from."""
+    colors = ",".join(k for k in keep if k in ("hue", "saturation"))
+    lines = []
+    for name, spec in recipe.views.items() if colors and "grayscale" not in keep else ():
+        lost = identifiability.fraction_color_lost(images, spec.augment, seed)
+        if lost > MAX_COLOR_LOST:
+            lines.append(
+                f"keep={colors}: view {name} removes the colour or a channel of {100 * lost:.0f} % of its "
+                f"images (threshold {100 * MAX_COLOR_LOST:.0f} %). Remove grayscale or the dropped channel "
+                f"from views.{name}"
+            )
+    return lines
+
+
+def _orientation_checks(keep: Mapping[str, object], images: Tensor, seed: int) -> list[str]:
+    """Whether a flip or rotation can be read from a single image of this data set."""
+    lines = []
+    for name in keep:
+        if name not in (*identifiability.ELEMENTS, "rotation"):
+            continue
+        if name in ("rotation", "quarter_turns"):
+            turns = ", ".join(f"{90 * k}" for k in identifiability.symmetric_turns(images))
+            if turns:
+                lines.append(
+                    f"keep={name}: identifiable only up to turns of {turns} degrees, which change the images "
+                    f"by less than {100 * identifiability.MAX_SYMMETRIC_CHANGE:.0f} % of the mean distance "
+                    "between images. Expect features that are equal under them"
+                )
+        group = "quarter_turns" if name == "rotation" else name
+        probe = identifiability.orientation_accuracy(images, group, seed)
+        if not probe.is_above_chance:
+            lines.append(
+                f"keep={name}: not identifiable from a single image (accuracy of a linear probe on simple "
+                f"features: {100 * probe.accuracy.value:.0f} %, chance {100 * probe.chance:.0f} %); does the "
+                "folder hold images in all orientations? The change between two views is predicted here, "
+                "which still works; do not add an absolute target"
+            )
+    return lines
 
 
 def _images(data: Data, seed: int) -> Tensor:
-    """Up to 512 training images (N, 3, S, S) in [0, 1]."""
+    """Up to ``MAX_IMAGES`` training images (N, 3, S, S) in [0, 1]."""
     if "limit" in {f.name for f in fields(data)}:  # type: ignore[arg-type]
-        data = replace(data, limit=_IMAGES)  # type: ignore[type-var]
+        data = replace(data, limit=MAX_IMAGES)  # type: ignore[type-var]
     dataset = data.open("train")
-    return make_view(dataset.batch(shuffled(len(dataset), seed, "wish")[:_IMAGES])).images
+    return make_view(dataset.batch(shuffled(len(dataset), seed, "feasibility")[:MAX_IMAGES])).images

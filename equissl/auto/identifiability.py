@@ -1,4 +1,4 @@
-"""Can a factor be known from these images at all? Measured on images alone, before any training."""
+"""Identifiability of factors on a set of images: effect sizes, symmetries and a weak linear probe."""
 
 from __future__ import annotations
 
@@ -15,23 +15,11 @@ from equissl.evaluate.probes.linear import ridge, split
 from equissl.params import Params, Space
 from equissl.random import Stream
 
-_GRID = 8  # cells per side that the simple features have
-_BINS = 8  # directions of the gradient
-_COLORED, _GREY = 0.03, 0.003  # mean chroma, in [0, 1], of an image with and without colour
-
-
-@dataclass(frozen=True)
-class Told:
-    """How often one element of a group was told from the others on unseen images, and by chance."""
-
-    accuracy: Estimate
-    chance: float
-
-    @property
-    def better_than_chance(self) -> bool:
-        return self.accuracy.low > self.chance + 0.02
-
-
+GRID = 8  # cells per side of the simple features
+NUM_BINS = 8  # directions of the gradient
+MIN_CHROMA, MAX_GREY_CHROMA = 0.03, 0.003  # mean chroma in [0, 1] of a coloured and of a grey image
+MAX_SYMMETRIC_CHANGE = 0.05  # of the distance between two images
+TEST_FRACTION = 0.4
 ELEMENTS: Mapping[str, Sequence[int]] = {
     "quarter_turns": (0, 1, 2, 3),
     "horizontal_flip": (0, 1),
@@ -39,114 +27,133 @@ ELEMENTS: Mapping[str, Sequence[int]] = {
 }
 
 
-def element(images: Tensor, group: str, which: int) -> Tensor:
-    """Square images (B, C, S, S) under one element of a group in ``ELEMENTS``."""
-    if group == "quarter_turns":
-        return images.rot90(which, (2, 3))
-    return images.flip(3 if group == "horizontal_flip" else 2) if which else images
+@dataclass(frozen=True)
+class OrientationAccuracy:
+    """Test accuracy of classifying which element of a group was applied to an image, and chance."""
+
+    accuracy: Estimate
+    chance: float
+
+    @property
+    def is_above_chance(self) -> bool:
+        return self.accuracy.low > self.chance + 0.02
 
 
-def told_apart(images: Tensor, group: str, seed: int = 0) -> Told:
-    """Can the element of a group be told from a single image, by a linear probe on simple features?
+def orientation_accuracy(images: Tensor, group: str, seed: int = 0) -> OrientationAccuracy:
+    """Accuracy of a linear probe on simple features that classifies the element of a group from one image.
 
-    If not, the images look alike however they are turned (or the folder already holds every image both
-    ways), so only the difference between two views of one image can be known. The features are mean
-    colours and gradient directions on a grid: what they tell is a lower bound of what a network can.
+    At chance, the images look alike however they are turned (or the folder already holds them in every
+    orientation), so only the change between two views of one image is identifiable. The features are mean
+    colours and gradient directions on a grid: the accuracy is a lower bound of a network's.
 
     Args:
         images: (N, 3, S, S) in [0, 1], N at least 20.
         group: a key of ``ELEMENTS``.
     """
-    elements = ELEMENTS[group]
-    count = len(images)
-    x = torch.cat([simple_features(element(images, group, k)) for k in elements])
-    y = torch.arange(len(elements)).repeat_interleave(count)
+    elements, count = ELEMENTS[group], len(images)
+    features = torch.cat([simple_features(transform(images, group, k)) for k in elements])
+    labels = torch.arange(len(elements)).repeat_interleave(count)
     groups = torch.arange(count).repeat(len(elements))
-    fit, held = split(groups, 0.4, seed)
-    which = F.one_hot(y, len(elements)).float()
-    said = ridge(x[fit], which[fit], groups[fit], x[held], seed).predicted.argmax(1)
-    return Told(share(said == y[held], groups[held], seed), 1 / len(elements))
+    train, test = split(groups, TEST_FRACTION, seed)
+    targets = F.one_hot(labels, len(elements)).float()
+    probe = ridge(features[train], targets[train], groups[train], features[test], seed)
+    correct = probe.predicted.argmax(1) == labels[test]
+    return OrientationAccuracy(share(correct, groups[test], seed), 1 / len(elements))
+
+
+def transform(images: Tensor, group: str, element: int) -> Tensor:
+    """Square images (B, C, S, S) under one element of a group in ``ELEMENTS``."""
+    if group == "quarter_turns":
+        return images.rot90(element, (2, 3))
+    return images.flip(3 if group == "horizontal_flip" else 2) if element else images
 
 
 def simple_features(images: Tensor) -> Tensor:
-    """Mean colours and gradient directions on a grid: (N, 3, S, S) -> (N, D)."""
+    """Mean colours and a histogram of gradient directions per grid cell: (N, 3, S, S) -> (N, D)."""
     grey = images.mean(1, keepdim=True)
     padded = F.pad(grey, (1, 1, 1, 1), mode="replicate")
     right = padded[:, :, 1:-1, 2:] - padded[:, :, 1:-1, :-2]
     down = padded[:, :, 2:, 1:-1] - padded[:, :, :-2, 1:-1]
-    angle = torch.atan2(down, right) * (_BINS / (2 * torch.pi))
-    bins = torch.arange(_BINS, device=images.device).view(1, -1, 1, 1)
-    away = (angle - bins + _BINS / 2).remainder(_BINS) - _BINS / 2
-    strength = (right.square() + down.square()).sqrt() * (1 - away.abs()).clamp(min=0)
-    means = F.adaptive_avg_pool2d(images, _GRID)
-    directions = F.adaptive_avg_pool2d(strength, _GRID // 2)
+    angle = torch.atan2(down, right) * (NUM_BINS / (2 * torch.pi))
+    bins = torch.arange(NUM_BINS, device=images.device).view(1, -1, 1, 1)
+    offset = (angle - bins + NUM_BINS / 2).remainder(NUM_BINS) - NUM_BINS / 2
+    strength = (right.square() + down.square()).sqrt() * (1 - offset.abs()).clamp(min=0)
+    means = F.adaptive_avg_pool2d(images, GRID)
+    directions = F.adaptive_avg_pool2d(strength, GRID // 2)
     return torch.cat([means.flatten(1), directions.flatten(1)], 1)
 
 
-def moved_by(images: Tensor, other: Tensor) -> float:
-    """How far images moved, relative to how far different images are apart (root mean squares).
+def relative_distance(images: Tensor, other: Tensor) -> float:
+    """Distance between images and their changed versions, over the distance between different images.
 
-    0: nothing changed; 1: as different as another image. NaN-free: images that are all alike give 0.
+    Both are root mean squares; 0: nothing changed, 1: as different as another image. Images that are all
+    alike give 0, not NaN.
+
+    >>> images = torch.tensor([0.0, 1.0]).view(2, 1, 1, 1)
+    >>> relative_distance(images, 1 - images), relative_distance(images, images)
+    (1.0, 0.0)
     """
-    apart = (images - images.roll(1, 0)).square().mean().sqrt()
-    return float((images - other).square().mean().sqrt() / apart.clamp(min=1e-9))
+    between_images = (images - images.roll(1, 0)).square().mean().sqrt()
+    return float((images - other).square().mean().sqrt() / between_images.clamp(min=1e-9))
 
 
-def effect(images: Tensor, augment: Augmentation, names: Sequence[str], seed: int = 0) -> float:
-    """How far the factors ``names`` move images, everything else of the policy drawn alike (``moved_by``).
+def relative_effect(images: Tensor, augment: Augmentation, names: Sequence[str], seed: int = 0) -> float:
+    """``relative_distance`` that the factors ``names`` cause, with all others sampled alike.
 
     Args:
         images: (N, C, S, S) in [0, 1].
-        names: factors that ``augment`` draws.
+        names: factors that ``augment`` samples.
     """
-    drawn = draw(images, augment, seed)
-    rest = drawn.space.neutral(len(images))
-    without = Params(
-        drawn.space,
-        {n: rest.values[n] if n in names else v for n, v in drawn.values.items()},
-        drawn.applied,
-        drawn.count,
-    )
-    return moved_by(augment.apply(images, drawn), augment.apply(images, without))
+    params = sample_params(images, augment, seed)
+    neutral = params.space.neutral(len(images))
+    values = {n: neutral.values[n] if n in names else v for n, v in params.values.items()}
+    without = Params(params.space, values, params.applied, params.count)
+    return relative_distance(augment.apply(images, params), augment.apply(images, without))
 
 
-def draw(images: Tensor, augment: Augmentation, seed: int = 0) -> Params:
-    """One draw per image."""
+def sample_params(images: Tensor, augment: Augmentation, seed: int = 0) -> Params:
+    """Augmentation parameters, one row per image."""
     stream = Stream.of(torch.arange(len(images)), seed, "identifiable")
     return augment.sample(stream, (images.shape[-2], images.shape[-1]))
 
 
-def symmetries(images: Tensor, threshold: float = 0.05) -> list[int]:
-    """The quarter turns (1, 2, 3) that change images by less than ``threshold`` (``moved_by``)."""
-    return [k for k in (1, 2, 3) if moved_by(images, element(images, "quarter_turns", k)) < threshold]
+def symmetric_turns(images: Tensor, threshold: float = MAX_SYMMETRIC_CHANGE) -> list[int]:
+    """The quarter turns (1, 2, 3) whose ``relative_distance`` on the images is below ``threshold``."""
+    return [
+        k for k in (1, 2, 3) if relative_distance(images, transform(images, "quarter_turns", k)) < threshold
+    ]
 
 
-def colored(images: Tensor) -> Tensor:
+def is_colored(images: Tensor) -> Tensor:
     """Which images (N, 3, S, S) have colour, bool (N,)."""
-    return chroma(images) > _COLORED
+    return chroma(images) > MIN_CHROMA
 
 
 def chroma(images: Tensor) -> Tensor:
-    """Mean difference between the largest and the smallest channel, (N,) in [0, 1]."""
+    """Mean difference between the largest and the smallest channel, (N,) in [0, 1].
+
+    >>> chroma(torch.ones(1, 3, 4, 4) * 0.5)
+    tensor([0.])
+    """
     return (images.amax(1) - images.amin(1)).flatten(1).mean(1)
 
 
-def color_lost(images: Tensor, augment: Augmentation, seed: int = 0) -> float:
-    """The share of coloured images in which an augmentation leaves no colour, or drops a channel.
+def fraction_color_lost(images: Tensor, augment: Augmentation, seed: int = 0) -> float:
+    """Fraction of the coloured images that an augmentation leaves without colour, or with a channel less.
 
     A channel is dropped if it varied before and is constant afterwards. 0 where no image has colour.
     """
-    had = colored(images)
-    if not had.any():
+    colored = is_colored(images)
+    if not colored.any():
         return 0.0
-    after = augment.apply(images, draw(images, augment, seed))
-    varied, varies = (p.flatten(2).std(2) > 1e-4 for p in (images, after))
-    lost = (chroma(after) < _GREY) | (varied & ~varies).any(1)
-    return float(lost[had].double().mean())
+    views = augment.apply(images, sample_params(images, augment, seed))
+    varied, varies = (p.flatten(2).std(2) > 1e-4 for p in (images, views))
+    lost = (chroma(views) < MAX_GREY_CHROMA) | (varied & ~varies).any(1)
+    return float(lost[colored].double().mean())
 
 
-def factors_drawn(images: Tensor, augment: Augmentation, seed: int = 0) -> Space:
-    """The factors of a policy that really vary from draw to draw."""
-    drawn = draw(images, augment, seed)
-    varying = [n for n in drawn.space.names if float(drawn.values[n].double().std(0).max()) > 1e-6]
-    return drawn.space.select(varying)
+def varying_factors(images: Tensor, augment: Augmentation, seed: int = 0) -> Space:
+    """The factors of an augmentation that vary from sample to sample."""
+    params = sample_params(images, augment, seed)
+    varying = [n for n in params.space.names if float(params.values[n].double().std(0).max()) > 1e-6]
+    return params.space.select(varying)

@@ -1,4 +1,4 @@
-"""Keep this, ignore that: a recipe from a wish, and what on the images at hand speaks against it."""
+"""Recipes from requirements: the factors that features should keep (keep=) and ignore (ignore=)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from equissl.augment.filters.blur import Blur
 from equissl.augment.geometry.crop import Crop
 from equissl.augment.geometry.flip import HorizontalFlip, QuarterTurn, VerticalFlip
 from equissl.augment.geometry.rotate_translate import Rotate
-from equissl.auto import default as photographs
+from equissl.auto.default import choose_recipe
 from equissl.auto.feasibility import CROP, feasibility_warnings
 from equissl.data.image_folder import ImageFolder
 from equissl.equivariance.augself import AnyTarget, AugSelf, FactorChange, ValueChange
@@ -22,7 +22,7 @@ from equissl.recipe import Recipe, Weighted
 from equissl.views import ViewSpec
 
 JITTER: Mapping[str, float] = {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.5}
-# In the order they are applied: flips and turns first, so that a crop or an angle is told in the frame of
+# In the order they are applied: flips and turns first, so that a crop or an angle is recorded in the frame of
 # the view that shows it.
 FACTORS: Mapping[str, str] = {
     "horizontal_flip": "left and right swapped or not",
@@ -44,8 +44,8 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "color": tuple(JITTER),
     "colour": tuple(JITTER),
 }
-IGNORED = ("horizontal_flip", "crop", "brightness", "contrast", "saturation", "hue", "grayscale")
-# (kept, ignored): why both cannot be had.
+DEFAULT_IGNORE = ("horizontal_flip", "crop", "brightness", "contrast", "saturation", "hue", "grayscale")
+# (kept, ignored): why the ignored one destroys the kept one.
 CONFLICTS: Mapping[tuple[str, str], str] = {
     ("hue", "grayscale"): "an image without colour has no hue",
     ("saturation", "grayscale"): "an image without colour has no saturation",
@@ -61,12 +61,12 @@ CONFLICTS: Mapping[tuple[str, str], str] = {
 
 @dataclass(frozen=True)
 class Requirements:
-    """What is kept and what is ignored, and why, in lines for people.
+    """Resolved keep= and ignore=, with the reasons and warnings in sentences.
 
     Args:
         keep, ignore: names in ``FACTORS``, in the order they are applied.
         reasons: one line per factor.
-        warnings: what cannot be met.
+        warnings: requirements that are in conflict, and what was done about it.
     """
 
     keep: tuple[str, ...]
@@ -80,106 +80,111 @@ def recipe_for(
 ) -> tuple[Recipe, Requirements]:
     """A recipe whose features keep some factors and ignore others; nothing is trained.
 
-    The two views that are compared draw what is ignored and nothing else, so nothing presses the features to
-    forget what is kept; from one of them and a third view, in which the kept factors are drawn too, their
-    change is predicted (``AugSelf``), so the features must hold them.
+    The two views of the base objective sample the ignored factors and no others, so it asks for no invariance
+    to the kept ones. A third view samples the kept factors too, and AugSelf predicts their change from the
+    first view to the third, so the features must hold them.
 
     Args:
-        folder: images. For other data, ``fulfilled(recipe, understood(keep, ignore))``.
+        folder: images. For other data, ``build_recipe(recipe, resolve(keep, ignore))``.
         keep, ignore: names in ``FACTORS`` or ``GROUPS``, or of single numbers ("crop_left" means "crop").
-            Ignored if nothing is said: what SimCLR ignores, without what is kept.
+            Without ``ignore``: what SimCLR ignores (``DEFAULT_IGNORE``), without what is kept.
 
     Raises:
         UserError: unknown names, a factor both kept and ignored, or nothing to ignore.
     """
-    wish = understood(keep, ignore)
-    start = photographs.choose(Path(folder))[0]
+    requirements = resolve(keep, ignore)
+    start = choose_recipe(Path(folder))[0]
     start = replace(start, data=ImageFolder(str(Path(folder).resolve()), start.data.size))
-    recipe = fulfilled(start, wish)
-    return recipe, replace(wish, warnings=(*wish.warnings, *feasibility_warnings(recipe)))
+    recipe = build_recipe(start, requirements)
+    warnings = (*requirements.warnings, *feasibility_warnings(recipe))
+    return recipe, replace(requirements, warnings=warnings)
 
 
-def understood(keep: Sequence[str] = (), ignore: Sequence[str] = ()) -> Requirements:
-    """The wish by the names of factors, with reasons, as far as names alone can tell.
+def resolve(keep: Sequence[str] = (), ignore: Sequence[str] = ()) -> Requirements:
+    """Requirements from names of factors, with groups expanded, defaults filled in and conflicts removed.
+
+    >>> resolve(keep=["hue"], ignore=["crop", "grayscale"]).ignore
+    ('crop',)
 
     Raises:
         UserError: all mistakes in the names.
     """
     problems: list[str] = []
-    kept, ignored = (_resolved(names, what, problems) for names, what in ((keep, "keep"), (ignore, "ignore")))
-    problems += [f"{n} is both kept and ignored; choose one" for n in sorted(kept & ignored)]
-    chosen, source = ignored, "as you wish"
+    kept, ignored = (_expand(names, key, problems) for names, key in ((keep, "keep"), (ignore, "ignore")))
+    problems += [f"keep={n} and ignore={n} exclude each other. Choose one" for n in sorted(kept & ignored)]
+    varied, source = ignored, "as required"
     if not ignore:
-        chosen, source = set(IGNORED) - kept, "as SimCLR does"
+        varied, source = set(DEFAULT_IGNORE) - kept, "as in SimCLR"
     reasons: list[str] = []
     warnings: list[str] = []
-    for (k, i), why in CONFLICTS.items():
+    for (k, i), reason in CONFLICTS.items():
         if k in kept and i in kept and (i, k) != ("rotation", "quarter_turns"):
-            warnings.append(f"{k} and {i} are both kept, in the same view: {why}, so {k} is known less well")
-        if k in kept and i in chosen:
-            line = f"{i} is left out of the views, because {k} is kept: {why}"
+            warnings.append(f"keep={k},{i}: both vary in the same view, and {reason}; expect a worse {k}")
+        if k in kept and i in varied:
+            line = f"ignore={i}: removed from the views, because {k} is kept and {reason}"
             (warnings if ignore else reasons).append(line)
-            chosen = chosen - {i}
-    if not chosen and not problems:
-        problems.append(
-            "ignore: nothing is left that views may differ in, so there is nothing to learn from; name "
-            "some of " + ", ".join(n for n in FACTORS if n not in kept)
-        )
+            varied = varied - {i}
+    if not varied and not problems:
+        choices = ", ".join(n for n in FACTORS if n not in kept)
+        problems.append(f"ignore: no factor is left in which two views differ. Name some of {choices}")
     if problems:
         raise UserError(problems)
-    if "crop" not in chosen:
+    if "crop" not in varied:
         warnings.append(
-            "no crops are ignored: views that show the same pixels are told apart by shortcuts (colours, "
-            "edges), and features become poorer; ignore=crop,... helps most images"
+            "ignore: without crop, both views have the same pixels, and shortcuts (colour histograms, edges) "
+            "solve the base objective. Add ignore=crop,... for most images"
         )
-    keeps = [
-        f"keep {n} ({FACTORS[n]}): drawn in a third view only, its change is predicted" for n in _sorted(kept)
+    keep_lines = [
+        f"keep {n} ({FACTORS[n]}): sampled in the third view only; its change is predicted"
+        for n in _in_order(kept)
     ]
-    ignores = [f"ignore {n} ({FACTORS[n]}): drawn anew in both views, {source}" for n in _sorted(chosen)]
-    return Requirements(_sorted(kept), _sorted(chosen), (*keeps, *ignores, *reasons), tuple(warnings))
+    ignore_lines = [f"ignore {n} ({FACTORS[n]}): sampled in both views, {source}" for n in _in_order(varied)]
+    lines = (*keep_lines, *ignore_lines, *reasons)
+    return Requirements(_in_order(kept), _in_order(varied), lines, tuple(warnings))
 
 
-def fulfilled(recipe: Recipe, wish: Requirements) -> Recipe:
-    """``recipe`` with the views and the module that a wish asks for."""
-    size = recipe.encoder.size
-    compared = ViewSpec(policy(size, wish.ignore, wish.keep, moved=False))
+def build_recipe(recipe: Recipe, requirements: Requirements) -> Recipe:
+    """``recipe`` with the views and the AugSelf module that meet requirements."""
+    size, keep, ignore = recipe.encoder.size, requirements.keep, requirements.ignore
+    compared = ViewSpec(policy(size, ignore, keep, vary_kept=False))
     views = {"a": compared, "b": compared}
     modules: dict[str, Weighted] = {}
-    if wish.keep:
-        views["moved"] = ViewSpec(policy(size, wish.ignore, wish.keep))
-        module = AugSelf.Config(pair=("a", "moved"), targets=_targets(wish.keep), hidden=(256,))
+    if keep:
+        views["moved"] = ViewSpec(policy(size, ignore, keep))
+        module = AugSelf.Config(pair=("a", "moved"), targets=_targets(keep), hidden=(256,))
         modules = {"kept": Weighted(module=module)}
-    about = f"keep {', '.join(wish.keep) or 'nothing'}; ignore {', '.join(wish.ignore)}"
+    about = f"keep {', '.join(keep) or 'nothing'}; ignore {', '.join(ignore)}"
     return replace(
         recipe, views=views, modules=modules, about=f"{about}; SimCLR + AugSelf, chosen by equissl"
     )
 
 
-def policy(size: int, ignore: Sequence[str], keep: Sequence[str] = (), moved: bool = True) -> Pipeline:
+def policy(size: int, ignore: Sequence[str], keep: Sequence[str] = (), vary_kept: bool = True) -> Pipeline:
     """The augmentation of a view.
 
     Args:
         size: side of the result in pixels.
-        ignore: factors that are drawn.
-        keep: factors that are drawn too if ``moved``; without, colours among them are recorded at rest.
+        ignore: factors that are sampled.
+        keep: factors that are sampled too if ``vary_kept``; if not, colours among them are recorded at their
+            neutral value.
     """
-    drawn = {*ignore, *(keep if moved else ())}
-    colors = {n: s if n in drawn else 0.0 for n, s in JITTER.items()}
-    kept_color = bool(set(keep) & set(JITTER))
+    sampled = {*ignore, *(keep if vary_kept else ())}
+    colors = {n: s if n in sampled else 0.0 for n, s in JITTER.items()}
+    keeps_color = bool(set(keep) & set(JITTER))
     steps: dict[str, Augmentation] = {
         "horizontal_flip": HorizontalFlip(),
         "vertical_flip": VerticalFlip(),
         "quarter_turns": QuarterTurn(),
         "rotation": Rotate((-180.0, 180.0), fill="reflect"),
         "crop": Crop(size, area=(0.2, 1.0)),
-        "jitter": ColorJitter(**colors, probability=1.0 if kept_color else 0.8),
+        "jitter": ColorJitter(**colors, probability=1.0 if keeps_color else 0.8),
         "grayscale": Grayscale(0.5 if "grayscale" in keep else 0.2),
         "solarize": Solarize(probability=0.5 if "solarize" in keep else 0.2),
         "invert": Invert(),
         "blur": Blur(13 if "blur" in keep else 2 * max(1, size // 20) + 1),
     }
-    wanted = drawn | ({"jitter"} if kept_color or drawn & set(JITTER) else set())
-    return Pipeline(tuple(step for name, step in steps.items() if name in wanted))
+    needed = sampled | ({"jitter"} if keeps_color or sampled & set(JITTER) else set())
+    return Pipeline(tuple(step for name, step in steps.items() if name in needed))
 
 
 def _targets(keep: Sequence[str]) -> dict[str, AnyTarget]:
@@ -193,23 +198,23 @@ def _targets(keep: Sequence[str]) -> dict[str, AnyTarget]:
 
 
 def _recorded(name: str) -> tuple[str, ...]:
-    """What a factor is called in the records of the augmentation that draws it."""
+    """The names under which an augmentation records a factor."""
     return {"crop": CROP, "blur": ("blur_sigma",)}.get(name, (name,))
 
 
-def _resolved(names: Sequence[str], what: str, problems: list[str]) -> set[str]:
-    """Names of factors, with those of groups and of single numbers replaced."""
-    single = {r: n for n in FACTORS for r in _recorded(n)}
-    found: set[str] = set()
+def _expand(names: Sequence[str], key: str, problems: list[str]) -> set[str]:
+    """Names in ``FACTORS``, with groups and recorded names replaced by the factors they stand for."""
+    recorded = {r: n for n in FACTORS for r in _recorded(n)}
+    factors: set[str] = set()
     for name in names:
         if name in GROUPS:
-            found.update(GROUPS[name])
-        elif name in FACTORS or name in single:
-            found.add(single.get(name, name))
+            factors.update(GROUPS[name])
+        elif name in FACTORS or name in recorded:
+            factors.add(recorded.get(name, name))
         else:
-            problems.append(f"{what}={name}: nothing draws {name!r}; {nearest(name, {*FACTORS, *GROUPS})}")
-    return found
+            problems.append(f"{key}={name}: no such factor; {nearest(name, {*FACTORS, *GROUPS})}")
+    return factors
 
 
-def _sorted(names: set[str]) -> tuple[str, ...]:
+def _in_order(names: set[str]) -> tuple[str, ...]:
     return tuple(n for n in FACTORS if n in names)

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from equissl import api
-from equissl.auto import default as photographs
-from equissl.auto import requirements as wish
+from equissl.auto.default import choose_recipe
 from equissl.auto.feasibility import feasibility_warnings
+from equissl.auto.requirements import build_recipe, resolve
 from equissl.cli import shared
 from equissl.cli.arguments import Given
 from equissl.config import overrides, registry
@@ -58,7 +58,7 @@ def pretrain(given: Given) -> int:
     for line in [*chosen["why"], summary(recipe, chosen["name"])]:
         print(line)
     if given["keep"]:
-        print("looking at the images for what cannot be kept")
+        print("checking that keep= is feasible on these images")
         for line in feasibility_warnings(recipe):
             print(f"warning: {line}")
     run = api.pretrain(recipe, given["out"], shared.options(given), name=chosen["name"])
@@ -126,19 +126,20 @@ def named_recipe(given: Given) -> tuple[Recipe, str, list[str]]:
     path: Path | None = given["data"]
     if given["recipe"] is not None and (given["keep"] or given["ignore"]):
         raise UserError(
-            "recipe=... and keep=... or ignore=... exclude each other: a wish makes its own recipe"
+            "recipe=... and keep=... or ignore=... exclude each other: keep= and ignore= make their own recipe"
         )
     if given["recipe"] is None:
         if path is None:
             raise UserError("data=DIR is missing: the folder of images to learn from (or name a recipe)")
         if not path.is_dir():
             raise UserError([])  # already reported
-        recipe, why = photographs.choose(path)
+        recipe, why = choose_recipe(path)
         name = "photographs"
         if given["keep"] or given["ignore"]:
-            asked = wish.understood(given["keep"], given["ignore"])
-            recipe, name = wish.fulfilled(recipe, asked), "wish"
-            why = [why[0], *asked.reasons, *(f"warning: {line}" for line in asked.warnings)]
+            requirements = resolve(given["keep"], given["ignore"])
+            recipe, name = build_recipe(recipe, requirements), "keep"
+            warnings = (f"warning: {line}" for line in requirements.warnings)
+            why = [why[0], *requirements.reasons, *warnings]
         return _on(recipe, path, given["labels"]), name, why
     function = registry.find_recipe(given["recipe"])
     recipe = function()
