@@ -176,13 +176,10 @@ def _audit() -> Any:
 
 def _identifiable() -> list[Any]:
     images = recipes.images(60).float() / 255
-    policy = presets.simclr(32)
+    policy, names = presets.simclr(32), ("hue", "horizontal_flip", "crop_left")
     answers = [identifiability.orientation_accuracy(images, group) for group in identifiability.ELEMENTS]
     return [
-        [
-            identifiability.relative_effect(images, policy, (name,))
-            for name in ("hue", "horizontal_flip", "crop_left")
-        ],
+        [identifiability.relative_effect(images, policy, (name,)) for name in names],
         [[t.accuracy.value, t.accuracy.low, t.accuracy.high, t.chance] for t in answers],
         identifiability.symmetric_turns(images),
         identifiability.fraction_color_lost(images, policy),

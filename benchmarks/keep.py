@@ -4,8 +4,8 @@
 
 renders Solids into OUT/images, labels every image with the hue of its floor (eight bins of the circle;
 shape, pose and light say nothing about it), and pretrains the same small encoder without labels three times:
-hue ignored (as SimCLR does), not mentioned, and kept. The results are in OUT/study/table.md. Started again, it
-continues where it stopped.
+hue ignored (as SimCLR does), not mentioned, and kept. The results are in OUT/study/table.md. Started
+again, it continues where it stopped.
 """
 
 from __future__ import annotations

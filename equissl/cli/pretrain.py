@@ -125,9 +125,7 @@ def named_recipe(given: Given) -> tuple[Recipe, str, list[str]]:
     """The recipe asked for, or one that suits the images, and why."""
     path: Path | None = given["data"]
     if given["recipe"] is not None and (given["keep"] or given["ignore"]):
-        raise UserError(
-            "recipe=... and keep=... or ignore=... exclude each other: keep= and ignore= make their own recipe"
-        )
+        raise UserError("recipe=... and keep=... or ignore=... exclude each other: the latter make a recipe")
     if given["recipe"] is None:
         if path is None:
             raise UserError("data=DIR is missing: the folder of images to learn from (or name a recipe)")
