@@ -39,7 +39,9 @@ class Outcome:
 class Objective(nn.Module, ABC):
     """Something that turns encoded views into loss terms."""
 
-    paper: ClassVar[str] = ""
+    title: ClassVar[str] = ""  # what people call it; the class's name if it is not given
+    paper: ClassVar[str] = ""  # "arXiv:..."
+    bibtex: ClassVar[str] = ""  # its entry, unless another class with this paper has it
     fixed_lr: ClassVar[tuple[str, ...]] = ()  # submodules whose learning rate does not decay
 
     def after_step(self, encoder: Encoder, progress: float) -> None:

@@ -52,7 +52,9 @@ class Augmentation(ABC):
     part of what a seed means, so it stays when the class is renamed; the class's name if it is not given.
     """
 
-    paper: ClassVar[str] = ""
+    title: ClassVar[str] = ""  # what people call it; the class's name if it is not given
+    paper: ClassVar[str] = ""  # "arXiv:..."
+    bibtex: ClassVar[str] = ""  # its entry, unless another class with this paper has it
     stream_name: ClassVar[str] = ""
 
     def __init_subclass__(cls, **arguments: Any) -> None:

@@ -100,7 +100,9 @@ class Data(ABC):
     Every subclass has a field ``size``: the side in pixels that its images are stored at.
     """
 
-    paper: ClassVar[str] = ""
+    title: ClassVar[str] = ""  # what people call it; the class's name if it is not given
+    paper: ClassVar[str] = ""  # "arXiv:..."
+    bibtex: ClassVar[str] = ""  # its entry, unless another class with this paper has it
     size: int
 
     @property

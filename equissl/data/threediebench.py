@@ -65,6 +65,7 @@ class ThreeDIEBench(Data):
         workers: threads that decode; 0 for one per core.
     """
 
+    title: ClassVar[str] = "3DIEBench"
     paper: ClassVar[str] = "arXiv:2302.10283"
     path: str
     size: int = 256

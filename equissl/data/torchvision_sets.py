@@ -86,6 +86,16 @@ class Cifar10(_Published):
         limit: use this many images of a split, always the same ones; ``None`` for all.
     """
 
+    title: ClassVar[str] = "CIFAR-10"
+    bibtex: ClassVar[str] = r"""
+    @techreport{cifar2009,
+      title = {{Learning Multiple Layers of Features from Tiny Images}},
+      author = {Krizhevsky, Alex},
+      institution = {University of Toronto},
+      year = {2009},
+    }
+    """
+
     kind: ClassVar[str] = "CIFAR10"
     layout: ClassVar[str] = "cifar-10-batches-py"
     source: ClassVar[str] = "cifar-10-python.tar.gz from www.cs.toronto.edu/~kriz/cifar.html"
@@ -109,6 +119,9 @@ class Cifar100(_Published):
     Args: as for ``Cifar10``, with ``cifar-100-python`` below ``path``.
     """
 
+    title: ClassVar[str] = "CIFAR-100"
+    bibtex: ClassVar[str] = Cifar10.bibtex
+
     kind: ClassVar[str] = "CIFAR100"
     layout: ClassVar[str] = "cifar-100-python"
     source: ClassVar[str] = "cifar-100-python.tar.gz from www.cs.toronto.edu/~kriz/cifar.html"
@@ -129,6 +142,16 @@ class Stl10(_Published):
 
     Args: as for ``Cifar10``, with ``stl10_binary`` below ``path``, and
         unlabeled: the training split holds the unlabelled images, too (2.9 GB in memory).
+    """
+
+    title: ClassVar[str] = "STL-10"
+    bibtex: ClassVar[str] = r"""
+    @inproceedings{stl2011,
+      title = {{An Analysis of Single-Layer Networks in Unsupervised Feature Learning}},
+      author = {Coates, Adam and Ng, Andrew and Lee, Honglak},
+      booktitle = {International Conference on Artificial Intelligence and Statistics},
+      year = {2011},
+    }
     """
 
     kind: ClassVar[str] = "STL10"
@@ -161,6 +184,16 @@ class Flowers102(_Published):
     The training split is the published training and validation sets together (2,040 images).
 
     Args: as for ``Cifar10``, with ``flowers-102`` below ``path``.
+    """
+
+    title: ClassVar[str] = "Flowers-102"
+    bibtex: ClassVar[str] = r"""
+    @inproceedings{flowers2008,
+      title = {{Automated Flower Classification over a Large Number of Classes}},
+      author = {Nilsback, Maria-Elena and Zisserman, Andrew},
+      booktitle = {Indian Conference on Computer Vision, Graphics and Image Processing},
+      year = {2008},
+    }
     """
 
     kind: ClassVar[str] = "Flowers102"

@@ -149,6 +149,16 @@ class AugSelf(Equivariance):
     """
 
     paper: ClassVar[str] = "arXiv:2111.09613"
+    bibtex: ClassVar[str] = r"""
+    @inproceedings{augself2021,
+      title = {{Improving Transferability of Representations via Augmentation-Aware Self-Supervision}},
+      author = {Lee, Hankook and Lee, Kibok and Lee, Kimin and Lee, Honglak and Shin, Jinwoo},
+      booktitle = {Advances in Neural Information Processing Systems},
+      year = {2021},
+      eprint = {2111.09613},
+      archivePrefix = {arXiv},
+    }
+    """
 
     @dataclass(frozen=True, kw_only=True)
     class Config:

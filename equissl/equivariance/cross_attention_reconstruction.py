@@ -37,7 +37,18 @@ class CrossAttentionReconstruction(Equivariance):
     among both; R4 asks with t among the other part (``content``) of s.
     """
 
+    title: ClassVar[str] = "Cross-attention reconstruction"
     paper: ClassVar[str] = "arXiv:2412.03314"
+    bibtex: ClassVar[str] = r"""
+    @misc{imagereconstruction2024,
+      title = {{Equivariant Representation Learning for Augmentation-based Self-Supervised Learning via
+        Image Reconstruction}},
+      author = {Wang, Qin and Krajsek, Kai and Scharr, Hanno},
+      year = {2024},
+      eprint = {2412.03314},
+      archivePrefix = {arXiv},
+    }
+    """
 
     @dataclass(frozen=True, kw_only=True)
     class Config:

@@ -79,6 +79,16 @@ class EquiMod(Equivariance):
     """
 
     paper: ClassVar[str] = "arXiv:2211.01244"
+    bibtex: ClassVar[str] = r"""
+    @inproceedings{equimod2023,
+      title = {{EquiMod: An Equivariance Module to Improve Visual Instance Discrimination}},
+      author = {Devillers, Alexandre and Lefort, Mathieu},
+      booktitle = {International Conference on Learning Representations},
+      year = {2023},
+      eprint = {2211.01244},
+      archivePrefix = {arXiv},
+    }
+    """
 
     @dataclass(frozen=True, kw_only=True)
     class Config:

@@ -90,7 +90,19 @@ class ESSL(Equivariance):
     base compares do not have the transformation. One head reads features, not projections.
     """
 
+    title: ClassVar[str] = "E-SSL"
     paper: ClassVar[str] = "arXiv:2111.00899"
+    bibtex: ClassVar[str] = r"""
+    @inproceedings{essl2022,
+      title = {{Equivariant Self-Supervised Learning: Encouraging Equivariance in Representations}},
+      author = {Dangovski, Rumen and Jing, Li and Loh, Charlotte and Han, Seungwook and Srivastava, Akash
+        and Cheung, Brian and Agrawal, Pulkit and Solja{\v{c}}i{\'c}, Marin},
+      booktitle = {International Conference on Learning Representations},
+      year = {2022},
+      eprint = {2111.00899},
+      archivePrefix = {arXiv},
+    }
+    """
 
     @dataclass(frozen=True, kw_only=True)
     class Config:

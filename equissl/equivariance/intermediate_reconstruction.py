@@ -27,7 +27,20 @@ class IntermediateReconstruction(Equivariance):
     target, network-normalised pixels.
     """
 
+    title: ClassVar[str] = "Intermediate reconstruction"
     paper: ClassVar[str] = "arXiv:2503.18753"
+    bibtex: ClassVar[str] = r"""
+    @inproceedings{transformedreconstruction2026,
+      title = {{Self-Supervised Learning Based on Transformed Image Reconstruction for Equivariance-Coherent
+        Feature Representation}},
+      author = {Wang, Qin and Quercia, Alessio and Bruns, Benjamin and Morrison, Abigail and Scharr, Hanno
+        and Krajsek, Kai},
+      booktitle = {AAAI Conference on Artificial Intelligence},
+      year = {2026},
+      eprint = {2503.18753},
+      archivePrefix = {arXiv},
+    }
+    """
 
     @dataclass(frozen=True, kw_only=True)
     class Config:

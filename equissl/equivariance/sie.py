@@ -32,6 +32,16 @@ class SIE(Equivariance):
     """
 
     paper: ClassVar[str] = "arXiv:2302.10283"
+    bibtex: ClassVar[str] = r"""
+    @inproceedings{sie2023,
+      title = {{Self-Supervised Learning of Split Invariant Equivariant Representations}},
+      author = {Garrido, Quentin and Najman, Laurent and LeCun, Yann},
+      booktitle = {International Conference on Machine Learning},
+      year = {2023},
+      eprint = {2302.10283},
+      archivePrefix = {arXiv},
+    }
+    """
 
     @dataclass(frozen=True, kw_only=True)
     class Config:

@@ -102,7 +102,9 @@ class Named:
     The name stays when the class is renamed; it is the class's in lower case if it is not given.
     """
 
-    paper: ClassVar[str] = ""
+    title: ClassVar[str] = ""  # what people call it; the class's name if it is not given
+    paper: ClassVar[str] = ""  # "arXiv:..."
+    bibtex: ClassVar[str] = ""  # its entry, unless another class with this paper has it
     name: ClassVar[str] = ""
 
     def __init_subclass__(cls, **arguments: Any) -> None:

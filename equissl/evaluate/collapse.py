@@ -25,6 +25,19 @@ class Collapse(Evaluation):
         limit: images that are compared pair by pair, at most.
     """
 
+    paper: ClassVar[str] = "arXiv:2210.02885"
+    bibtex: ClassVar[str] = r"""
+    @inproceedings{rankme2023,
+      title = {{RankMe: Assessing the Downstream Performance of Pretrained Self-Supervised Representations
+        by Their Rank}},
+      author = {Garrido, Quentin and Balestriero, Randall and Najman, Laurent and LeCun, Yann},
+      booktitle = {International Conference on Machine Learning},
+      year = {2023},
+      eprint = {2210.02885},
+      archivePrefix = {arXiv},
+    }
+    """
+
     name: ClassVar[str] = "collapse"
 
     limit: int = 5000

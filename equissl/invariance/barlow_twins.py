@@ -22,7 +22,18 @@ class BarlowTwins(Base):
     Publishes the projections as embeddings: (B, projector[-1]).
     """
 
+    title: ClassVar[str] = "Barlow Twins"
     paper: ClassVar[str] = "arXiv:2103.03230"
+    bibtex: ClassVar[str] = r"""
+    @inproceedings{barlowtwins2021,
+      title = {{Barlow Twins: Self-Supervised Learning via Redundancy Reduction}},
+      author = {Zbontar, Jure and Jing, Li and Misra, Ishan and LeCun, Yann and Deny, St{\'e}phane},
+      booktitle = {International Conference on Machine Learning},
+      year = {2021},
+      eprint = {2103.03230},
+      archivePrefix = {arXiv},
+    }
+    """
 
     @dataclass(frozen=True, kw_only=True)
     class Config:

@@ -22,6 +22,19 @@ class BYOL(Base):
     """
 
     paper: ClassVar[str] = "arXiv:2006.07733"
+    bibtex: ClassVar[str] = r"""
+    @inproceedings{byol2020,
+      title = {{Bootstrap Your Own Latent: A New Approach to Self-Supervised Learning}},
+      author = {Grill, Jean-Bastien and Strub, Florian and Altch{\'e}, Florent and Tallec, Corentin and
+        Richemond, Pierre H. and Buchatskaya, Elena and Doersch, Carl and Avila Pires, Bernardo and Guo,
+        Zhaohan Daniel and Gheshlaghi Azar, Mohammad and Piot, Bilal and Kavukcuoglu, Koray and Munos,
+        R{\'e}mi and Valko, Michal},
+      booktitle = {Advances in Neural Information Processing Systems},
+      year = {2020},
+      eprint = {2006.07733},
+      archivePrefix = {arXiv},
+    }
+    """
 
     @dataclass(frozen=True, kw_only=True)
     class Config:

@@ -26,6 +26,17 @@ class DINO(Base):
     """
 
     paper: ClassVar[str] = "arXiv:2104.14294"
+    bibtex: ClassVar[str] = r"""
+    @inproceedings{dino2021,
+      title = {{Emerging Properties in Self-Supervised Vision Transformers}},
+      author = {Caron, Mathilde and Touvron, Hugo and Misra, Ishan and J{\'e}gou, Herv{\'e} and Mairal,
+        Julien and Bojanowski, Piotr and Joulin, Armand},
+      booktitle = {International Conference on Computer Vision},
+      year = {2021},
+      eprint = {2104.14294},
+      archivePrefix = {arXiv},
+    }
+    """
     center: Tensor
     progress: Tensor
 

@@ -23,6 +23,21 @@ class DINOv2(Base):
     """
 
     paper: ClassVar[str] = "arXiv:2304.07193"
+    bibtex: ClassVar[str] = r"""
+    @article{dinov22024,
+      title = {{DINOv2: Learning Robust Visual Features without Supervision}},
+      author = {Oquab, Maxime and Darcet, Timoth{\'e}e and Moutakanni, Th{\'e}o and Vo, Huy and Szafraniec,
+        Marc and Khalidov, Vasil and Fernandez, Pierre and Haziza, Daniel and Massa, Francisco and El-Nouby,
+        Alaaeldin and Assran, Mahmoud and Ballas, Nicolas and Galuba, Wojciech and Howes, Russell and Huang,
+        Po-Yao and Li, Shang-Wen and Misra, Ishan and Rabbat, Michael and Sharma, Vasu and Synnaeve, Gabriel
+        and Xu, Hu and J{\'e}gou, Herv{\'e} and Mairal, Julien and Labatut, Patrick and Joulin, Armand and
+        Bojanowski, Piotr},
+      journal = {Transactions on Machine Learning Research},
+      year = {2024},
+      eprint = {2304.07193},
+      archivePrefix = {arXiv},
+    }
+    """
 
     @dataclass(frozen=True, kw_only=True)
     class Config:

@@ -21,7 +21,19 @@ class IBOT(Base):
     normalised bottlenecks as embeddings: (B, assigning.projector[-1]).
     """
 
+    title: ClassVar[str] = "iBOT"
     paper: ClassVar[str] = "arXiv:2111.07832"
+    bibtex: ClassVar[str] = r"""
+    @inproceedings{ibot2022,
+      title = {{iBOT: Image BERT Pre-Training with Online Tokenizer}},
+      author = {Zhou, Jinghao and Wei, Chen and Wang, Huiyu and Shen, Wei and Xie, Cihang and Yuille, Alan
+        and Kong, Tao},
+      booktitle = {International Conference on Learning Representations},
+      year = {2022},
+      eprint = {2111.07832},
+      archivePrefix = {arXiv},
+    }
+    """
 
     @dataclass(frozen=True, kw_only=True)
     class Config:

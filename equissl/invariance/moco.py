@@ -26,7 +26,25 @@ class MoCo(Base):
     saves a pass. Publishes the projections of the encoded views as embeddings: (B, projector[-1]).
     """
 
+    title: ClassVar[str] = "MoCo v2"
     paper: ClassVar[str] = "arXiv:2003.04297"
+    bibtex: ClassVar[str] = r"""
+    @inproceedings{moco2020,
+      title = {{Momentum Contrast for Unsupervised Visual Representation Learning}},
+      author = {He, Kaiming and Fan, Haoqi and Wu, Yuxin and Xie, Saining and Girshick, Ross},
+      booktitle = {Conference on Computer Vision and Pattern Recognition},
+      year = {2020},
+      eprint = {1911.05722},
+      archivePrefix = {arXiv},
+    }
+    @misc{mocov22020,
+      title = {{Improved Baselines with Momentum Contrastive Learning}},
+      author = {Chen, Xinlei and Fan, Haoqi and Girshick, Ross and He, Kaiming},
+      year = {2020},
+      eprint = {2003.04297},
+      archivePrefix = {arXiv},
+    }
+    """
     queue: Tensor
     pointer: Tensor
 

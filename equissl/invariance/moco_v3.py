@@ -20,7 +20,18 @@ class MoCoV3(Base):
     projections as embeddings: (B, projector[-1]).
     """
 
+    title: ClassVar[str] = "MoCo v3"
     paper: ClassVar[str] = "arXiv:2104.02057"
+    bibtex: ClassVar[str] = r"""
+    @inproceedings{mocov32021,
+      title = {{An Empirical Study of Training Self-Supervised Vision Transformers}},
+      author = {Chen, Xinlei and Xie, Saining and He, Kaiming},
+      booktitle = {International Conference on Computer Vision},
+      year = {2021},
+      eprint = {2104.02057},
+      archivePrefix = {arXiv},
+    }
+    """
 
     @dataclass(frozen=True, kw_only=True)
     class Config:

@@ -18,6 +18,16 @@ class SimCLR(Base):
     """
 
     paper: ClassVar[str] = "arXiv:2002.05709"
+    bibtex: ClassVar[str] = r"""
+    @inproceedings{simclr2020,
+      title = {{A Simple Framework for Contrastive Learning of Visual Representations}},
+      author = {Chen, Ting and Kornblith, Simon and Norouzi, Mohammad and Hinton, Geoffrey},
+      booktitle = {International Conference on Machine Learning},
+      year = {2020},
+      eprint = {2002.05709},
+      archivePrefix = {arXiv},
+    }
+    """
 
     @dataclass(frozen=True, kw_only=True)
     class Config:

@@ -23,6 +23,16 @@ class SimSiam(Base):
     """
 
     paper: ClassVar[str] = "arXiv:2011.10566"
+    bibtex: ClassVar[str] = r"""
+    @inproceedings{simsiam2021,
+      title = {{Exploring Simple Siamese Representation Learning}},
+      author = {Chen, Xinlei and He, Kaiming},
+      booktitle = {Conference on Computer Vision and Pattern Recognition},
+      year = {2021},
+      eprint = {2011.10566},
+      archivePrefix = {arXiv},
+    }
+    """
     fixed_lr: ClassVar[tuple[str, ...]] = ("predictor",)
 
     @dataclass(frozen=True, kw_only=True)

@@ -22,6 +22,16 @@ class VICReg(Base):
     """
 
     paper: ClassVar[str] = "arXiv:2105.04906"
+    bibtex: ClassVar[str] = r"""
+    @inproceedings{vicreg2022,
+      title = {{VICReg: Variance-Invariance-Covariance Regularization for Self-Supervised Learning}},
+      author = {Bardes, Adrien and Ponce, Jean and LeCun, Yann},
+      booktitle = {International Conference on Learning Representations},
+      year = {2022},
+      eprint = {2105.04906},
+      archivePrefix = {arXiv},
+    }
+    """
 
     @dataclass(frozen=True, kw_only=True)
     class Config:

@@ -15,11 +15,14 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from equissl.config.components import components
 from equissl.config.serialize import check_trusted, from_dict, to_dict
 from equissl.data.base import BadImage
 from equissl.errors import UserError, nearest
 from equissl.recipe import Recipe
 from equissl.storage import read_json, read_rows, temporary_sibling, write_json
+
+COMPONENTS = "components.json"  # what the recipe is made of and what scored it, with papers
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class Run:
 
 
 def create(out: Path, recipe: Recipe, extra: Mapping[str, Any], bad_images: Sequence[BadImage]) -> Run:
-    """Make a run folder with its recipe and environment, all or nothing.
+    """Make a run folder with its recipe, the papers of its components and the environment, all or nothing.
 
     Raises:
         UserError: the folder exists and is not empty.
@@ -57,6 +60,7 @@ def create(out: Path, recipe: Recipe, extra: Mapping[str, Any], bad_images: Sequ
         (partial / "checkpoints").mkdir(parents=True)
         write_json(partial / "recipe.json", to_dict(recipe))
         write_json(partial / "environment.json", {**environment(), **extra})
+        write_json(partial / COMPONENTS, [c.row() for c in components(recipe)])
         write_bad_images(partial / "bad_images.csv", bad_images)
         if out.exists():
             out.rmdir()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -78,6 +78,18 @@ class SGD:
 class AdamW:
     """Adam with decoupled weight decay, none on biases and norms (arXiv:1711.05101)."""
 
+    paper: ClassVar[str] = "arXiv:1711.05101"
+    bibtex: ClassVar[str] = r"""
+    @inproceedings{adamw2019,
+      title = {{Decoupled Weight Decay Regularization}},
+      author = {Loshchilov, Ilya and Hutter, Frank},
+      booktitle = {International Conference on Learning Representations},
+      year = {2019},
+      eprint = {1711.05101},
+      archivePrefix = {arXiv},
+    }
+    """
+
     rate: float = 1e-3
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 1e-4
@@ -91,6 +103,18 @@ class AdamW:
 @dataclass(frozen=True, kw_only=True)
 class Adam:
     """Adam (arXiv:1412.6980) whose weight decay is added to the gradients, on everything, as SIE uses it."""
+
+    paper: ClassVar[str] = "arXiv:1412.6980"
+    bibtex: ClassVar[str] = r"""
+    @inproceedings{adam2015,
+      title = {{Adam: A Method for Stochastic Optimization}},
+      author = {Kingma, Diederik P. and Ba, Jimmy},
+      booktitle = {International Conference on Learning Representations},
+      year = {2015},
+      eprint = {1412.6980},
+      archivePrefix = {arXiv},
+    }
+    """
 
     rate: float = 1e-3
     betas: tuple[float, float] = (0.9, 0.999)
@@ -108,6 +132,17 @@ class LARS:
         bias_lr: peak of biases and norms, which are not adapted; 0 for the same rate.
         rate_in_buffer: whether the momentum buffer holds steps (EquiMod) or directions (Barlow Twins,
             E-SSL); they differ while the rate changes.
+    """
+
+    paper: ClassVar[str] = "arXiv:1708.03888"
+    bibtex: ClassVar[str] = r"""
+    @misc{lars2017,
+      title = {{Large Batch Training of Convolutional Networks}},
+      author = {You, Yang and Gitman, Igor and Ginsburg, Boris},
+      year = {2017},
+      eprint = {1708.03888},
+      archivePrefix = {arXiv},
+    }
     """
 
     rate: float = 4.0

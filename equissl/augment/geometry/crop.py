@@ -59,6 +59,17 @@ class Crop(Augmentation):
     """
 
     paper: ClassVar[str] = "arXiv:1409.4842"
+    bibtex: ClassVar[str] = r"""
+    @inproceedings{inception2015,
+      title = {{Going Deeper with Convolutions}},
+      author = {Szegedy, Christian and Liu, Wei and Jia, Yangqing and Sermanet, Pierre and Reed, Scott and
+        Anguelov, Dragomir and Erhan, Dumitru and Vanhoucke, Vincent and Rabinovich, Andrew},
+      booktitle = {Conference on Computer Vision and Pattern Recognition},
+      year = {2015},
+      eprint = {1409.4842},
+      archivePrefix = {arXiv},
+    }
+    """
     stream_name: ClassVar[str] = "Crop"
 
     size: int

@@ -90,6 +90,16 @@ class QuarterTurn(Augmentation):
     """
 
     paper: ClassVar[str] = "arXiv:1803.07728"
+    bibtex: ClassVar[str] = r"""
+    @inproceedings{rotnet2018,
+      title = {{Unsupervised Representation Learning by Predicting Image Rotations}},
+      author = {Gidaris, Spyros and Singh, Praveer and Komodakis, Nikos},
+      booktitle = {International Conference on Learning Representations},
+      year = {2018},
+      eprint = {1803.07728},
+      archivePrefix = {arXiv},
+    }
+    """
     stream_name: ClassVar[str] = "QuarterTurn"
 
     probability: float = 1.0

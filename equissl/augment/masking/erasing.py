@@ -38,6 +38,16 @@ class RandomErasing(Augmentation):
     """
 
     paper: ClassVar[str] = "arXiv:1708.04896"
+    bibtex: ClassVar[str] = r"""
+    @inproceedings{randomerasing2020,
+      title = {{Random Erasing Data Augmentation}},
+      author = {Zhong, Zhun and Zheng, Liang and Kang, Guoliang and Li, Shaozi and Yang, Yi},
+      booktitle = {AAAI Conference on Artificial Intelligence},
+      year = {2020},
+      eprint = {1708.04896},
+      archivePrefix = {arXiv},
+    }
+    """
     stream_name: ClassVar[str] = "RandomErasing"
 
     area: tuple[float, float] = (0.02, 0.33)

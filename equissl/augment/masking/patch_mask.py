@@ -37,6 +37,16 @@ class PatchMask(Augmentation):
     """
 
     paper: ClassVar[str] = "arXiv:2106.08254"
+    bibtex: ClassVar[str] = r"""
+    @inproceedings{beit2022,
+      title = {{BEiT: BERT Pre-Training of Image Transformers}},
+      author = {Bao, Hangbo and Dong, Li and Piao, Songhao and Wei, Furu},
+      booktitle = {International Conference on Learning Representations},
+      year = {2022},
+      eprint = {2106.08254},
+      archivePrefix = {arXiv},
+    }
+    """
     stream_name: ClassVar[str] = "PatchMask"
 
     side: int = 14

@@ -41,6 +41,17 @@ class AugMix(Augmentation):
     """
 
     paper: ClassVar[str] = "arXiv:1912.02781"
+    bibtex: ClassVar[str] = r"""
+    @inproceedings{augmix2020,
+      title = {{AugMix: A Simple Data Processing Method to Improve Robustness and Uncertainty}},
+      author = {Hendrycks, Dan and Mu, Norman and Cubuk, Ekin D. and Zoph, Barret and Gilmer, Justin and
+        Lakshminarayanan, Balaji},
+      booktitle = {International Conference on Learning Representations},
+      year = {2020},
+      eprint = {1912.02781},
+      archivePrefix = {arXiv},
+    }
+    """
     stream_name: ClassVar[str] = "AugMix"
 
     chains: int = 3

@@ -34,6 +34,16 @@ class RandAugment(Augmentation):
     """
 
     paper: ClassVar[str] = "arXiv:1909.13719"
+    bibtex: ClassVar[str] = r"""
+    @inproceedings{randaugment2020,
+      title = {{RandAugment: Practical Automated Data Augmentation with a Reduced Search Space}},
+      author = {Cubuk, Ekin D. and Zoph, Barret and Shlens, Jonathon and Le, Quoc V.},
+      booktitle = {Advances in Neural Information Processing Systems},
+      year = {2020},
+      eprint = {1909.13719},
+      archivePrefix = {arXiv},
+    }
+    """
     stream_name: ClassVar[str] = "RandAugment"
 
     count: int = 2

@@ -27,7 +27,18 @@ class KNN(Evaluation):
         temperature: above 0; small ones let the nearest decide.
     """
 
+    title: ClassVar[str] = "kNN classifier"
     paper: ClassVar[str] = "arXiv:1805.01978"
+    bibtex: ClassVar[str] = r"""
+    @inproceedings{instancediscrimination2018,
+      title = {{Unsupervised Feature Learning via Non-Parametric Instance Discrimination}},
+      author = {Wu, Zhirong and Xiong, Yuanjun and Yu, Stella X. and Lin, Dahua},
+      booktitle = {Conference on Computer Vision and Pattern Recognition},
+      year = {2018},
+      eprint = {1805.01978},
+      archivePrefix = {arXiv},
+    }
+    """
     name: ClassVar[str] = "knn"
     k: int = 20
     temperature: float = 0.07

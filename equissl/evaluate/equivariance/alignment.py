@@ -28,6 +28,17 @@ class Alignment(EncoderEvaluation):
     """
 
     paper: ClassVar[str] = "arXiv:2005.10242"
+    bibtex: ClassVar[str] = r"""
+    @inproceedings{alignmentuniformity2020,
+      title = {{Understanding Contrastive Representation Learning through Alignment and Uniformity on the
+        Hypersphere}},
+      author = {Wang, Tongzhou and Isola, Phillip},
+      booktitle = {International Conference on Machine Learning},
+      year = {2020},
+      eprint = {2005.10242},
+      archivePrefix = {arXiv},
+    }
+    """
     name: ClassVar[str] = "alignment"
     area: tuple[float, float] = (0.2, 1.0)
 

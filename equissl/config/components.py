@@ -1,0 +1,100 @@
+"""The methods a recipe is made of, with their papers, from the fields of their classes.
+
+``title`` is what people call the method, ``paper`` its source ("arXiv:2002.05709"), ``bibtex`` one or more
+entries. Each entry stands once, on one class; other classes with the same ``paper`` need no ``bibtex``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+
+from equissl.config import registry
+from equissl.config.public import address
+
+
+@dataclass(frozen=True)
+class Component:
+    """A method or data set with its source, as ``components.json`` of a run folder holds it.
+
+    Args:
+        title: what people call it, "E-SSL".
+        address: of its class, as in recipes; "" for an evaluation.
+        paper: "arXiv:..." or "".
+        bibtex: its entries, "" if none is known.
+    """
+
+    title: str
+    address: str
+    paper: str
+    bibtex: str
+
+    def row(self) -> dict[str, str]:
+        """Plain data for JSON."""
+        return asdict(self)
+
+
+def components(recipe: object) -> list[Component]:
+    """The published components of a recipe (any dataclass), each once, in the order of its fields."""
+    classes = dict.fromkeys(map(_method, _classes(recipe)))
+    described = [_component(cls) for cls in classes]
+    return [c for c in described if c.paper or c.bibtex]
+
+
+def cited(papers: Mapping[str, str]) -> list[Component]:
+    """Papers ("arXiv:...") -> titles, as components; a paper without a known entry keeps an empty one."""
+    return [Component(title, "", paper, bibtex_of(paper)) for paper, title in papers.items() if paper]
+
+
+def merged(*rows: Iterable[Mapping[str, str]]) -> list[Mapping[str, str]]:
+    """Rows of components without repetition, in order."""
+    return list({(r["title"], r["paper"], r["bibtex"]): r for part in rows for r in part}.values())
+
+
+def bibtex_of(paper: str) -> str:
+    """The BibTeX entry of a paper, "" if no class of the package has it."""
+    return _entries().get(paper, "")
+
+
+def _component(cls: type) -> Component:
+    title, paper = (str(getattr(cls, n, "")) for n in ("title", "paper"))
+    text = inspect.cleandoc(str(getattr(cls, "bibtex", ""))) or bibtex_of(paper)
+    return Component(title or cls.__name__, address(cls), paper, text)
+
+
+def _classes(value: object) -> Iterator[type]:
+    """Classes of all dataclass instances in a tree of dataclasses, mappings and sequences."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        yield type(value)
+        for field in dataclasses.fields(value):
+            yield from _classes(getattr(value, field.name))
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _classes(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _classes(item)
+
+
+def _method(cls: type) -> type:
+    """``SimCLR`` for ``SimCLR.Config``: the class that a configuration describes."""
+    outer = cls.__qualname__.partition(".")[0]
+    found = getattr(sys.modules[cls.__module__], outer, cls)
+    return found if isinstance(found, type) else cls
+
+
+@functools.cache
+def _entries() -> dict[str, str]:
+    """Paper -> its entry, of the class that holds it."""
+    found = {}
+    for module in registry.modules():
+        for cls in vars(module).values():
+            own = inspect.isclass(cls) and cls.__module__ == module.__name__
+            text = vars(cls).get("bibtex") if own else ""
+            if isinstance(text, str) and text:
+                found[str(getattr(cls, "paper", ""))] = inspect.cleandoc(text)
+    return found
