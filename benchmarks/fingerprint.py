@@ -46,7 +46,8 @@ from equissl.recipes import quickstart
 from equissl.runs import folder as runs
 from equissl.runs import load as models
 from equissl.training import checkpoint
-from equissl.training.loop import Options, train
+from equissl.training.loop import train
+from equissl.training.options import Options
 
 Cases = dict[str, Callable[[], Any]]  # name -> what is digested
 

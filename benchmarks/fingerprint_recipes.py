@@ -64,7 +64,6 @@ from equissl.recipes import (
     transformations,
 )
 from equissl.study.presets import grid
-from equissl.training.loop import fixed_lr
 from equissl.training.optim import LARS, SGD, Adam, AdamW, WarmupCosine, parameter_groups
 from equissl.views import SameAs, ViewSpec, make_views
 
@@ -186,7 +185,7 @@ def train(recipe: Recipe, dataset: Dataset) -> dict[str, Any]:
     model = recipe.build(dataset.spaces)
     if recipe.channels_last:
         model.to(memory_format=torch.channels_last)
-    optimizer = recipe.optimizer.build(parameter_groups(model, fixed_lr(model)))
+    optimizer = recipe.optimizer.build(parameter_groups(model, model.fixed_lr))
     per_epoch = batches_per_epoch(dataset, recipe.batch_size)
     total, peak = per_epoch * recipe.epochs, recipe.optimizer.rate
     losses = []

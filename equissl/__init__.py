@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from equissl.errors import UserError
     from equissl.objective import Base, Equivariance
     from equissl.recipe import Recipe, Weighted
-    from equissl.training.loop import Options, train
+    from equissl.training.loop import train
+    from equissl.training.options import Options
     from equissl.views import Between, Fresh, SameAs, ViewSpec, intermediate_views, make_views
 
 __all__ = [
@@ -39,7 +40,7 @@ __all__ = [
 __getattr__, __dir__ = lazy_exports(
     __name__,
     also={
-        "Options": "training.loop",
+        "Options": "training.options",
         "audit": "api",
         "evaluate_run": "api",
         "intermediate_views": "views",

@@ -34,7 +34,8 @@ from equissl.runs import folder as runs
 from equissl.runs import load as models
 from equissl.storage import read_json, write_json, write_rows, write_text
 from equissl.training import checkpoint
-from equissl.training.loop import Options, train
+from equissl.training.loop import train
+from equissl.training.options import Options
 from equissl.views import make_views
 
 TRAIN_IMAGES = 10_000

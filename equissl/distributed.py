@@ -46,6 +46,11 @@ def mean(values: Tensor) -> Tensor:
     return result
 
 
+def any_rank(local: bool, device: torch.device) -> bool:
+    """Whether ``local`` is true in any process; every rank must call it, and it waits for the device."""
+    return bool(mean(torch.tensor(float(local), device=device)) > 0)
+
+
 class _Gather(torch.autograd.Function):
     """All ranks' rows, with the gradients of every rank's loss flowing back to the rank that owns a row."""
 

@@ -91,3 +91,8 @@ class Model(nn.Module):
         """All of them by the name their parameters begin with."""
         base: dict[str, Objective] = {} if self.base is None else {"base": self.base}
         return base | {f"equivariance.{n}": m for n, m in self.modules_by_name.items()}
+
+    @property
+    def fixed_lr(self) -> tuple[str, ...]:
+        """Prefixes of the parameters whose learning rate stays at its peak."""
+        return tuple(f"{key}.{n}." for key, part in self.objectives.items() for n in part.fixed_lr)

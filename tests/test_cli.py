@@ -16,7 +16,7 @@ from equissl.cli.main import main
 from equissl.cli.verbs import VERBS
 from equissl.data.image_folder import write_images
 
-FAST = ("epochs=1", "batch_size=16", "trackers=[]", "device=cpu", "monitor_every=0")
+FAST = ("epochs=1", "batch_size=16", "loggers=[]", "device=cpu", "monitor_every=0")
 
 
 @pytest.fixture(scope="module")
@@ -175,7 +175,7 @@ def test_embed_lists_what_it_skipped(run: Path, photos: Path, tmp_path: Path, na
 
 
 def test_resume_of_a_finished_run_and_more_epochs(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["resume", str(run), "trackers=[]", "device=cpu"]) == 0
+    assert main(["resume", str(run), "loggers=[]", "device=cpu"]) == 0
     assert "finished" in capsys.readouterr().out
     assert "batch_size: 16 -> 8" in failed(["resume", str(run), "batch_size=8"], capsys)
 
@@ -207,7 +207,7 @@ def test_all_mistakes_are_reported_together(tmp_path: Path, capsys: pytest.Captu
             "epohs=3",
             "batch_size=many",
             "encoder.stem=tiny",
-            "trackers=tensorbord",
+            "loggers=tensorbord",
             "base.temprature=1",
         ],
         capsys,

@@ -31,7 +31,6 @@ from equissl.model import Model
 from equissl.nn.ema import Teacher
 from equissl.params import Space
 from equissl.testing.objective import tiny_batch, tiny_encoder, tiny_views
-from equissl.training.loop import fixed_lr
 from equissl.training.optim import parameter_groups
 from equissl.views import View, ViewSpec, make_views
 
@@ -263,7 +262,7 @@ def test_one_view_at_a_time_has_its_own_statistics() -> None:
 def test_the_predictor_of_simsiam_keeps_its_rate() -> None:
     encoder = tiny_encoder()
     model = Model(encoder, BASES["simsiam"].build(encoder, {}), {}, {}, ["a", "b"])
-    groups = parameter_groups(model, fixed_lr(model))
+    groups = parameter_groups(model, model.fixed_lr)
     steady = {id(p) for g in groups if g["fixed_lr"] for p in g["params"]}
     assert steady == {id(p) for p in model.base.predictor.parameters()}
 

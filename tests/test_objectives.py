@@ -31,7 +31,6 @@ from equissl.testing.objective import (
     tiny_encoder,
     tiny_views,
 )
-from equissl.training.loop import fixed_lr
 from equissl.training.optim import parameter_groups
 from equissl.views import make_views
 
@@ -102,7 +101,7 @@ def check_trains(base: str, chosen: tuple[str, ...], batch_norm: Any = "all_view
         list(views),
         batch_norm,
     )
-    optimizer = torch.optim.SGD(parameter_groups(model, fixed_lr(model)), 0.01)
+    optimizer = torch.optim.SGD(parameter_groups(model, model.fixed_lr), 0.01)
     made = make_views(tiny_batch(8), views, seed=0)
     terms = model(made)
     loss = torch.stack(list(terms.values())).sum()

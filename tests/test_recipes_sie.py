@@ -16,7 +16,7 @@ from equissl.equivariance.sie import SIE
 from equissl.invariance.vicreg import VICReg
 from equissl.recipe import Recipe
 from equissl.recipes import sie
-from equissl.training.loop import Options
+from equissl.training.options import Options
 from equissl.views import make_views
 
 ROWS = [e.value for e in registry.recipes() if e.name.startswith("sie.") and e.name != "sie.sie_photographs"]

@@ -33,7 +33,7 @@ from equissl.storage import read_rows
 from equissl.study.plan import jobs
 from equissl.study.presets import reconstruction as studies
 from equissl.testing.inspection import example_context
-from equissl.training.loop import Options
+from equissl.training.options import Options
 
 TINY = Solids(size=32, objects=12, views=4)
 QUIET = Options(silent=True, loggers=())

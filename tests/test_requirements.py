@@ -210,7 +210,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     images = upright()
     folder = save(images.mean(1, keepdim=True).expand_as(images), tmp_path / "photos")
     small = ["encoder.name=test_resnet", "encoder.options={}", "encoder.stem=timm", "base.projector=16,8"]
-    fast = ["epochs=1", "batch_size=16", "trackers=[]", "device=cpu", "monitor_every=0"]
+    fast = ["epochs=1", "batch_size=16", "loggers=[]", "device=cpu", "monitor_every=0"]
     words = [
         "pretrain",
         f"data={folder}",

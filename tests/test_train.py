@@ -38,8 +38,9 @@ from equissl.recipe import Recipe, Weighted
 from equissl.runs import folder as runs
 from equissl.runs import load as models
 from equissl.training import checkpoint
-from equissl.training.loop import Options, train
+from equissl.training.loop import train
 from equissl.training.optim import LARS, AdamW, WarmupCosine, parameter_groups
+from equissl.training.options import Options
 from equissl.views import ViewSpec
 
 QUIET = Options(accelerator="cpu", loggers=(), log_every=1, silent=True)
@@ -71,7 +72,7 @@ def assert_same(a: runs.Run, b: runs.Run) -> None:
     first, second = weights(a), weights(b)
     assert first.keys() == second.keys()
     assert all(torch.equal(first[k], second[k]) for k in first)
-    moving = ("images_per_second", "data_wait", "view_share")
+    moving = ("images_per_second", "data_wait", "augment_fraction")
     one, two = (
         [{k: v for k, v in r.items() if k not in moving} for r in x.rows("log.jsonl")] for x in (a, b)
     )
@@ -332,7 +333,7 @@ def test_two_processes_train_probe_and_log(tmp_path: Path) -> None:
     )
     run = runs.open_run(tmp_path / "run")
     rows = [r for r in run.rows("log.jsonl") if "loss" in r]
-    assert [r["step"] for r in rows] == [4, 8, 9] and checkpoint.load(run.checkpoints)["world"] == 2
+    assert [r["step"] for r in rows] == [4, 8, 9] and checkpoint.load(run.checkpoints)["world_size"] == 2
 
 
 def test_a_run_folder_cannot_execute_other_code(tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def test_ones_own_backbone_by_address(tmp_path: Path, monkeypatch: pytest.Monkey
         "encoder.options={}",
         "epochs=1",
     ]
-    fast = ["base.projector=8", "batch_size=16", "trackers=[]", "device=cpu", "monitor_every=0"]
+    fast = ["base.projector=8", "batch_size=16", "loggers=[]", "device=cpu", "monitor_every=0"]
     assert main(["pretrain", "data=photos", "out=run", *words, *fast]) == 0
     assert main(["embed", "run", "data=photos", "out=f.npz", "device=cpu"]) == 2
     trusting = ["trust=own_backbone_of_a_user", "device=cpu"]

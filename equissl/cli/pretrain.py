@@ -48,7 +48,7 @@ def pretrain(given: Given) -> int:
     given.check(
         lambda: None if out is None else runs.check_free(out),
         lambda: given["data"] and existing_folder(str(given["data"])),
-        lambda: track.check_names(given["trackers"]),
+        lambda: track.check_names(given["loggers"]),
         lambda: shared.options(given),
         choose,
         adjust,
@@ -115,7 +115,7 @@ def type_name(config: object) -> str:
 
 def resume(given: Given) -> int:
     """Continue a run from its last checkpoint."""
-    given.check(lambda: track.check_names(given["trackers"]), lambda: shared.options(given))
+    given.check(lambda: track.check_names(given["loggers"]), lambda: shared.options(given))
     run = api.resume(given.things[0], given.settings, shared.options(given), trusted=shared.trusted(given))
     _finish(run, shared.trusted(given))
     return 0

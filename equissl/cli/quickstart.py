@@ -17,7 +17,7 @@ from equissl.recipe import Recipe
 from equissl.recipes import quickstart
 from equissl.runs import folder as runs
 from equissl.runs import load as models
-from equissl.training.loop import Options
+from equissl.training.options import Options
 
 AUDITED = ("crop", "hue", "rotation", "brightness")
 IMAGES = 600

@@ -12,7 +12,7 @@ from equissl.data.image_folder import ImageFolder
 from equissl.data.packs.threediebench_layout import Source
 from equissl.data.threediebench import ThreeDIEBench
 from equissl.errors import UserError
-from equissl.training.loop import Options
+from equissl.training.options import Options
 
 
 def device(given: Given) -> str:
@@ -57,7 +57,7 @@ def options(given: Given) -> Options:
     return Options(
         accelerator={"cuda": "cuda", "cpu": "cpu"}[device(given)],
         devices=given["devices"],
-        loggers=tuple(given["trackers"]),
+        loggers=tuple(given["loggers"]),
         log_every=given["log_every"],
         save_every=given["save_every"],
         stop_after=given["stop_after"],

@@ -18,7 +18,7 @@ from equissl.errors import UserError, nearest
 from equissl.recipe import Recipe
 from equissl.study import plan, runner
 from equissl.study.plan import Study
-from equissl.training.loop import Options
+from equissl.training.options import Options
 
 
 def run(given: Given) -> None:

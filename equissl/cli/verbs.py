@@ -18,7 +18,7 @@ _TRUST = Key("trust", tuple[str, ...], "packages outside equissl whose code a ru
 _RUNNING = (
     Key("device", str, "auto, cpu or cuda", "auto"),
     Key("devices", int, "how many processes share a batch", 1),
-    Key("trackers", tuple[str, ...], "tensorboard, wandb, mlflow; or [] for none", ("tensorboard",)),
+    Key("loggers", tuple[str, ...], "tensorboard, wandb, mlflow; or [] for none", ("tensorboard",)),
     Key("log_every", int, "steps between logged rows", 10),
     Key("save_every", int, "steps between checkpoints; 0: every five minutes and at the end", 0),
     Key("stop_after", int, "stop after this step as if interrupted; 0: never", 0),

@@ -150,7 +150,7 @@ def generate(
             done = stop
             if progress is not None:
                 progress("cells", done, plan.count)
-            if interruption.asked and done < plan.count:
+            if interruption.requested and done < plan.count:
                 raise Stopped(
                     f"interrupted after {done} of {plan.count} cells; they are saved, "
                     "and the same command goes on"

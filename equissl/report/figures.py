@@ -50,7 +50,7 @@ SETTINGS: Any = {
     "grid.linewidth": 0.6,
 }
 POINTS = 9000  # drawn in all panels together
-SKIPPED = ("lr", "data_wait", "view_share", "images_per_second", "epoch", "step", "seconds")
+SKIPPED = ("lr", "data_wait", "augment_fraction", "images_per_second", "epoch", "step", "seconds")
 BAR = 0.15  # inches
 
 

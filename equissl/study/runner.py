@@ -26,7 +26,7 @@ from equissl.storage import read_json, read_rows, write_json, write_rows, write_
 from equissl.study import figure, table
 from equissl.study.plan import Job, Study, cost, jobs, layout
 from equissl.training import checkpoint
-from equissl.training.loop import Options
+from equissl.training.options import Options
 
 STUDY = "study.json"
 _MEASURING = ("evaluations", "changes", "audits", "tasks", "images")

@@ -1,19 +1,105 @@
-"""Checkpoints: everything a run needs to go on exactly, written whole or not at all."""
+"""Checkpoints: what a run needs to be resumed bit for bit, and files that are written whole or not at all."""
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from lightning_fabric import Fabric
 
+from equissl.data.base import Dataset
 from equissl.errors import UserError
+from equissl.model import Model
 from equissl.storage import atomic_path
 
 FORMAT = 1
 
 
-def save(folder: Path, state: dict[str, Any]) -> Path:
+@dataclass
+class TrainState:
+    """Position of a run: steps and epochs done, batches done of the current epoch, and the last step's lr."""
+
+    step: int = 0
+    epoch: int = 0
+    batch: int = 0
+    lr: float = 0.0
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Copies the whole state of a run into a checkpoint, and back."""
+
+    fabric: Fabric
+    model: Model
+    optimizer: torch.optim.Optimizer
+    dataset: Dataset
+    epochs: int
+
+    def capture(self, state: TrainState) -> dict[str, Any]:
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.fabric.strategy.precision.state_dict(),
+            "random": random_state(),
+            "step": state.step,
+            "epoch": state.epoch,
+            "batch": state.batch,
+            "epochs": self.epochs,
+            "world_size": self.fabric.world_size,
+            "data": data_digest(self.dataset),
+        }
+
+    def restore(self, saved: Mapping[str, Any]) -> TrainState:
+        """
+        Raises:
+            UserError: the number of processes or the data differ from those of the checkpoint.
+        """
+        if saved["world_size"] != self.fabric.world_size:
+            raise UserError(
+                f"devices={self.fabric.world_size}: the run was started on {saved['world_size']}, and its "
+                "batches and BatchNorm statistics would change. Resume with the same number."
+            )
+        data = data_digest(self.dataset)
+        if saved["data"] != data:
+            raise UserError(
+                f"the data is no longer what the run was started on ({saved['data']} then, {data} now: "
+                "number of samples and a hash of their names), so it cannot be resumed exactly. Restore the "
+                "data or start a new run."
+            )
+        self.model.load_state_dict(saved["model"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.fabric.strategy.precision.load_state_dict(saved["scaler"])
+        restore_random_state(saved["random"])
+        return TrainState(saved["step"], saved["epoch"], saved["batch"])
+
+    def non_finite_weight(self) -> str:
+        """The name of the first parameter that is not finite; "" if all are."""
+        return next((n for n, p in self.model.named_parameters() if not bool(p.isfinite().all())), "")
+
+
+def data_digest(dataset: Dataset) -> str:
+    """Number of samples and a hash of their file names, in order."""
+    names = hashlib.blake2b("\0".join(dataset.files).encode("utf-8", "surrogateescape"), digest_size=8)
+    return f"{len(dataset)}/{names.hexdigest()}"
+
+
+def random_state() -> dict[str, Any]:
+    """Torch's global random state: only a backbone's own dropout depends on it."""
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return {"cpu": torch.get_rng_state(), "cuda": cuda}
+
+
+def restore_random_state(state: Mapping[str, Any]) -> None:
+    torch.set_rng_state(state["cpu"])
+    if state["cuda"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(state["cuda"])
+
+
+def save(folder: Path, state: Mapping[str, Any]) -> Path:
     """Write ``last.pt``; the one before it stays as ``previous.pt``.
 
     Args:
@@ -48,15 +134,3 @@ def load(folder: Path, name: str = "last.pt") -> dict[str, Any]:
     if state.get("format") != FORMAT:
         raise UserError(f"checkpoint {path} has format {state.get('format')}, this version reads {FORMAT}")
     return state
-
-
-def random_state() -> dict[str, Any]:
-    """Torch's global random state: only a backbone's own dropout depends on it."""
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-    return {"cpu": torch.get_rng_state(), "cuda": cuda}
-
-
-def restore_random_state(state: dict[str, Any]) -> None:
-    torch.set_rng_state(state["cpu"])
-    if state["cuda"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(state["cuda"])

@@ -1,4 +1,4 @@
-"""Where the numbers of a run go: JSON lines always, TensorBoard by default, W&B and MLflow when asked."""
+"""Loggers: ``log.jsonl`` always, TensorBoard by default, Weights & Biases and MLflow on request."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from equissl.errors import UserError, nearest
 
 
 class Logger(Protocol):
-    """Receives rows of numbers."""
+    """Receives rows of named numbers."""
 
     def log(self, row: Mapping[str, Any]) -> None:
         """``row`` has "step" and any number of named values."""
@@ -82,7 +82,7 @@ class MLflow:
         self.mlflow.end_run()
 
 
-_KNOWN: dict[str, Callable[[Path, str], Logger]] = {
+_LOGGERS: dict[str, Callable[[Path, str], Logger]] = {
     "tensorboard": TensorBoard,
     "wandb": WandB,
     "mlflow": MLflow,
@@ -90,29 +90,29 @@ _KNOWN: dict[str, Callable[[Path, str], Logger]] = {
 
 
 def check_names(names: Sequence[str]) -> None:
-    """Raises UserError if a tracker does not exist."""
-    unknown = [n for n in names if n not in _KNOWN]
+    """Raises UserError if a logger does not exist."""
+    unknown = [n for n in names if n not in _LOGGERS]
     if unknown:
-        raise UserError([f"trackers: no tracker {n!r}; {nearest(n, _KNOWN)}" for n in unknown])
+        raise UserError([f"loggers: no logger {n!r}; {nearest(n, _LOGGERS)}" for n in unknown])
 
 
 def check_installed(names: Sequence[str]) -> None:
-    """Raises UserError if a tracker does not exist or its package is not installed."""
+    """Raises UserError if a logger does not exist or its package is not installed."""
     check_names(names)
     missing = [n for n in names if importlib.util.find_spec(n) is None]
     if missing:
-        raise UserError([f"trackers={n}: not installed; pip install 'equissl[{n}]'" for n in missing])
+        raise UserError([f"loggers={n}: not installed; pip install 'equissl[{n}]'" for n in missing])
 
 
-def loggers(folder: Path, names: Sequence[str]) -> list[Logger]:
-    """JSON lines and the named others.
+def open_loggers(folder: Path, names: Sequence[str]) -> list[Logger]:
+    """``log.jsonl`` in ``folder`` and the named others.
 
     Raises:
         UserError: one does not exist or is not installed.
     """
     check_installed(names)
-    opened = [_KNOWN[name](folder, folder.name) for name in names]
-    return [JsonLines(folder / "log.jsonl"), *opened]
+    others = [_LOGGERS[name](folder, folder.name) for name in names]
+    return [JsonLines(folder / "log.jsonl"), *others]
 
 
 def _numbers(row: Mapping[str, Any]) -> dict[str, float]:

@@ -1,66 +1,85 @@
-"""The losses between two logged rows, and the refusal to go on when one is not finite."""
+"""Loss terms and time fractions of the steps since the last logged row."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
 from equissl.distributed import mean
-from equissl.errors import UserError
 
 
-class Record:
-    """Loss terms of the steps since the last row, kept on the device until one is due."""
+class NonFiniteError(Exception):
+    """A loss or a weight is infinite or NaN."""
+
+
+class Meters:
+    """Means of loss terms over steps, images per second, and the fractions of time spent on views and data.
+
+    Terms stay on the device until a row is due, so that no step waits for it.
+
+    Args:
+        batch_size: images per step, over all processes.
+    """
 
     def __init__(self, batch_size: int):
         self.batch_size = batch_size
-        self.restart()
+        self.reset()
 
-    def restart(self) -> None:
-        self.terms: list[dict[str, Tensor]] = []
-        self.waited, self.viewing, self.began = 0.0, 0.0, time.perf_counter()
+    def reset(self) -> None:
+        self._terms: list[Mapping[str, Tensor]] = []
+        self._seconds = {"data_wait": 0.0, "augment_fraction": 0.0}
+        self._start = time.perf_counter()
 
-    def add(self, terms: dict[str, Tensor]) -> None:
-        self.terms.append(terms)
+    def update(self, terms: Mapping[str, Tensor]) -> None:
+        """Add the terms of one step, () each."""
+        self._terms.append(terms)
 
-    def peek(self, step: int) -> dict[str, Any]:
-        """Means of the terms; "bad" names the first step and term that is not finite."""
-        if not self.terms:
+    @contextmanager
+    def timed(self, key: str) -> Iterator[None]:
+        """Count the time within as "data_wait" or "augment_fraction".
+
+        On a GPU that is the time to launch operations, not to run them.
+        """
+        start = time.perf_counter()
+        yield
+        self._seconds[key] += time.perf_counter() - start
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave the time within out of all fractions and of images per second."""
+        start = time.perf_counter()
+        yield
+        self._start += time.perf_counter() - start
+
+    def means(self, step: int) -> dict[str, float]:
+        """Means of the terms over steps and processes, up to ``step``; every process must call it.
+
+        Raises:
+            NonFiniteError: names the first step at which a term was not finite, and the terms.
+        """
+        if not self._terms:
             return {}
-        names = list(self.terms[0])
-        local = torch.stack([torch.stack([t[n].float() for n in names]) for t in self.terms])
-        values = mean(local).cpu()
-        row: dict[str, Any] = dict(zip(names, values.double().mean(0).tolist(), strict=True))
-        wrong = (~values.isfinite()).nonzero()
-        if len(wrong):
-            first = int(wrong[0, 0])
-            terms = [names[int(c)] for r, c in wrong if int(r) == first]
-            row["bad"] = (step - len(self.terms) + first + 1, [t for t in terms if t != "loss"] or terms)
+        names = list(self._terms[0])
+        local = torch.stack([torch.stack([t[n].float() for n in names]) for t in self._terms])
+        values = mean(local).cpu()  # (steps, terms)
+        bad = (~values.isfinite()).nonzero()
+        if len(bad):
+            first = int(bad[0, 0])
+            terms = [names[int(column)] for row, column in bad if int(row) == first]
+            listed = ", ".join([t for t in terms if t != "loss"] or terms)
+            bad_step = step - len(self._terms) + first + 1
+            raise NonFiniteError(f"the loss is not finite at step {bad_step} (in {listed})")
+        return dict(zip(names, values.double().mean(0).tolist(), strict=True))
+
+    def flush(self, step: int) -> dict[str, float]:
+        """``means`` with "images_per_second", "data_wait" and "augment_fraction"; starts anew."""
+        row = self.means(step)
+        elapsed = time.perf_counter() - self._start
+        row["images_per_second"] = len(self._terms) * self.batch_size / elapsed
+        row |= {key: seconds / elapsed for key, seconds in self._seconds.items()}
+        self.reset()
         return row
-
-    def flush(self, step: int) -> dict[str, Any]:
-        row = self.peek(step)
-        seconds = time.perf_counter() - self.began
-        row["images_per_second"] = len(self.terms) * self.batch_size / seconds
-        row["data_wait"] = self.waited / seconds
-        row["view_share"] = self.viewing / seconds  # on a GPU: of giving the orders, not of carrying them out
-        self.restart()
-        return row
-
-
-def refuse_non_finite(row: Mapping[str, Any], folder: Path) -> None:
-    """Raises UserError naming the step, the terms and the checkpoint in ``folder`` to go back to."""
-    if "bad" not in row:
-        return
-    step, terms = row["bad"]
-    saved = folder / "last.pt"
-    good = f"the last good checkpoint is {saved}" if saved.exists() else "no checkpoint had been saved yet"
-    raise UserError(
-        f"the loss is not finite at step {step} (in {', '.join(terms)}); {good}. Try a lower optimizer.rate, "
-        "clip_gradient=1, or precision=32-true"
-    )

@@ -235,3 +235,9 @@ def parameter_groups(model: nn.Module, constant: Iterable[str] = ()) -> list[dic
             groups.setdefault((parameter.dim() > 1, steady), []).append(parameter)
     ordered = sorted(groups.items(), key=lambda item: item[0], reverse=True)
     return [{"params": p, "matrix": m, "fixed_lr": s, "lr_scale": 1.0} for (m, s), p in ordered]
+
+
+def set_lr(optimizer: torch.optim.Optimizer, lr: float, peak: float) -> None:
+    """Give every group of ``parameter_groups`` its learning rate: ``lr``, or the peak where it is fixed."""
+    for group in optimizer.param_groups:
+        group["lr"] = group["lr_scale"] * (peak if group["fixed_lr"] else lr)

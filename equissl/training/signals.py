@@ -1,4 +1,4 @@
-"""Stopping politely: a signal is noted and acted on between two steps, when everything can be saved."""
+"""SIGINT and SIGTERM as a flag to read between two steps, when everything can be saved."""
 
 from __future__ import annotations
 
@@ -8,21 +8,17 @@ from types import FrameType, TracebackType
 from typing import Any
 
 
-class Interrupted(Exception):
-    """The work stopped between two steps because it was asked to."""
-
-
 class Interruption:
-    """While active, the first SIGINT or SIGTERM only sets ``asked``; a second one acts at once."""
+    """While active, the first SIGINT or SIGTERM only sets ``requested``; a second one acts at once."""
 
     def __init__(self) -> None:
-        self.asked = False
-        self._before: dict[int, Any] = {}
+        self.requested = False
+        self._handlers: dict[int, Any] = {}  # those in place before
 
     def __enter__(self) -> Interruption:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._note)
+                self._handlers[number] = signal.signal(number, self._request)
         return self
 
     def __exit__(
@@ -30,11 +26,11 @@ class Interruption:
     ) -> None:
         self._restore()
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self.asked = True
+    def _request(self, number: int, frame: FrameType | None) -> None:
+        self.requested = True
         self._restore()
 
     def _restore(self) -> None:
-        for number, handler in self._before.items():
+        for number, handler in self._handlers.items():
             signal.signal(number, handler)
-        self._before = {}
+        self._handlers = {}

@@ -45,16 +45,16 @@ def test_interrupted_and_started_again_is_never_interrupted(tmp_path: Path, monk
     monkeypatch.setattr(files, "CHUNK", 3)
     generate(plan(), tmp_path / "whole")
 
-    class Asked:
-        asked = True
+    class Requested:
+        requested = True
 
-        def __enter__(self) -> Asked:
+        def __enter__(self) -> Requested:
             return self
 
         def __exit__(self, *error: object) -> None: ...
 
     with monkeypatch.context() as patched:
-        patched.setattr(files, "Interruption", Asked)
+        patched.setattr(files, "Interruption", Requested)
         with pytest.raises(Stopped, match="interrupted after 3 of 10 cells"):
             generate(plan(), tmp_path / "parts")
     with pytest.raises(UserError, match="holds the beginning of another plan"):

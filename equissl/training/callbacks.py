@@ -1,0 +1,160 @@
+"""Logging, monitoring and checkpointing beside the training loop: objects with the same three calls."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from equissl.distributed import any_rank, rank, world_size
+from equissl.encoder.encoder import Encoder
+from equissl.progress import Display
+from equissl.training import checkpoint
+from equissl.training.checkpoint import Snapshot, TrainState
+from equissl.training.loggers import Logger
+from equissl.training.meters import Meters, NonFiniteError
+from equissl.training.monitor import monitor
+from equissl.training.options import Options
+from equissl.training.setup import Plan
+
+
+class Callback(Protocol):
+    """Something to do beside training; called in every process and in the same order."""
+
+    def after_step(self, state: TrainState, terms: Mapping[str, Tensor]) -> None:
+        """``terms``: the step's loss terms and "loss", their sum; () each, on the device."""
+
+    def after_epoch(self, state: TrainState) -> None:
+        """``state.epoch`` counts the epoch that has just ended."""
+
+    def close(self) -> None:
+        """Training has ended, for whatever reason."""
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """A decision that all processes take alike: yes if it is yes in any of them.
+
+    They ask each other every ``interval`` steps, because each time waits for the device.
+    """
+
+    interval: int
+    device: torch.device
+
+    def __call__(self, step: int, local: bool) -> bool:
+        if world_size() == 1:
+            return local
+        return step % self.interval == 0 and any_rank(local, self.device)
+
+
+class LoggingCallback:
+    """Writes a row to every logger, and a line to the display, each ``log_every`` steps.
+
+    Args:
+        loggers: those of this process; empty except in the first.
+    """
+
+    def __init__(
+        self, plan: Plan, meters: Meters, loggers: Sequence[Logger], display: Display, log_every: int
+    ):
+        self.plan, self.meters, self.loggers = plan, meters, loggers
+        self.display, self.log_every = display, log_every
+
+    def after_step(self, state: TrainState, terms: Mapping[str, Tensor]) -> None:
+        self.meters.update(terms)
+        if state.step % self.log_every and state.step != self.plan.total_steps:
+            return
+        row = self.meters.flush(state.step)
+        row |= {"step": state.step, "epoch": state.step / self.plan.steps_per_epoch, "lr": state.lr}
+        for logger in self.loggers:
+            logger.log(row)
+        self.display("training", state.step, self.plan.total_steps, progress_note(row))
+
+    def after_epoch(self, state: TrainState) -> None:
+        self.meters.means(state.step)  # raises if a term is not finite
+
+    def close(self) -> None:
+        for logger in self.loggers:
+            logger.close()
+
+
+def progress_note(row: Mapping[str, float]) -> str:
+    """Loss and speed of a logged row, short enough for a line of 80 columns."""
+    data, augment = round(100 * row["data_wait"]), round(100 * row["augment_fraction"])
+    speed = f"{row['images_per_second']:.0f} img/s"
+    return f"loss {row['loss']:.3f} · {speed} · data {data} % · aug {augment} %"
+
+
+class MonitoringCallback:
+    """Logs collapse statistics and probes of the features every ``monitor_every`` epochs and after the last.
+
+    Args:
+        loggers: those of this process; empty except in the first, which alone monitors.
+    """
+
+    def __init__(self, plan: Plan, encoder: Encoder, meters: Meters, loggers: Sequence[Logger]):
+        self.plan, self.encoder, self.meters, self.loggers = plan, encoder, meters, loggers
+
+    def after_step(self, state: TrainState, terms: Mapping[str, Tensor]) -> None:
+        pass
+
+    def after_epoch(self, state: TrainState) -> None:
+        recipe = self.plan.recipe
+        every = recipe.monitor_every
+        due = every and (state.epoch % every == 0 or state.epoch == recipe.epochs)
+        if not due or not self.loggers:
+            return
+        with self.meters.paused():
+            device = self.encoder.mean.device
+            row = monitor(self.encoder, self.plan.dataset, recipe.encoder.size, recipe.seed, device)
+            for logger in self.loggers:
+                logger.log({"step": state.step, "epoch": state.epoch, **row})
+
+    def close(self) -> None:
+        pass
+
+
+class CheckpointCallback:
+    """Saves every ``save_every`` steps, every ``save_minutes``, and after the last epoch.
+
+    Args:
+        folder: of the checkpoints.
+    """
+
+    def __init__(
+        self, folder: Path, snapshot: Snapshot, meters: Meters, options: Options, agreement: Agreement
+    ):
+        self.folder, self.snapshot, self.meters = folder, snapshot, meters
+        self.options, self.agreement = options, agreement
+        self.saved_at = time.monotonic()
+
+    def save(self, state: TrainState) -> None:
+        """Write a checkpoint; every process must call it.
+
+        Raises:
+            NonFiniteError: a loss term or a weight is not finite; the last good checkpoint stays.
+        """
+        self.saved_at = time.monotonic()
+        self.meters.means(state.step)  # raises if a term is not finite
+        if name := self.snapshot.non_finite_weight():
+            raise NonFiniteError(f"the weights are not finite at step {state.step} (in {name})")
+        if rank() == 0:
+            checkpoint.save(self.folder, self.snapshot.capture(state))
+
+    def after_step(self, state: TrainState, terms: Mapping[str, Tensor]) -> None:
+        every = self.options.save_every
+        overdue = time.monotonic() - self.saved_at > 60 * self.options.save_minutes
+        if (every and state.step % every == 0) or self.agreement(state.step, overdue):
+            self.save(state)
+
+    def after_epoch(self, state: TrainState) -> None:
+        if state.epoch == self.snapshot.epochs:
+            self.save(state)
+
+    def close(self) -> None:
+        pass

@@ -1,0 +1,36 @@
+"""How a run is carried out: devices, loggers, and when to log, save and stop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from equissl.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Settings of a run that do not change its numbers.
+
+    Args:
+        accelerator: "auto", "cpu", "cuda".
+        devices: number of processes; the recipe's batch size is divided among them.
+        loggers: besides ``log.jsonl``: "tensorboard", "wandb", "mlflow".
+        log_every: steps between logged rows.
+        save_every: steps between checkpoints, besides one every ``save_minutes`` and those at start and end.
+        stop_after: steps after which to stop as if interrupted; 0 for never.
+        silent: show no progress.
+    """
+
+    accelerator: str = "auto"
+    devices: int = 1
+    loggers: tuple[str, ...] = ("tensorboard",)
+    log_every: int = 10
+    save_every: int = 0
+    save_minutes: float = 5.0
+    stop_after: int = 0
+    silent: bool = False
+
+    def __post_init__(self) -> None:
+        for name, least in (("devices", 1), ("log_every", 1), ("save_every", 0), ("stop_after", 0)):
+            if getattr(self, name) < least:
+                raise UserError(f"{name} must be at least {least}, got {getattr(self, name)}")

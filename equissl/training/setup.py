@@ -1,0 +1,124 @@
+"""From a recipe to what a training step needs: data opened, engine chosen, model and optimizer built."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from timm.layers.norm_act import convert_sync_batchnorm
+from torch import Tensor, nn
+
+from equissl.augment.engine import chosen
+from equissl.data.base import Dataset
+from equissl.data.loader import batches_per_epoch
+from equissl.encoder.encoder import Encoder
+from equissl.errors import UserError
+from equissl.model import Model
+from equissl.progress import Progress
+from equissl.recipe import Recipe
+from equissl.training.loggers import check_installed
+from equissl.training.optim import parameter_groups
+from equissl.training.options import Options
+from equissl.views import View
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A recipe resolved against its data and devices."""
+
+    recipe: Recipe
+    dataset: Dataset
+    steps_per_epoch: int
+
+    @property
+    def total_steps(self) -> int:
+        return self.steps_per_epoch * self.recipe.epochs
+
+    def lr_at(self, step: int) -> float:
+        """The learning rate of step ``step``, from 0."""
+        recipe = self.recipe
+        return recipe.schedule.rate(step, recipe.optimizer.rate, self.total_steps, self.steps_per_epoch)
+
+
+def resolve(recipe: Recipe, options: Options, fabric: Fabric, progress: Progress) -> Plan:
+    """Open the data, choose the engine, count the steps.
+
+    Raises:
+        UserError: data that cannot be read, a batch size that does not fit, a logger that is not installed.
+    """
+    # The engine is written into the run, so that the run is resumed with the one it was started with.
+    recipe = replace(recipe, engine=chosen(recipe.engine, fabric.device))
+    dataset = recipe.data.open("train", progress).on(fabric.device)
+    steps_per_epoch = batches_per_epoch(dataset, recipe.batch_size)
+    if recipe.batch_size % fabric.world_size:
+        raise UserError(f"batch_size={recipe.batch_size} cannot be divided among {fabric.world_size} devices")
+    check_installed(options.loggers)
+    return Plan(recipe, dataset, steps_per_epoch)
+
+
+class Opaque:
+    """Views that Fabric passes on as they are: it would rebuild frozen dataclasses field by field."""
+
+    def __init__(self, views: Mapping[str, View]):
+        self.views = views
+
+
+class OpaqueForward(nn.Module):
+    """The module that Fabric wraps: a model that takes ``Opaque`` views."""
+
+    def __init__(self, model: Model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, opaque: Opaque) -> dict[str, Tensor]:
+        terms: dict[str, Tensor] = self.model(opaque.views)
+        return terms
+
+
+@dataclass(frozen=True)
+class Learner:
+    """A model, the same model as Fabric wraps it (for ``Opaque`` views), and its optimizer."""
+
+    fabric: Fabric
+    model: Model
+    wrapped: nn.Module
+    optimizer: torch.optim.Optimizer
+
+
+def build(plan: Plan, fabric: Fabric, encoder: Encoder | None = None) -> Learner:
+    """Model and optimizer; the weights depend on the recipe's seed alone.
+
+    Args:
+        encoder: used instead of the one the recipe describes.
+
+    Raises:
+        UserError: views, objectives or optimizer settings that do not fit.
+    """
+    recipe = plan.recipe
+    torch.manual_seed(recipe.seed)
+    model = recipe.build(plan.dataset.spaces, encoder)
+    if recipe.channels_last:
+        model.to(memory_format=torch.channels_last)
+    if recipe.compile:
+        model.encoder.compile()
+    if fabric.world_size > 1 and fabric.device.type == "cuda":  # torch has none for the CPU
+        convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]  # timm's: torch's drops the activation of fused layers
+    try:
+        optimizer = recipe.optimizer.build(parameter_groups(model, model.fixed_lr))
+    except ValueError as error:
+        raise UserError(f"optimizer: {error}") from error
+    wrapped, optimizer = fabric.setup(OpaqueForward(model), optimizer)
+    return Learner(fabric, model, wrapped, optimizer)
+
+
+def run_facts(plan: Plan, learner: Learner) -> dict[str, Any]:
+    """What ``environment.json`` says of the data, the model and the devices."""
+    return {
+        "images": len(plan.dataset),
+        "parameters": sum(p.numel() for p in learner.model.encoder.parameters()),
+        "device": str(learner.fabric.device),
+        "devices": learner.fabric.world_size,
+    }
