@@ -25,6 +25,7 @@ from equissl.data.base import Dataset, Resident
 from equissl.data.loader import batches, batches_per_epoch
 from equissl.data.solids import Solids
 from equissl.data.threediebench import ThreeDIEBench
+from equissl.encoder.backbone import EncoderConfig
 from equissl.equivariance.augself import (
     AugSelf,
     CropChange,
@@ -51,6 +52,7 @@ from equissl.params import Params, Space
 from equissl.photonics import recipes as photonics
 from equissl.photonics.data import Crystals
 from equissl.photonics.dos import Spectrum
+from equissl.photonics.encoder import CrystalNet
 from equissl.photonics.generate import Plan
 from equissl.recipe import Recipe, Weighted
 from equissl.recipes import (
@@ -148,8 +150,8 @@ def _low(pixels: int) -> int:
 def _small_encoder(recipe: Recipe) -> Any:
     config = recipe.encoder
     parts = {name: 24 // len(config.parts) for name in config.parts}
-    if isinstance(recipe.data, Crystals):
-        return replace(config, options={"channels": (4, 8, 8), "hidden": (16, 16), "kernel": 3})
+    if not isinstance(config, EncoderConfig):
+        return CrystalNet.Config(channels=(4, 8, 8), hidden=(16, 16), kernel=3)
     if config.name.startswith("vit"):
         own = ("global_pool", "fc_norm", "dynamic_img_size")
         options = {k: v for k, v in config.options.items() if k in own}

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from equissl.augment.engine import Engine
 from equissl.data.base import Data
-from equissl.encoder.backbone import EncoderConfig
+from equissl.encoder.backbone import BackboneConfig
 from equissl.encoder.encoder import Encoder
 from equissl.errors import UserError, nearest
 from equissl.model import BatchNormMode, Model
@@ -35,7 +35,7 @@ class Recipe:
     Args:
         data: where the images come from.
         views: view name -> how it is made; drawn in this order.
-        encoder: the backbone.
+        encoder: how the encoder is built: a timm model, a module of the user's own, or a typed config.
         base: the invariance objective; None learns from equivariance alone.
         modules: name -> weighted equivariance module; empty for the invariant baseline.
         optimizer, schedule: the rate given in the optimiser is the peak; it is not rescaled by batch size.
@@ -55,7 +55,7 @@ class Recipe:
 
     data: Data
     views: Mapping[str, ViewSpec]
-    encoder: EncoderConfig
+    encoder: BackboneConfig
     base: BaseConfig | None
     modules: Mapping[str, Weighted] = field(default_factory=dict)
     optimizer: OptimizerConfig = LARS()

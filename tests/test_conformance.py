@@ -17,6 +17,7 @@ from equissl.config.registry import Entry
 from equissl.config.serialize import from_dict, to_dict
 from equissl.data.base import Data
 from equissl.data.solids import Solids
+from equissl.encoder.backbone import BackboneConfig, EncoderConfig
 from equissl.equivariance.equimod import EquiMod, LegacyLayout
 from equissl.evaluate import protocol
 from equissl.evaluate.audit.factors import _CropInPlace
@@ -160,16 +161,20 @@ def test_recipes(entry: Entry) -> None:
     assert isinstance(recipe, Recipe) and recipe.about and entry.line
     assert from_dict(json.loads(json.dumps(to_dict(recipe)))) == recipe
     check_views(recipe, recipe.data.known)
-    parts = {n: 96 // len(recipe.encoder.parts) for n in recipe.encoder.parts}
-    if recipe.encoder.width:  # a linear layer of the recipe's own width follows
-        parts = dict(recipe.encoder.parts)
-    if recipe.encoder.mask_token:
-        options = {"patch_size": recipe.encoder.options.get("patch_size", 16)}
-        small = replace(recipe.encoder, name="test_vit", options=options)
-    else:
-        small = replace(recipe.encoder, name="test_resnet", stem="timm", options={}, size=32, parts=parts)
-    model = replace(recipe, encoder=small).build(recipe.data.known)
+    model = replace(recipe, encoder=_small_encoder(recipe.encoder)).build(recipe.data.known)
     assert sum(p.numel() for p in model.parameters()) > 0
+
+
+def _small_encoder(encoder: BackboneConfig) -> BackboneConfig:
+    if not isinstance(encoder, EncoderConfig):
+        return encoder
+    parts = {n: 96 // len(encoder.parts) for n in encoder.parts}
+    if encoder.width:  # a linear layer of the recipe's own width follows
+        parts = dict(encoder.parts)
+    if encoder.mask_token:
+        options = {"patch_size": encoder.options.get("patch_size", 16)}
+        return replace(encoder, name="test_vit", options=options)
+    return replace(encoder, name="test_resnet", stem="timm", options={}, size=32, parts=parts)
 
 
 def test_partners_are_other_images_of_the_same_object() -> None:

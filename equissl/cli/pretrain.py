@@ -18,6 +18,7 @@ from equissl.config import overrides, registry
 from equissl.data.base import Data
 from equissl.data.files.scan import existing_folder
 from equissl.distributed import rank
+from equissl.encoder.backbone import is_timm, own_function
 from equissl.errors import UserError, nearest
 from equissl.recipe import Recipe, check_views
 from equissl.runs import export
@@ -62,8 +63,8 @@ def pretrain(given: Given) -> int:
         for line in feasibility_warnings(recipe):
             print(f"warning: {line}")
     run = api.pretrain(recipe, given["out"], shared.options(given), name=chosen["name"])
-    own = (recipe.encoder.name.partition(":")[0].partition(".")[0],) if ":" in recipe.encoder.name else ()
-    _finish(run, (*shared.trusted(given), *own))
+    own = own_function(recipe.encoder).partition(":")[0].partition(".")[0]
+    _finish(run, (*shared.trusted(given), *([own] if own else [])))
     return 0
 
 
@@ -99,11 +100,10 @@ def _settings(given: Given) -> tuple[dict[str, str], list[str]]:
 def summary(recipe: Recipe, name: str) -> str:
     """What will be trained, in one line."""
     encoder = recipe.encoder
-    stem = "" if encoder.stem == "timm" else f", {encoder.stem} stem"
     parts = [type_name(recipe.base)] if recipe.base is not None else []
     parts += [f"{w.weight:g} x {key} ({type_name(w.module)})" for key, w in recipe.modules.items()]
     return (
-        f"recipe {name}: {encoder.name}{stem} at {encoder.size} px; {' + '.join(parts)}; "
+        f"recipe {name}: {encoder.title} at {encoder.size} px; {' + '.join(parts)}; "
         f"{recipe.epochs} epochs in batches of {recipe.batch_size}; seed {recipe.seed}"
     )
 
@@ -158,7 +158,7 @@ def _finish(run: runs.Run, trusted: tuple[str, ...]) -> None:
     place = shlex.quote(str(run.path))
     loaded = models.load_run(run, trusted)
     print(f"run folder: {run.path}")
-    if ":" not in loaded.config.name:
+    if is_timm(loaded.config):
         out = export.export_timm(loaded, run.path / "export", run.rows("scores.jsonl"))
         print(f"exported backbone: {out}\n\n{export.snippet(loaded, out)}")
     print(f"next: equissl evaluate {place}   equissl audit {place} data=DIR   equissl report {place}")

@@ -40,6 +40,8 @@ def override(value: T, settings: Mapping[str, str], trusted: tuple[str, ...] = (
 
 def _set(value: Any, hint: Any, steps: list[str], text: str, path: str, trusted: tuple[str, ...]) -> Any:
     if not steps:
+        if dataclasses.is_dataclass(hint):
+            return _component(text, hint, path, trusted)
         try:
             return parse(text, hint, path)
         except PydanticSchemaGenerationError:

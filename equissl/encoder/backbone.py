@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import importlib
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 import torch
 from torch import nn
@@ -21,8 +22,64 @@ STL10 = ((0.43, 0.42, 0.39), (0.27, 0.26, 0.27))
 
 
 @dataclass(frozen=True, kw_only=True)
-class EncoderConfig:
-    """Which backbone encodes the images.
+class BackboneConfig(ABC):
+    """What a recipe needs of its encoder, whichever backbone it has.
+
+    Args:
+        parts: part name -> width; must add up to the feature width. Empty: only "all".
+        mean, std: per channel, subtracted from and divided into images in [0, 1].
+        weights: a local file of weights to start from (safetensors or torch), "" for random ones.
+        size: side of the images in pixels; needed by models with a fixed input size (ViTs).
+        mask_token: learn what stands for a hidden patch (transformers; views with a ``PatchMask``).
+    """
+
+    parts: Mapping[str, int] = field(default_factory=dict)
+    mean: tuple[float, ...] = IMAGENET[0]
+    std: tuple[float, ...] = IMAGENET[1]
+    weights: str = ""
+    size: int = 224
+    mask_token: bool = False
+
+    @property
+    @abstractmethod
+    def title(self) -> str:
+        """The backbone in a few words, e.g. "resnet18, small stem"."""
+
+    @abstractmethod
+    def backbone(self) -> nn.Module:
+        """A backbone (B, C, H, W) -> (B, D) or (B, D, h, w) with random weights.
+
+        Raises:
+            UserError: no such model, or a stem that does not fit.
+        """
+
+    def build(self) -> Encoder:
+        """A fresh encoder; its weights come from torch's global random state unless given.
+
+        Raises:
+            UserError: the backbone cannot be built, parts that do not fit, weights that cannot be read.
+        """
+        backbone = self.backbone()
+        if self.weights:
+            load_weights(backbone, Path(self.weights))
+        return self.wrap(backbone)
+
+    def wrap(self, backbone: nn.Module) -> Encoder:
+        """A given backbone as an encoder with these parts and this normalisation.
+
+        Raises:
+            UserError: parts or a mask token that do not fit the backbone.
+        """
+        probe = (len(self.mean), self.size, self.size)
+        try:
+            return Encoder(backbone, self.parts, self.mean, self.std, probe, self.mask_token)
+        except ValueError as error:
+            raise UserError(f"encoder: {error}") from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderConfig(BackboneConfig):
+    """A timm model by name, or a module of the user's own by its address.
 
     Args:
         name: a timm model (``equissl list backbones match=resnet*``), or ``module:function`` that returns an
@@ -30,25 +87,14 @@ class EncoderConfig:
         stem: "timm" leaves the model as it is; "small" replaces a ResNet's stem by one 3x3 convolution of
             stride 1 without max-pooling, for images of about 32 pixels.
         options: passed to the model, e.g. ``{"channels": [32, 64, 128, 256]}``.
-        parts: part name -> width; must add up to the feature width. Empty: only "all".
-        mean, std: per channel, subtracted from and divided into images in [0, 1].
-        weights: a local file of weights to start from (safetensors or torch), "" for random ones.
-        size: side of the images in pixels; needed by models with a fixed input size (ViTs).
         width: columns of the features: a linear layer on every place of the grid and on the pooled vector
             (timm's classifier, and exported as such); 0 for the model's own width.
-        mask_token: learn what stands for a hidden patch (transformers; views with a ``PatchMask``).
     """
 
     name: str = "resnet18"
     stem: Stem = "timm"
     options: Mapping[str, Any] = field(default_factory=dict)
-    parts: Mapping[str, int] = field(default_factory=dict)
-    mean: tuple[float, ...] = IMAGENET[0]
-    std: tuple[float, ...] = IMAGENET[1]
-    weights: str = ""
-    size: int = 224
     width: int = 0
-    mask_token: bool = False
 
     def __post_init__(self) -> None:
         if self.width < 0:
@@ -56,20 +102,26 @@ class EncoderConfig:
         if self.width and ":" in self.name:
             raise ValueError(f"width is for timm models, but {self.name!r} is none")
 
-    def build(self) -> Encoder:
-        """A fresh encoder; its weights come from torch's global random state unless given.
+    @property
+    def title(self) -> str:
+        return self.name if self.stem == "timm" else f"{self.name}, {self.stem} stem"
 
-        Raises:
-            UserError: no such model, a stem or parts that do not fit, weights that cannot be read.
-        """
-        backbone = _own(self) if ":" in self.name else _timm(self)
-        if self.weights:
-            load_weights(backbone, Path(self.weights))
-        probe = (len(self.mean), self.size, self.size)
-        try:
-            return Encoder(backbone, self.parts, self.mean, self.std, probe, self.mask_token)
-        except ValueError as error:
-            raise UserError(f"encoder: {error}") from error
+    def backbone(self) -> nn.Module:
+        return _own(self) if ":" in self.name else _timm(self)
+
+
+def is_timm(config: BackboneConfig) -> TypeGuard[EncoderConfig]:
+    """Whether timm builds the backbone, so that it can be exported for timm.
+
+    >>> is_timm(EncoderConfig(name="resnet18")), is_timm(EncoderConfig(name="my_module:make"))
+    (True, False)
+    """
+    return isinstance(config, EncoderConfig) and ":" not in config.name
+
+
+def own_function(config: BackboneConfig) -> str:
+    """``module:function`` of the user's own backbone, which ``build`` imports; "" if there is none."""
+    return config.name if isinstance(config, EncoderConfig) and ":" in config.name else ""
 
 
 def _timm(config: EncoderConfig) -> nn.Module:

@@ -12,15 +12,13 @@ from equissl.augment.base import Augmentation, Pipeline
 from equissl.augment.geometry.flip import QuarterTurn
 from equissl.augment.orbits import FullOrbit
 from equissl.augment.periodic import EitherFlip, HalfRoll, Roll
-from equissl.encoder.backbone import EncoderConfig
 from equissl.equivariance.essl import ESSL, WhichElement
 from equissl.invariance.simclr import SimCLR
 from equissl.photonics.data import Crystals
+from equissl.photonics.encoder import CrystalNet
 from equissl.recipe import Recipe, Weighted
 from equissl.training.optim import SGD, WarmupCosine
 from equissl.views import ViewSpec
-
-_NETWORK = EncoderConfig(name="equissl.photonics.encoder:crystal", mean=(0.0,), std=(1.0,), size=32)
 
 
 def blob_baseline() -> Recipe:
@@ -58,7 +56,7 @@ def _simclr(kind: str, *invariances: Augmentation) -> Recipe:
     return Recipe(
         data=Crystals(path=f"{kind}.safetensors", test=2000),
         views={"a": view, "b": view},
-        encoder=_NETWORK,
+        encoder=CrystalNet.Config(),
         base=SimCLR.Config(projector=(512, 512, 256), output_norm="none", temperature=0.1),
         optimizer=SGD(rate=1e-3, weight_decay=0.0),
         schedule=WarmupCosine(warmup_epochs=0, floor=0.0),

@@ -11,6 +11,7 @@ from equissl.equivariance.essl import ESSL
 from equissl.invariance.simclr import SimCLR
 from equissl.photonics import recipes
 from equissl.photonics.data import Crystals
+from equissl.photonics.encoder import CrystalNet
 from equissl.photonics.fine_tuning import FineTuneSpectra
 from equissl.photonics.generate import Plan
 from equissl.recipe import Recipe
@@ -93,7 +94,6 @@ def photonics(
 
 def _small(recipe: Recipe) -> Recipe:
     """A thin network and AdamW, for two cores and half an hour."""
-    options = {"channels": (16, 32, 64), "hidden": (128, 128), "kernel": 5}
     modules = {}
     for name, weighted in recipe.modules.items():
         assert isinstance(weighted.module, ESSL.Config)
@@ -101,7 +101,7 @@ def _small(recipe: Recipe) -> Recipe:
     assert isinstance(recipe.base, SimCLR.Config)
     return replace(
         recipe,
-        encoder=replace(recipe.encoder, options=options),
+        encoder=CrystalNet.Config(channels=(16, 32, 64), hidden=(128, 128), kernel=5),
         base=replace(recipe.base, projector=(128, 64)),
         modules=modules,
         optimizer=AdamW(rate=1e-3),

@@ -27,6 +27,7 @@ from equissl.recipe import Recipe
 from equissl.training.optim import LARS, SGD, AdamW, WarmupCosine
 from equissl.views import ViewSpec
 
+_SMALL = EncoderConfig(name="resnet18", stem="small", mean=CIFAR10[0], std=CIFAR10[1], size=32)
 _THIN = {"channels": (32, 64, 128, 256), "stem_width": 16}
 _CPU = "CPU-sized [choice]: a thin ResNet-10, 20 epochs; its numbers are not comparable with a paper's"
 
@@ -206,7 +207,7 @@ def dino_imagenet() -> Recipe:
 
 def _cpu(base: BaseConfig) -> Recipe:
     recipe = _cifar10(base, AdamW(rate=2e-3, weight_decay=1e-3), 1, "")
-    encoder = replace(recipe.encoder, name="resnet10t", options=_THIN)
+    encoder = replace(_SMALL, name="resnet10t", options=_THIN)
     return replace(recipe, encoder=encoder, epochs=20, batch_size=256, monitor_every=1, about=_CPU)
 
 
@@ -215,7 +216,7 @@ def _cifar10(base: BaseConfig, optimizer: SGD | LARS | AdamW, warmup: float, abo
     return Recipe(
         data=Cifar10(path="data"),
         views={"a": view, "b": view},
-        encoder=EncoderConfig(name="resnet18", stem="small", mean=CIFAR10[0], std=CIFAR10[1], size=32),
+        encoder=_SMALL,
         base=base,
         optimizer=optimizer,
         schedule=WarmupCosine(warmup_epochs=warmup, floor=0.0),

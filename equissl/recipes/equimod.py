@@ -113,9 +113,7 @@ def simclr_cifar10_small() -> Recipe:
     recipe = simclr_cifar10()
     return replace(
         recipe,
-        encoder=replace(
-            recipe.encoder, name="resnet10t", options={"channels": (32, 64, 128, 256), "stem_width": 16}
-        ),
+        encoder=replace(_SMALL, name="resnet10t", options={"channels": (32, 64, 128, 256), "stem_width": 16}),
         base=SimCLR.Config(projector=(256, 128), temperature=0.5),
         modules={"equimod": Weighted(module=EquiMod.Config(projector=(256, 128)))},
         optimizer=LARS(rate=2.0, weight_decay=1e-6),

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from equissl.config.serialize import to_dict
-from equissl.encoder.backbone import model_arguments
+from equissl.encoder.backbone import EncoderConfig, is_timm, model_arguments
 from equissl.encoder.encoder import Encoder
 from equissl.errors import UserError
 from equissl.runs.load import Loaded
@@ -26,10 +26,7 @@ def export_timm(loaded: Loaded, out: Path, scores: Sequence[Mapping[str, Any]] =
     Raises:
         UserError: the encoder is not a timm model, or ``out`` holds something else.
     """
-    if ":" in loaded.config.name:
-        raise UserError(
-            f"only timm backbones can be exported for timm, but this one is {loaded.config.name!r}"
-        )
+    config = timm_encoder(loaded)
     if out.is_file():
         raise UserError(f"out={out} is a file; expected a folder to write")
     if out.exists() and any(out.iterdir()) and not _is_export(out):
@@ -40,7 +37,7 @@ def export_timm(loaded: Loaded, out: Path, scores: Sequence[Mapping[str, Any]] =
     with temporary_sibling(out) as partial:
         partial.mkdir(parents=True)
         save_file(state, partial / "model.safetensors", {"format": "pt"})
-        write_json(partial / "config.json", timm_config(loaded))
+        write_json(partial / "config.json", timm_config(loaded, config))
         write_text(partial / "README.md", readme(loaded, out, scores))
         out.mkdir(parents=True, exist_ok=True)
         for file in sorted(partial.iterdir()):  # file by file: nothing else in the folder is touched
@@ -56,10 +53,20 @@ def _is_export(folder: Path) -> bool:
     }
 
 
-def timm_config(loaded: Loaded) -> dict[str, Any]:
+def timm_encoder(loaded: Loaded) -> EncoderConfig:
+    """The config of an encoder that timm can build.
+
+    Raises:
+        UserError: timm cannot build it.
+    """
+    if not is_timm(loaded.config):
+        raise UserError(f"only timm backbones can be exported for timm, got {loaded.config.title!r}")
+    return loaded.config
+
+
+def timm_config(loaded: Loaded, config: EncoderConfig) -> dict[str, Any]:
     """What timm reads from ``local-dir:``, and our own description beside it."""
-    config, width = loaded.config, loaded.encoder.width()
-    side = config.size
+    side, width = config.size, loaded.encoder.width()
     return {
         "architecture": config.name,
         "num_classes": config.width,
@@ -81,7 +88,7 @@ def timm_config(loaded: Loaded) -> dict[str, Any]:
 def snippet(loaded: Loaded, folder: Path) -> str:
     """Code that loads the export in a process without equissl."""
     place = folder.resolve().as_posix()
-    if loaded.config.stem == "timm":
+    if timm_encoder(loaded).stem == "timm":
         return f'import timm\n\nmodel = timm.create_model("local-dir:{place}", pretrained=True).eval()\n'
     first = next(m for m in loaded.encoder.backbone.modules() if isinstance(m, nn.Conv2d))
     return (
@@ -97,7 +104,7 @@ def snippet(loaded: Loaded, folder: Path) -> str:
 
 def readme(loaded: Loaded, folder: Path, scores: Sequence[Mapping[str, Any]]) -> str:
     """How to load the model, and what can be read from its features."""
-    config = loaded.config
+    config = timm_encoder(loaded)
     return "\n".join(
         [
             f"# {loaded.name}",

@@ -18,6 +18,7 @@ from typing import Any
 from equissl.config.components import components
 from equissl.config.serialize import check_trusted, from_dict, to_dict
 from equissl.data.base import BadImage
+from equissl.encoder.backbone import own_function
 from equissl.errors import UserError, nearest
 from equissl.recipe import Recipe
 from equissl.storage import read_json, read_rows, temporary_sibling, write_json
@@ -40,8 +41,8 @@ class Run:
         recipe = from_dict(read_json(self.path / "recipe.json"), trusted)
         if not isinstance(recipe, Recipe):
             raise UserError(f"{self.path / 'recipe.json'} does not hold a recipe")
-        if ":" in recipe.encoder.name:  # the user's own backbone, imported when it is built
-            check_trusted(recipe.encoder.name, trusted)
+        if name := own_function(recipe.encoder):  # imported when the encoder is built
+            check_trusted(name, trusted)
         return recipe
 
     def rows(self, name: str) -> list[dict[str, Any]]:

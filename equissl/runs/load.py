@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from equissl.config.serialize import check_trusted, from_dict
-from equissl.encoder.backbone import IMAGENET, EncoderConfig, load_weights
+from equissl.encoder.backbone import IMAGENET, BackboneConfig, EncoderConfig, load_weights, own_function
 from equissl.encoder.encoder import Encoder
 from equissl.errors import UserError, nearest
 from equissl.model import Model
@@ -35,7 +35,7 @@ class Loaded:
 
     name: str
     encoder: Encoder
-    config: EncoderConfig
+    config: BackboneConfig
     model: Model | None = None
     recipe: Recipe | None = None
     step: int = 0
@@ -108,12 +108,9 @@ def load_run(
     return Loaded(run.path.name, model.encoder.eval(), config, model.eval(), recipe, state["step"])
 
 
-def wrapped(config: EncoderConfig, backbone: nn.Module | None) -> Encoder | None:
+def wrapped(config: BackboneConfig, backbone: nn.Module | None) -> Encoder | None:
     """A user's own module as an encoder that normalises as ``config`` says."""
-    if backbone is None:
-        return None
-    probe = (len(config.mean), config.size, config.size)
-    return Encoder(backbone, config.parts, config.mean, config.std, probe, config.mask_token)
+    return None if backbone is None else config.wrap(backbone)
 
 
 def _timm(name: str, weights: Path | None, size: int) -> Loaded:
@@ -144,9 +141,9 @@ def _exported(folder: Path, size: int, trusted: Sequence[str]) -> Loaded:
     stored = read_json(folder / "config.json")
     if "equissl" not in stored:
         raise UserError(f"{folder / 'config.json'} was not written by `equissl export`")
-    config: EncoderConfig = from_dict(stored["equissl"]["encoder"])
-    if ":" in config.name:
-        check_trusted(config.name, trusted)
+    config: BackboneConfig = from_dict(stored["equissl"]["encoder"])
+    if name := own_function(config):
+        check_trusted(name, trusted)
     config = replace(config, weights="", size=size or config.size)
     encoder = config.build()
     load_weights(encoder.backbone, folder / "model.safetensors")

@@ -17,6 +17,8 @@ from equissl.augment.geometry.flip import QuarterTurn
 from equissl.augment.orbits import FullOrbit
 from equissl.augment.periodic import EitherFlip, HalfRoll, Roll
 from equissl.cli.main import main
+from equissl.config.overrides import override
+from equissl.config.serialize import to_dict
 from equissl.data.base import Data
 from equissl.data.batch import Batch
 from equissl.data.solids import Solids
@@ -26,7 +28,7 @@ from equissl.params import Params, Space
 from equissl.photonics import recipes
 from equissl.photonics.data import SPACE, Crystals, CrystalSet
 from equissl.photonics.dos import Spectrum, empty_lattice, relative_errors
-from equissl.photonics.encoder import CrystalNet, crystal
+from equissl.photonics.encoder import CrystalNet
 from equissl.photonics.fine_tuning import FineTuneSpectra
 from equissl.photonics.generate import Plan
 from equissl.photonics.study import photonics
@@ -77,29 +79,27 @@ def test_odd_cells_have_no_half() -> None:
 
 
 def test_the_papers_network() -> None:
-    net = crystal()
+    net = CrystalNet.Config().backbone()
     assert sum(p.numel() for p in net.parameters()) == 5_331_712
     assert net(torch.rand(2, 1, 32, 32)).shape == (2, 1024)
-    config = EncoderConfig(
-        name="equissl.photonics.encoder:crystal",
-        options={"channels": [4, 4], "pools": [2, 4]},
-        mean=(0.0,),
-        std=(1.0,),
-    )
-    assert replace(config, size=32).build().width() == 1024
+    assert CrystalNet.Config(channels=(4, 4), pools=(2, 4)).build().width() == 1024
 
 
 @pytest.mark.parametrize("padding", ["periodic", "zeros"])
 def test_periodic_padding_knows_no_border(padding) -> None:
     torch.manual_seed(0)
-    net = CrystalNet((4, 6), (2, 2), (8,), 3, padding).eval()
+    net = (
+        CrystalNet.Config(channels=(4, 6), pools=(2, 2), hidden=(8,), kernel=3, padding=padding)
+        .backbone()
+        .eval()
+    )
     moved = net.blocks(IMAGES.roll((4, -4), (2, 3)))
     same = torch.allclose(moved, net.blocks(IMAGES).roll((1, -1), (2, 3)), atol=1e-6)
     assert same == (padding == "periodic")
 
 
 @pytest.mark.parametrize(
-    ("wrong", "size", "said"),
+    ("wrong", "size", "message"),
     [
         ({"pools": (2, 2)}, 8, "one pool per block"),
         ({"kernel": 4}, 8, "kernel must be odd"),
@@ -108,9 +108,9 @@ def test_periodic_padding_knows_no_border(padding) -> None:
         ({"pools": (8, 4, 1), "kernel": 7}, 32, "more than once around a grid of side 1"),
     ],
 )
-def test_mistakes_with_the_network(wrong, size, said) -> None:
-    with pytest.raises(ValueError, match=said):
-        crystal(**{"channels": (4, 4, 4), **wrong})(torch.rand(1, 1, size, size))
+def test_mistakes_with_the_network(wrong, size, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        CrystalNet.Config(**{"channels": (4, 4, 4), **wrong}).backbone()(torch.rand(1, 1, size, size))
 
 
 @pytest.mark.parametrize("name", ["blob", "gpm"])
@@ -156,9 +156,7 @@ class Made(Crystals):
 
 def encoder():
     torch.manual_seed(0)
-    options = {"channels": (8,), "pools": (8,), "hidden": (16,), "kernel": 3}
-    name = "equissl.photonics.encoder:crystal"
-    return EncoderConfig(name=name, options=options, mean=(0.0,), std=(1.0,), size=8).build()
+    return CrystalNet.Config(channels=(8,), pools=(8,), hidden=(16,), kernel=3, size=8).build()
 
 
 FAST = FineTuneSpectra(
@@ -265,3 +263,14 @@ def test_data_must_be_what_the_plan_says(tmp_path: Path) -> None:
     assert torch.equal(replace(data, plan=None).open("train").images, first)
     with pytest.raises(UserError, match="other crystals than"):
         replace(data, plan=replace(plan, seed=1)).open("train")
+
+
+def test_a_saved_recipe_names_the_network_by_its_public_address() -> None:
+    stored = to_dict(recipes.blob_essl())
+    assert stored["encoder"]["is"] == "equissl.photonics:CrystalNet.Config"
+    changed = override(recipes.blob_essl(), {"encoder.padding": "zeros", "encoder.channels": "4,4,4"})
+    assert changed.encoder == CrystalNet.Config(padding="zeros", channels=(4, 4, 4))
+    with pytest.raises(UserError, match="no setting 'name' in CrystalNet"):
+        override(recipes.blob_essl(), {"encoder.name": "resnet18"})
+    timm = override(recipes.blob_essl(), {"encoder": "equissl.encoder:EncoderConfig"})
+    assert timm.encoder == EncoderConfig()
