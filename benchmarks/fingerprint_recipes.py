@@ -26,16 +26,17 @@ from equissl.data.loader import batches, batches_per_epoch
 from equissl.data.solids import Solids
 from equissl.data.threediebench import ThreeDIEBench
 from equissl.encoder.backbone import EncoderConfig
-from equissl.equivariance.augself import (
-    AugSelf,
-    CropChange,
-    EncodedChange,
-    FactorChange,
-    SameState,
-    ValueChange,
+from equissl.equivariance._parameter_targets import (
+    CropDifference,
+    FactorClassification,
+    FactorDifference,
+    FactorRegression,
+    ParameterDifference,
+    SameValue,
 )
+from equissl.equivariance.augself import AugSelf
 from equissl.equivariance.equimod import EquiMod
-from equissl.equivariance.essl import ESSL, HowMuch, WhichElement
+from equissl.equivariance.essl import ESSL
 from equissl.invariance._self_distillation import Assigning
 from equissl.invariance.barlow_twins import BarlowTwins
 from equissl.invariance.byol import BYOL
@@ -47,7 +48,7 @@ from equissl.invariance.moco_v3 import MoCoV3
 from equissl.invariance.simclr import SimCLR
 from equissl.invariance.simsiam import SimSiam
 from equissl.invariance.vicreg import VICReg
-from equissl.nn.predictors import ConcatenatedMLP, Hypernetwork
+from equissl.nn.predictors import Affine, ConcatenatedMLP, Hypernetwork, ResidualMLP
 from equissl.params import Params, Space
 from equissl.photonics import recipes as photonics
 from equissl.photonics.data import Crystals
@@ -244,11 +245,7 @@ def _masked(base: Any) -> Recipe:
 
 
 def _equimod(**changes: Any) -> Recipe:
-    return _with(EquiMod.Config(**{"projector": (64, 24), "parameter_width": 8, **changes}))
-
-
-def _own_predictor(predictor: Any) -> Recipe:
-    return _equimod(parameter_width=0, predictor=predictor)
+    return _with(EquiMod.Config(**{"projector": (64, 24), "predictor": Affine(parameter_width=8), **changes}))
 
 
 def _changed(recipe: Recipe, name: str, changes: Mapping[str, Any]) -> Recipe:
@@ -282,7 +279,7 @@ def _transform(target: Any, orbit: Any, **changes: Any) -> Recipe:
 def _angle(error: Any) -> Recipe:
     start = baselines.simclr_cifar10_small()
     views = {**start.views, "small": ViewSpec(Rotate((-90.0, 90.0)))}
-    target = HowMuch(factors=("rotation",), error=error)
+    target = FactorRegression(factors=("rotation",), error=error)
     module = ESSL.Config(targets={"angle": target}, hidden=(24,), last_relu=False)
     return replace(start, views=views, modules={"essl": Weighted(module=module)})
 
@@ -420,40 +417,40 @@ VARIANTS: Mapping[str, Make] = {
     ),
     "equimod/paper": lambda: _equimod(loss="paper"),
     "equimod/paper_positive_counts": lambda: _equimod(loss="paper_positive_counts"),
-    "equimod/residual_mlp": lambda: _equimod(predictor="residual_mlp", output_norm="affine"),
-    "equimod/no_parameter_width": lambda: _equimod(parameter_width=0, output_norm="none"),
+    "equimod/residual_mlp": lambda: _equimod(predictor=ResidualMLP(parameter_width=8), output_norm="affine"),
+    "equimod/no_parameter_width": lambda: _equimod(predictor=Affine(parameter_width=0), output_norm="none"),
     "equimod/factors": lambda: _equimod(factors=("hue", *CROP), pairs=(("a", "b"),)),
-    "equimod/concatenated": lambda: _own_predictor(ConcatenatedMLP(hidden=(16,))),
-    "equimod/hypernetwork": lambda: _own_predictor(Hypernetwork(hidden=(16,), bias=True)),
-    "equimod/hypernetwork_layers": lambda: _own_predictor(
-        Hypernetwork(hidden=(8,), layers=(16,), generated_bias=True, init="original")
+    "equimod/concatenated": lambda: _equimod(predictor=ConcatenatedMLP(hidden=(16,))),
+    "equimod/hypernetwork": lambda: _equimod(predictor=Hypernetwork(hidden=(16,), bias=True)),
+    "equimod/hypernetwork_layers": lambda: _equimod(
+        predictor=Hypernetwork(hidden=(8,), layers=(16,), generated_bias=True, init="original")
     ),
-    "equimod/hypernetwork_linear": lambda: _own_predictor(
-        Hypernetwork(bias=True, layers=(16,), activation=False)
+    "equimod/hypernetwork_linear": lambda: _equimod(
+        predictor=Hypernetwork(bias=True, layers=(16,), activation=False)
     ),
     "predict_change/all_targets": lambda: _with(
         AugSelf.Config(
             targets={
-                "crop": CropChange(weight=0.5),
-                "color": ValueChange(_JITTER, (0.8, 0.8, 0.8, 0.2)),
-                "flip": SameState("horizontal_flip", weight=0.2),
-                "hue": FactorChange(("hue", "grayscale", *CROP)),
-                "encoded": EncodedChange(("brightness", "hue")),
+                "crop": CropDifference(weight=0.5),
+                "color": ParameterDifference(_JITTER, (0.8, 0.8, 0.8, 0.2)),
+                "flip": SameValue("horizontal_flip", weight=0.2),
+                "hue": FactorDifference(("hue", "grayscale", *CROP)),
+                "encoded": FactorRegression(("brightness", "hue"), "mse"),
             },
         ),
     ),
     "predict_change/first_mirror": lambda: _with(
-        AugSelf.Config(targets={"crop": CropChange(mirror="first")}, symmetric=False, hidden=()),
+        AugSelf.Config(targets={"crop": CropDifference(mirror="first")}, symmetric=False, hidden=()),
         weight=0.5,
     ),
     "predict_transform/orbit": lambda: _transform(
-        WhichElement(factors=("quarter_turns",)), QuarterTurns(), last_relu=False
+        FactorClassification(factors=("quarter_turns",)), QuarterTurns(), last_relu=False
     ),
     "predict_transform/source": lambda: _transform(
-        WhichElement(factors=("quarter_turns",)), QuarterTurns(), source="upright"
+        FactorClassification(factors=("quarter_turns",)), QuarterTurns(), source="upright"
     ),
     "predict_transform/flip": lambda: _transform(
-        WhichElement(factors=("vertical_flip",)), FullOrbit(VerticalFlip())
+        FactorClassification(factors=("vertical_flip",)), FullOrbit(VerticalFlip())
     ),
     "predict_transform/l1": lambda: _angle("l1"),
     "predict_transform/mse": lambda: _angle("mse"),

@@ -7,17 +7,18 @@ from dataclasses import replace
 from typing import Any
 
 from equissl.encoder.encoder import Encoder
-from equissl.equivariance.augself import (
-    AugSelf,
-    CropChange,
-    EncodedChange,
-    FactorChange,
-    SameState,
-    ValueChange,
+from equissl.equivariance._parameter_targets import (
+    CropDifference,
+    FactorClassification,
+    FactorDifference,
+    FactorRegression,
+    ParameterDifference,
+    SameValue,
 )
+from equissl.equivariance.augself import AugSelf
 from equissl.equivariance.cross_attention_reconstruction import CrossAttentionReconstruction
 from equissl.equivariance.equimod import EquiMod, LegacyLayout
-from equissl.equivariance.essl import ESSL, HowMuch, WhichElement
+from equissl.equivariance.essl import ESSL
 from equissl.equivariance.intermediate_reconstruction import IntermediateReconstruction
 from equissl.equivariance.sie import SIE
 from equissl.invariance._self_distillation import Assigning
@@ -32,7 +33,7 @@ from equissl.invariance.simclr import SimCLR
 from equissl.invariance.simsiam import SimSiam
 from equissl.invariance.vicreg import VICReg
 from equissl.nn.decoder import DecoderConfig
-from equissl.nn.predictors import ConcatenatedMLP, Hypernetwork
+from equissl.nn.predictors import Affine, ConcatenatedMLP, Hypernetwork, ResidualMLP
 from equissl.testing.objective import masked_views, tiny_encoder, tiny_transformer, tiny_views
 from equissl.views import ViewSpec
 
@@ -54,41 +55,39 @@ BASES = {
 MASKED = ("ibot", "dinov2")  # need a transformer and views that hide patches
 DECODER = DecoderConfig(channels=(8, 8))
 MODULES = {
-    "equimod": EquiMod.Config(**SMALL, parameter_width=8),
-    "equimod-raw": EquiMod.Config(**SMALL, parameter_width=0),
-    "equimod-residual": EquiMod.Config(**SMALL, predictor="residual_mlp"),
+    "equimod": EquiMod.Config(**SMALL, predictor=Affine(parameter_width=8)),
+    "equimod-raw": EquiMod.Config(**SMALL, predictor=Affine(parameter_width=0)),
+    "equimod-residual": EquiMod.Config(**SMALL, predictor=ResidualMLP()),
     "equimod-paper": EquiMod.Config(**SMALL, loss="paper"),
     "equimod-paper-positive": EquiMod.Config(**SMALL, loss="paper_positive_counts"),
     "equimod-legacy": EquiMod.Config(**SMALL, layout=LegacyLayout(15, (16, 16), (0.0,) * 15, (1.0,) * 15)),
     "augself": AugSelf.Config(
         hidden=(16,),
         targets={
-            "crop": CropChange(),
-            "color": ValueChange(("brightness", "hue"), (0.8, 0.2)),
-            "flip": SameState("horizontal_flip"),
-            "order": FactorChange(("color_order", "saturation")),
-            "hue": EncodedChange(("hue",)),
+            "crop": CropDifference(),
+            "color": ParameterDifference(("brightness", "hue"), (0.8, 0.2)),
+            "flip": SameValue("horizontal_flip"),
+            "order": FactorDifference(("color_order", "saturation")),
+            "hue": FactorRegression(("hue",), "mse"),
         },
     ),
     "essl": ESSL.Config(
         view="a",
         targets={
-            "which": WhichElement(factors=("horizontal_flip", "color_order")),
-            "much": HowMuch(factors=("hue", "saturation")),
+            "which": FactorClassification(factors=("horizontal_flip", "color_order")),
+            "much": FactorRegression(factors=("hue", "saturation")),
         },
         hidden=(16, 8),
     ),
     "essl-relative": ESSL.Config(
         view="a",
         source="plain",
-        targets={"much": HowMuch(factors=("brightness",), error="mse")},
+        targets={"much": FactorRegression(factors=("brightness",), error="mse")},
         hidden=(16,),
         last_relu=False,
     ),
     "augself-asymmetric": AugSelf.Config(hidden=(16,), symmetric=False),
-    "equimod-hypernetwork": EquiMod.Config(
-        **SMALL, parameter_width=0, output_norm="none", predictor=Hypernetwork(bias=True)
-    ),
+    "equimod-hypernetwork": EquiMod.Config(**SMALL, output_norm="none", predictor=Hypernetwork(bias=True)),
     "sie": SIE.Config(**SMALL, part="all", predictor=Hypernetwork()),
     "sie-own": SIE.Config(**SMALL, part="all", statistics="own", predicted_variance=0),
     "sie-deep": SIE.Config(

@@ -284,7 +284,7 @@ def test_settings_of_every_type(photos: Path, tmp_path: Path) -> None:
             "encoder.options.channels": "[16, 32, 64, 128]",
             "views.a.augment.steps.0.area": "0.5,1",
             "modules.equimod.weight": "0.25",
-            "modules.equimod.module.predictor": "residual_mlp",
+            "modules.equimod.module.predictor": "equissl.nn:ResidualMLP",
             "optimizer": "equissl.training:AdamW",
             "compile": "true",
         },

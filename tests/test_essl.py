@@ -24,7 +24,8 @@ from equissl.augment import (
     VerticalFlip,
 )
 from equissl.encoder.encoder import Encoded, Encoder
-from equissl.equivariance.essl import ESSL, HowMuch, WhichElement
+from equissl.equivariance._parameter_targets import FactorClassification, FactorRegression
+from equissl.equivariance.essl import ESSL
 from equissl.invariance.simclr import SimCLR
 from equissl.model import Model
 from equissl.nn.heads import LayerNormMLP
@@ -52,7 +53,7 @@ def features(views: Mapping[str, View]) -> dict[str, Encoded]:
 def test_a_full_orbit_is_classified(augmentation: Any, order: int) -> None:
     """Against labels counted by hand: all images under the first element, then under the second, ..."""
     views = {"small": ViewSpec(CROP, orbit=FullOrbit(augmentation))}
-    module, _ = build(views, targets={"it": WhichElement(factors=augmentation.space.names)})
+    module, _ = build(views, targets={"it": FactorClassification(factors=augmentation.space.names)})
     made = make_views(tiny_batch(5), views, seed=0)
     encoded = features(made)
     logits = module.head(encoded["small"].vector)
@@ -107,7 +108,7 @@ def test_an_orbit_relative_to_its_own_crops() -> None:
 @pytest.mark.parametrize(("error", "power"), [("l1", 1), ("mse", 2)])
 def test_continuous_parameters_are_regressed(error: str, power: int) -> None:
     views = {"small": ViewSpec(CROP)}
-    module, _ = build(views, targets={"it": HowMuch(factors=("hue", "brightness"), error=error)})
+    module, _ = build(views, targets={"it": FactorRegression(factors=("hue", "brightness"), error=error)})
     made = make_views(tiny_batch(7), views, seed=0)
     encoded = features(made)
     values, space = made["small"].params.values, made["small"].params.space
@@ -121,13 +122,13 @@ def test_continuous_parameters_are_regressed(error: str, power: int) -> None:
 def test_what_cannot_be_asked_is_refused() -> None:
     views = {"small": ViewSpec(CROP)}
     with pytest.raises(ValueError, match="hue takes any value of a range"):
-        build(views, targets={"it": WhichElement(factors=("hue",))})
+        build(views, targets={"it": FactorClassification(factors=("hue",))})
     with pytest.raises(KeyError, match="no factor named 'quarter_turns'"):
         build(views)
     with pytest.raises(ValueError, match="targets must name at least one"):
         ESSL.Config(targets={})
     with pytest.raises(ValueError, match=r"error must be one of .*'huber'"):
-        HowMuch(factors=("hue",), error="huber")  # type: ignore[arg-type]
+        FactorRegression(factors=("hue",), error="huber")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -167,7 +168,7 @@ def test_the_base_does_not_notice_the_module() -> None:
 def test_orientation_can_be_learned() -> None:
     """Images brighter towards the top: cross entropy falls far below that of guessing."""
     views = {"small": ViewSpec(HorizontalFlip(), orbit=FullOrbit(VerticalFlip()))}
-    module, encoder = build(views, targets={"it": WhichElement(factors=("vertical_flip",))})
+    module, encoder = build(views, targets={"it": FactorClassification(factors=("vertical_flip",))})
     parameters = [*encoder.parameters(), *module.parameters()]
     optimizer = torch.optim.Adam(parameters, 1e-2)
     slope: Tensor = torch.linspace(1, -1, 16).view(1, 1, 16, 1)

@@ -14,7 +14,7 @@ from golden_files import golden
 from torch import Tensor, nn
 
 from equissl.augment import QuarterTurns
-from equissl.equivariance.essl import WhichElement
+from equissl.equivariance._parameter_targets import FactorClassification
 from equissl.params import Params, Space
 from equissl.training.optim import LARS, WarmupCosine
 
@@ -42,7 +42,8 @@ def test_rotation_prediction(path: Path) -> None:
     assert torch.equal(views, g["rotation_output"])
     factor = record.space["quarter_turns"]
     assert torch.equal(factor.element(record.values["quarter_turns"]), g["rotation_labels"])
-    loss = WhichElement(factors=("quarter_turns",)).loss(g["rotation_logits"], record)
+    upright = Params.of(Space(), {}, count=len(views))
+    loss = FactorClassification(("quarter_turns",)).loss(g["rotation_logits"], upright, record)
     same(loss, g["rotation_loss"])
 
 

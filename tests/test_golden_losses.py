@@ -11,7 +11,12 @@ import torch.nn.functional as F
 from golden_files import golden
 from torch import Tensor, nn
 
-from equissl.equivariance.augself import CropChange, FactorChange, SameState, ValueChange
+from equissl.equivariance._parameter_targets import (
+    CropDifference,
+    FactorDifference,
+    ParameterDifference,
+    SameValue,
+)
 from equissl.invariance.barlow_twins import barlow_twins_terms
 from equissl.invariance.byol import byol_loss
 from equissl.invariance.simsiam import simsiam_loss
@@ -260,11 +265,11 @@ def test_augself(path: Path, pipe: str) -> None:
         g["jitter_ranges_brightness_contrast_saturation_hue"] @ torch.tensor([-1.0, 1.0]).double()
     ).tolist()
     targets = {
-        "crop": CropChange(mirror="first"),
-        "color": ValueChange(("brightness", "contrast", "saturation", "hue"), tuple(spans)),
-        "flip": SameState("horizontal_flip"),
-        "blur": ValueChange(("blur_sigma",), (1.0,)),
-        "rot": FactorChange(("quarter_turns",)),
+        "crop": CropDifference(mirror="first"),
+        "color": ParameterDifference(("brightness", "contrast", "saturation", "hue"), tuple(spans)),
+        "flip": SameValue("horizontal_flip"),
+        "blur": ParameterDifference(("blur_sigma",), (1.0,)),
+        "rot": FactorDifference(("quarter_turns",)),
     }
     total = torch.zeros(())
     outputs = {}
@@ -292,7 +297,7 @@ def test_augself_solarize_and_own_mirror(path: Path) -> None:
     """The solarize target, and the antisymmetry that our default crop target has and the original's lacks."""
     g = read(path)
     first, second = (augself_record(g, "solpipe", v) for v in (1, 2))
-    change = ValueChange(("solarize_threshold",), (1.0,))
+    change = ParameterDifference(("solarize_threshold",), (1.0,))
     same(change.difference(first, second).squeeze(1), g["solpipe__target12_sol"], atol=2e-7)
     broadcast = g["solpipe__head_output_sol"].tanh()
     wanted = torch.cat([g["solpipe__target12_sol"], g["solpipe__target21_sol"]])
@@ -301,5 +306,5 @@ def test_augself_solarize_and_own_mirror(path: Path) -> None:
         g["solpipe__loss_sol"],
         1e-6,
     )
-    ours = CropChange()
+    ours = CropDifference()
     same(ours.difference(first, second), -ours.difference(second, first), atol=1e-7)

@@ -12,7 +12,8 @@ from test_golden_losses import leaf, read, same
 from torch import Tensor, nn
 
 from equissl.encoder.encoder import Encoded, Encoder
-from equissl.equivariance.augself import AugSelf, EncodedChange
+from equissl.equivariance._parameter_targets import FactorRegression
+from equissl.equivariance.augself import AugSelf
 from equissl.equivariance.equimod import EquiMod
 from equissl.equivariance.sie import SIE
 from equissl.losses.contrastive import nt_xent
@@ -181,7 +182,6 @@ def equimod_on(g: dict[str, Tensor], kind: str) -> EquiMod:
     config = EquiMod.Config(
         pairs=(("a", "b"),),
         projector=(width,),
-        parameter_width=0,
         predictor=Hypernetwork(),
         temperature=float(g["temperature"]),
     )
@@ -232,7 +232,7 @@ def test_augself_baseline(path: Path, kind: str) -> None:
     g = read(path)
     name = "simclr_augself" + ("" if kind == "rot" else "_rotcolor")
     source, target = records(g[f"z_{kind}"])
-    known = EncodedChange(target.space.names, float(g["ec_weight"]))
+    known = FactorRegression(target.space.names, "mse", float(g["ec_weight"]))
     config = AugSelf.Config(targets={"change": known}, hidden=(), symmetric=False)
     width = g["e_x"].shape[1]
     module = config.build(Encoder(nn.Flatten(), probe=(width, 1, 1)), dict.fromkeys("ab", target.space))

@@ -11,7 +11,8 @@ import torch
 
 from equissl.augment import Blur, Crop, FullOrbit, HorizontalFlip, Pipeline, QuarterTurns, RandomElement
 from equissl.augment.presets import essl_imagenet_small
-from equissl.equivariance.essl import ESSL, WhichElement
+from equissl.equivariance._parameter_targets import FactorClassification
+from equissl.equivariance.essl import ESSL
 from equissl.errors import UserError
 from equissl.recipe import Recipe
 from equissl.recipes import essl, transformations
@@ -125,4 +126,4 @@ def test_views_alone() -> None:
     assert isinstance(seen, Pipeline)
     assert seen.steps[-1] == RandomElement(TRANSFORMATIONS["jigsaw"], 0.5)
     recipe = transformations.sensitive(transformations.baseline(), "jigsaw")
-    assert module_of(recipe).targets == {"jigsaw": WhichElement(factors=("jigsaw",))}
+    assert module_of(recipe).targets == {"jigsaw": FactorClassification(factors=("jigsaw",))}

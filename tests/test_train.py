@@ -31,6 +31,7 @@ from equissl.invariance.byol import BYOL
 from equissl.invariance.dino import DINO
 from equissl.invariance.moco import MoCo
 from equissl.invariance.simclr import SimCLR
+from equissl.nn.predictors import Affine
 from equissl.objective import BaseConfig
 from equissl.params import Params, Space
 from equissl.random import Stream
@@ -53,7 +54,9 @@ def tiny(**changes: Any) -> Recipe:
         views={"plain": ViewSpec(), "a": ViewSpec(policy), "b": ViewSpec(policy)},
         encoder=EncoderConfig(name="test_resnet", size=16),
         base=SimCLR.Config(projector=(16, 8)),
-        modules={"equimod": Weighted(module=EquiMod.Config(projector=(16, 8), parameter_width=8))},
+        modules={
+            "equimod": Weighted(module=EquiMod.Config(projector=(16, 8), predictor=Affine(parameter_width=8)))
+        },
         optimizer=AdamW(rate=1e-2),
         schedule=WarmupCosine(warmup_epochs=0.5),
         epochs=3,

@@ -10,7 +10,13 @@ from equissl.augment import presets
 from equissl.data.files.check import summarise
 from equissl.data.image_folder import ImageFolder
 from equissl.encoder.backbone import EncoderConfig
-from equissl.equivariance.augself import AnyTarget, AugSelf, CropChange, SameState, ValueChange
+from equissl.equivariance._parameter_targets import (
+    AnyParameterTarget,
+    CropDifference,
+    ParameterDifference,
+    SameValue,
+)
+from equissl.equivariance.augself import AugSelf
 from equissl.invariance.simclr import SimCLR
 from equissl.recipe import Recipe, Weighted
 from equissl.training.optim import AdamW, WarmupCosine
@@ -59,10 +65,10 @@ def simclr_augself(size: int, encoder: EncoderConfig, epochs: int, batch_size: i
     """SimCLR + AugSelf on images of ``size`` pixels, with moderate colour jitter and no solarisation."""
     blur = 0.5 if size >= 64 else 0.0
     view = ViewSpec(presets.simclr(size, strength=_STRENGTH, blur=blur, area=(0.2, 1.0)))
-    targets: dict[str, AnyTarget] = {
-        "crop": CropChange(),
-        "color": ValueChange(_JITTER, _JITTER_RANGES),
-        "flip": SameState("horizontal_flip", weight=0.2),
+    targets: dict[str, AnyParameterTarget] = {
+        "crop": CropDifference(),
+        "color": ParameterDifference(_JITTER, _JITTER_RANGES),
+        "flip": SameValue("horizontal_flip", weight=0.2),
     }
     return Recipe(
         data=ImageFolder(path="photos", size=size),

@@ -9,7 +9,13 @@ from torch import Tensor
 
 from equissl.auto import identifiability
 from equissl.data.base import Data
-from equissl.equivariance.augself import AnyTarget, AugSelf, FactorChange, SameState, ValueChange
+from equissl.equivariance._parameter_targets import (
+    AnyParameterTarget,
+    FactorDifference,
+    ParameterDifference,
+    SameValue,
+)
+from equissl.equivariance.augself import AugSelf
 from equissl.errors import UserError, nearest
 from equissl.evaluate.features import make_view
 from equissl.random import shuffled
@@ -72,12 +78,12 @@ def feasibility_warnings(recipe: Recipe, seed: int = 0) -> list[str]:
     return [*lines, *_color_checks(recipe, keep, images, seed), *_orientation_checks(keep, images, seed)]
 
 
-def _recorded_factors(target: AnyTarget) -> tuple[str, ...]:
+def _recorded_factors(target: AnyParameterTarget) -> tuple[str, ...]:
     """The recorded names of the factors that a target predicts."""
     match target:
-        case ValueChange(factors=names) | FactorChange(factors=names):
+        case ParameterDifference(factors=names) | FactorDifference(factors=names):
             return names
-        case SameState(factor=name):
+        case SameValue(factor=name):
             return (name,)
     return CROP
 

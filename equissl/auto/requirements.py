@@ -16,7 +16,8 @@ from equissl.augment.geometry.rotate_translate import Rotate
 from equissl.auto.default import choose_recipe
 from equissl.auto.feasibility import CROP, feasibility_warnings
 from equissl.data.image_folder import ImageFolder
-from equissl.equivariance.augself import AnyTarget, AugSelf, FactorChange, ValueChange
+from equissl.equivariance._parameter_targets import AnyParameterTarget, FactorDifference, ParameterDifference
+from equissl.equivariance.augself import AugSelf
 from equissl.errors import UserError, nearest
 from equissl.recipe import Recipe, Weighted
 from equissl.views import ViewSpec
@@ -187,13 +188,13 @@ def policy(size: int, ignore: Sequence[str], keep: Sequence[str] = (), vary_kept
     return Pipeline(tuple(step for name, step in steps.items() if name in needed))
 
 
-def _targets(keep: Sequence[str]) -> dict[str, AnyTarget]:
-    targets: dict[str, AnyTarget] = {}
+def _targets(keep: Sequence[str]) -> dict[str, AnyParameterTarget]:
+    targets: dict[str, AnyParameterTarget] = {}
     for name in keep:
         if name in JITTER and name != "hue":
-            targets[name] = ValueChange((name,), (2 * JITTER[name],))
+            targets[name] = ParameterDifference((name,), (2 * JITTER[name],))
         else:
-            targets[name] = FactorChange(_recorded(name))
+            targets[name] = FactorDifference(_recorded(name))
     return targets
 
 

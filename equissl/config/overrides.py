@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, get_args, get_type_hints
 
 from pydantic.errors import PydanticSchemaGenerationError
 
@@ -40,8 +40,10 @@ def override(value: T, settings: Mapping[str, str], trusted: tuple[str, ...] = (
 
 def _set(value: Any, hint: Any, steps: list[str], text: str, path: str, trusted: tuple[str, ...]) -> Any:
     if not steps:
-        if dataclasses.is_dataclass(hint):
-            return _component(text, hint, path, trusted)
+        # One component, or one of several: "equissl.nn:ResidualMLP"
+        choices = tuple(t for t in get_args(hint) or (hint,) if dataclasses.is_dataclass(t))
+        if dataclasses.is_dataclass(hint) or (choices and ":" in text):
+            return _component(text, choices, path, trusted)
         try:
             return parse(text, hint, path)
         except PydanticSchemaGenerationError:
@@ -74,6 +76,8 @@ def _component(text: str, hint: Any, path: str, trusted: tuple[str, ...]) -> Any
         made = locate(text, trusted)()
     except TypeError as error:
         raise UserError(f"{path}={text}: {error}") from error
-    if isinstance(hint, type) and not isinstance(made, hint):
-        raise UserError(f"{path}={text}: expected a {hint.__name__}, but that is none")
+    choices = hint if isinstance(hint, tuple) else (hint,)
+    if all(isinstance(t, type) for t in choices) and not isinstance(made, choices):
+        names = " or ".join(t.__name__ for t in choices)
+        raise UserError(f"{path}={text}: expected a {names}, but that is none")
     return made

@@ -8,13 +8,13 @@ from functools import lru_cache
 from typing import ClassVar, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from equissl.augment.equimod_params import Count, legacy_vector
 from equissl.encoder.encoder import Encoded, Encoder
 from equissl.losses.contrastive import nt_xent, nt_xent_without_sibling
 from equissl.nn.heads import MLP, OutputNorm, joint_batch_norm
-from equissl.nn.predictors import AnyPredictor
+from equissl.nn.predictors import Affine, AnyPredictor
 from equissl.objective import Encodings, Equivariance, Spaces, Views
 from equissl.params import Params, Space, between, concatenate, union
 
@@ -23,11 +23,8 @@ from equissl.params import Params, Space, between, concatenate, union
 class NamedLayout:
     """Every factor as its kind encodes it, scaled in closed form by the policy."""
 
-    def width(self, space: Space) -> int:
-        return space.relative().encoded_size
-
     def encode(self, change: Params) -> Tensor:
-        """(B, width)."""
+        """(B, k)."""
         return change.encode()
 
 
@@ -49,9 +46,6 @@ class LegacyLayout:
     def __post_init__(self) -> None:
         if not len(self.mean) == len(self.std) == self.count:
             raise ValueError(f"mean and std must hold {self.count} numbers each")
-
-    def width(self, space: Space) -> int:
-        return self.count
 
     def encode(self, change: Params) -> Tensor:
         # The source is a plain image, so the view's values are the change added to the neutral ones.
@@ -97,10 +91,9 @@ class EquiMod(Equivariance):
             pairs: (source, target) views; the paper's are the plain image and each augmented view.
             factors: whose change is read; empty for all that the views record.
             projector: hidden and output widths of the equivariance head (last norm without weights).
-            parameter_width: width of the linear parameter embedding; 0 feeds the encoding as it is.
             output_norm: BatchNorm after the projector's last layer.
-            predictor: "affine" (the paper's single layer), "residual_mlp" (source + MLP), or SIE's, which
-                read the encoding as it is (``parameter_width=0``).
+            predictor: ``Affine()`` (the paper's), ``ResidualMLP()``, or SIE's ``Hypernetwork()`` and
+                ``ConcatenatedMLP()``, which read the encoded change without embedding it.
             loss: "released_code": NT-Xent in which the sibling view is a negative; "paper": sibling
                 excluded, positive not in the denominator; "paper_positive_counts": the latter with it.
             temperature: of the contrast, above 0.
@@ -111,9 +104,8 @@ class EquiMod(Equivariance):
         pairs: tuple[tuple[str, str], ...] = (("plain", "a"), ("plain", "b"))
         factors: tuple[str, ...] = ()
         projector: tuple[int, ...] = (2048, 2048, 128)
-        parameter_width: int = 128
         output_norm: OutputNorm = "fixed"
-        predictor: Literal["affine", "residual_mlp"] | AnyPredictor = "affine"
+        predictor: AnyPredictor = Affine()
         loss: Literal["released_code", "paper", "paper_positive_counts"] = "released_code"
         temperature: float = 0.2
         layout: NamedLayout | LegacyLayout = NamedLayout()
@@ -124,9 +116,6 @@ class EquiMod(Equivariance):
                 raise ValueError(f"temperature must be above 0, got {self.temperature}")
             if self.loss != "released_code" and len(self.pairs) != 2:
                 raise ValueError(f"loss={self.loss!r} is defined for two pairs, got {len(self.pairs)}")
-            if not isinstance(self.predictor, str) and self.parameter_width:
-                given = type(self.predictor).__name__
-                raise ValueError(f"{given} reads the encoding itself; set parameter_width=0")
 
         def build(self, encoder: Encoder, spaces: Spaces) -> EquiMod:
             known = union(spaces, self.reads())
@@ -140,20 +129,10 @@ class EquiMod(Equivariance):
         if not len(space):
             raise ValueError("EquiMod needs views that record parameters, but none of its views does")
         self.config, self._space = config, space
-        width, given = config.projector[-1], config.layout.width(space)
         bias = False if config.output_norm == "none" else None  # as SIE's baselines; a norm needs none either
         self.projector = MLP((encoder.width(config.part), *config.projector), config.output_norm, bias)
-        self.embed: nn.Module = nn.Identity()
-        if config.parameter_width:
-            self.embed = MLP((given, config.parameter_width), "affine")
-        self.predictor: nn.Module
-        if not isinstance(config.predictor, str):
-            neutral = config.layout.encode(space.relative().neutral(1))[0]
-            self.predictor = config.predictor.build(width, neutral)
-            return
-        wide = width + (config.parameter_width or given)
-        hidden = (wide, 2 * width, width) if config.predictor == "residual_mlp" else (wide, width)
-        self.predictor = MLP(hidden, "none" if config.predictor == "residual_mlp" else "fixed")
+        neutral = config.layout.encode(space.relative().neutral(1))[0]
+        self.predictor = config.predictor.build(config.projector[-1], neutral)
 
     @property
     def space(self) -> Space:
@@ -167,12 +146,8 @@ class EquiMod(Equivariance):
         return self._move(self.target(source), change)
 
     def _move(self, source: Tensor, change: Params) -> Tensor:
-        given = self.embed(self.config.layout.encode(change).to(source.dtype))
-        if not isinstance(self.config.predictor, str):
-            predicted: Tensor = self.predictor(source, given)
-            return predicted
-        moved: Tensor = self.predictor(torch.cat([source, given], 1))
-        return source + moved if self.config.predictor == "residual_mlp" else moved
+        predicted: Tensor = self.predictor(source, self.config.layout.encode(change).to(source.dtype))
+        return predicted
 
     def forward(
         self, views: Views, encoded: Encodings, embeddings: Mapping[str, Tensor]

@@ -1,6 +1,6 @@
-"""Predictors: where an embedding goes when its image is changed, given the change as numbers.
+"""Predictors of a changed image's embedding, from the source embedding and the encoded change.
 
-Both read (source (B, d), change (B, k)) and return (B, d).
+All read (source (B, d), change (B, k)) and return (B, d); ``build`` of a config makes the network.
 """
 
 from __future__ import annotations
@@ -12,10 +12,13 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from equissl.config.validation import check_bounds
+from equissl.nn.heads import MLP
+
 
 @dataclass(frozen=True, kw_only=True)
 class Hypernetwork:
-    """A network that turns the change into the weights of the predictor (SIE, arXiv:2302.10283, section 4).
+    """Hypernetwork that generates the predictor's weights from the change (SIE, arXiv:2302.10283, section 4).
 
     By default one matrix, linear in the change and without any bias: M(z) = sum_k z_k W_k. It cannot be
     constant in z, so the predictor cannot learn to ignore the change.
@@ -39,7 +42,7 @@ class Hypernetwork:
     init: Literal["identity", "original"] = "identity"
 
     def build(self, width: int, neutral: Tensor) -> nn.Module:
-        """A predictor of embeddings of ``width`` columns; ``neutral`` (k,) is how no change is encoded.
+        """A predictor of embeddings of ``width`` columns; ``neutral`` (k,) encodes "no change".
 
         Raises:
             ValueError: the prediction for no change could only be 0.
@@ -49,7 +52,11 @@ class Hypernetwork:
 
 @dataclass(frozen=True, kw_only=True)
 class ConcatenatedMLP:
-    """Layers with ReLU on [change, source], the ablation of SIE; one linear layer by default."""
+    """MLP on [change, source], the ablation of SIE; a single linear layer by default.
+
+    Args:
+        hidden: widths of the hidden layers, with ReLU.
+    """
 
     hidden: tuple[int, ...] = ()
 
@@ -58,7 +65,45 @@ class ConcatenatedMLP:
         return ConcatenatedPredictor(self, width, len(neutral))
 
 
-AnyPredictor = Hypernetwork | ConcatenatedMLP
+@dataclass(frozen=True, kw_only=True)
+class Affine:
+    """One linear layer and BatchNorm on [source, embedded change] (EquiMod, arXiv:2211.01244, section 3).
+
+    The change shifts the prediction by an amount that does not depend on the image.
+
+    Args:
+        parameter_width: width of the linear embedding of the change, with BatchNorm; 0 for none.
+    """
+
+    parameter_width: int = 128
+
+    def __post_init__(self) -> None:
+        check_bounds(self, "parameter_width", low=0)
+
+    def build(self, width: int, neutral: Tensor) -> nn.Module:
+        """As ``Hypernetwork.build``."""
+        return AffinePredictor(self, width, len(neutral))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResidualMLP:
+    """The source plus an MLP of [source, embedded change] (arXiv:2510.27222); its hidden layer is 2 d wide.
+
+    Args:
+        parameter_width: width of the linear embedding of the change, with BatchNorm; 0 for none.
+    """
+
+    parameter_width: int = 128
+
+    def __post_init__(self) -> None:
+        check_bounds(self, "parameter_width", low=0)
+
+    def build(self, width: int, neutral: Tensor) -> nn.Module:
+        """As ``Hypernetwork.build``."""
+        return ResidualPredictor(self, width, len(neutral))
+
+
+AnyPredictor = Affine | ResidualMLP | Hypernetwork | ConcatenatedMLP
 
 
 class HypernetworkPredictor(nn.Module):
@@ -116,12 +161,45 @@ class HypernetworkPredictor(nn.Module):
         return x
 
 
+class AffinePredictor(nn.Module):
+    """Linear layer and BatchNorm without weights on [source, embedded change]."""
+
+    def __init__(self, config: Affine, width: int, change_size: int):
+        super().__init__()
+        self.embed, embedded = _parameter_embedding(change_size, config.parameter_width)
+        self.layers = MLP((width + embedded, width), "fixed")
+
+    def forward(self, source: Tensor, change: Tensor) -> Tensor:
+        """(B, d), (B, k) -> (B, d)."""
+        predicted: Tensor = self.layers(torch.cat([source, self.embed(change)], 1))
+        return predicted
+
+
+class ResidualPredictor(nn.Module):
+    """Source plus an MLP with one hidden layer on [source, embedded change]."""
+
+    def __init__(self, config: ResidualMLP, width: int, change_size: int):
+        super().__init__()
+        self.embed, embedded = _parameter_embedding(change_size, config.parameter_width)
+        self.layers = MLP((width + embedded, 2 * width, width))
+
+    def forward(self, source: Tensor, change: Tensor) -> Tensor:
+        """(B, d), (B, k) -> (B, d)."""
+        predicted: Tensor = source + self.layers(torch.cat([source, self.embed(change)], 1))
+        return predicted
+
+
+def _parameter_embedding(change_size: int, width: int) -> tuple[nn.Module, int]:
+    """EquiMod's embedding of the parameters and the width of what it returns."""
+    return (MLP((change_size, width), "affine"), width) if width else (nn.Identity(), change_size)
+
+
 class ConcatenatedPredictor(nn.Module):
     """Linear layers with biases and ReLU between them; no BatchNorm."""
 
-    def __init__(self, config: ConcatenatedMLP, width: int, given: int):
+    def __init__(self, config: ConcatenatedMLP, width: int, change_size: int):
         super().__init__()
-        sizes = (given + width, *config.hidden, width)
+        sizes = (change_size + width, *config.hidden, width)
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(sizes))
 
     def forward(self, source: Tensor, change: Tensor) -> Tensor:

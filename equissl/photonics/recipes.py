@@ -12,7 +12,8 @@ from equissl.augment.base import Augmentation, Pipeline
 from equissl.augment.geometry.flip import QuarterTurn
 from equissl.augment.orbits import FullOrbit
 from equissl.augment.periodic import EitherFlip, HalfRoll, Roll
-from equissl.equivariance.essl import ESSL, WhichElement
+from equissl.equivariance._parameter_targets import FactorClassification
+from equissl.equivariance.essl import ESSL
 from equissl.invariance.simclr import SimCLR
 from equissl.photonics.data import Crystals
 from equissl.photonics.encoder import CrystalNet
@@ -72,9 +73,9 @@ def _predicting(recipe: Recipe, transformation: Augmentation, weight: float) -> 
     """A third view: the cell as it is, under every element of the transformation.
 
     The paper's weight is 5, of one cross entropy over four elements. Two half rolls are two factors of
-    two elements each, and ``WhichElement`` takes their mean, so its weight is twice that.
+    two elements each, and ``FactorClassification`` takes their mean, so its weight is twice that.
     """
-    target = WhichElement(factors=transformation.space.names)
+    target = FactorClassification(factors=transformation.space.names)
     module = ESSL.Config(view="turned", targets={"element": target}, hidden=(512, 512))
     return replace(
         recipe,

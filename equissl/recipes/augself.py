@@ -11,7 +11,8 @@ from equissl.augment import presets
 from equissl.data.image_folder import ImageFolder
 from equissl.data.torchvision_sets import Stl10
 from equissl.encoder.backbone import STL10, EncoderConfig
-from equissl.equivariance.augself import AnyTarget, AugSelf, CropChange, ValueChange
+from equissl.equivariance._parameter_targets import AnyParameterTarget, CropDifference, ParameterDifference
+from equissl.equivariance.augself import AugSelf
 from equissl.invariance.simclr import SimCLR
 from equissl.recipe import Recipe, Weighted
 from equissl.training.optim import SGD, WarmupCosine
@@ -63,7 +64,10 @@ def simclr_imagenet100() -> Recipe:
 
 
 def _with_augself(recipe: Recipe, weight: float) -> Recipe:
-    targets: dict[str, AnyTarget] = {"crop": CropChange(), "color": ValueChange(_COLOR, _RANGES)}
+    targets: dict[str, AnyParameterTarget] = {
+        "crop": CropDifference(),
+        "color": ParameterDifference(_COLOR, _RANGES),
+    }
     return replace(
         recipe,
         modules={"augself": Weighted(weight=weight, module=AugSelf.Config(targets=targets))},

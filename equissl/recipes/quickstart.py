@@ -13,9 +13,11 @@ from equissl.augment.color.jitter import ColorJitter
 from equissl.augment.geometry.crop import Crop
 from equissl.data.solids import Solids
 from equissl.encoder.backbone import EncoderConfig
-from equissl.equivariance.augself import AugSelf, FactorChange
+from equissl.equivariance._parameter_targets import FactorDifference
+from equissl.equivariance.augself import AugSelf
 from equissl.equivariance.equimod import EquiMod
 from equissl.invariance.simclr import SimCLR
+from equissl.nn.predictors import ResidualMLP
 from equissl.recipe import Recipe, Weighted
 from equissl.training.optim import AdamW, WarmupCosine
 from equissl.views import ViewSpec
@@ -48,14 +50,14 @@ def equivariant() -> Recipe:
     """The same with EquiMod and AugSelf: the hue shift and the crop are predicted instead of only ignored."""
     base = invariant()
     pair, kept = ("plain", "a"), ("hue", *CROP)
-    targets = {"hue": FactorChange(("hue",)), "crop": FactorChange(CROP)}
+    targets = {"hue": FactorDifference(("hue",)), "crop": FactorDifference(CROP)}
     return replace(
         base,
         views={"plain": ViewSpec(), **base.views},
         modules={
             "equimod": Weighted(
                 weight=0.5,
-                module=EquiMod.Config(pairs=(pair,), factors=kept, projector=(64,), predictor="residual_mlp"),
+                module=EquiMod.Config(pairs=(pair,), factors=kept, projector=(64,), predictor=ResidualMLP()),
             ),
             "augself": Weighted(module=AugSelf.Config(pair=pair, targets=targets, hidden=(256,))),
         },

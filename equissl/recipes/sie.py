@@ -21,7 +21,8 @@ from equissl.data.image_folder import ImageFolder
 from equissl.data.solids import Solids
 from equissl.data.threediebench import ThreeDIEBench
 from equissl.encoder.backbone import EncoderConfig
-from equissl.equivariance.augself import AugSelf, EncodedChange
+from equissl.equivariance._parameter_targets import FactorRegression
+from equissl.equivariance.augself import AugSelf
 from equissl.equivariance.equimod import EquiMod
 from equissl.equivariance.sie import SIE
 from equissl.invariance.simclr import SimCLR
@@ -188,7 +189,7 @@ def _narrow(config: Any) -> Any:
 
 
 def _augself(factors: tuple[str, ...]) -> Weighted:
-    targets = {"change": EncodedChange(factors)}
+    targets = {"change": FactorRegression(factors, "mse")}
     return Weighted(module=AugSelf.Config(targets=targets, hidden=(1024, 1024), symmetric=False))
 
 
@@ -198,7 +199,6 @@ def _equimod(predictor: AnyPredictor) -> Weighted:
         factors=_POSE,
         projector=_WIDE,
         output_norm="none",
-        parameter_width=0,
         predictor=predictor,
         temperature=0.1,
     )

@@ -17,7 +17,8 @@ from equissl.augment.geometry.flip import HorizontalFlip, QuarterTurn, VerticalF
 from equissl.augment.geometry.rearrange import HalfSwap, Jigsaw
 from equissl.augment.levels import BlurLevels, SolarizeLevels
 from equissl.augment.orbits import FullOrbit, RandomElement
-from equissl.equivariance.essl import ESSL, WhichElement
+from equissl.equivariance._parameter_targets import FactorClassification
+from equissl.equivariance.essl import ESSL
 from equissl.errors import UserError, nearest
 from equissl.recipe import Recipe, Weighted
 from equissl.recipes.essl import baseline_simclr_cifar10
@@ -68,7 +69,7 @@ def sensitive(
             outputs as there are elements.
     """
     factors = TRANSFORMATIONS[known(name)].space.names
-    module = ESSL.Config(targets={name: WhichElement(factors=factors)}, hidden=hidden)
+    module = ESSL.Config(targets={name: FactorClassification(factors=factors)}, hidden=hidden)
     return replace(
         recipe,
         views=sensitive_views(recipe.views, name, recipe.compared),

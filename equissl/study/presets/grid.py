@@ -12,7 +12,13 @@ from equissl.augment.geometry.flip import HorizontalFlip
 from equissl.augment.orbits import QuarterTurns
 from equissl.data.solids import Solids
 from equissl.encoder.backbone import EncoderConfig
-from equissl.equivariance.augself import AnyTarget, AugSelf, CropChange, FactorChange, SameState
+from equissl.equivariance._parameter_targets import (
+    AnyParameterTarget,
+    CropDifference,
+    FactorDifference,
+    SameValue,
+)
+from equissl.equivariance.augself import AugSelf
 from equissl.equivariance.equimod import EquiMod
 from equissl.equivariance.essl import ESSL
 from equissl.errors import UserError, nearest
@@ -24,6 +30,7 @@ from equissl.invariance.moco_v3 import MoCoV3
 from equissl.invariance.simclr import SimCLR
 from equissl.invariance.simsiam import SimSiam
 from equissl.invariance.vicreg import VICReg
+from equissl.nn.predictors import Affine
 from equissl.objective import BaseConfig
 from equissl.recipe import Recipe, Weighted
 from equissl.study.plan import Bars, Cell, Measure, Study
@@ -59,16 +66,16 @@ def _none(recipe: Recipe) -> Recipe:
 
 
 def _equimod(recipe: Recipe) -> Recipe:
-    module = EquiMod.Config(projector=(128, 64), parameter_width=32)
+    module = EquiMod.Config(projector=(128, 64), predictor=Affine(parameter_width=32))
     views = {"plain": ViewSpec(), **recipe.views}
     return replace(recipe, views=views, modules={"equimod": Weighted(module=module)})
 
 
 def _augself(recipe: Recipe) -> Recipe:
-    targets: dict[str, AnyTarget] = {
-        "crop": CropChange(),
-        "hue": FactorChange(("hue",)),
-        "flip": SameState("horizontal_flip", weight=0.2),
+    targets: dict[str, AnyParameterTarget] = {
+        "crop": CropDifference(),
+        "hue": FactorDifference(("hue",)),
+        "flip": SameValue("horizontal_flip", weight=0.2),
     }
     module = AugSelf.Config(targets=targets, hidden=(256,))
     return replace(recipe, modules={"augself": Weighted(module=module)})
