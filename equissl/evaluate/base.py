@@ -78,6 +78,10 @@ class Score:
         seed: the seed of the probe.
         extra: settings and finer numbers; "repeats" says how many answers each of the ``count`` gave, where
             it gave more than one.
+        title: what people call it, "Linear accuracy, top-1"; reports fall back to the name.
+        group: the heading it stands under, of ``evaluate.titles`` or any other.
+        higher_is_better: None if neither end is better by itself; then models are not compared by it.
+        paper: "arXiv:..." of the measure; that of the evaluation if it is not given.
     """
 
     name: str
@@ -90,6 +94,10 @@ class Score:
     baseline: str = ""
     seed: int = 0
     extra: Mapping[str, object] = field(default_factory=dict)
+    title: str = ""
+    group: str = ""
+    higher_is_better: bool | None = None
+    paper: str = ""
 
     def row(self) -> dict[str, object]:
         """Plain data for JSON."""
@@ -106,6 +114,8 @@ class Named:
     paper: ClassVar[str] = ""  # "arXiv:..."
     bibtex: ClassVar[str] = ""  # its entry, unless another class with this paper has it
     name: ClassVar[str] = ""
+    scores: ClassVar[tuple[str, ...]] = ()  # what the names of its scores begin with: "linear", "factor_mlp"
+    needs_labels: ClassVar[bool] = False  # gives no score where no test image has a label
 
     def __init_subclass__(cls, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)

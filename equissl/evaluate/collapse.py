@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from equissl.evaluate.base import Evaluation, Score, Table, jackknife
+from equissl.evaluate.titles import COLLAPSE
 from equissl.random import shuffled
 
 
@@ -39,6 +40,7 @@ class Collapse(Evaluation):
     """
 
     name: ClassVar[str] = "collapse"
+    scores: ClassVar[tuple[str, ...]] = ("collapse",)
 
     limit: int = 5000
 
@@ -53,9 +55,11 @@ class Collapse(Evaluation):
             whole, few = test.features()[part], chosen.features()[part]
             width = {"width": whole.shape[1]}
             healthy = {**width, "healthy": 1 / math.sqrt(whole.shape[1])}
-            yield _score("collapse/std", embedding_std, whole, test, part, healthy)
-            yield _score("collapse/rank_me", rank_me, whole, test, part, width)
-            yield _score("collapse/uniformity", uniformity, few, chosen, part, width)
+            std = _score("collapse/std", embedding_std, whole, test, part, healthy)
+            yield replace(std, title="Embedding std", paper="arXiv:2011.10566")
+            yield replace(_score("collapse/rank_me", rank_me, whole, test, part, width), title="RankMe")
+            uniform = _score("collapse/uniformity", uniformity, few, chosen, part, width)
+            yield replace(uniform, title="Uniformity", paper="arXiv:2005.10242")
 
 
 def _score(
@@ -68,7 +72,7 @@ def _score(
 ) -> Score:
     found = jackknife(lambda rows: statistic(x[rows]), table.groups)
     bounds = asdict(found) if found else {"value": statistic(x)}
-    return Score(name, **bounds, count=len(table), part=part, extra=extra)
+    return Score(name, **bounds, count=len(table), part=part, extra=extra, group=COLLAPSE)
 
 
 def embedding_std(x: Tensor) -> float:

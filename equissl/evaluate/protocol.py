@@ -84,7 +84,7 @@ def ask(
             found = question.run(subject.features("train"), subject.features("test"))
         else:
             found = question.run(subject)
-        scores += found
+        scores += [s if s.paper else replace(s, paper=question.paper) for s in found]
     return scores
 
 

@@ -50,6 +50,7 @@ class FineTuneSpectra(Downstream):
 
     paper: ClassVar[str] = "arXiv:2111.00899"
     name: ClassVar[str] = "finetunespectra"
+    scores: ClassVar[tuple[str, ...]] = ("dos",)
     labels: tuple[int, ...] = (100, 300, 1000, 3000)
     validation: int = 500
     rates: tuple[float, ...] = (1e-4, 3e-4, 1e-3)
@@ -223,4 +224,13 @@ def _score(budget: int, predicted: Tensor, wanted: Tensor, seed: int) -> Score:
     errors = relative_errors(predicted, wanted).double()
     found = estimate(lambda rows: float(errors[rows].mean()), torch.arange(len(errors)), seed=seed)
     name = f"dos/error_{budget}"
-    return Score(name, **asdict(found), unit="relative error", count=len(errors), seed=seed)
+    return Score(
+        name,
+        **asdict(found),
+        unit="relative error",
+        count=len(errors),
+        seed=seed,
+        title=f"Error of the density of states, {budget} labels",
+        group="Density of states",
+        higher_is_better=False,
+    )

@@ -17,8 +17,10 @@ import torch
 
 from equissl import api
 from equissl.errors import Stopped, UserError
+from equissl.evaluate import protocol
 from equissl.evaluate.audit.audit import FEWEST, check_names
-from equissl.evaluate.base import Downstream
+from equissl.evaluate.base import Downstream, Evaluation
+from equissl.evaluate.context import EncoderEvaluation
 from equissl.progress import Display
 from equissl.runs import folder as runs
 from equissl.runs import load as models
@@ -30,7 +32,6 @@ from equissl.training.options import Options
 
 STUDY = "study.json"
 _MEASURING = ("evaluations", "changes", "audits", "tasks", "images")
-_OF_LABELS = ("linear/", "linear_sgd/", "knn/", "few_shot/", "finetune/")
 
 
 def run(
@@ -146,7 +147,7 @@ def _check_out(study: Study, out: Path, planned: Sequence[Job]) -> None:
 
 def _check_audits(study: Study, planned: Sequence[Job]) -> None:
     """Raises UserError if nothing could come out of the images: better now than after hours."""
-    if study.measures and all(m.name.startswith(_OF_LABELS) for m in study.measures):
+    if all(m.name.partition("/")[0] in _labelled_scores() for m in study.measures):
         for data in {str(j.recipe.data): j.recipe.data for j in planned}.values():
             if not bool((data.open("test").labels >= 0).any()):
                 raise UserError(
@@ -160,6 +161,12 @@ def _check_audits(study: Study, planned: Sequence[Job]) -> None:
                 f"the study audits {', '.join(study.audits)}, which needs at least {FEWEST} different test "
                 f"images (objects), but the data has {groups}"
             )
+
+
+def _labelled_scores() -> set[str]:
+    """What the names of scores begin with that only labelled images give."""
+    entries = protocol.entries(Evaluation, EncoderEvaluation)
+    return {name for e in entries if e.value.needs_labels for name in e.value.scores}
 
 
 def _write_plan(study: Study, planned: Sequence[Job], out: Path) -> None:

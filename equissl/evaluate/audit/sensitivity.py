@@ -16,6 +16,7 @@ from equissl.evaluate.base import Score, estimate
 from equissl.evaluate.context import EncoderEvaluation, EvaluationContext
 from equissl.evaluate.equivariance.measures import residual
 from equissl.evaluate.features import applied
+from equissl.evaluate.titles import SENSITIVITY, title
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Sensitivity(EncoderEvaluation):
     """
 
     name: ClassVar[str] = "sensitivity"
+    scores: ClassVar[tuple[str, ...]] = ("sensitivity",)
 
     augmentations: tuple[str, ...] = ()
     draws: int = 1
@@ -75,6 +77,8 @@ class Sensitivity(EncoderEvaluation):
                     part=part,
                     seed=subject.seed,
                     extra={"distance": float(distance.mean()), "draws": self.draws},
+                    title=title(name),
+                    group=SENSITIVITY,
                 )
 
     @classmethod

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from equissl.evaluate.base import Evaluation, Score, Table
 from equissl.evaluate.classification.linear import labelled
+from equissl.evaluate.titles import ACCURACY
 from equissl.random import Stream
 
 
@@ -35,6 +36,8 @@ class FewShot(Evaluation):
 
     paper: ClassVar[str] = "arXiv:2111.09613"
     name: ClassVar[str] = "fewshot"
+    scores: ClassVar[tuple[str, ...]] = ("fewshot",)
+    needs_labels: ClassVar[bool] = True
     ways: int = 5
     shots: tuple[int, ...] = (1, 5)
     queries: int = 16
@@ -84,6 +87,9 @@ class FewShot(Evaluation):
                     part=part,
                     seed=self.seed,
                     extra={"ways": self.ways, "head": self.head, "repeats": self.ways * queries},
+                    title=f"{shot}-shot accuracy",
+                    group=ACCURACY,
+                    higher_is_better=True,
                 )
 
     def _possible(self, test: Table) -> list[int]:

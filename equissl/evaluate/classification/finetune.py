@@ -22,6 +22,7 @@ from equissl.encoder.encoder import Encoder
 from equissl.evaluate.base import Score, share
 from equissl.evaluate.context import EncoderEvaluation, EvaluationContext
 from equissl.evaluate.features import evaluating
+from equissl.evaluate.titles import ACCURACY
 from equissl.random import Stream, shuffled
 
 
@@ -42,6 +43,8 @@ class FineTune(EncoderEvaluation):
 
     paper: ClassVar[str] = "arXiv:2002.05709"
     name: ClassVar[str] = "finetune"
+    scores: ClassVar[tuple[str, ...]] = ("finetune",)
+    needs_labels: ClassVar[bool] = True
     shares: tuple[float, ...] = (0.01, 0.1)
     epochs: int = 20
     batch_size: int = 64
@@ -90,6 +93,9 @@ class FineTune(EncoderEvaluation):
                 count=len(truth),
                 seed=self.seed,
                 extra={"images": len(rows), "epochs": self.epochs, "rate": self.rate},
+                title=f"Accuracy, fine-tuned on {100 * part:g} %",
+                group=ACCURACY,
+                higher_is_better=True,
             )
 
     def _train(self, subject: EvaluationContext, rows: Tensor, part: float) -> tuple[Encoder, nn.Linear]:

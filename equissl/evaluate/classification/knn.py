@@ -12,6 +12,7 @@ from torch import Tensor
 
 from equissl.evaluate.base import Evaluation, Score, Table, share
 from equissl.evaluate.classification.linear import labelled, without_classes
+from equissl.evaluate.titles import ACCURACY
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,8 @@ class KNN(Evaluation):
     }
     """
     name: ClassVar[str] = "knn"
+    scores: ClassVar[tuple[str, ...]] = ("knn",)
+    needs_labels: ClassVar[bool] = True
     k: int = 20
     temperature: float = 0.07
 
@@ -59,7 +62,17 @@ class KNN(Evaluation):
         for part, bank in train.features().items():
             said = vote(bank, train.labels, unseen[part], self.k, self.temperature)
             result = share(said == test.labels, test.groups)
-            yield Score("knn/top1", **asdict(result), unit="share", count=len(test), part=part, extra=extra)
+            yield Score(
+                "knn/top1",
+                **asdict(result),
+                unit="share",
+                count=len(test),
+                part=part,
+                extra=extra,
+                title="kNN accuracy, top-1",
+                group=ACCURACY,
+                higher_is_better=True,
+            )
 
 
 def vote(bank: Tensor, labels: Tensor, queries: Tensor, k: int, temperature: float) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from equissl.evaluate.base import Evaluation, Score, Table, share
 from equissl.evaluate.probes.linear import logistic
+from equissl.evaluate.titles import ACCURACY
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,8 @@ class LinearProbe(Evaluation):
     """
 
     name: ClassVar[str] = "linearprobe"
+    scores: ClassVar[tuple[str, ...]] = ("linear",)
+    needs_labels: ClassVar[bool] = True
 
     seed: int = 0
 
@@ -46,7 +49,16 @@ class LinearProbe(Evaluation):
 
     def _score(self, said: Tensor, test: Table) -> Score:
         result = asdict(share(said == test.labels, test.groups, self.seed))
-        return Score("linear/top1", **result, unit="share", count=len(test), seed=self.seed)
+        return Score(
+            "linear/top1",
+            **result,
+            unit="share",
+            count=len(test),
+            seed=self.seed,
+            title="Linear accuracy, top-1",
+            group=ACCURACY,
+            higher_is_better=True,
+        )
 
 
 def labelled(table: Table) -> Table:

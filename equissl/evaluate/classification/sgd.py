@@ -14,6 +14,7 @@ from torch import Tensor
 from equissl.evaluate.base import Evaluation, Score, Table, estimate
 from equissl.evaluate.classification.linear import labelled, without_classes
 from equissl.evaluate.probes.linear import Scaler, best, choosing
+from equissl.evaluate.titles import ACCURACY
 from equissl.random import Stream, shuffled
 
 
@@ -35,6 +36,8 @@ class SGDProbe(Evaluation):
 
     paper: ClassVar[str] = "arXiv:2111.00899"
     name: ClassVar[str] = "sgdprobe"
+    scores: ClassVar[tuple[str, ...]] = ("linear_sgd",)
+    needs_labels: ClassVar[bool] = True
     rates: tuple[float, ...] = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
     inits: int = 5
     epochs: int = 100
@@ -82,6 +85,9 @@ class SGDProbe(Evaluation):
                 part=part,
                 seed=self.seed,
                 extra=extra,
+                title="Linear accuracy by SGD, top-1",
+                group=ACCURACY,
+                higher_is_better=True,
             )
 
     def _rate(self, x: Tensor, train: Table) -> float:

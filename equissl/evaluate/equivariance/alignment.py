@@ -13,6 +13,7 @@ from equissl.augment.presets import simclr
 from equissl.evaluate.base import Score, estimate
 from equissl.evaluate.context import EncoderEvaluation, EvaluationContext
 from equissl.evaluate.equivariance.measures import residual
+from equissl.evaluate.titles import COLLAPSE
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class Alignment(EncoderEvaluation):
     }
     """
     name: ClassVar[str] = "alignment"
+    scores: ClassVar[tuple[str, ...]] = ("alignment",)
     area: tuple[float, float] = (0.2, 1.0)
 
     def run(self, subject: EvaluationContext) -> Iterator[Score]:
@@ -60,6 +62,8 @@ class Alignment(EncoderEvaluation):
                 count=len(one),
                 part=part,
                 seed=subject.seed,
+                title="Alignment of two views",
+                group=COLLAPSE,
             )
 
     def _policy(self, size: int, channels: int) -> Augmentation:

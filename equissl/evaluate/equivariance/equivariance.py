@@ -27,6 +27,7 @@ class Equivariance(EncoderEvaluation):
 
     paper: ClassVar[str] = "arXiv:2211.01244"
     name: ClassVar[str] = "equivariance"
+    scores: ClassVar[tuple[str, ...]] = ("equivariance",)
     augmentations: tuple[str, ...] = ()
     draws: int = 1
 
@@ -58,9 +59,11 @@ class Equivariance(EncoderEvaluation):
                 device=subject.device,
                 progress=subject.progress,
             ):
-                ending = f"/{name}" if len(subject.modules) > 1 else ""
                 extra = {**score.extra, "module": name, "draws": self.draws}
-                yield replace(score, name=f"{score.name}{ending}", extra=extra)
+                score = replace(score, extra=extra)
+                if len(subject.modules) > 1:
+                    score = replace(score, name=f"{score.name}/{name}", title=f"{score.title}, {name}")
+                yield score
 
     @classmethod
     def example(cls) -> Equivariance:

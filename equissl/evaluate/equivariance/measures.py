@@ -15,6 +15,7 @@ from equissl.data.base import Dataset
 from equissl.encoder.encoder import Encoder
 from equissl.evaluate.base import Score, estimate
 from equissl.evaluate.features import applied, drawn, evaluating, make_view
+from equissl.evaluate.titles import EQUIVARIANCE, title
 from equissl.objective import Predictive
 from equissl.params import Params, between
 from equissl.progress import Progress, no_progress
@@ -160,6 +161,9 @@ def _scores(name: str, found: Predictions, seed: int) -> Iterator[Score]:
                 count=len(found.groups),
                 baseline=baseline,
                 seed=seed,
+                title=title(f"{kind}, {name}"),
+                group=EQUIVARIANCE,
+                higher_is_better=True,
             )
 
 

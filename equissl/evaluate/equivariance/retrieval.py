@@ -19,6 +19,7 @@ from equissl.encoder.encoder import Encoded
 from equissl.evaluate.base import Estimate, Score, estimate
 from equissl.evaluate.equivariance.embedded import Embedded, Sources, by_object
 from equissl.evaluate.features import evaluating
+from equissl.evaluate.titles import RETRIEVAL, title
 from equissl.objective import Predictive
 from equissl.params import between, concatenate
 from equissl.progress import Progress, no_progress
@@ -154,17 +155,29 @@ def retrieval(
             errors = [factor.error(factor.encode(values[r]), wanted) for r in (got.found[name], chance)]
             rows[f"pre/{name}/{factor.name}"] = (errors[0].double(), errors[1].double())
     for name, (values, chance_values) in rows.items():
-        unit = "error" if name.startswith("pre/") else ""
+        is_error = name.startswith("pre/")
         for baseline, numbers in (("", values), ("constant", chance_values)):
             yield Score(
                 f"retrieval/{split}/{name}",
                 **asdict(_mean(numbers, got.owner, seed)),
-                unit=unit,
+                unit="error" if is_error else "",
                 count=len(n),
                 baseline=baseline,
                 seed=seed,
                 extra=asdict(protocol),
+                title=_title(name, split),
+                group=RETRIEVAL,
+                higher_is_better=not is_error,
             )
+
+
+def _title(name: str, split: str) -> str:
+    """``mrr`` -> "MRR", ``hits@1`` -> "H@1", ``pre/same/pose`` -> "PRE, pose"; with any split but "test"."""
+    kind, _, rest = name.partition("/")
+    bank, _, factor = rest.partition("/")
+    words = [kind.upper().replace("HITS", "H"), *([title(factor).lower()] if factor else [])]
+    words += [f"among {bank}"] if bank not in ("", "same") else []
+    return ", ".join(words + ([split] if split != "test" else []))
 
 
 def _mean(values: Tensor, owner: Tensor, seed: int) -> Estimate:

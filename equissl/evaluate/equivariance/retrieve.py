@@ -31,6 +31,7 @@ class Retrieval(EncoderEvaluation):
 
     paper: ClassVar[str] = "arXiv:2302.10283"
     name: ClassVar[str] = "retrieval"
+    scores: ClassVar[tuple[str, ...]] = ("retrieval",)
     images: int = 0
     protocol: Protocol = Protocol()
     seed: int = 0

@@ -14,6 +14,8 @@ from equissl.evaluate.factors.changes import changes
 from equissl.evaluate.metrics import component_r2, mean_r2
 from equissl.evaluate.probes.linear import ridge
 from equissl.evaluate.probes.mlp import network
+from equissl.evaluate.titles import FAMILIES as GROUP
+from equissl.evaluate.titles import title
 
 FAMILIES = ("rotation", "color", "blur", "translation")
 
@@ -40,6 +42,7 @@ class Families(EncoderEvaluation):
 
     paper: ClassVar[str] = "arXiv:2412.03314"
     name: ClassVar[str] = "families"
+    scores: ClassVar[tuple[str, ...]] = ("family", "family_linear")
 
     families: tuple[str, ...] = FAMILIES
     hidden: tuple[int, ...] = (1024, 1024)
@@ -86,6 +89,9 @@ class Families(EncoderEvaluation):
                         part=part,
                         seed=self.seed,
                         extra={"columns": component_r2(reading.predicted, test.truth), "pairs": len(x)},
+                        title=title(name, "linear" if kind == "family_linear" else "MLP"),
+                        group=GROUP,
+                        higher_is_better=True,
                     )
 
     @classmethod

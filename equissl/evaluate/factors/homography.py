@@ -14,6 +14,7 @@ from equissl.evaluate.context import EncoderEvaluation, EvaluationContext
 from equissl.evaluate.factors.changes import changes
 from equissl.evaluate.metrics import mean_r2
 from equissl.evaluate.probes.mlp import network
+from equissl.evaluate.titles import HOMOGRAPHY
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Homography(EncoderEvaluation):
     """
 
     name: ClassVar[str] = "homography"
+    scores: ClassVar[tuple[str, ...]] = ("homography",)
 
     distortion: float = 0.3
     hidden: tuple[int, ...] = (512,)
@@ -65,11 +67,19 @@ class Homography(EncoderEvaluation):
         self, said: Tensor, truth: Tensor, groups: Tensor, part: str, baseline: str
     ) -> Iterator[Score]:
         away = (said - truth).double().view(len(said), 4, 2).norm(dim=2).mean(1)
-        common = {"count": len(truth), "part": part, "baseline": baseline, "seed": self.seed}
+        common = {
+            "count": len(truth),
+            "part": part,
+            "baseline": baseline,
+            "seed": self.seed,
+            "group": HOMOGRAPHY,
+        }
         error = estimate(lambda rows: float(away[rows].mean()), groups, seed=self.seed)
-        yield Score("homography/corner_error", **asdict(error), unit="side", **common)  # type: ignore[arg-type]
+        names = {"title": "Mean corner error", "unit": "side", "higher_is_better": False}
+        yield Score("homography/corner_error", **asdict(error), **names, **common)  # type: ignore[arg-type]
         told = estimate(lambda rows: mean_r2(said[rows], truth[rows]), groups, seed=self.seed)
-        yield Score("homography/corners", **asdict(told), unit="R2", **common)  # type: ignore[arg-type]
+        names = {"title": "Corner shifts", "unit": "R2", "higher_is_better": True}
+        yield Score("homography/corners", **asdict(told), **names, **common)  # type: ignore[arg-type]
 
     @classmethod
     def example(cls) -> Homography:

@@ -13,7 +13,12 @@ from equissl.evaluate.base import Estimate, Evaluation, Score, Table, estimate
 from equissl.evaluate.metrics import balanced_accuracy, component_r2, degrees, flat_r2, mean_r2, r2
 from equissl.evaluate.probes.linear import logistic, ridge
 from equissl.evaluate.probes.mlp import network
+from equissl.evaluate.titles import ANGLES, AUDIT, FACTORS, R2_VARIANTS, RELATIVE, title
 from equissl.params import Circular, Factor, Params, Rotation
+
+GROUPS = {"factor": FACTORS, "factor_mlp": FACTORS, "relative": RELATIVE, "audit": AUDIT}
+PROBES = {"factor": "", "factor_mlp": "MLP probe", "relative": "change"}
+KINDS = {"mean": "mean over columns", "flat": "one mean for all columns", "degrees": ""}
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,9 @@ class Factors(Evaluation):
     """
 
     name: ClassVar[str] = "factors"
+    scores: ClassVar[tuple[str, ...]] = tuple(
+        f"factor{probe}{kind}" for probe in ("", "_mlp") for kind in ("", "_mean", "_flat", "_degrees")
+    )
 
     factors: tuple[str, ...] = ()
     probe: Literal["ridge", "mlp", "both"] = "ridge"
@@ -120,7 +128,16 @@ def scores(
         more["degrees"] = "degrees", lambda rows: float(off[rows].median())
     for kind, (unit, statistic) in more.items():
         found = asdict(estimate(statistic, groups))
-        yield replace(main, name=f"{name}_{kind}/{factor.name}", **found, unit=unit, extra=extra or {})
+        yield replace(
+            main,
+            name=f"{name}_{kind}/{factor.name}",
+            **found,
+            unit=unit,
+            extra=extra or {},
+            title=title(factor.name, ", ".join(filter(None, (PROBES[name], KINDS[kind])))),
+            group=ANGLES if kind == "degrees" else R2_VARIANTS,
+            higher_is_better=kind != "degrees",
+        )
 
 
 def score(
@@ -134,6 +151,7 @@ def score(
     extra: dict[str, object] | None = None,
 ) -> Score:
     """How well a factor was read: R2 of numbers (N, c), balanced accuracy of classes (N,)."""
+    kind, _, factor = name.partition("/")
     numbers = truth.is_floating_point()
     measure = r2 if numbers else balanced_accuracy
     result: Estimate = estimate(lambda rows: measure(predicted[rows], truth[rows]), groups)
@@ -147,4 +165,7 @@ def score(
         baseline=baseline,
         seed=seed,
         extra={**(extra or {}), **columns},
+        title=title(factor, PROBES[kind] if kind == "factor_mlp" else ""),
+        group=GROUPS[kind],
+        higher_is_better=True,
     )

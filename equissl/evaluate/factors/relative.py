@@ -36,6 +36,7 @@ class RelativeFactors(Evaluation):
     """
 
     name: ClassVar[str] = "relativefactors"
+    scores: ClassVar[tuple[str, ...]] = ("relative", "relative_mean", "relative_flat", "relative_degrees")
 
     factors: tuple[str, ...] = ()
     probe: Literal["kernel", "ridge", "mlp"] = "kernel"
