@@ -287,6 +287,7 @@ def record(
     again = {(r["name"], r["data"], r["split"]) for r in rows}
     kept = [r for r in run.rows("scores.jsonl") if (r["name"], r["data"], r["split"]) not in again]
     write_rows(run.path / "scores.jsonl", [*kept, *rows])
+    runs.cite(run, rows)
     return rows
 
 

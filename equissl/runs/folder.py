@@ -9,13 +9,13 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from equissl.config.components import components
+from equissl.config.components import cited, components, merged
 from equissl.config.serialize import check_trusted, from_dict, to_dict
 from equissl.data.base import BadImage
 from equissl.encoder.backbone import own_function
@@ -67,6 +67,14 @@ def create(out: Path, recipe: Recipe, extra: Mapping[str, Any], bad_images: Sequ
             out.rmdir()
         partial.rename(out)
     return Run(out)
+
+
+def cite(run: Run, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Add the papers that score rows name to ``components.json``."""
+    path = run.path / COMPONENTS
+    known = read_json(path) if path.is_file() else []
+    new = [c.row() for c in cited({str(r["paper"]): str(r["group"]) for r in rows if r.get("paper")})]
+    write_json(path, merged(known, new))
 
 
 def check_free(out: Path) -> None:
