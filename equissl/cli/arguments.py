@@ -1,61 +1,90 @@
-"""What a verb accepts, and what a command line gave it; nothing here imports torch."""
+"""Verbs, keys and parsed arguments: the command line as data; nothing here imports torch."""
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
 
 from equissl.config.parse import parse
 from equissl.errors import UserError, nearest
 
+SETTING = "setting"  # the option that collects what is no key of the verb, as path.to.field=value
+_METAVARS = {int: "N", float: "X", str: "TEXT", Path: "PATH"}
+_NAME = re.compile(r"[A-Za-z_][\w.-]*")
+
 
 @dataclass(frozen=True)
 class Key:
-    """One ``name=value``; ``hint`` is its type."""
+    """One ``key=value``.
+
+    Args:
+        type: of the value, checked by pydantic.
+        help: one line.
+        metavar: stands for the value in the help; from ``type`` if empty.
+        choices: values to complete, or the ``module:function`` that lists them.
+    """
 
     name: str
-    hint: Any
-    line: str
+    type: Any
+    help: str
     default: Any = None
     required: bool = False
+    metavar: str = ""
+    choices: str | tuple[str, ...] = ()
+
+    @property
+    def usage(self) -> str:
+        """``key=TYPE``, as the help shows it."""
+        literal = "|".join(self.literals)
+        item = _METAVARS.get(get_args(self.type)[0], "") if get_origin(self.type) is tuple else ""
+        list_form = f"{item},..." if item else ""
+        return f"{self.name}={self.metavar or literal or list_form or _METAVARS[self.type]}"
+
+    @property
+    def literals(self) -> tuple[str, ...]:
+        return get_args(self.type) if get_origin(self.type) is Literal else ()
 
 
 @dataclass(frozen=True)
 class Verb:
-    """One thing the command does.
+    """A command of ``equissl``.
 
     Args:
-        things: what stands before the keys in the usage line, "" for nothing; "..." at its end means many.
-        target: ``module:function`` called with ``Given``.
-        settings: whether ``path.to.field=value`` of the recipe, or of what ``more`` tells of, is accepted.
-        more: ``module:function`` whose text ends the help, instead of a word on recipe settings.
+        target: ``module:function`` called with the parsed arguments; it returns the exit code, or None for 0.
+        positionals: what comes before the keys: "", "RUN", "MODEL..." (one or more) or "[NAME]" (optional).
+            A verb with the key ``data`` also takes the folder of images as its last positional.
+        settings: ``module:function`` that lists settings of recipes or evaluations for completion; if it is
+            stated, every ``path.to.field=value`` is passed on to ``target``.
+        more: ``module:function`` that makes the end of the help, given the positionals.
+        choices: values of the first positional, for completion, as in ``Key``; paths if empty.
         examples: command lines that work.
-        kinds: verbs called by a second word, "render solids"; nothing else counts but name and line.
+        verbs: called by a second word, as "render solids"; such a verb has only name, help and examples else.
     """
 
     name: str
-    line: str
+    help: str
     target: str = ""
-    things: str = ""
-    optional: bool = False
+    positionals: str = ""
     keys: tuple[Key, ...] = ()
-    settings: bool = False
+    settings: str = ""
     more: str = ""
+    choices: str | tuple[str, ...] = ()
     examples: tuple[str, ...] = ()
-    kinds: tuple[Verb, ...] = ()
+    verbs: tuple[Verb, ...] = ()
 
-    def help(self) -> str:
-        """What ``more`` has to say."""
-        module, _, function = self.more.partition(":")
-        told: Callable[[], str] = getattr(importlib.import_module(module), function)
-        return told()
+    @property
+    def takes_data(self) -> bool:
+        return any(k.name == "data" for k in self.keys)
 
-    def run(self, given: Given) -> int:
-        module, _, function = self.target.partition(":")
-        action: Callable[[Given], int | None] = getattr(importlib.import_module(module), function)
-        return action(given) or 0
+    @property
+    def usage(self) -> str:
+        """The positionals, as the help shows them."""
+        data = ["DATA" if k.required else "[DATA]" for k in self.keys if k.name == "data"]
+        return " ".join([*self.positionals.split(), *data])
 
 
 @dataclass(frozen=True)
@@ -92,52 +121,95 @@ class Given:
             raise UserError(self.problems)
 
 
-def read(verb: Verb, words: Sequence[str]) -> Given:
-    """Sort the words of a command line into things, keys and recipe settings."""
-    known = {k.name: k for k in verb.keys}
-    values = {k.name: k.default for k in verb.keys}
-    things: list[str] = []
-    settings: dict[str, str] = {}
-    problems: list[str] = []
-    seen: set[str] = set()
-    for word in words:
-        name, is_key, text = word.lstrip("-").partition("=")
-        if is_key and name in seen:
-            problems.append(f"{name}: given twice")
-        seen |= {name} if is_key else set()
-        if word.startswith("=") or not word:
-            problems.append(f"{word!r}: settings are written as key=value, without spaces around =")
-        elif not is_key:
-            (problems if word.startswith("-") else things).append(_flag(word) if word[0] == "-" else word)
-        elif name in known:
+def resolve(address: str) -> Callable[..., Any]:
+    """The function at ``module:function``."""
+    module, _, function = address.partition(":")
+    found: Callable[..., Any] = getattr(importlib.import_module(module), function)
+    return found
+
+
+def as_options(verb: Verb, words: Sequence[str], problems: list[str]) -> Iterator[str]:
+    """A command line with every key as ``--key=value`` and every other setting as ``--setting=path=value``.
+
+    ``key=value``, ``--key value`` and ``--key=value`` mean the same. A word with "=" is a positional if what
+    stands before "=" cannot be the name of a setting (runs/lr=0.1), or is no key and the path exists.
+    """
+    keys, rest = {k.name for k in verb.keys}, iter(words)
+    for word in rest:
+        name, equals, value = word.removeprefix("--").partition("=")
+        key = name.replace("-", "_")
+        dashed = word.startswith("--")
+        if word in ("-h", "--help"):
+            yield word
+        elif word == "--":
+            yield from (word, *rest)
+        elif dashed and not equals and (value := next(rest, "--")).startswith("--"):
+            problems.append(f"{word}: the value is missing. Write {word} VALUE or {key}=VALUE.")
+        elif not word or word[0] == "=" or (word[0] == "-" and not dashed):
+            problems.append(f"{word!r}: not understood. Write key=value (no spaces around =) or --key value.")
+        elif key in keys and (dashed or equals):
+            yield f"--{key}={value}"
+        elif dashed or (equals and _NAME.fullmatch(name) and not Path(word).exists()):
+            yield f"--{SETTING}={key if dashed else name}={value}"
+        else:
+            yield word
+
+
+def read(
+    verb: Verb, options: Mapping[str, Sequence[str]], words: Sequence[str], problems: list[str]
+) -> Given:
+    """Values of the right types from their texts; every mistake is added to ``problems``."""
+    values, settings = {k.name: k.default for k in verb.keys}, {}
+    texts = {n: list(t) for n, t in options.items() if n != SETTING and t}
+    for name, _, text in (s.partition("=") for s in options[SETTING]):
+        texts.setdefault(name, []).append(text)
+    keys = {k.name: k for k in verb.keys}
+    for name, given in texts.items():
+        if len(given) > 1:
+            problems.append(f"{name}: given {len(given)} times ({', '.join(given)}). Keep one.")
+        if name in keys:
             try:
-                values[name] = parse(text, known[name].hint, name)
+                values[name] = parse(given[-1], keys[name].type, name)
             except UserError as error:
                 problems += error.problems
         elif verb.settings:
-            settings[name] = text
+            settings[name] = given[-1]
         else:
-            problems.append(
-                f"{name}={text}: `equissl {verb.name}` has no setting {name!r}; {nearest(name, known)}"
-            )
-    problems += [f"{k.name}=... is missing: {k.line}" for k in verb.keys if k.required and _absent(values, k)]
-    problems += _count(verb, things)
-    return Given(tuple(things), values, settings, problems)
+            hint = nearest(name, keys)
+            problems.append(f"{name}={given[-1]}: `equissl {verb.name}` has no key {name!r}; {hint}")
+    positionals = _positionals(verb, list(words), values, "data" in texts, problems)
+    problems += [
+        f"{k.usage} is missing: {k.help}."
+        for k in verb.keys
+        if k.required and values[k.name] is None and k.name not in texts
+    ]
+    return Given(positionals, values, settings, problems)
 
 
-def _absent(values: dict[str, Any], key: Key) -> bool:
-    return values[key.name] is None
+def _positionals(
+    verb: Verb, words: list[str], values: dict[str, Any], has_data: bool, problems: list[str]
+) -> tuple[str, ...]:
+    """The positionals of a verb; the folder of images is moved to ``values``."""
+    slot, usage = (
+        verb.positionals,
+        f"Usage: equissl {verb.name} {verb.usage} [key=value ...]".replace("  ", " "),
+    )
+    many, limit = slot.endswith("..."), 1 if slot else 0
+    if verb.takes_data and not has_data and words:
+        last = Path(words[-1]).expanduser()
+        is_data = (
+            not _is_model(words[-1]) and (len(words) > 1 or last.is_dir()) if many else len(words) > limit
+        )
+        if is_data:
+            values["data"] = Path(words.pop(-1 if many else limit)).expanduser()
+    if len(words) > limit and not many:
+        problems.append(f"{words[limit]!r}: one argument too many. {usage}")
+    if slot and not words and not slot.startswith("["):
+        problems.append(f"{slot} is missing. {usage}")
+    return tuple(words)
 
 
-def _flag(word: str) -> str:
-    return f"{word}: settings are written as key=value, without dashes"
-
-
-def _count(verb: Verb, things: Sequence[str]) -> list[str]:
-    if not verb.things and things:
-        return [f"{things[0]!r}: `equissl {verb.name}` takes only key=value settings"]
-    if verb.things and not things and not verb.optional:
-        return [f"{verb.things} is missing: `equissl {verb.name} {verb.things} ...`"]
-    if verb.things and not verb.things.endswith("...") and len(things) > 1:
-        return [f"{things[1]!r}: `equissl {verb.name}` takes one {verb.things}"]
-    return []
+def _is_model(word: str) -> bool:
+    """Whether ``runs.load`` would read it as a model: a run, an exported encoder, or timm/NAME."""
+    files = (Path(word) / name for name in ("recipe.json", "config.json"))
+    return word.startswith("timm/") or any(f.is_file() for f in files)

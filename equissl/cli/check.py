@@ -23,7 +23,7 @@ def run(given: Given) -> int:
     given.problems.extend(f"{name} is for example views: add views=PAGE.html" for name in extra)
     given.check()
     with Display() as display:
-        summary = summarise(given.things[0], progress=display)
+        summary = summarise(given["data"], progress=display)
     print("\n".join(lines(summary)))
     return 0
 
@@ -40,7 +40,7 @@ def _views(given: Given) -> int:
     out: Path = given["views"]
 
     def choose() -> None:
-        folder = existing_folder(given.things[0])
+        folder = existing_folder(given["data"])
         asked = replace(given, values={**given.values, "data": folder, "labels": "none"})
         recipe, chosen["name"], _ = named_recipe(asked)
         chosen["recipe"] = adjusted(recipe, given)

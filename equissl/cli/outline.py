@@ -1,41 +1,145 @@
-"""What evaluations there are, read from their files without importing them, because help must be quick."""
+"""Evaluations, recipes and studies as their files state them, read without imports to keep the help quick."""
 
 from __future__ import annotations
 
 import ast
+import re
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-FOLDER = Path(__file__).parents[1] / "evaluate"
-KINDS = ("Evaluation", "EncoderEvaluation")
+ROOT = Path(__file__).parents[1]
+EVALUATIONS = {"Evaluation", "EncoderEvaluation"}
 
 
-def evaluations() -> str:
-    """The evaluations, what they say of themselves, and their settings with defaults."""
+def evaluations(_: Sequence[str] = ()) -> str:
+    """The evaluations, their first docstring line, and their settings with defaults."""
     lines = [
-        "evaluations (linearprobe, knn, factors, collapse, equivariance and retrieval are the usual ones):"
+        "Evaluations; linearprobe, knn, factors, collapse, equivariance and retrieval are",
+        "the usual ones:",
     ]
-    for path in sorted(FOLDER.rglob("*.py")):
-        for found in _classes(ast.parse(path.read_text(encoding="utf-8"))):
-            about = (ast.get_docstring(found) or "").split("\n\n")[0].replace("\n", " ")
-            lines += ["", f"  {found.name.lower()}"]
-            lines += textwrap.wrap(about, 96, initial_indent="    ", subsequent_indent="    ")
-            settings = ", ".join(f"{name}={value}" for name, value in _fields(found))
-            lines += textwrap.wrap(settings, 96, initial_indent="    ", subsequent_indent="    ")
-    lines += ["", "Any of these settings is given as NAME.SETTING=value: knn.k=200, factors.probe=mlp."]
+    for name, node in _evaluations().items():
+        lines += ["", f"  {name}", *_indented(_summary(node))]
+        lines += _indented(", ".join(f"{field}={value}" for field, value in _fields(node)))
+    lines += ["", "Settings of an evaluation (NAME.SETTING=value): knn.k=200 factors.probe=mlp"]
     return "\n".join(lines)
 
 
-def _classes(tree: ast.Module) -> Iterator[ast.ClassDef]:
-    for node in tree.body:
-        if isinstance(node, ast.ClassDef) and any(ast.unparse(b) in KINDS for b in node.bases):
-            yield node
+def studies(names: Sequence[str] = ()) -> str:
+    """The settings of the study that ``names`` begins with, or one line for every study."""
+    found = _functions("Study")
+    lines = ["Studies (`equissl study NAME --help` lists the settings of one):", ""]
+    if names and names[0] in found:
+        return "\n".join(_study_settings(found[names[0]]))
+    for name, node in found.items():
+        lines += [f"  {name}", *_indented(_summary(node))]
+    return "\n".join(lines)
+
+
+def _study_settings(node: ast.FunctionDef) -> list[str]:
+    about = dict(re.findall(r"^ {4}(\w+): (.*(?:\n {6,}.*)*)", ast.get_docstring(node) or "", re.M))
+    lines = [*textwrap.wrap(_summary(node), 78), "", "Settings of this study:"]
+    for arg, default in zip(node.args.args, node.args.defaults, strict=True):
+        help = re.sub(r"\s+", " ", about.get(arg.arg, "")).replace("``", "")
+        lines += [f"  {arg.arg}={_text(default)}", *_indented(help)]
+    return [
+        *lines,
+        "",
+        "Settings of all its recipes (path.to.field=value):",
+        "  epochs=20 encoder.name=resnet18",
+    ]
+
+
+def evaluation_names() -> list[str]:
+    return [*_evaluations(), "usual", "all"]
+
+
+def evaluation_settings() -> list[str]:
+    return [f"{name}.{field}" for name, node in _evaluations().items() for field, _ in _fields(node)]
+
+
+def recipe_names() -> list[str]:
+    return list(_functions("Recipe"))
+
+
+def recipe_settings() -> list[str]:
+    """The fields of ``Recipe``."""
+    tree = ast.parse((ROOT / "recipe.py").read_text(encoding="utf-8"))
+    recipe = next(n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == "Recipe")
+    return [name for name, _ in _fields(recipe)]
+
+
+def study_names() -> list[str]:
+    return list(_functions("Study"))
+
+
+def kept_factors() -> list[str]:
+    """What ``keep=`` and ``ignore=`` accept."""
+    return _table("auto/requirements.py", "FACTORS")
+
+
+def audited_factors() -> list[str]:
+    return _table("evaluate/audit/factors.py", "AUDITS")
+
+
+def _table(file: str, name: str) -> list[str]:
+    """The keys of a dictionary at the top of a file."""
+    tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
+    tables = [n.value for n in tree.body if isinstance(n, ast.AnnAssign) and _is(n, name)]
+    return [ast.literal_eval(k) for t in tables if isinstance(t, ast.Dict) for k in t.keys if k]
+
+
+def _evaluations() -> dict[str, ast.ClassDef]:
+    """Class definitions by the name that the class states."""
+    found = {}
+    for path in (ROOT / "evaluate").rglob("*.py"):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and {ast.unparse(b) for b in node.bases} & EVALUATIONS:
+                stated = [a.value for a in node.body if isinstance(a, ast.AnnAssign) and _is(a, "name")]
+                found[ast.literal_eval(stated[0]) if stated and stated[0] else node.name.lower()] = node
+    return dict(sorted(found.items()))
+
+
+def _functions(returns: str) -> dict[str, ast.FunctionDef]:
+    """Public functions that return ``returns`` and need no arguments, by the names of ``config.registry``."""
+    found = {}
+    for path in ROOT.rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        if f"-> {returns}:" not in text:
+            continue
+        file = path.parent.name if path.stem in ("recipes", "study") else path.stem
+        for node in ast.parse(text).body:
+            if not isinstance(node, ast.FunctionDef) or node.name.startswith("_"):
+                continue
+            optional = len(node.args.args) == len(node.args.defaults)
+            if optional and node.returns and ast.unparse(node.returns) == returns:
+                once = returns == "Study" and node.name == file
+                found[file if once else f"{file}.{node.name}"] = node
+    return dict(sorted(found.items()))
+
+
+def _summary(node: ast.ClassDef | ast.FunctionDef) -> str:
+    return (ast.get_docstring(node) or "").split("\n\n")[0].replace("\n", " ").replace("``", "")
 
 
 def _fields(node: ast.ClassDef) -> Iterator[tuple[str, str]]:
     for line in node.body:
-        own = isinstance(line, ast.AnnAssign) and line.value is not None
-        if own and "ClassVar" not in ast.unparse(line.annotation):  # type: ignore[attr-defined]
-            value = ast.unparse(line.value).strip("()'").rstrip(",") or "all"  # type: ignore[attr-defined]
-            yield ast.unparse(line.target), value.replace(", ", ",")  # type: ignore[attr-defined]
+        if isinstance(line, ast.AnnAssign) and line.value and "ClassVar" not in ast.unparse(line.annotation):
+            yield ast.unparse(line.target), _text(line.value)
+
+
+def _is(node: ast.AnnAssign, name: str) -> bool:
+    return ast.unparse(node.target) == name
+
+
+def _text(default: ast.expr) -> str:
+    """A default as one would type it; "all" for an empty tuple and for what a file computes."""
+    try:
+        value = ast.literal_eval(default)
+    except ValueError:
+        return "all"
+    return (",".join(map(str, value)) or "all") if isinstance(value, tuple) else str(value)
+
+
+def _indented(text: str) -> list[str]:
+    return textwrap.wrap(text, 78, initial_indent="    ", subsequent_indent="    ")

@@ -18,6 +18,8 @@ def parse(text: str, hint: Any, path: str) -> Any:
     """
     from pydantic import TypeAdapter, ValidationError
 
+    if hint is Path and not text:
+        raise UserError(f"{path}=: the path is empty")
     try:
         return TypeAdapter(hint).validate_python(_plain(text, hint))
     except ValidationError as error:
