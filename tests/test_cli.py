@@ -45,7 +45,9 @@ def failed(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
 
 def test_help_is_quick_and_needs_no_torch() -> None:
     code = (
-        "import sys\nfrom equissl.cli.main import main\nmain(['--help'])\nmain(['pretrain', '--help'])\n"
+        "import sys\nfrom equissl.cli.main import main\nfrom equissl.cli.verbs import VERBS\n"
+        "main(['--help'])\n"
+        "for verb in VERBS:\n    assert main([verb.name, '--help']) == 0\nmain(['study', 'grid', '--help'])\n"
         "main(['pretrian'])\nassert not {'torch', 'timm', 'numpy', 'sklearn'} & set(sys.modules), 'slow'"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -55,7 +57,7 @@ def test_help_is_quick_and_needs_no_torch() -> None:
 @pytest.mark.parametrize("verb", VERBS, ids=lambda v: v.name)
 def test_every_verb_has_help_with_examples(verb: object, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([verb.name, "--help"]) == 0  # type: ignore[attr-defined]
-    assert "usage: equissl" in capsys.readouterr().out
+    assert "Usage: equissl" in capsys.readouterr().out
 
 
 def test_pretrain_states_its_choice(run: Path) -> None:
@@ -228,13 +230,26 @@ def test_all_mistakes_are_reported_together(tmp_path: Path, capsys: pytest.Captu
     ("words", "expected"),
     [
         (["pretran"], "did you mean 'pretrain'"),
-        (["pretrain", "data=."], "out=... is missing"),
+        (["pretrain", "data=."], "out=DIR is missing"),
+        (["pretrain", "data=.", "--out"], "--out: the value is missing"),
+        (["pretrain", "data=.", "--out", "--seed=1"], "--out: the value is missing"),
+        (["pretrain", "data=.", "out="], "out=: the path is empty"),
+        (["pretrain", "data=.", "out", "=", "x"], "no spaces around ="),
+        (["pretrain", "data=.", "out=x", "--out", "y"], "out: given 2 times (x, y)"),
+        (["pretrain", ".", "data=."], "'.': one argument too many"),
+        (["pretrain", ".", "..", "out=x"], "'..': one argument too many"),
+        (["pretrain", ".", "out=x", "-v"], "'-v': not understood"),
         (["pretrain", "out=x"], "data=DIR is missing"),
-        (["pretrain", "--out", "x", "data=."], "without dashes"),
+        (["export", "x", "--fromat", "onnx"], "did you mean 'format'"),
+        (["--help-me"], "No such option"),
         (["pretrain", "out=x", "recipe=equimod.simclr_cifar1O"], "did you mean 'equimod.simclr_cifar10'"),
         (["audit", "timm/resnet19", "data=."], "did you mean 'resnet18"),
         (["audit", "nothing", "data=."], "expected a run folder, an exported folder, or timm/NAME"),
-        (["audit", "data=."], "MODEL... is missing"),
+        (["audit", "data=."], "MODEL... is missing. Usage: equissl audit MODEL... DATA"),
+        (["audit", "."], "MODEL... is missing"),
+        (["audit", "timm/test_resnet"], "data=DIR is missing"),
+        (["audit", "timm/test_resnet", "phtos"], "phtos"),
+        (["embed", "timm/test_resnet", "phtos", "out=f.npz"], "phtos"),
         (["audit", "timm/test_resnet", "data=.", "factors=huee"], "did you mean 'hue'"),
         (["evaluate", "nowhere"], "is not a run folder"),
         (["resume"], "RUN is missing"),
@@ -242,11 +257,15 @@ def test_all_mistakes_are_reported_together(tmp_path: Path, capsys: pytest.Captu
         (["embed", "timm/test_resnet", "data=.", "out=f.txt"], "ends in .npz or .csv"),
         (["export", "nowhere", "format=tflite"], "'timm' or 'onnx'"),
         (["list", "recipe"], "did you mean 'recipes'"),
-        (["render", "cubes", "out=x"], "'cubes' is nothing to render"),
+        (
+            ["render", "cubes", "out=x"],
+            "equissl render cubes: no such command; valid: 3diebench, photonics, solids",
+        ),
+        (["render"], "equissl render: a command is missing"),
         (["check", "nowhere"], "nowhere"),
         (["render", "solids", "out=/proc/version/x"], "cannot be made"),
         (["pretrain", "data=.", "out=x", "devices=0"], "devices must be at least 1"),
-        (["quickstart", "device=tpu"], "expected auto, cpu or cuda"),
+        (["quickstart", "device=tpu"], "'auto', 'cpu' or 'cuda'"),
     ],
     ids=lambda v: " ".join(v) if isinstance(v, list) else "",
 )

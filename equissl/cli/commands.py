@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import click
 from click.shell_completion import CompletionItem
 
-from equissl.cli.arguments import SETTING, Key, Verb, as_options, read, resolve
+from equissl.cli.arguments import SETTING, Given, Key, Verb, as_options, read, resolve
 from equissl.errors import UserError, nearest
 
 POSITIONALS = {
@@ -79,9 +77,13 @@ class VerbCommand(click.Command):
         ctx.meta["positionals"] = [o for o in options if not o.startswith("-")]  # for --help, which is eager
         return super().parse_args(ctx, options)
 
+    def arguments(self, ctx: click.Context) -> Given:
+        """The typed arguments in a parsed context."""
+        options = {n: texts for n, texts in ctx.params.items() if n != "words"}
+        return read(self.verb, options, ctx.params["words"], ctx.obj)
+
     def invoke(self, ctx: click.Context) -> int:
-        words: Sequence[str] = ctx.params.pop("words")
-        code: int | None = resolve(self.verb.target)(read(self.verb, ctx.params, words, ctx.obj))
+        code: int | None = resolve(self.verb.target)(self.arguments(ctx))
         return code or 0
 
     def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
