@@ -190,10 +190,10 @@ def train(recipe: Recipe, dataset: Dataset) -> dict[str, Any]:
         model.to(memory_format=torch.channels_last)
     optimizer = recipe.optimizer.build(parameter_groups(model, model.fixed_lr))
     per_epoch = batches_per_epoch(dataset, recipe.batch_size)
-    total, peak = per_epoch * recipe.epochs, recipe.optimizer.rate
+    total, peak = per_epoch * recipe.epochs, recipe.optimizer.lr
     losses = []
     for step in range(STEPS):
-        lr = recipe.schedule.rate(step, peak, total, per_epoch)
+        lr = recipe.schedule.lr_at(step, peak, total, per_epoch)
         for group in optimizer.param_groups:
             group["lr"] = group["lr_scale"] * (peak if group["fixed_lr"] else lr)
         epoch, start = divmod(step, per_epoch)
@@ -478,11 +478,12 @@ VARIANTS: Mapping[str, Make] = {
     "optimizer/sgd": lambda: _optimized(SGD(nesterov=True)),
     "optimizer/adam": lambda: _optimized(Adam(weight_decay=1e-4)),
     "optimizer/adamw": lambda: _optimized(
-        AdamW(betas=(0.9, 0.95)), schedule=WarmupCosine(every="epoch", warmup_epochs=0, last=0.1)
+        AdamW(betas=(0.9, 0.95)),
+        schedule=WarmupCosine(update_every="epoch", warmup_epochs=0, final_lr_ratio=0.1),
     ),
-    "optimizer/lars": lambda: _optimized(LARS(rate=0.5), schedule=WarmupCosine(floor=1e-3)),
+    "optimizer/lars": lambda: _optimized(LARS(lr=0.5), schedule=WarmupCosine(min_lr=1e-3)),
     "optimizer/lars_directions": lambda: _optimized(
-        LARS(rate=0.5, bias_lr=0.01, rate_in_buffer=False, weight_decay=1e-3, trust=0.02)
+        LARS(lr=0.5, bias_lr=0.01, lr_in_buffer=False, weight_decay=1e-3, trust_coefficient=0.02)
     ),
     "batch_norm/per_view": lambda: replace(quickstart.equivariant(), batch_norm="per_view", seed=3),
     "memory/contiguous": lambda: replace(quickstart.invariant(), channels_last=False, clip_gradient=0.5),

@@ -90,8 +90,8 @@ EVALUATIONS: Mapping[str, Any] = {
     "relativefactors": RelativeFactors(),
     "relativefactors/ridge": RelativeFactors(probe="ridge", seed=1),
     "relativefactors/mlp": RelativeFactors(("size", "turns"), probe="mlp"),
-    "sgdprobe": SGDProbe(rates=(0.1, 1.0), inits=2, epochs=3, batch_size=32),
-    "sgdprobe/standardise": SGDProbe(rates=(0.3,), inits=1, epochs=2, standardise=True, seed=2),
+    "sgdprobe": SGDProbe(lrs=(0.1, 1.0), inits=2, epochs=3, batch_size=32),
+    "sgdprobe/standardise": SGDProbe(lrs=(0.3,), inits=1, epochs=2, standardise=True, seed=2),
 }
 INSPECTIONS: Mapping[str, Any] = {
     "alignment": Alignment(),
@@ -191,7 +191,7 @@ def finetuned(folder: Path) -> list[Any]:
     data = Crystals(path=str(folder / "labelled.safetensors"), plan=plan, test=6)
     encoder = tiny_encoder(1)
     task = FineTuneSpectra(
-        labels=(4, 8), validation=4, rates=(1e-3, 3e-3), steps=6, check_every=3, batch_size=4, hidden=(16,)
+        labels=(4, 8), validation=4, lrs=(1e-3, 3e-3), steps=6, check_every=3, batch_size=4, hidden=(16,)
     )
     return list(task.run(encoder, data, Pipeline((Roll(), QuarterTurn())), seed=1))
 

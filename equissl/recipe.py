@@ -38,7 +38,7 @@ class Recipe:
         encoder: how the encoder is built: a timm model, a module of the user's own, or a typed config.
         base: the invariance objective; None learns from equivariance alone.
         modules: name -> weighted equivariance module; empty for the invariant baseline.
-        optimizer, schedule: the rate given in the optimiser is the peak; it is not rescaled by batch size.
+        optimizer, schedule: the optimizer's ``lr`` is the peak; it is not rescaled by batch size.
         epochs: passes over the training split; 0 leaves the encoder as it was drawn, the baseline
             without pretraining.
         batch_size: images per step, over all devices.

@@ -86,7 +86,7 @@ def test_evaluate_audit_report(
 
 
 def test_evaluations_by_name_with_settings(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["evaluations=knn,sgdprobe,sensitivity", "knn.k=3", "sgdprobe.rates=1,30", "sgdprobe.epochs=3"]
+    words = ["evaluations=knn,sgdprobe,sensitivity", "knn.k=3", "sgdprobe.lrs=1,30", "sgdprobe.epochs=3"]
     assert main(["evaluate", str(run), *words, "count=40", "device=cpu"]) == 0
     rows = [json.loads(line) for line in (run / "scores.jsonl").read_text().splitlines()]
     assert {r["name"] for r in rows} >= {"knn/top1", "linear_sgd/top1", "sensitivity/hue"}

@@ -49,7 +49,7 @@ def test_rotation_prediction(path: Path) -> None:
 
 def rates(config: WarmupCosine, peak: float, epochs: int, per_epoch: int) -> Tensor:
     steps = range(epochs * per_epoch)
-    return torch.tensor([config.rate(s, peak, len(steps), per_epoch) for s in steps], dtype=torch.float64)
+    return torch.tensor([config.lr_at(s, peak, len(steps), per_epoch) for s in steps], dtype=torch.float64)
 
 
 def test_schedules(path: Path) -> None:
@@ -57,20 +57,20 @@ def test_schedules(path: Path) -> None:
     epochs, warmup, per_epoch, peak = (
         g[f"cifar10_schedule_{k}"].item() for k in ("epochs", "warmup_epochs", "steps_per_epoch", "base_lr")
     )
-    cifar = WarmupCosine(warmup_epochs=warmup, floor=0.0)
+    cifar = WarmupCosine(warmup_epochs=warmup, min_lr=0.0)
     same(rates(cifar, peak, epochs, per_epoch), g["cifar10_schedule_lr"], 1e-14)
-    probe = WarmupCosine(warmup_epochs=0, floor=0.0)
+    probe = WarmupCosine(warmup_epochs=0, min_lr=0.0)
     same(rates(probe, 30.0, 10, 4), g["cifar10_linear_probe_lr"], 1e-13)
     epochs, warmup, per_epoch = (
         int(g[f"imagenet_schedule_{k}"]) for k in ("epochs", "warmup_epochs", "steps_per_epoch")
     )
-    imagenet = WarmupCosine(warmup_epochs=warmup, floor=0.0, last=1e-3)
+    imagenet = WarmupCosine(warmup_epochs=warmup, min_lr=0.0, final_lr_ratio=1e-3)
     same(rates(imagenet, 4.8, epochs, per_epoch), g["imagenet_simclr_schedule_lr"], 1e-14)
     weights, biases = g["imagenet_barlow_schedule_lr_weights_biases"].unbind(1)
     same(rates(imagenet, 3.2, epochs, per_epoch), weights, 1e-14)
     same(rates(imagenet, 3.2, epochs, per_epoch) * (0.0768 / 3.2), biases, 1e-14)
     simsiam, predictor = g["imagenet_simsiam_schedule_lr_per_epoch"].unbind(1)
-    found = rates(WarmupCosine(warmup_epochs=0, floor=0.0, every="epoch"), 0.1, len(simsiam), 3)
+    found = rates(WarmupCosine(warmup_epochs=0, min_lr=0.0, update_every="epoch"), 0.1, len(simsiam), 3)
     same(found, simsiam.repeat_interleave(3), 1e-14)
     assert (predictor == float(g["imagenet_simsiam_init_lr"])).all(), "SimSiam.fixed_lr says the same"
 
@@ -82,8 +82,8 @@ def test_lars_with_the_rate_outside_the_buffer(path: Path) -> None:
     config = LARS(
         momentum=float(g["imagenet_lars_momentum"]),
         weight_decay=float(g["imagenet_lars_weight_decay"]),
-        trust=float(g["imagenet_lars_eta"]),
-        rate_in_buffer=False,
+        trust_coefficient=float(g["imagenet_lars_eta"]),
+        lr_in_buffer=False,
     )
     groups = [
         {"params": [p for p in parameters.values() if (p.dim() > 1) == matrix], "matrix": matrix}

@@ -133,7 +133,7 @@ def test_schedule(path: Path, schedule: str) -> None:
     peak, per_epoch = float(facts["peak_lr"]), int(facts["steps_per_epoch"])
     total = int(facts["epochs"]) * per_epoch
     config = WarmupCosine(warmup_epochs=int(facts["warmup_epochs"]))
-    rates = torch.tensor([config.rate(s, peak, total, per_epoch) for s in range(total)], dtype=torch.float64)
+    rates = torch.tensor([config.lr_at(s, peak, total, per_epoch) for s in range(total)], dtype=torch.float64)
     same(rates, g[f"schedule_{schedule}_lr"], atol=1e-12 * peak)
 
 

@@ -66,12 +66,12 @@ def test_an_unknown_name_lists_the_valid_ones() -> None:
 
 
 def test_a_renamed_component_is_still_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    stored = to_dict(LARS(rate=0.3)) | {"is": "equissl.training:OldLARS"}
+    stored = to_dict(LARS(lr=0.3)) | {"is": "equissl.training:OldLARS"}
     with pytest.raises(UserError, match="OldLARS"):
         from_dict(stored)
     monkeypatch.setattr(public, "RENAMED", {"equissl.training:OldLARS": "equissl.training:LARS"})
     monkeypatch.setattr("equissl.config.serialize.RENAMED", public.RENAMED)
-    assert from_dict(stored) == LARS(rate=0.3)
+    assert from_dict(stored) == LARS(lr=0.3)
 
 
 @pytest.mark.parametrize(("old", "new"), [*public.RENAMED.items()] or [("", "")])

@@ -55,12 +55,12 @@ def test_a_method_is_its_baseline_and_the_module(name: str) -> None:
     same = replace(recipe, modules={}, views=without, about=baseline.about, optimizer=baseline.optimizer)
     assert same == baseline
     factor = 2 if "224" not in name else 1
-    assert recipe.optimizer == replace(baseline.optimizer, rate=factor * baseline.optimizer.rate)  # type: ignore[type-var]
+    assert recipe.optimizer == replace(baseline.optimizer, lr=factor * baseline.optimizer.lr)  # type: ignore[type-var]
 
 
 def test_settings_are_the_released_codes() -> None:
     cifar, imagenet = essl.simclr_cifar10(), essl.simclr_imagenet()
-    assert (cifar.epochs, cifar.batch_size, cifar.optimizer) == (800, 512, SGD(rate=0.12, weight_decay=5e-4))
+    assert (cifar.epochs, cifar.batch_size, cifar.optimizer) == (800, 512, SGD(lr=0.12, weight_decay=5e-4))
     assert cifar.views["small"].augment.output_size((32, 32)) == (16, 16)
     assert imagenet.views["small"].augment == essl_imagenet_small()
     small = essl_imagenet_small().steps
@@ -68,7 +68,7 @@ def test_settings_are_the_released_codes() -> None:
     barlow = essl.barlow_twins_imagenet()
     assert isinstance(barlow.optimizer, LARS) and barlow.optimizer.bias_lr == pytest.approx(0.0048 * 16)
     simsiam = essl.simsiam_imagenet()
-    per_epoch = [simsiam.schedule.rate(s, 0.1, 100, 10) for s in range(20)]
+    per_epoch = [simsiam.schedule.lr_at(s, 0.1, 100, 10) for s in range(20)]
     assert per_epoch[:10] == [0.1] * 10 and len(set(per_epoch[10:])) == 1 and per_epoch[10] < 0.1
 
 

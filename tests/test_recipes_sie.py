@@ -49,7 +49,7 @@ def test_the_papers_weights_and_widths() -> None:
     assert model.encoder.width("inv") == model.encoder.width("equi") == 256
     predictor = model.modules_by_name["sie"].predictor
     assert sum(p.numel() for p in predictor.parameters()) == 4 * 1024**2  # type: ignore[union-attr,operator]
-    assert recipe.schedule.rate(0, 1e-3, 100, 10) == recipe.schedule.rate(99, 1e-3, 100, 10) == 1e-3
+    assert recipe.schedule.lr_at(0, 1e-3, 100, 10) == recipe.schedule.lr_at(99, 1e-3, 100, 10) == 1e-3
 
 
 def test_sie_trains_on_the_official_layout_and_is_scored(tmp_path: Path) -> None:

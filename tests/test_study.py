@@ -129,7 +129,7 @@ def test_one_failing_run_does_not_stop_the_others(tmp_path: Path) -> None:
     from equissl.training.optim import AdamW
 
     first, second = small().cells
-    wild = replace(first, recipe=replace(first.recipe, optimizer=AdamW(rate=1e30), epochs=3))
+    wild = replace(first, recipe=replace(first.recipe, optimizer=AdamW(lr=1e30), epochs=3))
     out = tmp_path / "out"
     with pytest.raises(UserError, match=r"simclr-none-seed0 failed: .*not finite"):
         runner.run(small(cells=(wild, second)), out, seeds=1, options=QUIET, silent=True)

@@ -57,7 +57,7 @@ def tiny(**changes: Any) -> Recipe:
         modules={
             "equimod": Weighted(module=EquiMod.Config(projector=(16, 8), predictor=Affine(parameter_width=8)))
         },
-        optimizer=AdamW(rate=1e-2),
+        optimizer=AdamW(lr=1e-2),
         schedule=WarmupCosine(warmup_epochs=0.5),
         epochs=3,
         batch_size=16,
@@ -121,7 +121,7 @@ def test_stopped_and_resumed_equals_straight_through(straight: runs.Run, tmp_pat
     ids=["byol", "moco", "dino"],
 )
 def test_resumes_with_teacher_queue_and_center(tmp_path: Path, base: BaseConfig) -> None:
-    recipe = tiny(base=base, optimizer=LARS(rate=0.2), epochs=2)
+    recipe = tiny(base=base, optimizer=LARS(lr=0.2), epochs=2)
     whole = train(recipe, tmp_path / "whole", QUIET)
     with pytest.raises(UserError):
         train(recipe, tmp_path / "part", replace(QUIET, stop_after=4))
@@ -198,9 +198,7 @@ def test_a_damaged_checkpoint_is_named(straight: runs.Run, tmp_path: Path) -> No
 
 
 def test_a_non_finite_loss_stops_with_step_and_term(tmp_path: Path) -> None:
-    recipe = tiny(
-        optimizer=AdamW(rate=1e30), schedule=WarmupCosine(warmup_epochs=0), epochs=4, monitor_every=0
-    )
+    recipe = tiny(optimizer=AdamW(lr=1e30), schedule=WarmupCosine(warmup_epochs=0), epochs=4, monitor_every=0)
     with pytest.raises(UserError, match=r"not finite at step \d+ \(in .*base/contrast.*last good checkpoint"):
         train(recipe, tmp_path / "run", replace(QUIET, save_every=1))
     state = checkpoint.load(tmp_path / "run" / "checkpoints")
@@ -297,7 +295,7 @@ def test_lower_precision_and_clipping(tmp_path: Path) -> None:
 
 
 def test_weights_that_are_not_finite_are_never_saved(tmp_path: Path) -> None:
-    recipe = tiny(optimizer=AdamW(rate=1e30), schedule=WarmupCosine(warmup_epochs=0), monitor_every=0)
+    recipe = tiny(optimizer=AdamW(lr=1e30), schedule=WarmupCosine(warmup_epochs=0), monitor_every=0)
     with pytest.raises(UserError, match="not finite"):
         train(recipe, tmp_path / "run", replace(QUIET, log_every=10, save_every=1))
     state = checkpoint.load(tmp_path / "run" / "checkpoints")

@@ -76,7 +76,7 @@ def simclr_augself(size: int, encoder: EncoderConfig, epochs: int, batch_size: i
         encoder=encoder,
         base=SimCLR.Config(projector=(512, 512, 128), temperature=0.2),
         modules={"augself": Weighted(module=AugSelf.Config(targets=targets))},
-        optimizer=AdamW(rate=1e-3, weight_decay=1e-2),
+        optimizer=AdamW(lr=1e-3, weight_decay=1e-2),
         schedule=WarmupCosine(warmup_epochs=max(1, epochs // 20)),
         epochs=epochs,
         batch_size=batch_size,

@@ -32,16 +32,16 @@ class FineTuneSpectra(Downstream):
 
     Source: E-SSL's code (arXiv:2111.00899): Adam, squared error on the difference to the empty lattice, the
     base's invariances as augmentation, and the mean over cells of sum |error| / sum |truth| as the score.
-    Unlike there, the rate and the moment to stop are chosen on validation cells, the test cells are looked
-    at once, and every seed has its own labelled cells.
+    Unlike there, the learning rate and the moment to stop are chosen on validation cells, the test cells are
+    looked at once, and every seed has its own labelled cells.
 
     Args:
         labels: budgets; each is scored as "dos/error_<labels>". A smaller one is part of the larger.
-        validation: further labelled cells, by which rate and step are chosen.
-        rates: learning rates that are tried.
+        validation: further labelled cells, by which lr and step are chosen.
+        lrs: learning rates that are tried.
         steps: optimizer steps, for any budget.
         check_every: steps between looks at the validation cells.
-        floor: share of the rate that is left in the end, along a cosine; 1, the paper's, keeps it constant.
+        final_lr_ratio: the learning rate follows a cosine down to this fraction of it; 1: constant (paper).
         hidden: widths of the head.
 
     Raises:
@@ -53,16 +53,16 @@ class FineTuneSpectra(Downstream):
     scores: ClassVar[tuple[str, ...]] = ("dos",)
     labels: tuple[int, ...] = (100, 300, 1000, 3000)
     validation: int = 500
-    rates: tuple[float, ...] = (1e-4, 3e-4, 1e-3)
+    lrs: tuple[float, ...] = (1e-4, 3e-4, 1e-3)
     steps: int = 4700
     check_every: int = 100
     batch_size: int = 64
     weight_decay: float = 1e-5
-    floor: float = 1.0
+    final_lr_ratio: float = 1.0
     hidden: tuple[int, ...] = (1024, 1024, 512)
 
     def __post_init__(self) -> None:
-        for name in ("labels", "rates"):
+        for name in ("labels", "lrs"):
             values = getattr(self, name)
             if not values or min(values) <= 0:
                 raise ValueError(f"{name} must be above 0 and at least one, got {values}")
@@ -71,8 +71,8 @@ class FineTuneSpectra(Downstream):
         for name in ("validation", "steps", "check_every", "batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if not 0 <= self.floor <= 1:
-            raise ValueError(f"floor must be from 0 to 1, got {self.floor}")
+        if not 0 <= self.final_lr_ratio <= 1:
+            raise ValueError(f"final_lr_ratio must be from 0 to 1, got {self.final_lr_ratio}")
 
     def run(
         self,
@@ -93,7 +93,7 @@ class FineTuneSpectra(Downstream):
         empty = empty_lattice(test.plan.spectrum, test.plan.maker.lattice).float().expand_as(wanted)
         for budget in self.labels:
             tuned = self.tune(encoder, train, budget, augment, seed=seed, device=device, progress=progress)
-            facts = {"rate": tuned.rate, "step": tuned.step, "validation": tuned.error}
+            facts = {"lr": tuned.lr, "step": tuned.step, "validation": tuned.error}
             yield replace(_score(budget, tuned.predict(test.images), wanted, seed), extra=facts)
             yield replace(_score(budget, empty, wanted, seed), baseline="constant")
 
@@ -108,7 +108,7 @@ class FineTuneSpectra(Downstream):
         device: str = "cpu",
         progress: Progress = no_progress,
     ) -> Tuned:
-        """The best of all rates and steps on the validation cells; the encoder itself is left as it was.
+        """The best of all learning rates and steps on the validation cells; the encoder itself is not changed.
 
         Raises:
             UserError: there are not enough labelled cells.
@@ -122,10 +122,10 @@ class FineTuneSpectra(Downstream):
         order = pool[shuffled(len(pool), seed, "labels")]
         held, chosen = order[: self.validation], order[self.validation :][:budget]
         tries = []
-        for place, rate in enumerate(self.rates):
-            progress(f"fine-tuning on {budget} labels", place, len(self.rates))
-            tries.append(self._fit(encoder, train, chosen, held, augment, rate, seed, device))
-        progress(f"fine-tuning on {budget} labels", len(self.rates), len(self.rates))
+        for place, lr in enumerate(self.lrs):
+            progress(f"fine-tuning on {budget} labels", place, len(self.lrs))
+            tries.append(self._fit(encoder, train, chosen, held, augment, lr, seed, device))
+        progress(f"fine-tuning on {budget} labels", len(self.lrs), len(self.lrs))
         return min(tries, key=lambda t: t.error)
 
     def _fit(
@@ -135,7 +135,7 @@ class FineTuneSpectra(Downstream):
         chosen: Tensor,
         held: Tensor,
         augment: Augmentation,
-        rate: float,
+        lr: float,
         seed: int,
         device: str,
     ) -> Tuned:
@@ -146,9 +146,9 @@ class FineTuneSpectra(Downstream):
             network = _Regressor(copy.deepcopy(encoder), self.hidden, len(empty)).to(device)
         target = (train.spectra[chosen] - empty).to(device)
         images, size = train.images[chosen].to(device), (train.images.shape[2], train.images.shape[3])
-        optimizer = torch.optim.Adam(network.parameters(), rate, weight_decay=self.weight_decay)
-        best = Tuned(network, empty, rate, 0, float("inf"))
-        schedule = CosineAnnealingLR(optimizer, self.steps, eta_min=self.floor * rate)
+        optimizer = torch.optim.Adam(network.parameters(), lr, weight_decay=self.weight_decay)
+        best = Tuned(network, empty, lr, 0, float("inf"))
+        schedule = CosineAnnealingLR(optimizer, self.steps, eta_min=self.final_lr_ratio * lr)
         step, epoch = 0, 0
         while step < self.steps:
             for rows in _batches(len(chosen), self.batch_size, seed, epoch):
@@ -162,7 +162,7 @@ class FineTuneSpectra(Downstream):
                 schedule.step()
                 step += 1
                 if step % self.check_every == 0 or step == self.steps:
-                    now = Tuned(network, empty, rate, step, 0.0)
+                    now = Tuned(network, empty, lr, step, 0.0)
                     error = float(
                         relative_errors(now.predict(train.images[held]), train.spectra[held]).mean()
                     )
@@ -180,12 +180,12 @@ class Tuned:
 
     Args:
         empty: density of states of the empty lattice, (kept,), to which it adds.
-        rate, step: what the validation cells chose; error: their mean relative error.
+        lr, step: what the validation cells chose; error: their mean relative error.
     """
 
     network: nn.Module
     empty: Tensor
-    rate: float
+    lr: float
     step: int
     error: float
 

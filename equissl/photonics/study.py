@@ -40,7 +40,7 @@ def photonics(
     validation: int = 200,
     test: int = 500,
     steps: int = 1000,
-    rates: tuple[float, ...] = (1e-3,),
+    lrs: tuple[float, ...] = (1e-3,),
     epochs: int = 20,
     file: str = "",
     paper: bool = False,
@@ -51,10 +51,10 @@ def photonics(
         setting: the paper's Blob (predict half-cell rolls) or Gpm (predict quarter turns).
         unlabelled: cells for pretraining alone; the cells of the labelled pool are pretrained on too.
         budgets: labelled cells of the fine-tuning.
-        validation: labelled cells that choose its rate and moment to stop.
+        validation: labelled cells that choose its learning rate and moment to stop.
         test: labelled cells that are looked at once.
         steps: of the fine-tuning.
-        rates: that it tries.
+        lrs: learning rates that it tries.
         epochs: of the pretraining; the paper's is 200.
         file: of the crystals, made if it is not there; "" for one in this folder.
         paper: the paper's network and optimiser instead of a CPU's.
@@ -66,10 +66,10 @@ def photonics(
     plan = Plan(kind=setting, count=unlabelled + pool + test, labelled=pool + test)
     name = file or f"crystals-{setting}-{plan.count}.safetensors"
     data = Crystals(path=str(Path(name).resolve()), plan=plan, test=test)
-    tune = FineTuneSpectra(labels=budgets, validation=validation, rates=rates, steps=steps)
+    tune = FineTuneSpectra(labels=budgets, validation=validation, lrs=lrs, steps=steps)
     made = {n: replace(make(), data=data, epochs=epochs) for n, make in _METHODS[setting].items()}
     if not paper:
-        tune = replace(tune, hidden=(256, 256), floor=0.0, check_every=max(1, min(50, steps)))
+        tune = replace(tune, hidden=(256, 256), final_lr_ratio=0.0, check_every=max(1, min(50, steps)))
         made = {n: _small(r) for n, r in made.items()}
     cells = [Cell({"method": SCRATCH}, replace(made["SimCLR"], epochs=0))]
     cells += [Cell({"method": n}, r) for n, r in made.items()]
@@ -84,8 +84,8 @@ def photonics(
         about=(
             f"{scale} and our own crystals, not comparable with the paper's numbers. Mean relative error of "
             f"the density of states on {test} test cells, lower is better; {unlabelled} unlabelled cells; "
-            f"rate and moment to stop chosen on {validation} validation cells. Every seed has its own "
-            'pretraining and its own labelled cells. "One answer for all" is the empty lattice, 2 pi nu.'
+            f"learning rate and moment to stop chosen on {validation} validation cells. Every seed has its "
+            'own pretraining and its own labelled cells. "One answer for all" is the empty lattice, 2 pi nu.'
         ),
         compare=("method", SCRATCH),
         tasks=(tune,),
@@ -104,7 +104,7 @@ def _small(recipe: Recipe) -> Recipe:
         encoder=CrystalNet.Config(channels=(16, 32, 64), hidden=(128, 128), kernel=5),
         base=replace(recipe.base, projector=(128, 64)),
         modules=modules,
-        optimizer=AdamW(rate=1e-3),
+        optimizer=AdamW(lr=1e-3),
         schedule=WarmupCosine(warmup_epochs=1),
         batch_size=128,
         monitor_every=0,

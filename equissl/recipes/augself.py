@@ -30,7 +30,7 @@ def baseline_simclr_stl10() -> Recipe:
         views={"a": view, "b": view},
         encoder=EncoderConfig(name="resnet18", mean=STL10[0], std=STL10[1], size=96),
         base=SimCLR.Config(projector=(512, 128), output_norm="none", temperature=0.2),
-        optimizer=SGD(rate=0.03, weight_decay=5e-4),
+        optimizer=SGD(lr=0.03, weight_decay=5e-4),
         schedule=WarmupCosine(warmup_epochs=0),
         epochs=200,
         batch_size=256,
@@ -53,7 +53,7 @@ def baseline_simclr_imagenet100() -> Recipe:
         views={"a": view, "b": view},
         encoder=EncoderConfig(name="resnet50", size=224),
         base=SimCLR.Config(projector=(2048, 128), output_norm="none", temperature=0.2),
-        optimizer=SGD(rate=0.05, weight_decay=1e-4),
+        optimizer=SGD(lr=0.05, weight_decay=1e-4),
         epochs=500,
     )
 

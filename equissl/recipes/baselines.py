@@ -45,7 +45,7 @@ def byol_cifar10_small() -> Recipe:
 def simsiam_cifar10_small() -> Recipe:
     """SimSiam on CIFAR-10 at the size of a CPU: a thin ResNet-10, 20 epochs; not a paper's setting."""
     base = SimSiam.Config(projector=(512, 512), predictor=(128, 512))
-    return replace(_cpu(base), optimizer=SGD(rate=0.06, weight_decay=5e-4))
+    return replace(_cpu(base), optimizer=SGD(lr=0.06, weight_decay=5e-4))
 
 
 def moco_cifar10_small() -> Recipe:
@@ -81,7 +81,7 @@ def simsiam_cifar10() -> Recipe:
     """SimSiam on CIFAR-10: ResNet-18, 800 epochs, batch 512, two-layer projector."""
     return _cifar10(
         SimSiam.Config(projector=(2048, 2048), predictor=(512, 2048)),
-        SGD(rate=0.06, weight_decay=5e-4),
+        SGD(lr=0.06, weight_decay=5e-4),
         0,
         "SimSiam, arXiv:2011.10566, appendix D [mem]; heads, rate and decay as E-SSL's baseline [code]",
     )
@@ -91,7 +91,7 @@ def moco_cifar10() -> Recipe:
     """MoCo v2 on CIFAR-10 after the authors' demo: ResNet-18, queue 4096, both directions."""
     return _cifar10(
         MoCo.Config(projector=(512, 128), queue=4096, temperature=0.1, momentum=0.99, directions="both"),
-        SGD(rate=0.06, weight_decay=5e-4),
+        SGD(lr=0.06, weight_decay=5e-4),
         0,
         "MoCo's CIFAR demo [mem] with v2's two-layer head [choice]; its split BatchNorm is absent",
     )
@@ -100,21 +100,21 @@ def moco_cifar10() -> Recipe:
 def moco_v3_cifar10() -> Recipe:
     """MoCo v3 on CIFAR-10: ResNet-18, 800 epochs; the authors have no such run."""
     return _cifar10(
-        MoCoV3.Config(temperature=0.2, momentum=0.99), SGD(rate=0.12, weight_decay=5e-4), 10, "[choice]"
+        MoCoV3.Config(temperature=0.2, momentum=0.99), SGD(lr=0.12, weight_decay=5e-4), 10, "[choice]"
     )
 
 
 def barlow_twins_cifar10() -> Recipe:
     """Barlow Twins on CIFAR-10: ResNet-18, 800 epochs; the authors have no such run."""
     return _cifar10(
-        BarlowTwins.Config(projector=(2048, 2048, 2048)), LARS(rate=0.6, weight_decay=1e-4), 10, "[choice]"
+        BarlowTwins.Config(projector=(2048, 2048, 2048)), LARS(lr=0.6, weight_decay=1e-4), 10, "[choice]"
     )
 
 
 def vicreg_cifar10() -> Recipe:
     """VICReg on CIFAR-10: ResNet-18, 800 epochs; the authors have no such run."""
     return _cifar10(
-        VICReg.Config(projector=(2048, 2048, 2048)), LARS(rate=0.6, weight_decay=1e-4), 10, "[choice]"
+        VICReg.Config(projector=(2048, 2048, 2048)), LARS(lr=0.6, weight_decay=1e-4), 10, "[choice]"
     )
 
 
@@ -122,7 +122,7 @@ def dino_cifar10() -> Recipe:
     """DINO on CIFAR-10: ResNet-18, 800 epochs, 2 + 4 crops; the authors have no such run."""
     views, local = _crops(presets.multi_crop(32, 16, 4, (0.3, 1.0), (0.08, 0.4)))
     base = DINO.Config(local=local, hidden_norm="batch", prototypes=4096, momentum=0.9995)
-    recipe = _cifar10(base, AdamW(rate=1e-3, weight_decay=0.04), 10, "[choice]")
+    recipe = _cifar10(base, AdamW(lr=1e-3, weight_decay=0.04), 10, "[choice]")
     return replace(recipe, views=views, clip_gradient=3.0)
 
 
@@ -130,8 +130,8 @@ def simsiam_imagenet() -> Recipe:
     """SimSiam on ImageNet: ResNet-50, 100 epochs, batch 512."""
     return _imagenet(
         SimSiam.Config(),
-        SGD(rate=0.1, weight_decay=1e-4),
-        WarmupCosine(warmup_epochs=0, floor=0.0),
+        SGD(lr=0.1, weight_decay=1e-4),
+        WarmupCosine(warmup_epochs=0, min_lr=0.0),
         epochs=100,
         batch_size=512,
         about="SimSiam, arXiv:2011.10566 [code]",
@@ -142,8 +142,8 @@ def moco_imagenet() -> Recipe:
     """MoCo v2 on ImageNet: ResNet-50, 200 epochs, batch 256, queue 65,536; the key's view is not encoded."""
     recipe = _imagenet(
         MoCo.Config(),
-        SGD(rate=0.03, weight_decay=1e-4),
-        WarmupCosine(warmup_epochs=0, floor=0.0),
+        SGD(lr=0.03, weight_decay=1e-4),
+        WarmupCosine(warmup_epochs=0, min_lr=0.0),
         epochs=200,
         batch_size=256,
         about="MoCo v2, arXiv:2003.04297 [code]; without its shuffled BatchNorm",
@@ -155,8 +155,8 @@ def moco_v3_imagenet() -> Recipe:
     """MoCo v3 on ImageNet: ResNet-50, 300 epochs, batch 4096; the authors report 72.8 top-1."""
     recipe = _imagenet(
         MoCoV3.Config(),
-        LARS(rate=4.8, weight_decay=1e-6, rate_in_buffer=False),
-        WarmupCosine(warmup_epochs=10, floor=0.0),
+        LARS(lr=4.8, weight_decay=1e-6, lr_in_buffer=False),
+        WarmupCosine(warmup_epochs=10, min_lr=0.0),
         epochs=300,
         batch_size=4096,
         about="MoCo v3, arXiv:2104.02057 [code]; the authors' top-1: 72.8",
@@ -168,8 +168,8 @@ def barlow_twins_imagenet() -> Recipe:
     """Barlow Twins on ImageNet: ResNet-50, 1000 epochs, batch 2048."""
     recipe = _imagenet(
         BarlowTwins.Config(),
-        LARS(rate=1.6, weight_decay=1e-6, bias_lr=0.0384, rate_in_buffer=False),
-        WarmupCosine(warmup_epochs=10, last=1e-3),
+        LARS(lr=1.6, weight_decay=1e-6, bias_lr=0.0384, lr_in_buffer=False),
+        WarmupCosine(warmup_epochs=10, final_lr_ratio=1e-3),
         epochs=1000,
         batch_size=2048,
         about="Barlow Twins, arXiv:2103.03230 [code]",
@@ -181,8 +181,8 @@ def vicreg_imagenet() -> Recipe:
     """VICReg on ImageNet: ResNet-50, 1000 epochs, batch 2048."""
     recipe = _imagenet(
         VICReg.Config(),
-        LARS(rate=1.6, weight_decay=1e-6, rate_in_buffer=False),
-        WarmupCosine(warmup_epochs=10, last=1e-3),
+        LARS(lr=1.6, weight_decay=1e-6, lr_in_buffer=False),
+        WarmupCosine(warmup_epochs=10, final_lr_ratio=1e-3),
         epochs=1000,
         batch_size=2048,
         about="VICReg, arXiv:2105.04906 [code], epochs and views [mem]",
@@ -195,8 +195,8 @@ def dino_imagenet() -> Recipe:
     views, local = _crops(presets.multi_crop())
     recipe = _imagenet(
         DINO.Config(local=local),
-        AdamW(rate=1e-3, weight_decay=0.04),
-        WarmupCosine(warmup_epochs=10, floor=1e-6),
+        AdamW(lr=1e-3, weight_decay=0.04),
+        WarmupCosine(warmup_epochs=10, min_lr=1e-6),
         epochs=100,
         batch_size=512,
         about="DINO, arXiv:2104.14294 [code], but constant weight decay and no stochastic depth",
@@ -206,7 +206,7 @@ def dino_imagenet() -> Recipe:
 
 
 def _cpu(base: BaseConfig) -> Recipe:
-    recipe = _cifar10(base, AdamW(rate=2e-3, weight_decay=1e-3), 1, "")
+    recipe = _cifar10(base, AdamW(lr=2e-3, weight_decay=1e-3), 1, "")
     encoder = replace(_SMALL, name="resnet10t", options=_THIN)
     return replace(recipe, encoder=encoder, epochs=20, batch_size=256, monitor_every=1, about=_CPU)
 
@@ -219,7 +219,7 @@ def _cifar10(base: BaseConfig, optimizer: SGD | LARS | AdamW, warmup: float, abo
         encoder=_SMALL,
         base=base,
         optimizer=optimizer,
-        schedule=WarmupCosine(warmup_epochs=warmup, floor=0.0),
+        schedule=WarmupCosine(warmup_epochs=warmup, min_lr=0.0),
         epochs=800,
         batch_size=512,
         batch_norm="per_view",

@@ -36,7 +36,7 @@ def baseline_simclr_cifar10() -> Recipe:
         views={"a": view, "b": view},
         encoder=_SMALL,
         base=SimCLR.Config(temperature=0.5),
-        optimizer=LARS(rate=4.0, weight_decay=1e-6),
+        optimizer=LARS(lr=4.0, weight_decay=1e-6),
         schedule=WarmupCosine(warmup_epochs=10),
         epochs=800,
         batch_size=512,
@@ -56,7 +56,7 @@ def baseline_byol_cifar10() -> Recipe:
         baseline_simclr_cifar10(),
         views={"a": ViewSpec(presets.equimod_byol(1, 32)), "b": ViewSpec(presets.equimod_byol(2, 32))},
         base=BYOL.Config(),
-        optimizer=LARS(rate=2.0, weight_decay=1e-6),
+        optimizer=LARS(lr=2.0, weight_decay=1e-6),
         about="EquiMod's BYOL*, arXiv:2211.01244; the paper's top-1: 90.44",
     )
 
@@ -75,7 +75,7 @@ def baseline_simclr_imagenet() -> Recipe:
         views={"a": view, "b": view},
         encoder=_LARGE,
         base=SimCLR.Config(temperature=0.2),
-        optimizer=LARS(rate=2.4, weight_decay=1e-6),
+        optimizer=LARS(lr=2.4, weight_decay=1e-6),
         batch_size=4096,
         about="EquiMod's SimCLR*, arXiv:2211.01244; the paper's top-1: 71.57",
     )
@@ -92,7 +92,7 @@ def baseline_byol_imagenet() -> Recipe:
         baseline_simclr_imagenet(),
         views={"a": ViewSpec(presets.equimod_byol(1, 224)), "b": ViewSpec(presets.equimod_byol(2, 224))},
         base=BYOL.Config(),
-        optimizer=LARS(rate=4.8, weight_decay=1.5e-6),
+        optimizer=LARS(lr=4.8, weight_decay=1.5e-6),
         epochs=1000,
         about="EquiMod's BYOL*, arXiv:2211.01244; the paper's top-1: 74.03",
     )
@@ -116,7 +116,7 @@ def simclr_cifar10_small() -> Recipe:
         encoder=replace(_SMALL, name="resnet10t", options={"channels": (32, 64, 128, 256), "stem_width": 16}),
         base=SimCLR.Config(projector=(256, 128), temperature=0.5),
         modules={"equimod": Weighted(module=EquiMod.Config(projector=(256, 128)))},
-        optimizer=LARS(rate=2.0, weight_decay=1e-6),
+        optimizer=LARS(lr=2.0, weight_decay=1e-6),
         schedule=WarmupCosine(warmup_epochs=1),
         epochs=20,
         batch_size=256,

@@ -30,7 +30,7 @@ _MEAN, _STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
 _SMALL = EncoderConfig(
     name="resnet18", stem="small", options={"zero_init_last": False}, mean=_MEAN, std=_STD, size=32
 )
-_STEPWISE = WarmupCosine(warmup_epochs=10, floor=0.0, last=1e-3)
+_STEPWISE = WarmupCosine(warmup_epochs=10, min_lr=0.0, final_lr_ratio=1e-3)
 
 
 def baseline_simclr_cifar10() -> Recipe:
@@ -43,8 +43,8 @@ def baseline_simclr_cifar10() -> Recipe:
         base=SimCLR.Config(
             projector=(2048, 2048), batch_norm="per_view", temperature=0.5, negatives="other_view"
         ),
-        optimizer=SGD(rate=0.06, weight_decay=5e-4),
-        schedule=WarmupCosine(warmup_epochs=10, floor=0.0),
+        optimizer=SGD(lr=0.06, weight_decay=5e-4),
+        schedule=WarmupCosine(warmup_epochs=10, min_lr=0.0),
         epochs=800,
         batch_size=512,
         batch_norm="per_view",
@@ -55,7 +55,7 @@ def baseline_simclr_cifar10() -> Recipe:
 def simclr_cifar10() -> Recipe:
     """E-SimCLR on CIFAR-10: four-fold rotation predicted from an extra view of 16 pixels, weight 0.4."""
     recipe = _with_rotation(baseline_simclr_cifar10(), presets.essl_cifar10(16), 0.4, (2048, 2048), True)
-    return replace(recipe, optimizer=SGD(rate=0.12, weight_decay=5e-4))
+    return replace(recipe, optimizer=SGD(lr=0.12, weight_decay=5e-4))
 
 
 def simclr_cifar10_single() -> Recipe:
@@ -97,7 +97,7 @@ def baseline_simsiam_cifar10() -> Recipe:
 def simsiam_cifar10() -> Recipe:
     """E-SimSiam on CIFAR-10: weight 0.4; its head lacks the last ReLU that E-SimCLR's has."""
     recipe = _with_rotation(baseline_simsiam_cifar10(), presets.essl_cifar10(16), 0.4, (2048, 2048), False)
-    return replace(recipe, optimizer=SGD(rate=0.12, weight_decay=5e-4))
+    return replace(recipe, optimizer=SGD(lr=0.12, weight_decay=5e-4))
 
 
 def baseline_simclr_imagenet() -> Recipe:
@@ -113,7 +113,7 @@ def baseline_simclr_imagenet() -> Recipe:
             temperature=0.2,
             negatives="other_view",
         ),
-        optimizer=LARS(rate=4.8, weight_decay=1e-6, rate_in_buffer=False),
+        optimizer=LARS(lr=4.8, weight_decay=1e-6, lr_in_buffer=False),
         schedule=_STEPWISE,
         epochs=100,
         batch_size=4096,
@@ -136,8 +136,8 @@ def baseline_simsiam_imagenet() -> Recipe:
     return replace(
         baseline_simclr_imagenet(),
         base=SimSiam.Config(projector=(2048, 2048, 2048), predictor=(512, 2048)),
-        optimizer=SGD(rate=0.1, weight_decay=1e-4),
-        schedule=WarmupCosine(warmup_epochs=0, floor=0.0, every="epoch"),
+        optimizer=SGD(lr=0.1, weight_decay=1e-4),
+        schedule=WarmupCosine(warmup_epochs=0, min_lr=0.0, update_every="epoch"),
         batch_size=512,
         about="E-SSL's SimSiam baseline on ImageNet, arXiv:2111.00899; the authors' top-1: 67.9",
     )
@@ -155,7 +155,7 @@ def baseline_barlow_twins_imagenet() -> Recipe:
     return replace(
         baseline_simclr_imagenet(),
         base=BarlowTwins.Config(projector=(8192, 8192, 8192)),
-        optimizer=LARS(rate=3.2, weight_decay=1e-6, bias_lr=0.0768, rate_in_buffer=False),
+        optimizer=LARS(lr=3.2, weight_decay=1e-6, bias_lr=0.0768, lr_in_buffer=False),
         about="E-SSL's Barlow Twins baseline on ImageNet, arXiv:2111.00899; the authors' top-1: 66.7",
     )
 

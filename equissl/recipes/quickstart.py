@@ -37,7 +37,7 @@ def invariant() -> Recipe:
         ),
         # A single linear layer: with a deep projector the features themselves stay far less invariant.
         base=SimCLR.Config(projector=(64,), temperature=0.2),
-        optimizer=AdamW(rate=2e-3, weight_decay=1e-3),
+        optimizer=AdamW(lr=2e-3, weight_decay=1e-3),
         schedule=WarmupCosine(warmup_epochs=1),
         epochs=16,
         batch_size=128,

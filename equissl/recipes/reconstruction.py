@@ -1,6 +1,6 @@
 """Reconstruction without parameters: blend (arXiv:2412.03314) and path (arXiv:2503.18753).
 
-Read in the second paper's text: backbones, widths and splits, base losses, epochs, batch, rate per 256
+Read in the second paper's text: backbones, widths and splits, base losses, epochs, batch, lr per 256
 images, paths, K = 2, lambda = 1. Everything else is inherited from the bases or our choice; weight decay,
 warm-up (but DINOv2's), betas and crops are not given there. Of the first paper only abstract and summaries
 were read, so ``blend_*`` is a faithful reading, not a reproduction. We have run none of these at its scale.
@@ -80,7 +80,7 @@ def ibot_vit_l16(family: str = "se2", count: int = 2) -> Recipe:
 def dinov2_vit_l16(family: str = "se2", count: int = 2) -> Recipe:
     """DINOv2 + path, ViT-L/16, ImageNet; d = 2048, a quarter of it equivariant (paper: R2 .840 and .933).
 
-    The rate of 4e-3 is taken as that of the whole batch of 2048, not per 256 images.
+    The learning rate of 4e-3 is taken as that of the whole batch of 2048, not per 256 images.
     """
     encoder = _vit("large", 2048, 512, pool="token", masks=True)
     base = DINOv2.Config(local=_LOCAL, part="inv")
@@ -97,8 +97,8 @@ def blend_3diebench() -> Recipe:
         ),
         base=_VICREG,
         modules={"blend": Weighted(module=CrossAttentionReconstruction.Config(part="equi"))},
-        optimizer=Adam(rate=1e-3, weight_decay=1e-6),
-        schedule=WarmupCosine(warmup_epochs=0, floor=1e-3),
+        optimizer=Adam(lr=1e-3, weight_decay=1e-6),
+        schedule=WarmupCosine(warmup_epochs=0, min_lr=1e-3),
         epochs=40,
         batch_size=1024,
         batch_norm="per_view",
@@ -155,7 +155,7 @@ def small(
         ),
         base=base,
         modules=modules[kind],
-        optimizer=AdamW(rate=2e-3, weight_decay=1e-3),
+        optimizer=AdamW(lr=2e-3, weight_decay=1e-3),
         schedule=WarmupCosine(warmup_epochs=1),
         epochs=epochs,
         batch_size=128,
@@ -184,7 +184,7 @@ def ibot_small(data: Data = Solids(size=32, objects=240, views=10), family: str 
         ),
         base=IBOT.Config(assigning=Assigning(projector=(128, 64), prototypes=512, momentum=0.99), part="inv"),
         modules={"path": Weighted(module=_path(2, DecoderConfig(channels=(64, 32))))},
-        optimizer=AdamW(rate=1e-3, weight_decay=0.04),
+        optimizer=AdamW(lr=1e-3, weight_decay=0.04),
         schedule=WarmupCosine(warmup_epochs=2),
         epochs=16,
         batch_size=128,
@@ -243,12 +243,12 @@ def _imagenet(
     encoder: EncoderConfig,
     base: BaseConfig,
     views: Mapping[str, ViewSpec],
-    rate: float,
+    lr: float,
     epochs: int,
     batch: int,
     count: int,
 ) -> Recipe:
-    """``rate`` is for 256 images; ``count`` 0 is the blend."""
+    """``lr`` is for 256 images; ``count`` 0 is the blend."""
     module = Weighted(module=_path(count) if count else CrossAttentionReconstruction.Config(part="equi"))
     return Recipe(
         data=ImageFolder(path="imagenet", size=256),
@@ -256,7 +256,7 @@ def _imagenet(
         encoder=encoder,
         base=base,
         modules={"path" if count else "blend": module},
-        optimizer=AdamW(rate=rate * batch / 256, weight_decay=0.04),
+        optimizer=AdamW(lr=lr * batch / 256, weight_decay=0.04),
         schedule=WarmupCosine(warmup_epochs=10),
         epochs=epochs,
         batch_size=batch,

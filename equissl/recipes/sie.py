@@ -38,7 +38,7 @@ _COLORS = ("pose", "floor_hue", "light_hue")
 _MEAN, _STD = (0.5016, 0.5037, 0.5060), (0.1030, 0.0999, 0.0969)
 _WIDE = (2048, 2048, 2048)
 _HALF = (1024, 1024, 1024)
-_RATE = 1e-3
+_LR = 1e-3
 _SPLIT = {"inv": 256, "equi": 256}
 
 _VICREG = VICReg.Config(projector=_WIDE, invariance=10, variance=10, covariance=1)
@@ -150,7 +150,7 @@ def on_solids(recipe: Recipe) -> Recipe:
         ),
         base=None if recipe.base is None else _narrow(recipe.base),
         modules=modules,
-        optimizer=AdamW(rate=2e-3, weight_decay=1e-3),
+        optimizer=AdamW(lr=2e-3, weight_decay=1e-3),
         schedule=WarmupCosine(warmup_epochs=1),
         epochs=16,
         batch_size=128,
@@ -166,8 +166,8 @@ def _recipe(base: BaseConfig | None, modules: Mapping[str, Weighted] | None = No
         encoder=EncoderConfig(name="resnet18", mean=_MEAN, std=_STD, size=256),
         base=base,
         modules=modules or {},
-        optimizer=Adam(rate=_RATE, weight_decay=1e-6),
-        schedule=WarmupCosine(warmup_epochs=0, floor=_RATE),  # from the rate to itself: constant
+        optimizer=Adam(lr=_LR, weight_decay=1e-6),
+        schedule=WarmupCosine(warmup_epochs=0, min_lr=_LR),  # from the peak to itself: constant
         epochs=40,
         batch_size=1024,
         batch_norm="per_view",

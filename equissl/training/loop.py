@@ -77,7 +77,7 @@ def fit(
     for epoch in range(state.epoch, recipe.epochs):
         for views in epoch_views(plan, learner.fabric, epoch, state.batch, meters):
             state.lr = plan.lr_at(state.step)
-            set_lr(learner.optimizer, state.lr, recipe.optimizer.rate)
+            set_lr(learner.optimizer, state.lr, recipe.optimizer.lr)
             terms = training_step(learner, views, (state.step + 1) / plan.total_steps, recipe.clip_gradient)
             state.step, state.batch = state.step + 1, state.batch + 1
             for callback in callbacks:
@@ -199,7 +199,7 @@ def fit_and_save(
     except NonFiniteError as error:
         last = run.checkpoints / "last.pt"
         good = f"the last good checkpoint is {last}" if last.exists() else "no checkpoint had been saved yet"
-        advice = "Try a lower optimizer.rate, clip_gradient=1, or precision=32-true."
+        advice = "Try a lower optimizer.lr, clip_gradient=1, or precision=32-true."
         raise UserError(f"{error}; {good}. {advice}") from error
     finally:
         for callback in callbacks:

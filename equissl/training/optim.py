@@ -1,4 +1,4 @@
-"""Optimisers and the learning-rate schedule, as plain data that builds itself."""
+"""Optimizers, the learning-rate schedule, and parameter groups; their configs are plain data."""
 
 from __future__ import annotations
 
@@ -13,57 +13,65 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True, kw_only=True)
 class WarmupCosine:
-    """Linear from ``floor`` * rate to rate over the warm-up, then a cosine down to ``floor`` (absolute).
+    """Linear warm-up from ``min_lr`` (times the peak) to the peak, then a cosine to ``min_lr`` (absolute).
 
-    The peak is used by the first step after the warm-up; the floor only after the last step, as EquiMod's
-    code has it (the convention of its released schedule).
+    The peak is used by the first step after the warm-up; the minimum only after the last step, as EquiMod's
+    code has it. The learning rate is a function of the step alone, so a resumed run needs no state of it;
+    torch's LambdaLR and timm's CosineLRScheduler keep some, and round differently.
 
     Args:
-        last: share of the peak that the cosine ends at instead, where that is above the floor.
-        every: "step" moves the rate at every step; "epoch" keeps it through an epoch.
+        warmup_epochs: length of the warm-up; may be a fraction.
+        min_lr: see above.
+        final_lr_ratio: the cosine ends at this fraction of the peak instead, where that is above ``min_lr``.
+        update_every: "step", or "epoch" to keep the learning rate through an epoch.
     """
 
     warmup_epochs: float = 10
-    floor: float = 1e-8
-    last: float = 0.0
-    every: Literal["step", "epoch"] = "step"
+    min_lr: float = 1e-8
+    final_lr_ratio: float = 0.0
+    update_every: Literal["step", "epoch"] = "step"
 
     def __post_init__(self) -> None:
         if not self.warmup_epochs >= 0:
             raise ValueError(f"warmup_epochs must be at least 0, got {self.warmup_epochs}")
-        if not 0 <= self.last <= 1:
-            raise ValueError(f"last must be between 0 and 1, got {self.last}")
-        if self.every not in ("step", "epoch"):
-            raise ValueError(f"every must be 'step' or 'epoch', got {self.every!r}")
+        if not 0 <= self.final_lr_ratio <= 1:
+            raise ValueError(f"final_lr_ratio must be between 0 and 1, got {self.final_lr_ratio}")
+        if self.update_every not in ("step", "epoch"):
+            raise ValueError(f"update_every must be 'step' or 'epoch', got {self.update_every!r}")
 
-    def rate(self, step: int, peak: float, total: int, steps_per_epoch: int) -> float:
-        """The learning rate that step ``step`` (from 0) of ``total`` uses."""
-        warmup = min(round(self.warmup_epochs * steps_per_epoch), total)
-        if self.every == "epoch":
+    def lr_at(self, step: int, peak: float, total_steps: int, steps_per_epoch: int) -> float:
+        """The learning rate of step ``step`` (from 0) of ``total_steps``.
+
+        >>> schedule = WarmupCosine(warmup_epochs=1, min_lr=0.0)
+        >>> [round(schedule.lr_at(step, 0.4, total_steps=6, steps_per_epoch=2), 2) for step in range(6)]
+        [0.0, 0.2, 0.4, 0.34, 0.2, 0.06]
+        """
+        warmup = min(round(self.warmup_epochs * steps_per_epoch), total_steps)
+        if self.update_every == "epoch":
             step -= step % steps_per_epoch
         if step < warmup:
-            return peak * (self.floor + (1 - self.floor) * step / warmup)
-        share = (step - warmup) / max(total - warmup, 1)
-        end = max(self.floor, self.last * peak)
-        return end + (peak - end) * (1 + math.cos(math.pi * share)) / 2
+            return peak * (self.min_lr + (1 - self.min_lr) * step / warmup)
+        progress = (step - warmup) / max(total_steps - warmup, 1)
+        final = max(self.min_lr, self.final_lr_ratio * peak)
+        return final + (peak - final) * (1 + math.cos(math.pi * progress)) / 2
 
 
 @runtime_checkable
 class OptimizerConfig(Protocol):
-    """A frozen dataclass that describes an optimiser; ``rate`` is the peak learning rate."""
+    """A frozen dataclass that describes an optimizer; ``lr`` is the peak learning rate."""
 
     @property
-    def rate(self) -> float: ...
+    def lr(self) -> float: ...
 
     def build(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
-        """From ``parameter_groups``."""
+        """``groups``: from ``parameter_groups``."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SGD:
     """Stochastic gradient descent with momentum; decay on every parameter."""
 
-    rate: float = 0.03
+    lr: float = 0.03
     momentum: float = 0.9
     weight_decay: float = 5e-4
     nesterov: bool = False
@@ -71,7 +79,7 @@ class SGD:
     def build(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
         for group in groups:
             group["weight_decay"] = self.weight_decay
-        return torch.optim.SGD(groups, self.rate, self.momentum, nesterov=self.nesterov)
+        return torch.optim.SGD(groups, self.lr, self.momentum, nesterov=self.nesterov)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,14 +98,14 @@ class AdamW:
     }
     """
 
-    rate: float = 1e-3
+    lr: float = 1e-3
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 1e-4
 
     def build(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
         for group in groups:
             group["weight_decay"] = self.weight_decay if group["matrix"] else 0.0
-        return torch.optim.AdamW(groups, self.rate, self.betas)
+        return torch.optim.AdamW(groups, self.lr, self.betas)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,22 +124,24 @@ class Adam:
     }
     """
 
-    rate: float = 1e-3
+    lr: float = 1e-3
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 0.0
 
     def build(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
-        return torch.optim.Adam(groups, self.rate, self.betas, weight_decay=self.weight_decay)
+        return torch.optim.Adam(groups, self.lr, self.betas, weight_decay=self.weight_decay)
 
 
 @dataclass(frozen=True, kw_only=True)
 class LARS:
-    """Layer-wise adaptive rates (arXiv:1708.03888) as SimCLR-style code has them; see ``LARSOptimizer``.
+    """Layer-wise adaptive rate scaling (LARS, You et al., 2017) as SSL code has it; see ``LARSOptimizer``.
 
     Args:
-        bias_lr: peak of biases and norms, which are not adapted; 0 for the same rate.
-        rate_in_buffer: whether the momentum buffer holds steps (EquiMod) or directions (Barlow Twins,
-            E-SSL); they differ while the rate changes.
+        weight_decay: of matrices; biases and norm weights have none.
+        trust_coefficient: ratio of a matrix's step to its norm, at a learning rate of 1.
+        bias_lr: peak learning rate of biases and norm weights, which are not adapted; 0 for ``lr``.
+        lr_in_buffer: whether the momentum buffer accumulates gradients times the learning rate (EquiMod) or
+            gradients (Barlow Twins, E-SSL); they differ while the learning rate changes.
     """
 
     paper: ClassVar[str] = "arXiv:1708.03888"
@@ -145,31 +155,32 @@ class LARS:
     }
     """
 
-    rate: float = 4.0
+    lr: float = 4.0
     momentum: float = 0.9
     weight_decay: float = 1e-6
-    trust: float = 1e-3
+    trust_coefficient: float = 1e-3
     bias_lr: float = 0.0
-    rate_in_buffer: bool = True
+    lr_in_buffer: bool = True
 
     def build(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
         for group in groups:
             group["weight_decay"] = self.weight_decay if group["matrix"] else 0.0
             if self.bias_lr and not group["matrix"]:
-                group["lr_scale"] = self.bias_lr / self.rate
-        return LARSOptimizer(groups, self.rate, self.momentum, self.trust, self.rate_in_buffer)
+                group["lr_scale"] = self.bias_lr / self.lr
+        return LARSOptimizer(groups, self.lr, self.momentum, self.trust_coefficient, self.lr_in_buffer)
 
 
 class LARSOptimizer(torch.optim.Optimizer):
-    """Momentum SGD whose matrices take steps proportional to their norm.
+    """SGD with momentum whose steps are proportional to the norm of each matrix (LARS).
 
-    Matrices: g <- g + decay w; local rate = rate * trust |w| / |g| (rate where a norm is 0);
-    buffer <- momentum buffer + local rate g; w <- w - buffer. Biases and norms: the same without decay and
-    adaptation. No clipping of the ratio, no epsilon.
+    Matrices: g <- g + decay w; local_lr = lr * trust_coefficient |w| / |g| (lr where a norm is 0);
+    buffer <- momentum buffer + local_lr g; w <- w - buffer. Biases and norm weights: the same without decay
+    and adaptation. No clipping of the ratio, no epsilon. timm's Lars is another rule: its |g| is taken before
+    weight decay is added, with decay |w| and an epsilon in the denominator, and lr is never in the buffer.
 
     Args:
-        rate_in_buffer: as written. False: buffer <- momentum buffer + trust |w| / |g| g (plain g for biases
-            and norms); w <- w - rate buffer.
+        lr_in_buffer: as written. False: buffer <- momentum buffer + trust_coefficient |w| / |g| g (g for
+            biases and norm weights); w <- w - lr buffer.
     """
 
     def __init__(
@@ -177,11 +188,12 @@ class LARSOptimizer(torch.optim.Optimizer):
         params: Iterable[Any],
         lr: float,
         momentum: float = 0.9,
-        trust: float = 1e-3,
-        rate_in_buffer: bool = True,
+        trust_coefficient: float = 1e-3,
+        lr_in_buffer: bool = True,
     ):
-        super().__init__(params, {"lr": lr, "momentum": momentum, "trust": trust, "weight_decay": 0.0})
-        self.rate_in_buffer = rate_in_buffer
+        defaults = {"lr": lr, "momentum": momentum, "trust_coefficient": trust_coefficient}
+        super().__init__(params, {**defaults, "weight_decay": 0.0})
+        self.lr_in_buffer = lr_in_buffer
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
@@ -194,10 +206,10 @@ class LARSOptimizer(torch.optim.Optimizer):
 
     def _step_group(self, group: dict[str, Any], params: list[Tensor]) -> None:
         grads = [p.grad for p in params if p.grad is not None]
-        inside, outside = (group["lr"], 1.0) if self.rate_in_buffer else (1.0, group["lr"])
+        inside, outside = (group["lr"], 1.0) if self.lr_in_buffer else (1.0, group["lr"])
         if group["matrix"]:
             grads = list(torch._foreach_add(grads, params, alpha=group["weight_decay"]))
-            ratios = _trust(params, grads, group["trust"])
+            ratios = _trust_ratios(params, grads, group["trust_coefficient"])
             moves = list(torch._foreach_mul(grads, [inside * r for r in ratios]))
         else:
             moves = list(torch._foreach_mul(grads, inside))
@@ -210,31 +222,30 @@ class LARSOptimizer(torch.optim.Optimizer):
         torch._foreach_sub_(params, buffers, alpha=outside)
 
 
-def _trust(params: list[Tensor], grads: list[Tensor], trust: float) -> list[Tensor]:
+def _trust_ratios(params: list[Tensor], grads: list[Tensor], coefficient: float) -> list[Tensor]:
     # No branch on values, so that nothing waits for the device.
     norms = zip(torch._foreach_norm(params), torch._foreach_norm(grads), strict=True)
-    return [torch.where((w * g) > 0, trust * w / g.clamp(min=1e-300), 1.0) for w, g in norms]
+    return [torch.where((w * g) > 0, coefficient * w / g.clamp(min=1e-300), 1.0) for w, g in norms]
 
 
-def parameter_groups(model: nn.Module, constant: Iterable[str] = ()) -> list[dict[str, Any]]:
-    """Every trainable parameter in exactly one group: matrices apart from biases and norms, and those whose
-    rate does not decay apart from the rest.
+def parameter_groups(model: nn.Module, fixed_lr: Iterable[str] = ()) -> list[dict[str, Any]]:
+    """Parameter groups for an optimizer, every trainable parameter in exactly one.
 
     Args:
-        constant: prefixes of parameter names whose learning rate stays at the peak.
+        fixed_lr: prefixes of the names of parameters whose learning rate stays at the peak.
 
     Returns:
-        groups with "matrix" and "fixed_lr"; an optimiser may set "lr_scale", by which the rate of a
-        group differs from the others'.
+        groups with "matrix" (False for biases and norm weights) and "fixed_lr"; an optimizer may set
+        "lr_scale", the ratio of a group's learning rate to the others'.
     """
-    prefixes = tuple(constant)
+    prefixes = tuple(fixed_lr)
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            steady = bool(prefixes) and name.startswith(prefixes)
-            groups.setdefault((parameter.dim() > 1, steady), []).append(parameter)
+            fixed = bool(prefixes) and name.startswith(prefixes)
+            groups.setdefault((parameter.dim() > 1, fixed), []).append(parameter)
     ordered = sorted(groups.items(), key=lambda item: item[0], reverse=True)
-    return [{"params": p, "matrix": m, "fixed_lr": s, "lr_scale": 1.0} for (m, s), p in ordered]
+    return [{"params": p, "matrix": m, "fixed_lr": f, "lr_scale": 1.0} for (m, f), p in ordered]
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float, peak: float) -> None:

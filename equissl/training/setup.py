@@ -40,7 +40,7 @@ class Plan:
     def lr_at(self, step: int) -> float:
         """The learning rate of step ``step``, from 0."""
         recipe = self.recipe
-        return recipe.schedule.rate(step, recipe.optimizer.rate, self.total_steps, self.steps_per_epoch)
+        return recipe.schedule.lr_at(step, recipe.optimizer.lr, self.total_steps, self.steps_per_epoch)
 
 
 def resolve(recipe: Recipe, options: Options, fabric: Fabric, progress: Progress) -> Plan:

@@ -110,7 +110,7 @@ def test_a_subset_holds_the_same_share_of_every_class(part: float) -> None:
 
 def test_fine_tuning_learns_what_the_frozen_head_could_not_start_with() -> None:
     subject = example_context(120)
-    few, many = FineTune(shares=(0.1, 1.0), epochs=12, batch_size=16, rate=0.05).run(subject)
+    few, many = FineTune(shares=(0.1, 1.0), epochs=12, batch_size=16, lr=0.05).run(subject)
     assert few.extra["images"] == 6 and many.extra["images"] == 60
     assert many.value > 0.8 and few.count == many.count == 60
     told: list[int] = []
@@ -119,7 +119,7 @@ def test_fine_tuning_learns_what_the_frozen_head_could_not_start_with() -> None:
     assert told == [1, 2, 3]
 
 
-@pytest.mark.parametrize("wrong", [{"shares": (0.0,)}, {"shares": ()}, {"epochs": 0}, {"rate": 0.0}])
+@pytest.mark.parametrize("wrong", [{"shares": (0.0,)}, {"shares": ()}, {"epochs": 0}, {"lr": 0.0}])
 def test_impossible_fine_tuning(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         FineTune(**wrong)  # type: ignore[arg-type]

@@ -22,16 +22,16 @@ def test_every_layer_equals_one_trained_alone_by_torch(decay: float) -> None:
     g = torch.Generator().manual_seed(0)
     x, y = torch.randn(70, 6, generator=g), torch.randint(4, (70,), generator=g)
     y[:4] = torch.arange(4)
-    rates, epochs, batch = [0.5, 3.0, 30.0], 5, 16
-    weight, bias = train_layers(x, y, rates, epochs, batch, 0.9, decay, seed=3)
-    for s, rate in enumerate(rates):
+    lrs, epochs, batch = [0.5, 3.0, 30.0], 5, 16
+    weight, bias = train_layers(x, y, lrs, epochs, batch, 0.9, decay, seed=3)
+    for s, lr in enumerate(lrs):
         bound = 1 / math.sqrt(6)
         start = Stream.of(torch.arange(7), 3, "layer", s).uniform("weight", 4, -bound, bound)
         layer = torch.nn.Linear(6, 4)
         with torch.no_grad():
             layer.weight.copy_(start[:-1].T)
             layer.bias.copy_(start[-1])
-        optimizer = torch.optim.SGD(layer.parameters(), rate, momentum=0.9, weight_decay=decay)
+        optimizer = torch.optim.SGD(layer.parameters(), lr, momentum=0.9, weight_decay=decay)
         total = epochs * (70 // batch)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, total)
         for epoch in range(epochs):
@@ -57,22 +57,22 @@ def test_golden_schedule(path: Path) -> None:
 
 def test_the_best_rate_is_chosen_and_several_layers_are_averaged() -> None:
     train, test = example_table(120, "train"), example_table(60, "test")
-    scores = list(SGDProbe(rates=(1e-7, 1.0), inits=4, epochs=20).run(train, test))
+    scores = list(SGDProbe(lrs=(1e-7, 1.0), inits=4, epochs=20).run(train, test))
     for score in scores:
-        assert score.extra["rate"] == 1.0 and score.extra["repeats"] == 4 and score.value > 0.95
-    untrained = next(SGDProbe(rates=(1e-9,), inits=4, epochs=1).run(train, test))
+        assert score.extra["lr"] == 1.0 and score.extra["repeats"] == 4 and score.value > 0.95
+    untrained = next(SGDProbe(lrs=(1e-9,), inits=4, epochs=1).run(train, test))
     assert float(str(untrained.extra["deviation"])) > 0.01, "the layers start from different weights"
 
 
 def test_standardising_undoes_the_units_of_the_features() -> None:
     train, test = example_table(120, "train"), example_table(60, "test")
-    probe = SGDProbe(rates=(0.3,), inits=1, epochs=20, standardise=True)
+    probe = SGDProbe(lrs=(0.3,), inits=1, epochs=20, standardise=True)
     small = [replace(t, vectors=t.vectors * 1e-3 + 2) for t in (train, test)]
     assert next(probe.run(*small)).value > 0.95
     assert next(replace(probe, standardise=False).run(*small)).value < 0.7
 
 
-@pytest.mark.parametrize("wrong", [{"rates": ()}, {"rates": (0.1, -1.0)}, {"inits": 0}, {"epochs": 0}])
+@pytest.mark.parametrize("wrong", [{"lrs": ()}, {"lrs": (0.1, -1.0)}, {"inits": 0}, {"epochs": 0}])
 def test_impossible_settings(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         SGDProbe(**wrong)  # type: ignore[arg-type]

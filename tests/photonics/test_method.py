@@ -160,7 +160,7 @@ def encoder():
 
 
 FAST = FineTuneSpectra(
-    labels=(8, 30), validation=12, rates=(1e-6, 1e-2), steps=60, check_every=20, batch_size=16, hidden=(16,)
+    labels=(8, 30), validation=12, lrs=(1e-6, 1e-2), steps=60, check_every=20, batch_size=16, hidden=(16,)
 )
 SYMMETRIES = Pipeline((Roll(), EitherFlip(), QuarterTurn()))
 
@@ -176,7 +176,7 @@ def test_fine_tuning() -> None:
     for score in scores:
         assert score.count == 15 and score.low <= score.value <= score.high
         if not score.baseline:
-            assert score.extra["rate"] == 1e-2  # the other learns nothing
+            assert score.extra["lr"] == 1e-2  # the other learns nothing
     again = list(FAST.run(encoder(), Made(test=15), SYMMETRIES, seed=3))
     assert [s.value for s in again] == [s.value for s in scores]
     other = list(FAST.run(encoder(), Made(test=15), SYMMETRIES, seed=4))
@@ -192,9 +192,9 @@ def test_the_rate_can_fall(monkeypatch: pytest.MonkeyPatch) -> None:
             return super().step(closure)
 
     monkeypatch.setattr(torch.optim, "Adam", Watched)
-    for floor, last in ((1.0, 0.1), (0.0, 0.1 * (1 + math.cos(math.pi * 0.75)) / 2)):
+    for ratio, last in ((1.0, 0.1), (0.0, 0.1 * (1 + math.cos(math.pi * 0.75)) / 2)):
         seen.clear()
-        short = replace(FAST, labels=(8,), rates=(0.1,), steps=4, floor=floor)
+        short = replace(FAST, labels=(8,), lrs=(0.1,), steps=4, final_lr_ratio=ratio)
         short.tune(encoder(), Made(test=15).open("train"), 8, SYMMETRIES)
         assert len(seen) == 4 and seen[0] == 0.1 and seen[-1] == pytest.approx(last)
 
@@ -219,8 +219,8 @@ def test_mistakes_in_fine_tuning() -> None:
         ({"labels": ()}, "labels must be above 0"),
         ({"labels": (1,)}, "labels must be at least 2"),
         ({"steps": 0}, "steps must be at least 1"),
-        ({"rates": (0.0,)}, "rates must be above 0"),
-        ({"floor": 1.5}, "floor must be from 0 to 1"),
+        ({"lrs": (0.0,)}, "lrs must be above 0"),
+        ({"final_lr_ratio": 1.5}, "final_lr_ratio must be from 0 to 1"),
     ):
         with pytest.raises(ValueError, match=said):
             FineTuneSpectra(**wrong)
@@ -228,7 +228,7 @@ def test_mistakes_in_fine_tuning() -> None:
 
 def test_the_study(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["study", "photonics", "setting=gpm", f"out={tmp_path / 'out'}", f"file={tmp_path / 'cells'}"]
-    words += ["unlabelled=8", "budgets=2,3", "validation=2", "test=4", "steps=2", "rates=1e-3"]
+    words += ["unlabelled=8", "budgets=2,3", "validation=2", "test=4", "steps=2", "lrs=1e-3"]
     words += ["epochs=1", "batch_size=6", "seeds=1", "device=cpu"]
     assert main(words) == 0
     table = json.loads((tmp_path / "out" / "table.json").read_text())

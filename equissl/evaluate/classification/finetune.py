@@ -37,7 +37,7 @@ class FineTune(EncoderEvaluation):
 
     Args:
         shares: of the labelled training images, each in (0, 1].
-        rate: peak learning rate of the encoder; that of the head is ten times as large.
+        lr: peak learning rate of the encoder; that of the head is ten times as large.
         seed: of the choice, the head, the order and the augmentation.
     """
 
@@ -48,17 +48,17 @@ class FineTune(EncoderEvaluation):
     shares: tuple[float, ...] = (0.01, 0.1)
     epochs: int = 20
     batch_size: int = 64
-    rate: float = 0.02
+    lr: float = 0.02
     weight_decay: float = 0.0
     seed: int = 0
 
     def __post_init__(self) -> None:
         if not self.shares or not all(0 < s <= 1 for s in self.shares):
             raise ValueError(f"shares must be numbers above 0 and at most 1, got {self.shares}")
-        if self.epochs < 1 or self.batch_size < 2 or not self.rate > 0:
+        if self.epochs < 1 or self.batch_size < 2 or not self.lr > 0:
             raise ValueError(
-                "epochs must be at least 1, batch_size at least 2 and rate above 0, "
-                f"got {self.epochs}, {self.batch_size}, {self.rate}"
+                "epochs must be at least 1, batch_size at least 2 and lr above 0, "
+                f"got {self.epochs}, {self.batch_size}, {self.lr}"
             )
 
     def missing(self, subject: EvaluationContext) -> str:
@@ -92,7 +92,7 @@ class FineTune(EncoderEvaluation):
                 unit="share",
                 count=len(truth),
                 seed=self.seed,
-                extra={"images": len(rows), "epochs": self.epochs, "rate": self.rate},
+                extra={"images": len(rows), "epochs": self.epochs, "lr": self.lr},
                 title=f"Accuracy, fine-tuned on {100 * part:g} %",
                 group=ACCURACY,
                 higher_is_better=True,
@@ -107,11 +107,11 @@ class FineTune(EncoderEvaluation):
         nn.init.zeros_(head.weight)
         nn.init.zeros_(head.bias)
         groups = [
-            {"params": encoder.parameters(), "peak": self.rate},
-            {"params": head.parameters(), "peak": 10 * self.rate},
+            {"params": encoder.parameters(), "peak": self.lr},
+            {"params": head.parameters(), "peak": 10 * self.lr},
         ]
         optimizer = torch.optim.SGD(
-            groups, self.rate, momentum=0.9, nesterov=True, weight_decay=self.weight_decay
+            groups, self.lr, momentum=0.9, nesterov=True, weight_decay=self.weight_decay
         )
         batch = min(self.batch_size, len(rows))
         total, step = self.epochs * (len(rows) // batch), 0

@@ -85,7 +85,7 @@ def _small() -> Recipe:
             size=SIZE,
         ),
         base=replace(_contrast(), projector=(128, 64)),
-        optimizer=AdamW(rate=2e-3, weight_decay=1e-3),
+        optimizer=AdamW(lr=2e-3, weight_decay=1e-3),
         schedule=WarmupCosine(warmup_epochs=1),
         epochs=20,
         batch_size=128,

@@ -153,7 +153,7 @@ def _recipe() -> Recipe:
             name="resnet10t", options={"channels": (32, 64, 64, 64), "stem_width": 16}, size=SIZE
         ),
         base=BASES["simclr"],
-        optimizer=AdamW(rate=2e-3, weight_decay=1e-3),
+        optimizer=AdamW(lr=2e-3, weight_decay=1e-3),
         schedule=WarmupCosine(warmup_epochs=1),
         epochs=10,
         batch_size=64,
