@@ -108,7 +108,7 @@ class FineTuneSpectra(Downstream):
         device: str = "cpu",
         progress: Progress = no_progress,
     ) -> Tuned:
-        """The best of all learning rates and steps on the validation cells; the encoder itself is not changed.
+        """The best of all learning rates and steps on the validation cells; the encoder is not changed.
 
         Raises:
             UserError: there are not enough labelled cells.
