@@ -175,11 +175,11 @@ def test_what_files_state_is_what_there_is() -> None:
     from equissl.evaluate.audit.factors import AUDITS
     from equissl.recipes.equimod import simclr_cifar10
 
-    assert outline.recipe_names() == [e.name for e in registry.recipes()]
-    assert outline.study_names() == [e.name for e in registry.studies()]
-    assert outline.kept_factors() == list(FACTORS) and outline.audited_factors() == list(AUDITS)
+    assert outline.CHOICES["recipes"]() == [e.name for e in registry.recipes()]
+    assert outline.CHOICES["studies"]() == [e.name for e in registry.studies()]
+    assert outline.CHOICES["factors"]() == list(FACTORS) and outline.CHOICES["audits"]() == list(AUDITS)
     assert (*listing.KINDS, "backbones") == KINDS
-    assert all(hasattr(simclr_cifar10(), name) for name in outline.recipe_settings())
+    assert all(hasattr(simclr_cifar10(), name) for name in outline.settings("recipe"))
 
 
 def test_help_of_a_study_lists_its_own_settings(capsys: pytest.CaptureFixture[str]) -> None:
@@ -188,7 +188,7 @@ def test_help_of_a_study_lists_its_own_settings(capsys: pytest.CaptureFixture[st
     assert "setting=gpm" in out and "budgets=100,300,1000" in out and "modules=all" not in out
     assert main(["study", "--help"]) == 0
     out = capsys.readouterr().out
-    assert all(name in out for name in outline.study_names())
+    assert all(name in out for name in outline.CHOICES["studies"]())
 
 
 def complete(line: str, shell: str = "fish") -> list[str]:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal
 
 from equissl.config.parse import parse
 from equissl.errors import UserError, nearest
 
 SETTING = "setting"  # the option that collects what is no key of the verb, as path.to.field=value
-_METAVARS = {int: "N", float: "X", str: "TEXT", Path: "PATH"}
+_TYPES = {"N": int, "X": float, "DIR": Path, "FILE": Path, "MIN,MAX": tuple[float, ...]}
 _NAME = re.compile(r"[A-Za-z_][\w.-]*")
 
 
@@ -22,31 +21,36 @@ class Key:
     """One ``key=value``.
 
     Args:
-        type: of the value, checked by pydantic.
-        help: one line.
-        metavar: stands for the value in the help; from ``type`` if empty.
-        choices: values to complete, or the ``module:function`` that lists them.
+        usage: as the help shows it. What follows "=" is the type: N (integer), X (float), DIR or FILE (path),
+            "NAME,..." (a list), alternatives ("timm|onnx"; an upper-case one stands for a path), else a text.
+        choices: values to complete, or what they are in ``outline.CHOICES``.
     """
 
-    name: str
-    type: Any
+    usage: str
     help: str
     default: Any = None
     required: bool = False
-    metavar: str = ""
     choices: str | tuple[str, ...] = ()
 
     @property
-    def usage(self) -> str:
-        """``key=TYPE``, as the help shows it."""
-        literal = "|".join(self.literals)
-        item = _METAVARS.get(get_args(self.type)[0], "") if get_origin(self.type) is tuple else ""
-        list_form = f"{item},..." if item else ""
-        return f"{self.name}={self.metavar or literal or list_form or _METAVARS[self.type]}"
+    def name(self) -> str:
+        return self.usage.partition("=")[0]
 
     @property
-    def literals(self) -> tuple[str, ...]:
-        return get_args(self.type) if get_origin(self.type) is Literal else ()
+    def metavar(self) -> str:
+        return self.usage.partition("=")[2]
+
+    @property
+    def type(self) -> Any:
+        """For pydantic."""
+        if self.alternatives and self.metavar.islower():
+            return Literal[self.alternatives]
+        return _TYPES.get(self.metavar, tuple[str, ...] if self.metavar.endswith(",...") else str)
+
+    @property
+    def alternatives(self) -> tuple[str, ...]:
+        """The words among the alternatives, without those that stand for a path."""
+        return tuple(a for a in self.metavar.split("|") if a.islower()) if "|" in self.metavar else ()
 
 
 @dataclass(frozen=True)
@@ -54,12 +58,11 @@ class Verb:
     """A command of ``equissl``.
 
     Args:
-        target: ``module:function`` called with the parsed arguments; it returns the exit code, or None for 0.
+        target: ``module:function`` below ``equissl.cli``, called with the parsed arguments; it returns the
+            exit code, or None for 0.
         positionals: what comes before the keys: "", "RUN", "MODEL..." (one or more) or "[NAME]" (optional).
             A verb with the key ``data`` also takes the folder of images as its last positional.
-        settings: ``module:function`` that lists settings of recipes or evaluations for completion; if it is
-            stated, every ``path.to.field=value`` is passed on to ``target``.
-        more: ``module:function`` that makes the end of the help, given the positionals.
+        settings: of what ``path.to.field=value`` is accepted and passed on: "recipe", "evaluations", "study".
         choices: values of the first positional, for completion, as in ``Key``; paths if empty.
         examples: command lines that work.
         verbs: called by a second word, as "render solids"; such a verb has only name, help and examples else.
@@ -71,7 +74,6 @@ class Verb:
     positionals: str = ""
     keys: tuple[Key, ...] = ()
     settings: str = ""
-    more: str = ""
     choices: str | tuple[str, ...] = ()
     examples: tuple[str, ...] = ()
     verbs: tuple[Verb, ...] = ()
@@ -119,13 +121,6 @@ class Given:
                 self.problems.extend(error.problems)
         if self.problems:
             raise UserError(self.problems)
-
-
-def resolve(address: str) -> Callable[..., Any]:
-    """The function at ``module:function``."""
-    module, _, function = address.partition(":")
-    found: Callable[..., Any] = getattr(importlib.import_module(module), function)
-    return found
 
 
 def as_options(verb: Verb, words: Sequence[str], problems: list[str]) -> Iterator[str]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
+
 import click
 from click.shell_completion import CompletionItem
 
-from equissl.cli.arguments import SETTING, Given, Key, Verb, as_options, read, resolve
+from equissl.cli import outline
+from equissl.cli.arguments import SETTING, Given, Key, Verb, as_options, read
 from equissl.errors import UserError, nearest
 
 POSITIONALS = {
@@ -83,7 +86,9 @@ class VerbCommand(click.Command):
         return read(self.verb, options, ctx.params["words"], ctx.obj)
 
     def invoke(self, ctx: click.Context) -> int:
-        code: int | None = resolve(self.verb.target)(self.arguments(ctx))
+        module, _, function = self.verb.target.partition(":")
+        action = getattr(importlib.import_module(f"equissl.cli.{module}"), function)
+        code: int | None = action(self.arguments(ctx))
         return code or 0
 
     def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
@@ -98,13 +103,8 @@ class VerbCommand(click.Command):
                 formatter.write_dl(rows)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        if self.verb.more:
-            formatter.write("\n" + resolve(self.verb.more)(ctx.meta["positionals"]) + "\n")
-        elif self.verb.settings:
-            with formatter.section("Settings of the recipe (path.to.field=value), for example"):
-                formatter.write_text(
-                    "epochs=10 batch_size=128 seed=1 encoder.name=resnet50 encoder.stem=timm"
-                )
+        if self.verb.settings:
+            formatter.write(f"\n{outline.help_of(self.verb.settings, ctx.meta['positionals'])}\n")
         _write_examples(self.verb, formatter)
 
 

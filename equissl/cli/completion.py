@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import ClassVar, get_origin
+from typing import ClassVar
 
 import click
 from click.shell_completion import (
@@ -17,14 +17,13 @@ from click.shell_completion import (
     split_arg_string,
 )
 
-from equissl.cli.arguments import Key, Verb, resolve
+from equissl.cli import outline
+from equissl.cli.arguments import Key, Verb
 
 VARIABLE = "_EQUISSL_COMPLETE"
-_OPEN = "*[=/.,]"  # what ends so is continued, without a space
-
+# What ends in one of "=/.," is continued: no space after it.
 # bash splits words at "=", so what stands before it is taken off again.
-_BASH = (
-    """\
+_BASH = """\
 %(complete_func)s() {
     local IFS=$'\\n' line value typed="${COMP_LINE:0:$COMP_POINT}" prefix=""
     typed="${typed##* }"
@@ -34,18 +33,14 @@ _BASH = (
         value="${line%%%%$'\\t'*}"
         value="${value#"$prefix"}"
         [[ $value == *\\ * ]] && printf -v value %%q "$value"
-        [[ $value == """
-    + _OPEN
-    + """ ]] && compopt -o nospace
+        [[ $value == *[=/.,] ]] && compopt -o nospace
         COMPREPLY+=("$value")
     done
 }
 complete -o nosort -F %(complete_func)s %(prog_name)s
 """
-)
 
-_ZSH = (
-    """\
+_ZSH = """\
 #compdef %(prog_name)s
 %(complete_func)s() {
     local -a open open_text closed closed_text
@@ -53,9 +48,7 @@ _ZSH = (
     for line in "${(@f)$(env COMP_WORDS="${(j: :)words[1,CURRENT-1]} $PREFIX" \
 %(complete_var)s=zsh_complete %(prog_name)s)}"; do
         value="${line%%%%$'\\t'*}"
-        if [[ $value == """
-    + _OPEN
-    + """ ]]; then
+        if [[ $value == *[=/.,] ]]; then
             open+=("$value") open_text+=("${line/$'\\t'/  }")
         elif [[ -n $value ]]; then
             closed+=("$value") closed_text+=("${line/$'\\t'/  }")
@@ -66,7 +59,6 @@ _ZSH = (
 }
 compdef %(complete_func)s %(prog_name)s
 """
-)
 
 _FISH = """\
 function %(complete_func)s
@@ -91,7 +83,7 @@ def words(verb: Verb, earlier: Sequence[str], incomplete: str) -> list[Completio
         return [CompletionItem(f"{name}={i.value}", help=i.help) for i in values(keys[name], text)]
     items = [CompletionItem(f"{k.name}=", help=k.help) for k in verb.keys]
     if verb.settings and incomplete:
-        items += [CompletionItem(f"{s}=") for s in resolve(verb.settings)()]
+        items += [CompletionItem(f"{s}=") for s in outline.settings(verb.settings)]
     items += [CompletionItem(c) for c in _listed(verb.choices)] if not earlier else []
     paths = _paths(incomplete) if verb.usage and not verb.choices else ()
     return [i for i in items if i.value.startswith(incomplete)] + [CompletionItem(p) for p in paths]
@@ -99,14 +91,14 @@ def words(verb: Verb, earlier: Sequence[str], incomplete: str) -> list[Completio
 
 def values(key: Key, incomplete: str) -> list[CompletionItem[str]]:
     """Values of a key that begin with ``incomplete``; of a list, its last item."""
-    before = incomplete[: incomplete.rfind(",") + 1] if get_origin(key.type) is tuple else ""
-    listed = [before + c for c in (*key.literals, *_listed(key.choices))]
-    paths = _paths(incomplete) if key.type is Path or key.metavar.endswith("FILE") else ()
+    before = incomplete[: incomplete.rfind(",") + 1] if key.metavar.endswith(",...") else ""
+    listed = [before + c for c in (*key.alternatives, *_listed(key.choices))]
+    paths = _paths(incomplete) if key.metavar.endswith(("DIR", "FILE")) else ()
     return [CompletionItem(v) for v in (*(v for v in listed if v.startswith(incomplete)), *paths)]
 
 
 def _listed(choices: str | Sequence[str]) -> Iterable[str]:
-    return resolve(choices)() if isinstance(choices, str) else choices
+    return outline.CHOICES[choices]() if isinstance(choices, str) else choices
 
 
 def _paths(incomplete: str) -> Iterator[str]:

@@ -5,35 +5,33 @@ from __future__ import annotations
 import ast
 import re
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+_EXAMPLE = "epochs=10 batch_size=128 seed=1 encoder.name=resnet18"
 EVALUATIONS = {"Evaluation", "EncoderEvaluation"}
 
 
-def evaluations(_: Sequence[str] = ()) -> str:
-    """The evaluations, their first docstring line, and their settings with defaults."""
-    lines = [
-        "Evaluations; linearprobe, knn, factors, collapse, equivariance and retrieval are",
-        "the usual ones:",
-    ]
-    for name, node in _evaluations().items():
-        lines += ["", f"  {name}", *_indented(_summary(node))]
-        lines += _indented(", ".join(f"{field}={value}" for field, value in _fields(node)))
-    lines += ["", "Settings of an evaluation (NAME.SETTING=value): knn.k=200 factors.probe=mlp"]
-    return "\n".join(lines)
-
-
-def studies(names: Sequence[str] = ()) -> str:
-    """The settings of the study that ``names`` begins with, or one line for every study."""
+def help_of(kind: str, positionals: Sequence[str]) -> str:
+    """The end of a help page: the settings of recipes, of evaluations, or of the study that is named."""
+    if kind == "recipe":
+        return f"Settings of the recipe, as path.to.field=value:\n  {_EXAMPLE} encoder.stem=timm"
+    if kind == "evaluations":
+        return "\n".join(_evaluation_settings())
     found = _functions("Study")
-    lines = ["Studies (`equissl study NAME --help` lists the settings of one):", ""]
-    if names and names[0] in found:
-        return "\n".join(_study_settings(found[names[0]]))
-    for name, node in found.items():
-        lines += [f"  {name}", *_indented(_summary(node))]
-    return "\n".join(lines)
+    if positionals and positionals[0] in found:
+        return "\n".join(_study_settings(found[positionals[0]]))
+    lines = [line for name, node in found.items() for line in (f"  {name}", *_indented(_summary(node)))]
+    return "\n".join(["Studies (`equissl study NAME --help` lists the settings of one):", *lines])
+
+
+def _evaluation_settings() -> Iterator[str]:
+    yield "Evaluations; linearprobe, knn, factors, collapse, equivariance and retrieval are"
+    yield "the usual ones. Settings, as NAME.SETTING=value: knn.k=200 factors.probe=mlp"
+    for name, node in _evaluations().items():
+        yield from ("", f"  {name}", *_indented(_summary(node)))
+        yield from _indented(", ".join(f"{field}={value}" for field, value in _fields(node)))
 
 
 def _study_settings(node: ast.FunctionDef) -> list[str]:
@@ -50,42 +48,26 @@ def _study_settings(node: ast.FunctionDef) -> list[str]:
     ]
 
 
-def evaluation_names() -> list[str]:
-    return [*_evaluations(), "usual", "all"]
+CHOICES: dict[str, Callable[[], list[str]]] = {
+    "recipes": lambda: list(_functions("Recipe")),
+    "studies": lambda: list(_functions("Study")),
+    "evaluations": lambda: [*_evaluations(), "usual", "all"],
+    "factors": lambda: _table("auto/requirements.py", "FACTORS"),  # of keep= and ignore=
+    "audits": lambda: _table("evaluate/audit/factors.py", "AUDITS"),
+}
 
 
-def evaluation_settings() -> list[str]:
-    return [f"{name}.{field}" for name, node in _evaluations().items() for field, _ in _fields(node)]
-
-
-def recipe_names() -> list[str]:
-    return list(_functions("Recipe"))
-
-
-def recipe_settings() -> list[str]:
-    """The fields of ``Recipe``."""
-    tree = ast.parse((ROOT / "recipe.py").read_text(encoding="utf-8"))
-    recipe = next(n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == "Recipe")
+def settings(kind: str) -> list[str]:
+    """Names of settings that a verb with these settings accepts, to complete."""
+    if kind == "evaluations":
+        return [f"{name}.{field}" for name, node in _evaluations().items() for field, _ in _fields(node)]
+    recipe = next(n for n in _parse(ROOT / "recipe.py") if isinstance(n, ast.ClassDef) and n.name == "Recipe")
     return [name for name, _ in _fields(recipe)]
-
-
-def study_names() -> list[str]:
-    return list(_functions("Study"))
-
-
-def kept_factors() -> list[str]:
-    """What ``keep=`` and ``ignore=`` accept."""
-    return _table("auto/requirements.py", "FACTORS")
-
-
-def audited_factors() -> list[str]:
-    return _table("evaluate/audit/factors.py", "AUDITS")
 
 
 def _table(file: str, name: str) -> list[str]:
     """The keys of a dictionary at the top of a file."""
-    tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
-    tables = [n.value for n in tree.body if isinstance(n, ast.AnnAssign) and _is(n, name)]
+    tables = [n.value for n in _parse(ROOT / file) if isinstance(n, ast.AnnAssign) and _is(n, name)]
     return [ast.literal_eval(k) for t in tables if isinstance(t, ast.Dict) for k in t.keys if k]
 
 
@@ -93,7 +75,7 @@ def _evaluations() -> dict[str, ast.ClassDef]:
     """Class definitions by the name that the class states."""
     found = {}
     for path in (ROOT / "evaluate").rglob("*.py"):
-        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        for node in _parse(path):
             if isinstance(node, ast.ClassDef) and {ast.unparse(b) for b in node.bases} & EVALUATIONS:
                 stated = [a.value for a in node.body if isinstance(a, ast.AnnAssign) and _is(a, "name")]
                 found[ast.literal_eval(stated[0]) if stated and stated[0] else node.name.lower()] = node
@@ -116,6 +98,10 @@ def _functions(returns: str) -> dict[str, ast.FunctionDef]:
                 once = returns == "Study" and node.name == file
                 found[file if once else f"{file}.{node.name}"] = node
     return dict(sorted(found.items()))
+
+
+def _parse(file: Path) -> list[ast.stmt]:
+    return ast.parse(file.read_text(encoding="utf-8")).body
 
 
 def _summary(node: ast.ClassDef | ast.FunctionDef) -> str:

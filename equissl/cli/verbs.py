@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 from equissl.cli.arguments import Key, Verb
 
-Names = tuple[str, ...]
 KINDS = (
     "recipes",
     "bases",
@@ -20,66 +18,43 @@ KINDS = (
     "backbones",
 )
 
-_OUT = Key("out", Path, "folder to write", required=True, metavar="DIR")
-_OUT_FILE = Key("out", Path, "file to write", required=True, metavar="FILE")
-_DATA = Key("data", Path, "folder of images (nested or flat)", metavar="DIR")
-_NEEDED_DATA = Key("data", Path, "folder of images (nested or flat)", required=True, metavar="DIR")
+_OUT = Key("out=DIR", "folder to write", required=True)
+_OUT_FILE = Key("out=FILE", "file to write", required=True)
+_DATA = Key("data=DIR", "folder of images (nested or flat)")
+_NEEDED_DATA = Key("data=DIR", "folder of images (nested or flat)", required=True)
 _LABELS = Key(
-    "labels",
-    str,
+    "labels=none|folders|FILE",
     "none, folders (first level), or a csv file with the columns file,label",
     "none",
-    metavar="none|folders|FILE",
-    choices=("none", "folders"),
 )
-_DEVICE = Key("device", Literal["auto", "cpu", "cuda"], "where torch computes", "auto")
-_SEED = Key("seed", int, "of every random choice", 0)
-_COUNT = Key("count", int, "number of images", 1000)
-_WEIGHTS = Key("weights", Path, "weight file for timm/NAME; random weights if absent", metavar="FILE")
-_SIZE = Key("size", int, "side of the images in pixels; 0: the run's, or 224", 0)
-_TRUST = Key("trust", Names, "packages outside equissl whose code a run may name", (), metavar="PACKAGE,...")
+_DEVICE = Key("device=auto|cpu|cuda", "where torch computes", "auto")
+_SEED = Key("seed=N", "of every random choice", 0)
+_COUNT = Key("count=N", "number of images", 1000)
+_WEIGHTS = Key("weights=FILE", "weight file for timm/NAME; random weights if absent")
+_SIZE = Key("size=N", "side of the images in pixels; 0: the run's, or 224", 0)
+_TRUST = Key("trust=PACKAGE,...", "packages outside equissl whose code a run may name", ())
 _RECIPE = Key(
-    "recipe",
-    str,
+    "recipe=NAME",
     "a name from `equissl list recipes`, or module:function; chosen for the images if absent",
-    metavar="NAME",
-    choices="equissl.cli.outline:recipe_names",
+    choices="recipes",
 )
-_FACTORS = "equissl.cli.outline:kept_factors"
 _REQUIREMENTS = (
-    Key(
-        "keep",
-        Names,
-        "factors that features keep; makes a recipe",
-        (),
-        metavar="FACTOR,...",
-        choices=_FACTORS,
-    ),
-    Key(
-        "ignore",
-        Names,
-        "factors that features ignore; SimCLR's if absent",
-        (),
-        metavar="FACTOR,...",
-        choices=_FACTORS,
-    ),
+    Key("keep=FACTOR,...", "factors that features keep; makes a recipe", (), choices="factors"),
+    Key("ignore=FACTOR,...", "factors that features ignore; SimCLR's if absent", (), choices="factors"),
 )
 _RUNNING = (
     _DEVICE,
-    Key("devices", int, "number of processes that share a batch", 1),
+    Key("devices=N", "number of processes that share a batch", 1),
     Key(
-        "loggers",
-        Names,
+        "loggers=NAME,...",
         "tensorboard, wandb, mlflow, or [] for none; log.jsonl is always written",
         ("tensorboard",),
-        metavar="NAME,...",
         choices=("tensorboard", "wandb", "mlflow"),
     ),
-    Key("log_every", int, "steps between logged rows", 10),
-    Key("save_every", int, "steps between checkpoints; 0: every five minutes and at the end", 0),
-    Key("stop_after", int, "stop after this step as if interrupted; 0: never", 0),
+    Key("log_every=N", "steps between logged rows", 10),
+    Key("save_every=N", "steps between checkpoints; 0: every five minutes and at the end", 0),
+    Key("stop_after=N", "stop after this step as if interrupted; 0: never", 0),
 )
-_RECIPE_SETTINGS = "equissl.cli.outline:recipe_settings"
 
 _RENDER = Verb(
     "render",
@@ -92,12 +67,12 @@ _RENDER = Verb(
         Verb(
             "render solids",
             "Render solids into a folder of images with known factors.",
-            "equissl.cli.render:solids",
+            "render:solids",
             keys=(
                 _OUT,
-                Key("objects", int, "number of objects", 400),
-                Key("views", int, "images per object", 10),
-                Key("size", int, "side in pixels", 64),
+                Key("objects=N", "number of objects", 400),
+                Key("views=N", "images per object", 10),
+                Key("size=N", "side in pixels", 64),
                 _SEED,
             ),
             examples=("equissl render solids out=solids objects=100 views=8 size=128",),
@@ -105,36 +80,24 @@ _RENDER = Verb(
         Verb(
             "render 3diebench",
             "Render meshes with Blender in 3DIEBench's layout. The same command continues where it stopped.",
-            "equissl.cli.render_3diebench:run",
+            "render_3diebench:run",
             keys=(
                 _OUT,
-                Key("meshes", Path, "folder of .obj, .glb, .ply or ShapeNetCore v2; built-in if absent"),
-                Key("objects", int, "number of objects; 0: all (100 built-in ones)", 0),
-                Key("views", int, "images per object", 50),
-                Key("size", int, "side in pixels", 256),
-                Key("samples", int, "maximum number of light paths per pixel", 100),
-                Key("rotations", Literal["euler", "uniform"], "3DIEBench's, or uniform over SO(3)", "euler"),
-                Key(
-                    "angles",
-                    tuple[float, ...],
-                    "range of each Euler angle in degrees",
-                    (0, 90),
-                    metavar="MIN,MAX",
-                ),
-                Key("shift", float, "maximum translation along an axis, in object sizes", 0.0),
-                Key("channels", Literal["rgb", "bgr"], "bgr: as the original's code wrote them", "rgb"),
+                Key("meshes=DIR", "folder of .obj, .glb, .ply or ShapeNetCore v2; built-in if absent"),
+                Key("objects=N", "number of objects; 0: all (100 built-in ones)", 0),
+                Key("views=N", "images per object", 50),
+                Key("size=N", "side in pixels", 256),
+                Key("samples=N", "maximum number of light paths per pixel", 100),
+                Key("rotations=euler|uniform", "3DIEBench's, or uniform over SO(3)", "euler"),
+                Key("angles=MIN,MAX", "range of each Euler angle in degrees", (0, 90)),
+                Key("shift=X", "maximum translation along an axis, in object sizes", 0.0),
+                Key("channels=rgb|bgr", "bgr: as the original's code wrote them", "rgb"),
                 _SEED,
-                Key("shard", str, "render the k-th of n parts (0 <= k < n)", "0/1", metavar="k/n"),
-                Key(
-                    "device",
-                    Literal["cpu", "cuda", "optix", "hip", "metal", "oneapi"],
-                    "of Blender's Cycles: cpu, cuda, optix, hip, metal or oneapi",
-                    "cpu",
-                    metavar="NAME",
-                ),
-                Key("threads", int, "of Blender; 0: one per core", 0),
-                Key("timeout", float, "seconds without an image until an object is given up", 600.0),
-                Key("python", str, "an interpreter with bpy, if this one has none", "", metavar="FILE"),
+                Key("shard=k/n", "render the k-th of n parts (0 <= k < n)", "0/1"),
+                Key("device=cpu|cuda|optix|hip|metal|oneapi", "of Blender's Cycles", "cpu"),
+                Key("threads=N", "of Blender; 0: one per core", 0),
+                Key("timeout=X", "seconds without an image until an object is given up", 600.0),
+                Key("python=PROGRAM", "an interpreter with bpy, if this one has none", ""),
             ),
             examples=(
                 "equissl render 3diebench out=renders objects=20 size=128 samples=32",
@@ -146,17 +109,17 @@ _RENDER = Verb(
             "render photonics",
             "Generate photonic crystals and their densities of states. The same command continues "
             "where it stopped.",
-            "equissl.cli.render:photonics",
+            "render:photonics",
             keys=(
-                Key("kind", str, "blob, gpm, or one of the 17 plane groups (p1 ... p6m)", required=True),
-                Key("count", int, "number of cells", required=True),
+                Key("kind=NAME", "blob, gpm, or one of the 17 plane groups (p1 ... p6m)", required=True),
+                Key("count=N", "number of cells", required=True),
                 _OUT_FILE,
-                Key("labelled", int, "number of cells with a density of states (the last); -1: all", -1),
-                Key("size", int, "side of a cell in pixels, even", 32),
-                Key("harmonics", int, "of a level set; 0: the fewest that show its group", 0),
-                Key("polarisation", Literal["tm", "te"], "of the waves", "tm"),
-                Key("order", int, "plane waves up to this number along each axis", 5),
-                Key("grid", int, "k-points along each axis, odd", 25),
+                Key("labelled=N", "number of cells with a density of states (the last); -1: all", -1),
+                Key("size=N", "side of a cell in pixels, even", 32),
+                Key("harmonics=N", "of a level set; 0: the fewest that show its group", 0),
+                Key("polarisation=tm|te", "of the waves", "tm"),
+                Key("order=N", "plane waves up to this number along each axis", 5),
+                Key("grid=N", "k-points along each axis, odd", 25),
                 _SEED,
                 _DEVICE,
             ),
@@ -172,20 +135,16 @@ VERBS = (
     Verb(
         "quickstart",
         "Train one small encoder twice, invariant and equivariant, audit both, write a report.",
-        "equissl.cli.quickstart:run",
-        keys=(
-            Key("out", Path, "folder to write", Path("equissl-quickstart"), metavar="DIR"),
-            _SEED,
-            _DEVICE,
-        ),
+        "quickstart:run",
+        keys=(Key("out=DIR", "folder to write", Path("equissl-quickstart")), _SEED, _DEVICE),
         examples=("equissl quickstart",),
     ),
     Verb(
         "pretrain",
         "Pretrain an encoder on a folder of images, without labels.",
-        "equissl.cli.pretrain:pretrain",
+        "pretrain:pretrain",
         keys=(_DATA, _OUT, _RECIPE, *_REQUIREMENTS, _LABELS, _TRUST, *_RUNNING),
-        settings=_RECIPE_SETTINGS,
+        settings="recipe",
         examples=(
             "equissl pretrain photos out=runs/first",
             "equissl pretrain photos out=runs/second recipe=equimod.simclr_cifar10",
@@ -195,37 +154,34 @@ VERBS = (
     Verb(
         "resume",
         "Continue a run from its last checkpoint, exactly; epochs=N may prolong it.",
-        "equissl.cli.pretrain:resume",
+        "pretrain:resume",
         "RUN",
         keys=(_TRUST, *_RUNNING),
-        settings=_RECIPE_SETTINGS,
+        settings="recipe",
         examples=("equissl resume runs/first", "equissl resume runs/first epochs=200"),
     ),
     Verb(
         "evaluate",
         "Score a run: linear probe, kNN, factors, equivariance measures, and more by name.",
-        "equissl.cli.evaluate:evaluate",
+        "evaluate:evaluate",
         "RUN",
         keys=(
-            Key("data", Path, "folder of images; the run's own data if absent", metavar="DIR"),
-            Key("test", Path, "folder of test images; data= is then for training only", metavar="DIR"),
+            Key("data=DIR", "folder of images; the run's own data if absent"),
+            Key("test=DIR", "folder of test images; data= is then for training only"),
             _LABELS,
             Key(
-                "evaluations",
-                Names,
+                "evaluations=NAME,...",
                 "names from the list below, usual, or all",
                 ("usual",),
-                metavar="NAME,...",
-                choices="equissl.cli.outline:evaluation_names",
+                choices="evaluations",
             ),
             _COUNT,
-            Key("steer", int, "images of the steering explorer (docs/steering.md); 0: none", 12),
+            Key("steer=N", "images of the steering explorer (docs/steering.md); 0: none", 12),
             _SEED,
             _DEVICE,
             _TRUST,
         ),
-        settings="equissl.cli.outline:evaluation_settings",
-        more="equissl.cli.outline:evaluations",
+        settings="evaluations",
         examples=(
             "equissl evaluate runs/first photos labels=folders",
             "equissl evaluate runs/first photos labels=folders evaluations=usual,fewshot",
@@ -236,20 +192,13 @@ VERBS = (
     Verb(
         "audit",
         "Which augmentation factors can be read from any encoder's features? Needs no labels.",
-        "equissl.cli.evaluate:audit",
+        "evaluate:audit",
         "MODEL...",
         keys=(
             _NEEDED_DATA,
-            Key("out", Path, "folder for scores.jsonl and report.html; absent: none", metavar="DIR"),
+            Key("out=DIR", "folder for scores.jsonl and report.html; absent: none"),
             _WEIGHTS,
-            Key(
-                "factors",
-                Names,
-                "which to audit; all if absent",
-                (),
-                metavar="FACTOR,...",
-                choices="equissl.cli.outline:audited_factors",
-            ),
+            Key("factors=FACTOR,...", "which to audit; all if absent", (), choices="audits"),
             _SIZE,
             _COUNT,
             _SEED,
@@ -265,30 +214,29 @@ VERBS = (
     Verb(
         "report",
         "Compare runs in one self-contained page.",
-        "equissl.cli.report:run",
+        "report:run",
         "RUN...",
-        keys=(Key("out", Path, "page to write; RUN/report.html if absent", metavar="FILE"),),
+        keys=(Key("out=FILE", "page to write; RUN/report.html if absent"),),
         examples=("equissl report runs/first runs/second out=comparison.html",),
     ),
     Verb(
         "study",
         "Pretrain and evaluate all cells of a study under one protocol; fill a table and a figure. "
         "Without a name: list the studies and their settings.",
-        "equissl.cli.study:run",
+        "study:run",
         "[NAME]",
         keys=(
-            Key("out", Path, "folder to write; the same command continues it", metavar="DIR"),
-            Key("data", Path, "folder of images; the study's own data if absent", metavar="DIR"),
+            Key("out=DIR", "folder to write; the same command continues it"),
+            Key("data=DIR", "folder of images; the study's own data if absent"),
             _LABELS,
-            Key("limit", int, "images of each split of data=DIR; 0: all", 0),
-            Key("seeds", int, "runs per cell; more can be added later", 3),
-            Key("only", Literal["all", "table"], "table: only tabulate the finished runs", "all"),
+            Key("limit=N", "images of each split of data=DIR; 0: all", 0),
+            Key("seeds=N", "runs per cell; more can be added later", 3),
+            Key("only=all|table", "table: only tabulate the finished runs", "all"),
             _DEVICE,
             _TRUST,
         ),
-        settings=_RECIPE_SETTINGS,
-        more="equissl.cli.outline:studies",
-        choices="equissl.cli.outline:study_names",
+        settings="study",
+        choices="studies",
         examples=(
             "equissl study grid --help",
             "equissl study grid out=grid seeds=3",
@@ -299,11 +247,11 @@ VERBS = (
     Verb(
         "embed",
         "Write the features of every image in a folder.",
-        "equissl.cli.embed:run",
+        "embed:run",
         "MODEL",
         keys=(
             _NEEDED_DATA,
-            Key("out", Path, "a .npz or .csv file to write", required=True, metavar="FILE"),
+            Key("out=FILE", "a .npz or .csv file to write", required=True),
             _WEIGHTS,
             _SIZE,
             _DEVICE,
@@ -314,11 +262,11 @@ VERBS = (
     Verb(
         "export",
         "Write the encoder as a folder that timm loads without equissl, or as ONNX.",
-        "equissl.cli.export:run",
+        "export:run",
         "RUN",
         keys=(
-            Key("out", Path, "folder to write; RUN/export if absent", metavar="DIR"),
-            Key("format", Literal["timm", "onnx"], "safetensors, or ONNX (the extra `onnx`)", "timm"),
+            Key("out=DIR", "folder to write; RUN/export if absent"),
+            Key("format=timm|onnx", "safetensors, or ONNX (the extra `onnx`)", "timm"),
             _TRUST,
         ),
         examples=("equissl export runs/first", "equissl export runs/first format=onnx"),
@@ -327,12 +275,12 @@ VERBS = (
     Verb(
         "download",
         "Download a published dataset. The same command continues an interrupted download.",
-        "equissl.cli.download:run",
+        "download:run",
         "DATASET",
         keys=(
             _OUT,
-            Key("sha256", str, "checksum of the archive; not checked if empty", ""),
-            Key("url", str, "another address of the archive", metavar="URL"),
+            Key("sha256=TEXT", "checksum of the archive; not checked if empty", ""),
+            Key("url=URL", "another address of the archive"),
         ),
         choices=("3diebench",),
         examples=("equissl download 3diebench out=data",),
@@ -340,33 +288,33 @@ VERBS = (
     Verb(
         "list",
         "List recipes, studies, methods, augmentations, datasets, evaluations, tasks, backbones.",
-        "equissl.cli.listing:run",
+        "listing:run",
         "[KIND]",
-        keys=(Key("match", str, "pattern for backbones, such as resnet*", "*", metavar="PATTERN"),),
+        keys=(Key("match=PATTERN", "pattern for backbones, such as resnet*", "*"),),
         choices=KINDS,
         examples=("equissl list", "equissl list recipes", "equissl list backbones match=vit_small*"),
     ),
     Verb(
         "check",
         "Check a folder of images, or preview augmented views of them, before any training.",
-        "equissl.cli.check:run",
+        "check:run",
         keys=(
             _NEEDED_DATA,
-            Key("views", Path, "page of example views to write: parameters, exact replay", metavar="FILE"),
+            Key("views=FILE", "page of example views to write: parameters, exact replay"),
             _RECIPE,
             *_REQUIREMENTS,
-            Key("count", int, "images on the page", 8),
+            Key("count=N", "images on the page", 8),
             _SEED,
             _TRUST,
         ),
-        settings=_RECIPE_SETTINGS,
+        settings="recipe",
         examples=(
             "equissl check photos",
             "equissl check photos views=views.html recipe=equimod.simclr_cifar10",
             "equissl check photos views=views.html keep=hue ignore=crop,blur",
         ),
     ),
-    Verb("doctor", "Show versions, devices and extras, and what is missing.", "equissl.cli.doctor:run"),
+    Verb("doctor", "Show versions, devices and extras, and what is missing.", "doctor:run"),
 )
 
 EQUISSL = Verb(
