@@ -43,8 +43,8 @@ from equissl.errors import Stopped
 from equissl.evaluate.base import Score
 from equissl.params import Params
 from equissl.recipes import quickstart
-from equissl.runs import folder as runs
-from equissl.runs import load as models
+from equissl.runs.folder import Run
+from equissl.runs.load import load_encoder, random_baseline
 from equissl.training import checkpoint
 from equissl.training.loop import train
 from equissl.training.options import Options
@@ -117,14 +117,14 @@ def whole_run(folder: Path) -> Mapping[str, Any]:
         except Stopped:
             train(recipe, out, options, resume=True)
         state = checkpoint.load(out / "checkpoints")
-        rows = runs.Run(out).rows("log.jsonl")
+        rows = Run(out).rows("log.jsonl")
         found[f"{name}/weights"] = list(state["model"].values())
         found[f"{name}/optimizer"] = [list(s.values()) for s in state["optimizer"]["state"].values()]
         found[f"{name}/losses"] = [[row["loss"], row["lr"]] for row in rows if "loss" in row]
         found[f"{name}/monitor"] = [[row["std"], row["rank_me"]] for row in rows if "std" in row]
-    loaded = models.load(str(folder / "whole"))
+    loaded = load_encoder(str(folder / "whole"))
     found["loaded"] = list(loaded.encoder.state_dict().values())
-    found["random"] = list(loaded.random_twin(1).state_dict().values())
+    found["random"] = list(random_baseline(loaded.config, 1).state_dict().values())
     return found
 
 

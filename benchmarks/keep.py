@@ -17,7 +17,7 @@ from pathlib import Path
 
 from equissl.auto.default import simclr_augself
 from equissl.auto.requirements import build_recipe, resolve
-from equissl.cli.render import write
+from equissl.data.export import export_dataset
 from equissl.data.image_folder import ImageFolder
 from equissl.data.solids import Solids
 from equissl.encoder.backbone import EncoderConfig
@@ -40,7 +40,7 @@ def images(out: Path, objects: int = 160, views: int = 8) -> ImageFolder:
     if not labels.is_file():
         data, rows = Solids(size=SIZE, objects=objects, views=views), []
         for split in ("train", "test"):
-            write(data.open(split), out, split)
+            export_dataset(data.open(split), out, split)
             with (out / f"{split}.csv").open(newline="", encoding="utf-8") as file:
                 hues = [(r["file"], float(r["floor_hue"])) for r in csv.DictReader(file)]
             rows += [(name, f"hue_{int(hue * BINS) % BINS}") for name, hue in hues]

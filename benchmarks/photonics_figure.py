@@ -18,7 +18,7 @@ from equissl.config.serialize import from_dict
 from equissl.photonics.data import Crystals
 from equissl.photonics.dos import empty_lattice, relative_errors
 from equissl.photonics.fine_tuning import FineTuneSpectra
-from equissl.runs import load as models
+from equissl.runs.load import load_encoder
 from equissl.storage import read_json
 
 SHOWN = ("no pretraining", "E-SimCLR")
@@ -32,7 +32,7 @@ def main(study: Path, out: Path, labels: int = 0, cells: int = 4) -> None:
     predicted = {}
     for title in SHOWN:
         name = next(r["run"] for r in plan["runs"] if r["labels"] == {"method": title})
-        loaded = models.load(str(study / "runs" / name))
+        loaded = load_encoder(str(study / "runs" / name))
         recipe = loaded.recipe
         assert recipe is not None and isinstance(recipe.data, Crystals)
         train, test = recipe.data.open("train"), recipe.data.open("test")

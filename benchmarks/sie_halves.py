@@ -17,17 +17,17 @@ from equissl.data.base import Dataset
 from equissl.evaluate.base import Table
 from equissl.evaluate.factors.relative import RelativeFactors
 from equissl.invariance.vicreg import VICReg
-from equissl.runs import folder as runs
-from equissl.runs import load as models
+from equissl.runs.folder import open_run
+from equissl.runs.load import LoadedRun, load_run
 
 ASKED = {"sie": ("pose",), "sie_color": ("floor_hue", "light_hue")}
 PAIRS = 4000
 
 
 @torch.no_grad()
-def tables(loaded: models.Loaded, dataset: Dataset, count: int) -> tuple[Table, Table]:
+def tables(loaded: LoadedRun, dataset: Dataset, count: int) -> tuple[Table, Table]:
     """The invariant half of the features, and its embedding."""
-    assert loaded.model is not None and isinstance(loaded.model.base, VICReg)
+    assert isinstance(loaded.model.base, VICReg)
     index = torch.arange(min(len(dataset), count))
     features, embeddings = [], []
     for rows in torch.split(index, 500):
@@ -43,9 +43,7 @@ def tables(loaded: models.Loaded, dataset: Dataset, count: int) -> tuple[Table, 
 def main(study: Path) -> None:
     for row, factors in ASKED.items():
         for folder in sorted((study / "runs").glob(f"{row}-seed*")):
-            loaded = models.load_run(runs.open_run(folder))
-            assert loaded.model is not None and loaded.recipe is not None
-            loaded.model.eval()
+            loaded = load_run(open_run(folder))
             train = tables(loaded, loaded.recipe.data.open("train"), 4800)
             test = tables(loaded, loaded.recipe.data.open("test"), 1000)
             for name, known, asked in zip(("features", "embedding"), train, test, strict=True):

@@ -8,18 +8,54 @@ from typing import TYPE_CHECKING
 from equissl.config.public import lazy_exports
 
 if TYPE_CHECKING:
-    from equissl.api import audit, evaluate_run, load_backbone, pretrain, resume
+    from equissl.api.audit import audit
+    from equissl.api.embed import embed
+    from equissl.api.evaluate import EvaluationOptions, evaluate_run
+    from equissl.api.export import export
+    from equissl.api.pretrain import pretrain, resume
+    from equissl.api.preview import preview_views
+    from equissl.api.quickstart import quickstart
+    from equissl.api.render import render_3diebench, render_solids
+    from equissl.auto.selection import select_recipe
+    from equissl.data.export import export_dataset
+    from equissl.data.folder import open_data
+    from equissl.data.packs.download import download
     from equissl.errors import UserError
     from equissl.objective import Base, Equivariance
     from equissl.recipe import Recipe, Weighted
+    from equissl.runs.load import load_backbone
     from equissl.training.loop import train
     from equissl.training.options import Options
     from equissl.views import Between, Fresh, SameAs, ViewSpec, intermediate_views, make_views
+
+_FUNCTIONS = {
+    "EvaluationOptions": "api.evaluate",
+    "Options": "training.options",
+    "audit": "api.audit",
+    "download": "data.packs.download",
+    "embed": "api.embed",
+    "evaluate_run": "api.evaluate",
+    "export": "api.export",
+    "export_dataset": "data.export",
+    "intermediate_views": "views",
+    "load_backbone": "runs.load",
+    "make_views": "views",
+    "open_data": "data.folder",
+    "pretrain": "api.pretrain",
+    "preview_views": "api.preview",
+    "quickstart": "api.quickstart",
+    "render_3diebench": "api.render",
+    "render_solids": "api.render",
+    "resume": "api.pretrain",
+    "select_recipe": "auto.selection",
+    "train": "training.loop",
+}
 
 __all__ = [
     "Base",
     "Between",
     "Equivariance",
+    "EvaluationOptions",
     "Fresh",
     "Options",
     "Recipe",
@@ -28,26 +64,23 @@ __all__ = [
     "ViewSpec",
     "Weighted",
     "audit",
+    "download",
+    "embed",
     "evaluate_run",
+    "export",
+    "export_dataset",
     "intermediate_views",
     "load_backbone",
     "make_views",
+    "open_data",
     "pretrain",
+    "preview_views",
+    "quickstart",
+    "render_3diebench",
+    "render_solids",
     "resume",
+    "select_recipe",
     "train",
 ]
 
-__getattr__, __dir__ = lazy_exports(
-    __name__,
-    also={
-        "Options": "training.options",
-        "audit": "api",
-        "evaluate_run": "api",
-        "intermediate_views": "views",
-        "load_backbone": "api",
-        "make_views": "views",
-        "pretrain": "api",
-        "resume": "api",
-        "train": "training.loop",
-    },
-)
+__getattr__, __dir__ = lazy_exports(__name__, also=_FUNCTIONS)

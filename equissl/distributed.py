@@ -1,4 +1,4 @@
-"""The few collective operations an objective needs; each is the identity in a single process."""
+"""The device of a command, and the collective operations of objectives: the identity in a single process."""
 
 from __future__ import annotations
 
@@ -7,6 +7,25 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+from equissl.errors import UserError
+
+
+def resolve_device(name: str) -> str:
+    """The device called ``name``: "cpu", "cuda", or "auto" for cuda where there is one.
+
+    Raises:
+        UserError: it is not there, or no such device.
+    """
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise UserError(
+            "device=cuda: this machine has no CUDA device that torch can use (see `equissl doctor`)"
+        )
+    if name not in ("cpu", "cuda"):
+        raise UserError(f"device={name}: expected auto, cpu or cuda")
+    return name
 
 
 def world_size() -> int:

@@ -13,16 +13,16 @@ import equissl
 from equissl.encoder.backbone import EncoderConfig
 from equissl.errors import UserError
 from equissl.runs import export
-from equissl.runs import load as models
+from equissl.runs.load import LoadedEncoder
 
 
-def loaded(stem: str = "timm", name: str = "test_resnet") -> models.Loaded:
+def loaded(stem: str = "timm", name: str = "test_resnet") -> LoadedEncoder:
     torch.manual_seed(0)
     config = EncoderConfig(name=name, stem=stem, size=32)  # type: ignore[arg-type]
     encoder = config.build()
     with torch.no_grad():  # running statistics that are not those of a fresh network
         encoder.train()(torch.rand(8, 3, 32, 32))
-    return models.Loaded("mine", encoder.eval(), config)
+    return LoadedEncoder("mine", encoder.eval(), config)
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_onnx_equals_the_original(tmp_path: Path) -> None:
 
 def test_what_cannot_be_exported_is_said(tmp_path: Path) -> None:
     model = loaded()
-    own = models.Loaded("own", model.encoder, EncoderConfig(name="my.module:make"))
+    own = LoadedEncoder("own", model.encoder, EncoderConfig(name="my.module:make"))
     with pytest.raises(UserError, match="only timm backbones"):
         export.export_timm(own, tmp_path / "x")
     (tmp_path / "full").mkdir()

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from equissl import api
+import equissl
+from equissl.api.evaluate import EvaluationOptions
 from equissl.config import registry
 from equissl.data.solids import Solids
 from equissl.data.threediebench import ThreeDIEBench
@@ -55,8 +56,8 @@ def test_the_papers_weights_and_widths() -> None:
 def test_sie_trains_on_the_official_layout_and_is_scored(tmp_path: Path) -> None:
     data = replace(ThreeDIEBench.example(tmp_path), size=32)
     recipe = replace(sie.sie_solids(), data=data, epochs=1, batch_size=8, monitor_every=0)
-    run = api.pretrain(recipe, tmp_path / "run", Options(loggers=()))
-    scores = api.evaluate_run(run.path, count=50)
+    run = equissl.pretrain(recipe, tmp_path / "run", Options(loggers=()))
+    scores = equissl.evaluate_run(run.path, options=EvaluationOptions(count=50))
     found = {s.name: s for s in scores if s.name.startswith("retrieval/") and not s.baseline}
     assert {"retrieval/test/mrr", "retrieval/test/hits@5", "retrieval/test/pre/same/pose"} <= set(found)
     assert found["retrieval/test/mrr"].count == 4 and found["retrieval/test/mrr"].extra["module"] == "sie"

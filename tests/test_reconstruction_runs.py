@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import equissl
-from equissl import api
+from equissl.api.evaluate import EvaluationOptions, evaluate_run
 from equissl.augment import paths
 from equissl.config import registry
 from equissl.data.solids import Solids
@@ -27,8 +27,8 @@ from equissl.recipes import reconstruction
 from equissl.report import write
 from equissl.report.rows import read
 from equissl.runs import export
-from equissl.runs import folder as runs
-from equissl.runs import load as models
+from equissl.runs.folder import open_run
+from equissl.runs.load import load_run
 from equissl.storage import read_rows
 from equissl.study.plan import jobs
 from equissl.study.presets import reconstruction as studies
@@ -47,12 +47,13 @@ def train(recipe: Recipe, out: Path) -> Path:
 @pytest.mark.parametrize("kind", ["blend", "path"])
 def test_a_run_draws_and_its_export_does_not(kind: str, tmp_path: Path) -> None:
     run = train(reconstruction.small(kind, TINY), tmp_path / kind)  # type: ignore[arg-type]
-    scores = api.evaluate_run(
-        run,
+    hidden = {"families.hidden": "[8]", "homography.hidden": "[8]"}
+    options = EvaluationOptions(
         evaluations=("families", "homography"),
-        changes={"families.hidden": "[8]", "homography.hidden": "[8]", "families.families": '["rotation"]'},
+        settings={**hidden, "families.families": '["rotation"]'},
         count=16,
     )
+    scores = evaluate_run(run, options=options)
     names = {(s.name, s.part) for s in scores if not s.baseline}
     assert {
         (n, p) for n in ("family/rotation", "family_linear/rotation") for p in ("all", "inv", "equi")
@@ -63,7 +64,7 @@ def test_a_run_draws_and_its_export_does_not(kind: str, tmp_path: Path) -> None:
     html = write([run], tmp_path / "report.html").read_text()
     assert "Reconstructions" in html and f"{views[1]}, drawn by {kind}" in html
     assert html.count("drawn by") >= 8 and found["drawings"][0]["target"][0] in html
-    loaded = models.load_run(runs.open_run(run))
+    loaded = load_run(open_run(run))
     assert loaded.model is not None and any("decoder" in n for n in loaded.model.state_dict())
     export.export_timm(loaded, tmp_path / "out")
     from safetensors.torch import load_file
@@ -77,7 +78,7 @@ def test_ibot_trains_and_its_wide_features_are_exported(tmp_path: Path) -> None:
     run = train(replace(recipe, encoder=small), tmp_path / "run")
     terms = read_rows(run / "log.jsonl")[-1]
     assert {"base/assignment", "base/patches", "path/reconstruction"} <= set(terms)
-    loaded = models.load_run(runs.open_run(run))
+    loaded = load_run(open_run(run))
     export.export_timm(loaded, tmp_path / "out")
     images = torch.rand(2, 3, 32, 32)
     import timm
@@ -152,8 +153,9 @@ def test_path_raises_what_is_told_of_rotation(tmp_path: Path) -> None:
     for kind in ("base", "path"):
         recipe = reconstruction.small(kind)  # type: ignore[arg-type]
         equissl.pretrain(recipe, tmp_path / kind, QUIET)
-        asked = {"families.families": '["rotation"]', "families.hidden": "[512]"}
-        scores = api.evaluate_run(tmp_path / kind, evaluations=("families",), changes=asked, count=500)
+        settings = {"families.families": '["rotation"]', "families.hidden": "[512]"}
+        options = EvaluationOptions(evaluations=("families",), settings=settings, count=500)
+        scores = evaluate_run(tmp_path / kind, options=options)
         (found[kind],) = (
             s.value for s in scores if (s.name, s.part, s.baseline) == ("family/rotation", "all", "")
         )

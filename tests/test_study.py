@@ -17,7 +17,8 @@ from equissl.config import registry
 from equissl.config.serialize import to_dict
 from equissl.errors import Stopped, UserError
 from equissl.recipe import Recipe
-from equissl.runs import folder as runs
+from equissl.runs.changes import run_differences
+from equissl.runs.folder import create, open_run
 from equissl.storage import read_json, read_rows, write_json
 from equissl.study import figure, plan, runner, table
 from equissl.study.plan import Bars, Cell, Measure, Study
@@ -87,9 +88,9 @@ def test_the_folder_is_complete(done: Path) -> None:
 
 
 def test_a_run_of_a_study_is_the_run_itself(done: Path) -> None:
-    run = runs.open_run(done / "runs" / "simclr-equimod-seed1")
-    assert not runs.changes(run, tiny(monitor_every=0, epochs=1, seed=1))
-    assert runs.changes(run, tiny(monitor_every=0, epochs=2, seed=1)) == ["epochs: 1 -> 2"]
+    run = open_run(done / "runs" / "simclr-equimod-seed1")
+    assert not run_differences(run, tiny(monitor_every=0, epochs=1, seed=1))
+    assert run_differences(run, tiny(monitor_every=0, epochs=2, seed=1)) == ["epochs: 1 -> 2"]
 
 
 def test_finished_runs_are_left_alone_and_seeds_can_be_added(done: Path, tmp_path: Path) -> None:
@@ -120,7 +121,7 @@ def test_killed_before_the_first_checkpoint(tmp_path: Path) -> None:
     out = tmp_path / "out"
     (out / "runs").mkdir(parents=True)
     write_json(out / "study.json", {"runs": []})
-    runs.create(out / "runs" / job.name, job.recipe, {}, ())
+    create(out / "runs" / job.name, job.recipe, {}, ())
     runner.run(study, out, seeds=1, options=QUIET, silent=True)
     assert "1 of 1 runs are done" in (out / "table.md").read_text()
 

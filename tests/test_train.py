@@ -36,8 +36,8 @@ from equissl.objective import BaseConfig
 from equissl.params import Params, Space
 from equissl.random import Stream
 from equissl.recipe import Recipe, Weighted
-from equissl.runs import folder as runs
-from equissl.runs import load as models
+from equissl.runs.folder import Run, open_run
+from equissl.runs.load import load_encoder, load_run
 from equissl.training import checkpoint
 from equissl.training.loop import train
 from equissl.training.optim import LARS, AdamW, WarmupCosine, parameter_groups
@@ -66,12 +66,12 @@ def tiny(**changes: Any) -> Recipe:
     return replace(recipe, **changes)
 
 
-def weights(run: runs.Run) -> dict[str, Tensor]:
+def weights(run: Run) -> dict[str, Tensor]:
     state: dict[str, Tensor] = checkpoint.load(run.checkpoints)["model"]
     return state
 
 
-def assert_same(a: runs.Run, b: runs.Run) -> None:
+def assert_same(a: Run, b: Run) -> None:
     first, second = weights(a), weights(b)
     assert first.keys() == second.keys()
     assert all(torch.equal(first[k], second[k]) for k in first)
@@ -83,7 +83,7 @@ def assert_same(a: runs.Run, b: runs.Run) -> None:
 
 
 @pytest.fixture(scope="module")
-def straight(tmp_path_factory: pytest.TempPathFactory) -> runs.Run:
+def straight(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return train(tiny(), tmp_path_factory.mktemp("straight") / "run", QUIET)
 
 
@@ -94,7 +94,7 @@ def test_it_learns(tmp_path: Path) -> None:
     assert sum(late) < sum(early) - 0.5
 
 
-def test_the_run_folder_is_complete(straight: runs.Run) -> None:
+def test_the_run_folder_is_complete(straight: Run) -> None:
     names = {p.name for p in straight.path.iterdir()}
     assert names >= {"recipe.json", "environment.json", "log.jsonl", "checkpoints", "bad_images.csv"}
     assert straight.recipe() == replace(tiny(), engine=chosen("auto"))  # settled when the run began
@@ -105,7 +105,7 @@ def test_the_run_folder_is_complete(straight: runs.Run) -> None:
 
 
 @pytest.mark.parametrize("stop", [1, 3, 4, 8])
-def test_stopped_and_resumed_equals_straight_through(straight: runs.Run, tmp_path: Path, stop: int) -> None:
+def test_stopped_and_resumed_equals_straight_through(straight: Run, tmp_path: Path, stop: int) -> None:
     with pytest.raises(UserError, match=f"after step {stop} of 9.*resume"):
         train(tiny(), tmp_path / "run", replace(QUIET, stop_after=stop))
     assert_same(equissl.resume(tmp_path / "run", options=QUIET), straight)
@@ -150,7 +150,7 @@ def test_killed_and_resumed_equals_straight_through(tmp_path: Path) -> None:
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    killed = runs.open_run(tmp_path / "killed")
+    killed = open_run(tmp_path / "killed")
     assert 0 < checkpoint.load(killed.checkpoints)["step"] < 120
     whole = train(tiny(epochs=40, monitor_every=0), tmp_path / "whole", QUIET)
     assert_same(equissl.resume(killed.path, options=QUIET), whole)
@@ -168,11 +168,11 @@ def test_a_signal_saves_between_two_steps(tmp_path: Path) -> None:
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=60)
     assert "everything is saved" in errors
-    run = runs.open_run(tmp_path / "run")
+    run = open_run(tmp_path / "run")
     assert checkpoint.load(run.checkpoints)["step"] == run.rows("log.jsonl")[-1]["step"]
 
 
-def test_more_epochs_are_safe_and_said(straight: runs.Run, tmp_path: Path) -> None:
+def test_more_epochs_are_safe_and_said(straight: Run, tmp_path: Path) -> None:
     run = train(tiny(epochs=1), tmp_path / "run", QUIET)
     said: list[str] = []
     equissl.resume(run.path, options=QUIET, say=said.append)
@@ -182,14 +182,14 @@ def test_more_epochs_are_safe_and_said(straight: runs.Run, tmp_path: Path) -> No
     assert prolonged.recipe().epochs == 2 and checkpoint.load(prolonged.checkpoints)["epoch"] == 2
 
 
-def test_any_other_change_is_refused_with_the_difference(straight: runs.Run) -> None:
+def test_any_other_change_is_refused_with_the_difference(straight: Run) -> None:
     with pytest.raises(UserError, match="batch_size: 16 -> 8"):
         equissl.resume(straight.path, {"batch_size": "8"}, QUIET)
     with pytest.raises(UserError, match="epochs=1: a run can only be prolonged"):
         equissl.resume(straight.path, {"epochs": "1"}, QUIET)
 
 
-def test_a_damaged_checkpoint_is_named(straight: runs.Run, tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_is_named(straight: Run, tmp_path: Path) -> None:
     run = train(tiny(epochs=2, monitor_every=0), tmp_path / "run", replace(QUIET, save_every=1))
     last = run.checkpoints / "last.pt"
     last.write_bytes(last.read_bytes()[:1000])
@@ -219,7 +219,7 @@ def test_a_failed_start_leaves_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "runs").exists()
 
 
-def test_an_existing_run_is_not_overwritten(straight: runs.Run) -> None:
+def test_an_existing_run_is_not_overwritten(straight: Run) -> None:
     with pytest.raises(UserError, match=r"already holds a run.*resume"):
         train(tiny(), straight.path, QUIET)
 
@@ -262,7 +262,7 @@ def test_images_from_a_folder_and_bad_ones(tmp_path: Path) -> None:
     )
     run = train(recipe, tmp_path / "run", QUIET)
     assert "broken.jpg" in (run.path / "bad_images.csv").read_text()
-    loaded = models.load_run(run)
+    loaded = load_run(run)
     assert loaded.encoder(torch.rand(1, 3, 16, 16)).vector.shape[1] == loaded.encoder.width()
 
 
@@ -332,7 +332,7 @@ def test_two_processes_train_probe_and_log(tmp_path: Path) -> None:
     subprocess.run(
         [sys.executable, str(script), str(tmp_path / "run")], check=True, timeout=180, capture_output=True
     )
-    run = runs.open_run(tmp_path / "run")
+    run = open_run(tmp_path / "run")
     rows = [r for r in run.rows("log.jsonl") if "loss" in r]
     assert [r["step"] for r in rows] == [4, 8, 9] and checkpoint.load(run.checkpoints)["world_size"] == 2
 
@@ -352,12 +352,12 @@ def test_a_run_folder_cannot_execute_other_code(tmp_path: Path) -> None:
     plain["encoder"] |= {"name": "subprocess:run", "options": {"args": ["touch", str(marker)]}}
     (run.path / "recipe.json").write_text(json.dumps(plain))
     with pytest.raises(UserError, match="trust=subprocess"):
-        models.load(str(run.path))
+        load_encoder(str(run.path))
     assert not marker.exists()
 
 
 def test_functions_stay_functions_after_everything_is_imported() -> None:
-    import equissl.api
+    import equissl.api.audit
     import equissl.evaluate.audit.audit
 
     for name in equissl.__all__:

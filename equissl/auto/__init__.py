@@ -14,5 +14,7 @@ __getattr__, __dir__ = lazy_exports(
         "resolve": "requirements",
         "build_recipe": "requirements",
         "feasibility_warnings": "feasibility",
+        "select_recipe": "selection",
+        "with_settings": "selection",
     },
 )

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from pathlib import Path
-
 from equissl.cli.arguments import Given
-from equissl.data.packs.download import THREEDIEBENCH, fetch
+from equissl.data.packs.download import PUBLISHED, download
 from equissl.errors import UserError, nearest
 from equissl.progress import Display
-
-KINDS = {"3diebench": THREEDIEBENCH}
 
 
 def run(given: Given) -> None:
@@ -18,17 +13,12 @@ def run(given: Given) -> None:
     name = given.things[0] if given.things else ""
 
     def check_name() -> None:
-        if name and name not in KINDS:
-            raise UserError(f"nothing called {name!r} can be fetched; {nearest(name, KINDS)}")
+        if name and name not in PUBLISHED:
+            raise UserError(f"nothing called {name!r} can be fetched; {nearest(name, PUBLISHED)}")
 
     given.check(check_name)
-    archive, *lists = KINDS[name]
-    if given["url"] is not None:
-        archive = replace(archive, url=given["url"])
-    archive = replace(archive, sha256=given["sha256"])
-    out: Path = given["out"]
+    url, sha256 = given["url"] or "", given["sha256"]
     with Display() as display:
-        # The small ones first, so that a mistake in the address is seen before the long wait.
-        paths = [fetch(remote, out, progress=display) for remote in (*lists, archive)]
+        paths = download(name, given["out"], url=url, sha256=sha256, progress=display)
     print(f"wrote {', '.join(str(p) for p in paths)}")
     print(f"use it as it is: data=ThreeDIEBench(path={str(paths[-1])!r}); it is packed when first opened")

@@ -7,17 +7,19 @@ from pathlib import Path
 
 from rich.console import Console
 
-from equissl import api, report
+from equissl import report
+from equissl.api import audit as audits
+from equissl.api.evaluate import EvaluationOptions, evaluate_run
 from equissl.cli import shared
 from equissl.cli.arguments import Given
 from equissl.data.files.scan import existing_folder
-from equissl.data.files.split import split_folders
+from equissl.data.folder import open_data
 from equissl.errors import UserError
 from equissl.evaluate import protocol
 from equissl.evaluate.audit.audit import check_names
 from equissl.progress import Display
-from equissl.runs import folder as runs
-from equissl.runs import load as models
+from equissl.runs.folder import open_run
+from equissl.runs.load import LoadedRun
 from equissl.storage import write_rows
 
 
@@ -32,22 +34,19 @@ def evaluate(given: Given) -> int:
         lambda: protocol.choose(given["evaluations"], given.settings),
         lambda: _check_labels(given),
     )
-    run = runs.open_run(Path(given.things[0]))
-    size, labels = run.recipe(shared.trusted(given)).encoder.size, given["labels"]
-    share = 0.1 if test is None else 0.0  # nothing needs to be held out where test images are elsewhere
+    run = open_run(Path(given.things[0]))
+    options = EvaluationOptions(
+        settings=given.settings,
+        device=shared.device(given),
+        **{name: given[name] for name in ("evaluations", "count", "steer", "seed")},
+    )
     with Display() as display:
-        api.evaluate_run(
+        evaluate_run(
             run.path,
-            shared.folder(path, size, labels, share) if path else None,
-            test=shared.folder(test, size, labels, 0.0) if test else None,
-            # A folder without splits of its own is a test split as a whole.
-            test_split="test" if test and split_folders(test) else "train",
-            evaluations=given["evaluations"],
-            changes=given.settings,
-            count=given["count"],
-            steer=given["steer"],
-            seed=given["seed"],
-            device=shared.device(given),
+            path,
+            options,
+            test=test,
+            labels=given["labels"],
             progress=display,
             trusted=shared.trusted(given),
         )
@@ -65,12 +64,12 @@ def audit(given: Given) -> int:
         lambda: check_names(given["factors"]),
     )
     with tempfile.TemporaryDirectory() as scratch, Display() as display:
-        place: Path = given["out"] or Path(scratch)
-        folders = [_audit_one(name, given, display, place) for name in dict.fromkeys(given.things)]
+        out: Path = given["out"] or Path(scratch)
+        folders = [_audit_one(name, given, display, out) for name in dict.fromkeys(given.things)]
         display.finish()
         _show(folders)
         if given["out"] is not None:
-            print(f"report: {report.write(folders, place / 'report.html')}")
+            print(f"report: {report.write(folders, out / 'report.html')}")
     return 0
 
 
@@ -82,35 +81,26 @@ def _check_labels(given: Given) -> None:
         )
 
 
-def _audit_one(name: str, given: Given, display: Display, place: Path) -> Path:
+def _audit_one(name: str, given: Given, display: Display, out: Path) -> Path:
     """Audit one model into a folder of rows; a run keeps its own rows too."""
-    loaded = _load(name, given)
+    loaded = shared.load_model(name, given)
     display.say(
         f"auditing {loaded.name}: {given['count']} images at {loaded.config.size} px, for each factor"
     )
-    dataset = shared.folder(given["data"], loaded.config.size, test_share=0.0, limit=given["count"])
-    scores = api.audit(
-        loaded,
-        dataset.open("train", display),
-        count=given["count"],
-        factors=given["factors"],
-        seed=given["seed"],
-        device=shared.device(given),
-        progress=display,
-    )
-    if loaded.recipe is not None:
-        api.record(runs.open_run(Path(name)), scores, "audit", loaded, dataset, "all")
-    alike = [n for n in given.things if Path(n).name == Path(name).name]
-    shown = loaded.name if len(alike) < 2 else name  # two runs may have folders of one name
-    folder = place / shown.strip("/").replace("/", "-")
+    data = open_data(given["data"], loaded.config.size, test_share=0.0, limit=given["count"])
+    settings = {n: given[n] for n in ("count", "factors", "seed")}
+    settings |= {"device": shared.device(given), "progress": display}
+    if isinstance(loaded, LoadedRun):
+        scores = audits.audit_run(loaded, data, "all", **settings)
+    else:
+        scores = audits.audit(loaded, data.open("train", display), **settings)
+    same_name = [n for n in given.things if Path(n).name == Path(name).name]
+    label = loaded.name if len(same_name) < 2 else name  # two runs may have folders of one name
+    folder = out / label.strip("/").replace("/", "-")
     folder.mkdir(parents=True, exist_ok=True)
-    facts = {"model": shown, "data": str(given["data"]), "split": "all", "step": loaded.step}
+    facts = {"model": label, "data": str(given["data"]), "split": "all", "step": loaded.step}
     write_rows(folder / "scores.jsonl", [{**s.row(), **facts} for s in scores])
     return folder
-
-
-def _load(name: str, given: Given) -> models.Loaded:
-    return models.load(name, weights=given["weights"], size=given["size"], trusted=shared.trusted(given))
 
 
 def _show(folders: list[Path]) -> None:

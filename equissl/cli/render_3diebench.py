@@ -5,17 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from equissl.api.render import render_3diebench, select_meshes
 from equissl.cli.arguments import Given
-from equissl.data.files.split import position
-from equissl.data.packs.threediebench_layout import write_split
-from equissl.data.threediebench import held_out
 from equissl.errors import UserError
 from equissl.progress import Display
-from equissl.render.blender.built_in import built_in
-from equissl.render.blender.contact import contact_sheet
-from equissl.render.blender.folder import read_failures, render
 from equissl.render.blender.latents import Latents
-from equissl.render.blender.meshes import Mesh, find_meshes
 from equissl.render.blender.process import Look, Machine
 
 
@@ -25,7 +19,7 @@ def run(given: Given) -> int:
     given.check(
         lambda: parts.update(latents=_latents(given)),
         lambda: parts.update(look=Look(**{n: given[n] for n in ("size", "samples", "channels")})),
-        lambda: parts.update(meshes=_meshes(given["meshes"], given["objects"])),
+        lambda: parts.update(meshes=select_meshes(given["meshes"], given["objects"])),
         lambda: parts.update(shard=_shard(given["shard"])),
     )
     latents, look, meshes, shard = parts["latents"], parts["look"], parts["meshes"], parts["shard"]
@@ -34,7 +28,7 @@ def run(given: Given) -> int:
     machine = Machine(**{n: given[n] for n in ("python", "device", "threads", "timeout")})
     out: Path = given["out"]
     with Display() as display:
-        made = render(
+        rendered = render_3diebench(
             meshes,
             out,
             given["views"],
@@ -44,12 +38,10 @@ def run(given: Given) -> int:
             shard=shard,
             progress=display,
         )
-    failed = {owner for owner, _ in read_failures(out)}
-    write_split(out, good := [m.owner for m in meshes if m.owner not in failed], held_out(good))
+    made = rendered.made
     print(f"{out}: {len(meshes)} objects of {given['views']} views, made {made.images} images now")
-    sheet = contact_sheet(out, meshes, given["views"])
-    if sheet:
-        print(f"a look at them: {sheet}")
+    if rendered.contact_sheet:
+        print(f"a look at them: {rendered.contact_sheet}")
     if made.images:
         cores = machine.threads or os.cpu_count() or 1
         print(
@@ -65,16 +57,6 @@ def _latents(given: Given) -> Latents:
     if len(given["angles"]) != 2:
         raise UserError(f"angles must be two numbers, got {given['angles']}")
     return Latents(**{n: given[n] for n in ("rotations", "angles", "shift", "seed")})
-
-
-def _meshes(folder: Path | None, count: int) -> list[Mesh]:
-    if count < 0:
-        raise UserError(f"objects must be at least 0, got {count}")
-    if folder is None:
-        return built_in(count or 100)
-    found = find_meshes(folder)
-    chosen = sorted(found, key=lambda m: position(m.owner, "objects"))[: count or len(found)]
-    return sorted(chosen, key=lambda m: m.owner)
 
 
 def _shard(text: str) -> tuple[int, int]:

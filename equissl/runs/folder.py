@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import os
 import platform
 import subprocess
@@ -101,29 +100,6 @@ def open_run(path: Path) -> Run:
         runs = [str(p.parent) for p in beside.glob("*/recipe.json")]
         raise UserError(f"{path} is not a run folder (no recipe.json in it); {nearest(str(path), runs)}")
     return Run(path)
-
-
-def changes(run: Run, recipe: Recipe) -> list[str]:
-    """What in a recipe differs from the one a run was started with, ``path: old -> new``.
-
-    An engine left to be chosen is no difference: the run holds the one that was chosen.
-    """
-    stored, wanted = read_json(run.path / "recipe.json"), to_dict(recipe)
-    if recipe.engine == "auto":
-        wanted["engine"] = stored.get("engine")
-    return _differences(stored, wanted)
-
-
-def _differences(old: Any, new: Any, path: str = "") -> list[str]:
-    if isinstance(old, Mapping) and isinstance(new, Mapping):
-        keys = [*old, *(k for k in new if k not in old)]
-        return [d for k in keys for d in _differences(old.get(k), new.get(k), f"{path}.{k}".lstrip("."))]
-    return [] if old == new else [f"{path}: {_short(old)} -> {_short(new)}"]
-
-
-def _short(value: object) -> str:
-    shown = json.dumps(value)
-    return shown if len(shown) < 60 else f"{shown[:57]}..."
 
 
 def write_bad_images(path: Path, bad: Sequence[BadImage]) -> None:

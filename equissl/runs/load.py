@@ -1,4 +1,4 @@
-"""Any encoder by what a person calls it: a run folder, ``timm/NAME``, or an exported folder."""
+"""Load any encoder by name: a run folder, an exported folder, or ``timm/NAME``."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from equissl.config.serialize import check_trusted, from_dict
+from equissl.data.base import Data
 from equissl.encoder.backbone import IMAGENET, BackboneConfig, EncoderConfig, load_weights, own_function
 from equissl.encoder.encoder import Encoder
 from equissl.errors import UserError, nearest
@@ -22,32 +23,66 @@ from equissl.training import checkpoint
 
 
 @dataclass(frozen=True)
-class Loaded:
-    """An encoder and what is known of it.
+class LoadedEncoder:
+    """An encoder that was exported, or one of timm's.
 
     Args:
-        name: what to call it in tables.
+        name: what tables call it.
+        encoder: in evaluation mode.
         config: how to build the same architecture again.
-        model: the whole pretrained model, for a run only.
-        recipe: of the run.
-        step: optimizer steps behind it.
+        step: optimizer steps behind it, 0 if unknown.
     """
 
     name: str
     encoder: Encoder
     config: BackboneConfig
-    model: Model | None = None
-    recipe: Recipe | None = None
     step: int = 0
 
-    def random_twin(self, seed: int = 0) -> Encoder:
-        """The same architecture with random weights."""
-        with torch.random.fork_rng():
-            torch.manual_seed(seed + 1_000_003)
-            return replace(self.config, weights="").build()
+
+@dataclass(frozen=True)
+class LoadedRun:
+    """A run's model at its last checkpoint.
+
+    Args:
+        model: encoder and modules, in evaluation mode.
+        recipe: the one the run was started with.
+        config: how to build the encoder's architecture again, at the size of images asked for.
+        step: optimizer steps behind it.
+    """
+
+    run: Run
+    model: Model
+    recipe: Recipe
+    config: BackboneConfig
+    step: int
+
+    @property
+    def name(self) -> str:
+        return self.run.path.name
+
+    @property
+    def encoder(self) -> Encoder:
+        return self.model.encoder
+
+    @property
+    def data(self) -> Data:
+        """What the run was trained on, at the encoder's size of images."""
+        data: Any = self.recipe.data  # every Data is a dataclass with a field ``size``
+        resized: Data = replace(data, size=self.config.size)
+        return resized
 
 
-def load(
+Loaded = LoadedEncoder | LoadedRun
+
+
+def random_baseline(config: BackboneConfig, seed: int = 0) -> Encoder:
+    """The random-init baseline of an encoder: the same architecture with untrained weights."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed + 1_000_003)
+        return replace(config, weights="").build()
+
+
+def load_encoder(
     name: str,
     *,
     weights: Path | None = None,
@@ -81,12 +116,21 @@ def load(
     raise UserError(f"no model {name!r}: expected a run folder, an exported folder, or timm/NAME")
 
 
+def load_backbone(path: Path | str, **options: Any) -> Encoder:
+    """The encoder of a run folder or an exported folder: images (B, C, H, W) in [0, 1] -> ``Encoded``.
+
+    Args:
+        options: of ``load_encoder``.
+    """
+    return load_encoder(str(path), **options).encoder
+
+
 def load_run(
     run: Run,
     trusted: Sequence[str] = ("equissl",),
     size: int = 0,
     backbone: nn.Module | None = None,
-) -> Loaded:
+) -> LoadedRun:
     """A run's encoder and modules at its last checkpoint.
 
     Raises:
@@ -99,21 +143,21 @@ def load_run(
             f"{run.path} was trained with a module of your own, which recipe.json cannot name: in Python, "
             "pass backbone=... (or train with encoder.name=module:function)"
         )
-    model = recipe.build(recipe.data.known, wrapped(recipe.encoder, backbone))
+    model = recipe.build(recipe.data.known, wrap_backbone(recipe.encoder, backbone))
     try:
         model.load_state_dict(state["model"])
     except RuntimeError as error:
         raise UserError(f"the checkpoint in {run.checkpoints} does not fit recipe.json: {error}") from error
     config = replace(recipe.encoder, size=size or recipe.encoder.size)
-    return Loaded(run.path.name, model.encoder.eval(), config, model.eval(), recipe, state["step"])
+    return LoadedRun(run, model.eval(), recipe, config, state["step"])
 
 
-def wrapped(config: BackboneConfig, backbone: nn.Module | None) -> Encoder | None:
+def wrap_backbone(config: BackboneConfig, backbone: nn.Module | None) -> Encoder | None:
     """A user's own module as an encoder that normalises as ``config`` says."""
     return None if backbone is None else config.wrap(backbone)
 
 
-def _timm(name: str, weights: Path | None, size: int) -> Loaded:
+def _timm(name: str, weights: Path | None, size: int) -> LoadedEncoder:
     import timm
 
     short = name.removeprefix("timm/")
@@ -134,10 +178,10 @@ def _timm(name: str, weights: Path | None, size: int) -> Loaded:
         weights=str(weights) if weights else "",
     )
     shown = name if weights else f"{name} (random weights)"
-    return Loaded(shown, config.build().eval(), config)
+    return LoadedEncoder(shown, config.build().eval(), config)
 
 
-def _exported(folder: Path, size: int, trusted: Sequence[str]) -> Loaded:
+def _exported(folder: Path, size: int, trusted: Sequence[str]) -> LoadedEncoder:
     stored = read_json(folder / "config.json")
     if "equissl" not in stored:
         raise UserError(f"{folder / 'config.json'} was not written by `equissl export`")
@@ -147,4 +191,4 @@ def _exported(folder: Path, size: int, trusted: Sequence[str]) -> Loaded:
     config = replace(config, weights="", size=size or config.size)
     encoder = config.build()
     load_weights(encoder.backbone, folder / "model.safetensors")
-    return Loaded(folder.name, encoder.eval(), config)
+    return LoadedEncoder(folder.name, encoder.eval(), config, stored["equissl"].get("step", 0))

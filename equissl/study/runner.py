@@ -15,15 +15,19 @@ from typing import Any
 
 import torch
 
-from equissl import api
+from equissl.api.audit import audit_run
+from equissl.api.evaluate import EvaluationOptions, evaluate_run
+from equissl.api.pretrain import pretrain, resume
 from equissl.errors import Stopped, UserError
 from equissl.evaluate import protocol
 from equissl.evaluate.audit.audit import FEWEST, check_names
 from equissl.evaluate.base import Downstream, Evaluation
 from equissl.evaluate.context import EncoderEvaluation
 from equissl.progress import Display
-from equissl.runs import folder as runs
-from equissl.runs import load as models
+from equissl.runs.changes import run_differences
+from equissl.runs.folder import Run, check_free, open_run
+from equissl.runs.load import load_run
+from equissl.runs.scores import record_scores
 from equissl.storage import read_json, read_rows, write_json, write_rows, write_text
 from equissl.study import figure, table
 from equissl.study.plan import Job, Study, cost, jobs, layout
@@ -123,7 +127,7 @@ def tabulate(out: Path | str, draw: bool = True) -> Path:
 def _check_out(study: Study, out: Path, planned: Sequence[Job]) -> None:
     """Raises UserError if the folder cannot be used, or what it holds was made or measured in another way."""
     if not (out / STUDY).is_file():
-        runs.check_free(out)
+        check_free(out)
         return
     before, now = read_json(out / STUDY), json.loads(json.dumps(layout(study)))
     measured = [n for n in _MEASURING if n in before and before[n] != now[n]]
@@ -137,7 +141,7 @@ def _check_out(study: Study, out: Path, planned: Sequence[Job]) -> None:
     for job in planned:
         folder = out / "runs" / job.name
         if (folder / "recipe.json").is_file():
-            changes = runs.changes(runs.Run(folder), job.recipe)
+            changes = run_differences(Run(folder), job.recipe)
             if changes:
                 problems.append(f"out={folder} was started with other settings: {'; '.join(changes[:4])}")
     if problems:
@@ -187,46 +191,36 @@ def _train(job: Job, folder: Path, options: Options, silent: bool, trusted: Sequ
     if (folder / "recipe.json").is_file() and not any((folder / "checkpoints").glob("*.pt")):
         shutil.rmtree(folder)  # killed between making the folder and its first checkpoint
     if not (folder / "recipe.json").is_file():
-        api.pretrain(job.recipe, folder, options, name=job.name)
+        pretrain(job.recipe, folder, options, name=job.name)
     elif checkpoint.load(folder / "checkpoints")["epoch"] < job.recipe.epochs:
-        api.resume(folder, options=options, trusted=trusted)
+        resume(folder, options=options, trusted=trusted)
 
 
 def _evaluate(study: Study, folder: Path, device: str, display: Display, trusted: Sequence[str]) -> None:
     if "evaluate" not in _scored_by(folder):
-        api.evaluate_run(
-            folder,
+        measured = EvaluationOptions(
             evaluations=study.evaluations,
-            changes=study.changes,
+            settings=study.changes,
             count=study.images,
             strict=False,  # what one cell or data set lacks is a blank in the table
             steer=0,
             device=device,
-            progress=display,
-            trusted=trusted,
         )
+        evaluate_run(folder, options=measured, progress=display, trusted=trusted)
     if study.audits and "audit" not in _scored_by(folder):
-        run = runs.open_run(folder)
-        loaded = models.load_run(run, trusted)
-        assert loaded.recipe is not None
-        data = replace(loaded.recipe.data, size=loaded.config.size)  # type: ignore[type-var]
-        scores = api.audit(
-            loaded, data, count=study.images, factors=study.audits, device=device, progress=display
-        )
-        api.record(run, scores, "audit", loaded, data)
+        loaded = load_run(open_run(folder), trusted)
+        audit_run(loaded, count=study.images, factors=study.audits, device=device, progress=display)
     for task in study.tasks:
         if task.name not in _scored_by(folder):
             _carry_out(task, folder, device, display, trusted)
 
 
 def _carry_out(task: Downstream, folder: Path, device: str, display: Display, trusted: Sequence[str]) -> None:
-    run = runs.open_run(folder)
-    loaded = models.load_run(run, trusted)
+    loaded = load_run(open_run(folder), trusted)
     recipe = loaded.recipe
-    assert recipe is not None
     augment = recipe.views[next(iter([*recipe.compared, *recipe.views]))].augment
     found = task.run(loaded.encoder, recipe.data, augment, seed=recipe.seed, device=device, progress=display)
-    api.record(run, found, task.name, loaded, recipe.data)
+    record_scores(loaded, found, task.name, recipe.data)
 
 
 def _scored_by(folder: Path) -> set[str]:

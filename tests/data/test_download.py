@@ -157,7 +157,7 @@ def test_a_server_that_gives_nothing_is_given_up(server: Server, tmp_path: Path)
 def test_the_verb(
     server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("equissl.cli.download.KINDS", {"3diebench": (server.remote(),)})
+    monkeypatch.setattr("equissl.data.packs.download.PUBLISHED", {"3diebench": (server.remote(),)})
     assert main(["download", "3diebench", f"out={tmp_path}"]) == 0
     assert "file.bin" in capsys.readouterr().out and (tmp_path / "file.bin").read_bytes() == CONTENT
     assert main(["download", "3diebenhc", f"out={tmp_path}"]) == 2

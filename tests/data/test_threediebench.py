@@ -11,8 +11,8 @@ import torch
 from golden_files import golden
 from torch import Tensor
 
-from equissl.cli import shared
 from equissl.data.base import Resident
+from equissl.data.folder import open_data
 from equissl.data.image_folder import ImageFolder
 from equissl.data.packs import packed, threediebench_layout
 from equissl.data.packs.packed import pack_facts, read_pack
@@ -228,10 +228,10 @@ def test_shifts_are_read_if_asked(data: ThreeDIEBench) -> None:
     assert sum(threediebench_layout.PUBLISHED.values()) == threediebench_layout.OBJECTS
 
 
-def test_the_command_line_recognises_the_layout(tmp_path: Path) -> None:
+def test_a_folder_of_the_layout_is_recognised(tmp_path: Path) -> None:
     data = ThreeDIEBench.example(tmp_path / "there")
-    found = shared.folder(Path(data.path), 16)
+    found = open_data(Path(data.path), 16)
     assert isinstance(found, ThreeDIEBench) and found.paired and found.size == 16
     (tmp_path / "photos" / "a").mkdir(parents=True)
     for other in ("photos", "missing"):
-        assert isinstance(shared.folder(tmp_path / other, 16), ImageFolder)
+        assert isinstance(open_data(tmp_path / other, 16), ImageFolder)

@@ -9,10 +9,10 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from equissl.errors import UserError
+from equissl.errors import UserError, nearest
 from equissl.progress import Progress, no_progress
 from equissl.storage import write_json
 
@@ -41,6 +41,33 @@ THREEDIEBENCH = (
         "https://raw.githubusercontent.com/facebookresearch/SIE/main/data/val_images.npy", "val_images.npy"
     ),
 )
+
+
+PUBLISHED = {"3diebench": THREEDIEBENCH}  # name -> the archive first, then small lists
+
+
+def download(
+    name: str, out: Path | str, *, url: str = "", sha256: str = "", progress: Progress = no_progress
+) -> list[Path]:
+    """Fetch a published dataset's files into a folder; an interrupted download is resumed.
+
+    Args:
+        name: a key of ``PUBLISHED``.
+        url: of the archive, if another than the published one.
+        sha256: refuse an archive with another checksum.
+
+    Returns:
+        The files, the archive last.
+
+    Raises:
+        UserError: no such dataset, or a file cannot be had.
+    """
+    if name not in PUBLISHED:
+        raise UserError(f"nothing called {name!r} can be fetched; {nearest(name, PUBLISHED)}")
+    archive, *lists = PUBLISHED[name]
+    archive = replace(archive, url=url or archive.url, sha256=sha256)
+    # The small ones first, so that a mistake in the address is seen before the long wait.
+    return [fetch(remote, Path(out), progress=progress) for remote in (*lists, archive)]
 
 
 def fetch(

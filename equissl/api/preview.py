@@ -1,9 +1,11 @@
-"""Example views of a recipe's first images, as the plain data of a page."""
+"""Example views of a recipe's first images: parameters, exact replay, and samples that can be repeated."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -13,16 +15,50 @@ from equissl.augment.batched import as_float
 from equissl.augment.record import cells, recompute
 from equissl.data.base import Dataset
 from equissl.data.batch import Batch
+from equissl.data.image_folder import ImageFolder
+from equissl.errors import UserError
 from equissl.evaluate.explorer.neighbors import data_uri
 from equissl.params import Params, between
-from equissl.recipe import Recipe
-from equissl.report import Row, Section, Sheet
+from equissl.progress import Progress, no_progress
+from equissl.recipe import Recipe, check_views
+from equissl.report import Row, Section, Sheet, write_sheet
 from equissl.report.display_names import listed
 from equissl.views import Fresh, View, ViewSpec, make_views
 
 
-def sheet(recipe: Recipe, name: str, dataset: Dataset, count: int, seed: int) -> Sheet:
-    """The views of the first ``count`` images in epoch 0, replayed and drawn again."""
+def preview_views(
+    recipe: Recipe,
+    out: Path | str,
+    *,
+    name: str = "",
+    count: int = 8,
+    seed: int = 0,
+    progress: Progress = no_progress,
+) -> Sheet:
+    """Write a page of example views: the first images, their views with all parameters, and exact replays.
+
+    Args:
+        recipe: whose views, of whose data; no file of a folder is refused or held out.
+        out: page to write.
+        name: of the recipe, in the page's title.
+        count: images on the page.
+
+    Raises:
+        UserError: ``count`` is below 1, or the views need images or factors that the data lacks.
+    """
+    if count < 1:
+        raise UserError(f"count must be at least 1, got {count}")
+    check_views(recipe, recipe.data.known)
+    data = recipe.data
+    if isinstance(data, ImageFolder):
+        data = replace(data, limit=count, test_share=0.0, bad_limit=1.0)
+    made = preview_sheet(recipe, name or "a recipe", data.open("train", progress), count, seed)
+    write_sheet(made, Path(out))
+    return made
+
+
+def preview_sheet(recipe: Recipe, name: str, dataset: Dataset, count: int, seed: int) -> Sheet:
+    """The views of the first ``count`` images in epoch 0, replayed and sampled again, as data of a page."""
     batch = dataset.batch(torch.arange(min(count, len(dataset))))
     views = make_views(batch, recipe.views, seed)
     files = [dataset.files[i].rpartition("/")[2] if dataset.files else f"image {i}" for i in batch.index]
@@ -40,23 +76,23 @@ def sheet(recipe: Recipe, name: str, dataset: Dataset, count: int, seed: int) ->
 
 def _section(name: str, spec: ViewSpec, batch: Batch, view: View, seed: int, files: Sequence[str]) -> Section:
     sources = as_float(batch.images[spec.image])
-    drawn = view.params[torch.arange(len(sources))].select(spec.augment.space.names)
-    again = replay(spec.augment, sources, drawn.values)
+    sampled = view.params[torch.arange(len(sources))].select(spec.augment.space.names)
+    replays = replay(spec.augment, sources, sampled.values)
     if spec.orbit is not None:
-        again, _ = spec.orbit.expand(again, drawn)
-    shown = _columns(len(sources), len(view.images))
-    gaps = (again - view.images).abs().flatten(1).amax(1)
+        replays, _ = spec.orbit.expand(replays, sampled)
+    columns = _columns(len(sources), len(view.images))
+    gaps = (replays - view.images).abs().flatten(1).amax(1)
     return Section(
         title=f"View {name}",
         policy=[_short(repr(step)) for step in _steps(spec)],
-        rows=_rows(view.params[shown], rest=True),
-        captions=[files[k % len(files)] for k in shown.tolist()],
-        sources=[data_uri(sources[k % len(sources)]) for k in shown.tolist()],
-        views=[data_uri(view.images[k]) for k in shown.tolist()],
-        replays=[data_uri(again[k]) for k in shown.tolist()],
-        differences=gaps[shown].tolist(),
+        rows=_rows(view.params[columns], neutral=True),
+        captions=[files[k % len(files)] for k in columns.tolist()],
+        sources=[data_uri(sources[k % len(sources)]) for k in columns.tolist()],
+        views=[data_uri(view.images[k]) for k in columns.tolist()],
+        replays=[data_uri(replays[k]) for k in columns.tolist()],
+        differences=gaps[columns].tolist(),
         neutral=data_uri(_neutral(spec.augment, sources)[0]),
-        notes=_notes(name, spec, batch, sources, drawn, seed),
+        notes=_notes(name, spec, batch, sources, sampled, seed),
     )
 
 
@@ -77,16 +113,16 @@ def _steps(spec: ViewSpec) -> Iterator[object]:
 
 def _short(text: str) -> str:
     """A step's repr, with numbers to four digits."""
-    return re.sub(r"\d+\.\d{5,}", lambda found: f"{float(found[0]):.4g}", text)
+    return re.sub(r"\d+\.\d{5,}", lambda match: f"{float(match[0]):.4g}", text)
 
 
-def _rows(params: Params, rest: bool) -> list[Row]:
+def _rows(params: Params, neutral: bool) -> list[Row]:
     rows = []
     for factor in params.space:
         value = params.values[factor.name]
-        neutral = cells(factor, factor.neutral(1))[0] if rest else None
+        neutral_cell = cells(factor, factor.neutral(1))[0] if neutral else None
         flags = params.applied[factor.name].tolist()
-        rows.append(Row(factor.name, factor.unit, neutral, cells(factor, value), flags))
+        rows.append(Row(factor.name, factor.unit, neutral_cell, cells(factor, value), flags))
     return rows
 
 
@@ -94,20 +130,20 @@ def _neutral(augment: Augmentation, sources: Tensor) -> Tensor:
     return augment.apply(sources[:1], augment.space.neutral(1))
 
 
-def _notes(name: str, spec: ViewSpec, batch: Batch, sources: Tensor, drawn: Params, seed: int) -> list[str]:
+def _notes(name: str, spec: ViewSpec, batch: Batch, sources: Tensor, sampled: Params, seed: int) -> list[str]:
     notes = []
     if isinstance(spec.draw, Fresh):
         size = (sources.shape[2], sources.shape[3])
         later = recompute(spec.augment, seed, 0, batch.index, name, size)
-        same = all(torch.equal(later.values[n], drawn.values[n]) for n in later.space.names)
+        same = all(torch.equal(later.values[n], sampled.values[n]) for n in later.space.names)
         numbers = f"(seed {seed}, epoch 0, image, view {name!r})"
         notes.append(
-            f"Drawn again from {numbers} alone, the parameters are {'the same' if same else 'DIFFERENT'}."
+            f"Sampled again from {numbers} alone, the parameters are {'the same' if same else 'DIFFERENT'}."
         )
     plain = _neutral(spec.augment, sources)
     if plain.shape[1:] == sources.shape[1:]:
         gap = float((plain - sources[:1]).abs().max())
-        notes.append(f"The neutral draw differs from the source by {gap:.2g} at most.")
+        notes.append(f"The view under neutral parameters differs from the source by {gap:.2g} at most.")
     return notes
 
 
@@ -119,5 +155,5 @@ def _changes(recipe: Recipe, views: Mapping[str, View], files: Sequence[str]) ->
         pooled = a.space | b.space
         space = pooled.select([n for n in a.space.names if n in b.space.names])
         if len(space) and len(a) == len(b) == len(files):
-            rows = _rows(between(a, b, space), rest=False)
+            rows = _rows(between(a, b, space), neutral=False)
             yield Section(f"Change from view {first} to view {other}", (), rows, files)

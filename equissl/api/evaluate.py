@@ -1,0 +1,204 @@
+"""Evaluate a run: scores beside its random-init baseline, and the data of the report's explorers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from equissl.data.base import Data, Dataset, Split
+from equissl.data.files.split import split_folders
+from equissl.data.folder import open_data
+from equissl.data.image_folder import ImageFolder
+from equissl.errors import UserError
+from equissl.evaluate import protocol
+from equissl.evaluate.base import Score
+from equissl.evaluate.cache import Store
+from equissl.evaluate.classification.transfer import Renumbered
+from equissl.evaluate.context import EvaluationContext
+from equissl.evaluate.explorer.neighbors import neighbours
+from equissl.evaluate.explorer.reconstructions import redrawn
+from equissl.evaluate.explorer.steering import Size, steering
+from equissl.objective import Draws, Predictive
+from equissl.progress import Progress, no_progress
+from equissl.random import shuffled
+from equissl.runs.folder import open_run
+from equissl.runs.load import LoadedRun, load_run, random_baseline
+from equissl.runs.scores import describe_data, record_scores
+from equissl.storage import write_json
+from equissl.views import make_views
+
+MAX_TRAIN_IMAGES = 10_000
+RECONSTRUCTED_IMAGES = 6  # whose reconstructions the report shows
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationOptions:
+    """What is computed of a run, and on how many images.
+
+    Args:
+        evaluations: names (``equissl list evaluations``), "usual" or "all".
+        settings: of the evaluations, as text: "knn.k" -> "200".
+        count: test images at most (training images: ten times as many, at most 10,000).
+        strict: refuse an evaluation that is named but impossible here, instead of leaving it out.
+        steer: images of the steering explorer; 0 for none, which saves about 125 renderings for each.
+        seed: of the choice of images and of every evaluation that has one.
+
+    Raises:
+        UserError: ``count`` or ``steer`` is too small.
+    """
+
+    evaluations: Sequence[str] = ("usual",)
+    settings: Mapping[str, str] = field(default_factory=dict)
+    count: int = 1000
+    strict: bool = True
+    steer: int = 12
+    seed: int = 0
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        for name, least in (("count", 1), ("steer", 0)):
+            if getattr(self, name) < least:
+                raise UserError(f"{name} must be at least {least}, got {getattr(self, name)}")
+
+
+def evaluate_run(
+    run: Path | str,
+    data: Data | Path | str | None = None,
+    options: EvaluationOptions = EvaluationOptions(),
+    *,
+    test: Data | Path | str | None = None,
+    labels: str = "none",
+    progress: Progress = no_progress,
+    trusted: Sequence[str] = ("equissl",),
+    backbone: nn.Module | None = None,
+) -> list[Score]:
+    """Score a run, and write its scores and explorers into its folder.
+
+    Features are kept in the folder ``features`` of the run and read again as long as weights, images and
+    code are the same.
+
+    Args:
+        data: images, or a folder of them; the recipe's own data if absent.
+        test: where the test images come from, if from elsewhere; classes are matched by name.
+        labels: of folders: "none", "folders" or a ``.csv`` file with columns ``file`` and ``label``.
+        backbone: a module like the one the run was trained with, if that was your own.
+
+    Raises:
+        UserError: an unknown name or setting, or an evaluation asked for by name that is impossible here.
+    """
+    questions = protocol.choose(options.evaluations, options.settings, options.seed)
+    loaded = load_run(open_run(Path(run)), trusted, backbone=backbone)
+    size = loaded.config.size
+    if isinstance(data, Path | str):  # nothing needs to be held out where test images come from elsewhere
+        data = open_data(data, size, labels, test_share=0.1 if test is None else 0.0)
+    data = data or loaded.data
+    train_set = data.open("train", progress)
+    test_split: Split = "test"
+    if isinstance(test, Path | str):
+        folder, test = Path(test), open_data(test, size, labels, test_share=0.0)
+        if isinstance(test, ImageFolder) and not split_folders(folder):
+            test_split = "train"  # a folder without splits of its own is a test split as a whole
+    test_set = (test or data).open(test_split, progress)
+    if test is not None and test_set.classes != train_set.classes:
+        test_set = Renumbered(test_set, train_set.classes)
+    context = evaluation_context(loaded, train_set, test_set, options, progress)
+    scores = score_run(loaded, context, questions, options.evaluations if options.strict else ())
+    write_explorers(loaded, context, options.steer)
+    record_scores(loaded, scores, "evaluate", data, source=describe_data(data, test))
+    return scores
+
+
+def evaluation_context(
+    loaded: LoadedRun,
+    train: Dataset,
+    test: Dataset,
+    options: EvaluationOptions = EvaluationOptions(),
+    progress: Progress = no_progress,
+) -> EvaluationContext:
+    """A run's encoder and predictive modules on a device, with the images that evaluations look at."""
+    loaded.model.to(options.device)
+    train_rows = _sample(train, min(10 * options.count, MAX_TRAIN_IMAGES), options.seed)
+    return EvaluationContext(
+        loaded.encoder,
+        {"train": train, "test": test},
+        {"train": train_rows, "test": _sample(test, options.count, options.seed)},
+        {n: m for n, m in loaded.model.modules_by_name.items() if isinstance(m, Predictive)},
+        Store(loaded.run.path / "features"),
+        options.seed,
+        options.device,
+        progress,
+    )
+
+
+def score_run(
+    loaded: LoadedRun,
+    context: EvaluationContext,
+    questions: Mapping[str, protocol.Question],
+    strict: Sequence[str] = (),
+) -> list[Score]:
+    """Scores of a run, then those of its random-init baseline ("random").
+
+    Args:
+        strict: names of evaluations that must be possible here.
+
+    Raises:
+        UserError: what is missing for each of ``strict``, before anything long is computed.
+    """
+    scores = protocol.ask(questions, context, strict=[n for n in strict if n in questions])
+    encoder = random_baseline(loaded.config, context.seed).to(context.device)
+    untrained = protocol.ask(questions, replace(context, encoder=encoder, modules={}))
+    # This is itself a baseline: what is compared with it is not repeated.
+    own = [s for s in untrained if not s.baseline and s.part == "all"]
+    return scores + [replace(s, baseline="random") for s in own]
+
+
+def write_explorers(loaded: LoadedRun, context: EvaluationContext, steer: int = 12) -> None:
+    """Write the data of the report's explorers into a run's folder.
+
+    These are ``neighbours.json``; ``steering.json``, of ``steer`` images if there are any; and
+    ``drawings.json``, if a module reconstructs images.
+    """
+    folder, dataset, rows = loaded.run.path, context.datasets["test"], context.rows["test"]
+    nearest = neighbours(context.features("test"), dataset, rows)
+    write_json(folder / "neighbours.json", nearest, indent=None)
+    if steer:
+        factors = steering(
+            context.modules,
+            context.encoder,
+            dataset,
+            rows,
+            size=Size(images=steer),
+            seed=context.seed,
+            device=str(context.device),
+            progress=context.progress,
+        )
+        write_json(folder / "steering.json", factors, indent=None)
+    reconstructed = _reconstructions(loaded, context)
+    if reconstructed:
+        write_json(folder / "drawings.json", reconstructed, indent=None)
+
+
+def _sample(dataset: Dataset, count: int, seed: int) -> Tensor:
+    """Up to ``count`` random samples, of the labelled ones if there are any: (n,) int64."""
+    order = shuffled(len(dataset), seed, "evaluate")
+    labelled = order[dataset.labels[order] >= 0]
+    return (labelled if len(labelled) else order)[:count]
+
+
+@torch.no_grad()
+def _reconstructions(loaded: LoadedRun, context: EvaluationContext) -> dict[str, object]:
+    """Reconstructions of some test images by the run's modules.
+
+    Empty if no module reconstructs, or if the data lacks the images that the run's views are made of.
+    """
+    modules = {n: m for n, m in loaded.model.modules_by_name.items() if isinstance(m, Draws)}
+    specs, dataset = loaded.recipe.views, context.datasets["test"]
+    if not modules or not {s.image for s in specs.values()} <= set(dataset.spaces):
+        return {}
+    rows = context.rows["test"][:RECONSTRUCTED_IMAGES]
+    views = make_views(dataset.batch(rows).to(context.device), specs, context.seed)
+    return redrawn(modules, views, loaded.model.encode(views))

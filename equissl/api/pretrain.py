@@ -1,0 +1,79 @@
+"""Pretrain a recipe, and resume a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from torch import nn
+
+from equissl.config import overrides
+from equissl.config.serialize import to_dict
+from equissl.recipe import Recipe
+from equissl.runs.changes import check_resumable
+from equissl.runs.folder import Run, open_run
+from equissl.runs.load import wrap_backbone
+from equissl.storage import write_json
+from equissl.training import checkpoint
+from equissl.training.loop import train
+from equissl.training.options import Options
+
+
+def _silent(line: str) -> None:
+    """Says nothing."""
+
+
+def pretrain(
+    recipe: Recipe,
+    out: Path | str,
+    options: Options = Options(),
+    *,
+    backbone: nn.Module | None = None,
+    name: str = "",
+) -> Run:
+    """Train a recipe into a new run folder.
+
+    Args:
+        backbone: a module of your own, (B, C, H, W) -> (B, D) or (B, D, h, w), instead of the recipe's.
+        name: the recipe's name in tables.
+
+    Raises:
+        UserError: with every mistake found.
+    """
+    return train(recipe, Path(out), options, encoder=wrap_backbone(recipe.encoder, backbone), name=name)
+
+
+def resume(
+    run: Path | str,
+    settings: Mapping[str, str] | None = None,
+    options: Options = Options(),
+    *,
+    backbone: nn.Module | None = None,
+    trusted: Sequence[str] = ("equissl",),
+    say: Callable[[str], object] = _silent,
+) -> Run:
+    """Continue a run exactly where its last checkpoint left it.
+
+    Args:
+        settings: of the recipe, as text. More ``epochs`` prolong the run; any other change is refused.
+        say: called with a line about a run that is finished, or whose schedule changes.
+
+    Raises:
+        UserError: the recipe would change, or there is nothing to continue.
+    """
+    folder = open_run(Path(run))
+    recipe = folder.recipe(trusted)
+    prolonged = overrides.override(recipe, settings or {}, tuple(trusted))
+    state = checkpoint.load(folder.checkpoints)
+    check_resumable(recipe, prolonged)
+    if prolonged.epochs == recipe.epochs and state["epoch"] >= recipe.epochs:
+        say(f"{folder.path} is finished ({recipe.epochs} epochs); epochs=N prolongs it")
+        return folder
+    if prolonged != recipe:
+        say(
+            f"epochs {recipe.epochs} -> {prolonged.epochs}: the learning rate now follows a schedule that "
+            f"ends at epoch {prolonged.epochs}, so it jumps up where the old one had already fallen"
+        )
+        write_json(folder.path / "recipe.json", to_dict(prolonged))
+    encoder = wrap_backbone(recipe.encoder, backbone)
+    return train(prolonged, folder.path, options, encoder=encoder, resume=True)

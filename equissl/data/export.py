@@ -1,0 +1,38 @@
+"""A dataset in memory as image files and a table of its factors."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+from PIL import Image
+
+from equissl.data.base import Resident, Split
+from equissl.storage import atomic_open
+
+
+def export_dataset(dataset: Resident, out: Path | str, split: Split) -> Path:
+    """Write ``<split>/<class>/<number>.png`` and ``<split>.csv`` with label, object and factors of each.
+
+    Returns:
+        The table's path. It is written last: where it is, the images are complete.
+    """
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    columns = [
+        (f.name if f.size == 1 else f"{f.name}_{k}", f.name, k)
+        for f in dataset.params.space
+        for k in range(f.size)
+    ]
+    table = out / f"{split}.csv"
+    with atomic_open(table, newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["file", "label", "object", *(name for name, _, _ in columns)])
+        for row, image in enumerate(dataset.images):
+            label = dataset.classes[int(dataset.target[row])]
+            name = f"{split}/{label}/{row:06d}.png"
+            (out / name).parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image.permute(1, 2, 0).numpy()).save(out / name)
+            values = (float(dataset.params.values[factor][row, k]) for _, factor, k in columns)
+            writer.writerow([name, label, int(dataset.groups[row]), *values])
+    return table

@@ -1,0 +1,32 @@
+"""The dataset in a user's folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from equissl.data.base import Data
+from equissl.data.image_folder import ImageFolder
+from equissl.data.packs.threediebench_layout import Source
+from equissl.data.threediebench import ThreeDIEBench
+
+
+def open_data(
+    path: Path | str, size: int, labels: str = "none", *, test_share: float = 0.1, limit: int | None = None
+) -> Data:
+    """Images in a folder: ``ThreeDIEBench`` if it has that layout, any other an ``ImageFolder``.
+
+    3DIEBench is read with the factors it knows of every image, in its own split and with its own labels.
+    Nothing is read until ``.open(split)``; the path is made absolute, so that a run can be resumed from
+    anywhere.
+
+    Args:
+        size: side in pixels of the stored square.
+        labels: "none", "folders" or the path of a ``.csv`` file with columns ``file`` and ``label``.
+        test_share: share of the images that form the test split if no folder says so, in [0, 1).
+        limit: images of each split at most (objects of 3DIEBench); ``None`` for all.
+    """
+    folder = Path(path)
+    if Source.recognises(folder):
+        return ThreeDIEBench(path=str(folder.resolve()), size=size, paired=True, limit=limit)
+    table = labels if labels in ("none", "folders") else str(Path(labels).expanduser().resolve())
+    return ImageFolder(str(folder.resolve()), size, table, test_share=test_share, limit=limit)

@@ -1,0 +1,57 @@
+"""Differences between recipes, and which of them a run may be continued with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from equissl.config.serialize import to_dict
+from equissl.errors import UserError
+from equissl.recipe import Recipe
+from equissl.runs.folder import Run
+from equissl.storage import read_json
+
+
+def recipe_differences(old: Recipe | Mapping[str, Any], new: Recipe) -> list[str]:
+    """The settings in which two recipes differ, as ``path: old -> new``.
+
+    Args:
+        old: a recipe, or one as stored in ``recipe.json``.
+    """
+    return _differences(to_dict(old) if isinstance(old, Recipe) else old, to_dict(new))
+
+
+def run_differences(run: Run, recipe: Recipe) -> list[str]:
+    """The settings in which a recipe differs from the one a run was started with.
+
+    ``engine="auto"`` is no difference: the run holds the engine that was chosen.
+    """
+    old, new = read_json(run.path / "recipe.json"), to_dict(recipe)
+    if recipe.engine == "auto":
+        new["engine"] = old.get("engine")
+    return _differences(old, new)
+
+
+def check_resumable(old: Recipe, new: Recipe) -> None:
+    """Raises UserError unless two recipes differ in nothing but more epochs."""
+    lines = [line for line in recipe_differences(old, new) if not line.startswith("epochs: ")]
+    if lines:
+        listed = "; ".join(lines)
+        raise UserError(
+            f"a resumed run must keep its recipe, but this differs: {listed}. Start a new run instead"
+        )
+    if new.epochs < old.epochs:
+        raise UserError(f"epochs={new.epochs}: a run can only be prolonged; it was started for {old.epochs}")
+
+
+def _differences(old: Any, new: Any, path: str = "") -> list[str]:
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        keys = [*old, *(k for k in new if k not in old)]
+        return [d for k in keys for d in _differences(old.get(k), new.get(k), f"{path}.{k}".lstrip("."))]
+    return [] if old == new else [f"{path}: {_shortened(old)} -> {_shortened(new)}"]
+
+
+def _shortened(value: object) -> str:
+    text = json.dumps(value)
+    return text if len(text) < 60 else f"{text[:57]}..."

@@ -1,0 +1,89 @@
+"""A study by name, with its own settings, those of its recipes, and other data."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from equissl.config import registry
+from equissl.config.parse import parse
+from equissl.data.folder import open_data
+from equissl.errors import UserError, nearest
+from equissl.recipe import Recipe
+from equissl.study import plan
+from equissl.study.plan import Study
+
+
+def build_study(
+    name: str,
+    settings: Mapping[str, str] | None = None,
+    *,
+    data: Path | str | None = None,
+    labels: str = "none",
+    limit: int | None = None,
+    trusted: Sequence[str] = ("equissl",),
+    others: Collection[str] = (),
+) -> Study:
+    """The study called ``name``.
+
+    Args:
+        name: as in ``equissl list studies``, or ``module:function``.
+        settings: of the study ("bases" -> "simclr,byol") or of all its recipes ("epochs" -> "20"), as text.
+        data: folder of images, in place of the study's own data.
+        labels: "none", "folders" or a ``.csv`` file with columns ``file`` and ``label``.
+        limit: images of each split of ``data``; ``None`` for all.
+        trusted: packages whose code a setting may name.
+        others: further names that a user may have meant.
+
+    Raises:
+        UserError: no such study, and every mistake in the settings.
+    """
+    function = registry.find_study(name)
+    values, of_recipes = _sorted_settings(function, settings or {}, others)
+    try:
+        study = function(**values)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    if not isinstance(study, Study):
+        raise UserError(f"study={name!r} returned {type(study).__name__}, not a Study")
+    if data is not None:
+        study = study.with_recipes(
+            [
+                replace(c.recipe, data=open_data(data, c.recipe.data.size, labels, limit=limit))
+                for c in study.cells
+            ]
+        )
+    return plan.changed(study, of_recipes, tuple(trusted))
+
+
+def study_parameters(function: Callable[..., Study]) -> dict[str, tuple[Any, Any]]:
+    """The settings that a study itself has: name -> (type, default)."""
+    hints = get_type_hints(function)
+    return {n: (hints[n], p.default) for n, p in inspect.signature(function).parameters.items()}
+
+
+def _sorted_settings(
+    function: Callable[..., Study], settings: Mapping[str, str], others: Collection[str]
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Settings of the study itself, parsed, and those of its recipes, as text."""
+    own = study_parameters(function)
+    fields = [f.name for f in dataclasses.fields(Recipe)]
+    values, of_recipes, problems = {}, {}, []
+    for path, text in settings.items():
+        try:
+            if path in own:
+                values[path] = parse(text, own[path][0], path)
+            elif path.split(".")[0] in fields:
+                of_recipes[path] = text
+            else:
+                valid = nearest(path, {*fields, *own, *others})
+                problems.append(f"{path}: neither the study nor its recipes have it; {valid}")
+        except UserError as error:
+            problems += error.problems
+    if problems:
+        raise UserError(problems)
+    return values, of_recipes
