@@ -37,12 +37,12 @@ from torchvision.transforms import v2  # noqa: E402
 from equissl.augment import (  # noqa: E402
     CIFAR10,
     Augmentation,
-    Blur,
     ColorJitter,
-    Crop,
+    GaussianBlur,
     Grayscale,
     HorizontalFlip,
     Pipeline,
+    RandomResizedCrop,
     Solarize,
     base,
 )
@@ -70,13 +70,13 @@ class Policy:
     @property
     def ours(self) -> Pipeline:
         steps: tuple[Augmentation, ...] = (
-            Crop(self.size),
+            RandomResizedCrop(self.size),
             HorizontalFlip(),
-            ColorJitter(*self.jitter, probability=0.8),
+            ColorJitter(*self.jitter, p=0.8),
             Grayscale(0.2),
         )
         if self.blur:
-            steps = (*steps, Blur(23, probability=self.blur), Solarize(probability=self.solarize))
+            steps = (*steps, GaussianBlur(23, p=self.blur), Solarize(p=self.solarize))
         return Pipeline((*steps, CIFAR10))
 
 
@@ -238,7 +238,7 @@ class Bare:
         self.values, self.count = values, count
 
     @staticmethod
-    def merged(parts: list[Bare], count: int) -> Bare:
+    def merge(parts: list[Bare], count: int) -> Bare:
         return Bare({name: value for part in parts for name, value in part.values.items()}, count)
 
     @staticmethod
@@ -253,7 +253,7 @@ class Bare:
 
 def unrecorded(run: Run) -> Run:
     def bare() -> Any:
-        with mock.patch.object(Params, "of", Bare.of), mock.patch.object(base, "merged", Bare.merged):
+        with mock.patch.object(Params, "of", Bare.of), mock.patch.object(base, "merge", Bare.merge):
             return run()
 
     return bare

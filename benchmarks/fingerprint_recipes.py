@@ -16,7 +16,7 @@ import torch
 
 from equissl.augment import presets
 from equissl.augment.geometry.flip import VerticalFlip
-from equissl.augment.geometry.rotate_translate import Rotate
+from equissl.augment.geometry.rotate import Rotate
 from equissl.augment.masking.patch_mask import PatchMask
 from equissl.augment.orbits import FullOrbit, QuarterTurns
 from equissl.auto.default import default_recipe

@@ -17,15 +17,14 @@ from equissl.augment import (
     Augmentation,
     AugMix,
     AutoContrast,
-    Blur,
     BlurLevels,
     ChannelPermutation,
     ColorJitter,
-    Crop,
     EitherFlip,
     Equalize,
     FullOrbit,
     Gamma,
+    GaussianBlur,
     GaussianNoise,
     Grayscale,
     HalfRoll,
@@ -45,6 +44,7 @@ from equissl.augment import (
     RandAugment,
     RandomElement,
     RandomErasing,
+    RandomResizedCrop,
     Resize,
     Roll,
     Rotate,
@@ -60,7 +60,7 @@ from equissl.augment import (
     paths,
     presets,
 )
-from equissl.augment.equimod_params import legacy_statistics
+from equissl.augment.equimod_params import equimod_statistics
 from equissl.augment.torchvision.from_torchvision import FromTorchvision
 from equissl.data.image_folder import ImageFolder
 from equissl.data.solids import Solids
@@ -79,13 +79,13 @@ AUGMENTATIONS: Mapping[str, Augmentation] = {
     "Affine": Affine(),
     "AugMix": AugMix(),
     "AutoContrast": AutoContrast(),
-    "Blur": Blur(5, probability=0.7),
+    "Blur": GaussianBlur(5, p=0.7),
     "BlurLevels": BlurLevels(),
     "ChannelPermutation": ChannelPermutation(),
     "ColorJitter": ColorJitter(),
-    "ColorJitter/strong": ColorJitter(0.8, 0.8, 0.8, 0.5, probability=1.0),
-    "Crop": Crop(16),
-    "Crop/bicubic": Crop(40, (0.3, 0.9), interpolation="bicubic"),
+    "ColorJitter/strong": ColorJitter(0.8, 0.8, 0.8, 0.5, p=1.0),
+    "Crop": RandomResizedCrop(16),
+    "Crop/bicubic": RandomResizedCrop(40, (0.3, 0.9), interpolation="bicubic"),
     "EitherFlip": EitherFlip(),
     "Equalize": Equalize(),
     "FromTorchvision": FromTorchvision(_TORCHVISION),
@@ -99,7 +99,7 @@ AUGMENTATIONS: Mapping[str, Augmentation] = {
     "Invert": Invert(),
     "Jigsaw": Jigsaw(),
     "Normalize": Normalize(),
-    "PatchMask": PatchMask(side=4),
+    "PatchMask": PatchMask(grid_size=4),
     "Perspective": Perspective(),
     "Posterize": Posterize(),
     "QuarterTurn": QuarterTurn(),
@@ -109,7 +109,7 @@ AUGMENTATIONS: Mapping[str, Augmentation] = {
     "Renamed": Prefixed(Rotate((-90.0, 90.0))),
     "Resize": Resize(16, short_side=20),
     "Roll": Roll(),
-    "Rotate": Rotate((-180.0, 180.0), fill="reflect"),
+    "Rotate": Rotate((-180.0, 180.0), padding_mode="reflection"),
     "SE2": SE2(),
     "Scale": Scale(),
     "Sharpness": Sharpness(),
@@ -129,7 +129,7 @@ PIPELINES: Mapping[str, Augmentation] = {
             Rotate((-30.0, 30.0)),
             Shear(),
             Perspective(),
-            Crop(24),
+            RandomResizedCrop(24),
         )
     ),
     "pixels": Pipeline(
@@ -149,7 +149,10 @@ PIPELINES: Mapping[str, Augmentation] = {
     "cells": Pipeline((Roll(), EitherFlip(), QuarterTurn(), HalfRoll())),
     "twice": Pipeline((paths.translation(), Identity(), Prefixed(ColorJitter(), "second_"))),
     "nested": Pipeline(
-        (Pipeline((Crop(20), HorizontalFlip())), Pipeline((ColorJitter(), PatchMask(side=4))))
+        (
+            Pipeline((RandomResizedCrop(20), HorizontalFlip())),
+            Pipeline((ColorJitter(), PatchMask(grid_size=4))),
+        )
     ),
     "simclr": presets.simclr(32),
     "simclr_large": presets.simclr(64, strength=0.5, blur=0.0),
@@ -195,7 +198,7 @@ def augmentation_cases() -> Cases:
             cases[f"native/{name}"] = partial(augmented, one, "native")
     for name in ("Affine", "Blur", "ColorJitter", "Crop", "RandomErasing", "PatchMask", "RandomElement"):
         cases[f"moments/{name}"] = partial(moments, AUGMENTATIONS[name])
-    cases["moments/legacy"] = lambda: legacy_statistics(
+    cases["moments/legacy"] = lambda: equimod_statistics(
         [presets.equimod_byol(k) for k in (1, 2)], (32, 32), 18
     )
     cases["views/related"] = related_views
@@ -205,7 +208,7 @@ def augmentation_cases() -> Cases:
 
 def related_views() -> list[Any]:
     """Views that share or interpolate the parameters of others."""
-    policy = Pipeline((Crop(24), ColorJitter(probability=1.0), Rotate((-45.0, 45.0))))
+    policy = Pipeline((RandomResizedCrop(24), ColorJitter(p=1.0), Rotate((-45.0, 45.0))))
     specs = {
         "a": ViewSpec(policy),
         "b": ViewSpec(policy),

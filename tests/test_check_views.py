@@ -29,13 +29,18 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_page_of_views(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     page = tmp_path / "views.html"
-    words = [f"views={page}", "recipe=equimod.byol_cifar10", "count=20", "views.a.augment.steps.0.area=0.9,1"]
+    words = [
+        f"views={page}",
+        "recipe=equimod.byol_cifar10",
+        "count=20",
+        "views.a.augment.steps.0.scale=0.9,1",
+    ]
     assert main(["check", str(photos), *words]) == 0
     said = capsys.readouterr().out
     for view in ("plain", "a", "b"):
         assert f"View {view}: the replay differs by 0 at most" in said
     html = page.read_text(encoding="utf-8")
-    assert "Change from view a to view b" in html and "area=(0.9, 1.0)" in html
+    assert "Change from view a to view b" in html and "scale=(0.9, 1.0)" in html
     assert html.count("<img") == 3 * (3 * 12 + 1) and "DIFFERENT" not in html
     assert "<small>turns</small>" in html and html.count("are the same") == 3
 

@@ -301,7 +301,7 @@ def test_settings_of_every_type(photos: Path, tmp_path: Path) -> None:
         equimod.simclr_cifar10(),
         {
             "encoder.options.channels": "[16, 32, 64, 128]",
-            "views.a.augment.steps.0.area": "0.5,1",
+            "views.a.augment.steps.0.scale": "0.5,1",
             "modules.equimod.weight": "0.25",
             "modules.equimod.module.predictor": "equissl.nn:ResidualMLP",
             "optimizer": "equissl.training:AdamW",
@@ -309,7 +309,7 @@ def test_settings_of_every_type(photos: Path, tmp_path: Path) -> None:
         },
     )
     assert changed.encoder.options["channels"] == [16, 32, 64, 128]
-    assert changed.views["a"].augment.steps[0].area == (0.5, 1.0)  # type: ignore[attr-defined]
+    assert changed.views["a"].augment.steps[0].scale == (0.5, 1.0)  # type: ignore[attr-defined]
     assert changed.views["b"] == equimod.simclr_cifar10().views["b"]
     assert changed.modules["equimod"].weight == 0.25 and changed.compile is True
     assert type(changed.optimizer).__name__ == "AdamW"

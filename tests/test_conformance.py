@@ -11,7 +11,7 @@ import torch
 
 from equissl.augment import presets
 from equissl.augment.base import Augmentation
-from equissl.augment.equimod_params import legacy_statistics
+from equissl.augment.equimod_params import equimod_statistics
 from equissl.config import registry
 from equissl.config.registry import Entry
 from equissl.config.serialize import from_dict, to_dict
@@ -186,9 +186,9 @@ def test_partners_are_other_images_of_the_same_object() -> None:
     assert not torch.equal(data.partners(index, 0), data.partners(index, 1))
 
 
-def test_legacy_statistics_are_the_papers_constants() -> None:
+def test_equimod_statistics_are_the_papers_constants() -> None:
     """Every entry of SimCLR, CIFAR-10 (specs 1.5) but the crop, in closed form; the crop by simulation."""
-    mean, deviation = legacy_statistics([presets.equimod_simclr_cifar10()] * 2, (32, 32), 15)
+    mean, deviation = equimod_statistics([presets.equimod_simclr_cifar10()] * 2, (32, 32), 15)
     wanted_mean = [0.5, 0.8, 1.2, 1.4, 1.6, 1.8, 1.0, 1.0, 1.0, 0.0, 0.2]
     wanted_deviation = [0.5, 0.4, 1.1662, 1.0198, 1.0198, 1.1662, 0.2066, 0.2066, 0.2066, 0.0516, 0.4]
     assert mean[4:] == pytest.approx(wanted_mean, abs=1e-3)
@@ -201,7 +201,7 @@ def test_legacy_statistics_are_the_papers_constants() -> None:
 
 def test_byol_views_pool_their_policies() -> None:
     views = [presets.equimod_byol(1, 32), presets.equimod_byol(2, 32)]
-    mean, deviation = legacy_statistics(views, (32, 32), 18)
+    mean, deviation = equimod_statistics(views, (32, 32), 18)
     assert mean[15] == pytest.approx(0.55, abs=1e-3) and deviation[15] == pytest.approx(0.497, abs=1e-3)
     assert mean[16] == pytest.approx(0.5775, abs=1e-3) and deviation[16] == pytest.approx(0.662, abs=1e-3)
     assert mean[17] == pytest.approx(0.10, abs=1e-3) and deviation[17] == pytest.approx(0.30, abs=1e-3)

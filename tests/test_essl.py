@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from equissl.augment import (
     ColorJitter,
-    Crop,
     FullOrbit,
     HorizontalFlip,
     Invert,
@@ -21,6 +20,7 @@ from equissl.augment import (
     Pipeline,
     QuarterTurn,
     RandomElement,
+    RandomResizedCrop,
     VerticalFlip,
 )
 from equissl.encoder.encoder import Encoded, Encoder
@@ -33,7 +33,7 @@ from equissl.params import Space
 from equissl.testing.objective import tiny_batch, tiny_encoder, tiny_views
 from equissl.views import SameAs, View, ViewSpec, make_views
 
-CROP = Pipeline((Crop(16, area=(0.5, 1.0)), ColorJitter()))
+CROP = Pipeline((RandomResizedCrop(16, scale=(0.5, 1.0)), ColorJitter()))
 
 
 def build(views: Mapping[str, ViewSpec], **fields: Any) -> tuple[ESSL, Encoder]:
@@ -75,7 +75,7 @@ def test_a_random_element_is_classified() -> None:
 
 def test_the_relative_element_is_read_off_both_features() -> None:
     """Both views are turned, as data may be; only the difference of their turns is asked for."""
-    turned = ViewSpec(Pipeline((Crop(16), RandomElement(QuarterTurn()))))
+    turned = ViewSpec(Pipeline((RandomResizedCrop(16), RandomElement(QuarterTurn()))))
     views = {"upright": turned, "small": turned}
     module, _ = build(views, source="upright")
     made = make_views(tiny_batch(11), views, seed=0)

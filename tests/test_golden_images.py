@@ -16,21 +16,26 @@ from golden_files import golden
 from torch import Tensor
 
 from equissl.augment import (
-    Blur,
     ColorJitter,
-    Crop,
+    GaussianBlur,
     Grayscale,
     HorizontalFlip,
     Pipeline,
     QuarterTurns,
+    RandomResizedCrop,
     Rotate,
     Solarize,
     presets,
     replay,
 )
-from equissl.augment.color.adjust import brighten, contrast, saturate, shift_hue
-from equissl.augment.equimod_params import legacy_vector
-from equissl.augment.geometry.crop import Interpolation
+from equissl.augment.color.functional import (
+    adjust_brightness,
+    adjust_contrast,
+    adjust_hue,
+    adjust_saturation,
+)
+from equissl.augment.equimod_params import equimod_vector
+from equissl.augment.geometry.resample import Interpolation
 from equissl.params import Params, Space
 
 pytestmark = pytest.mark.golden
@@ -82,7 +87,7 @@ def test_resized_crop(path: Path, interpolation: Interpolation) -> None:
     images = make_images(g["images_uint8"])
     first = g[f"{name}__full_first2"]
     record = crop_record(g["boxes_top_left_height_width"], *images.shape[2:])
-    found = replay(Crop(first.shape[-1], interpolation=interpolation), images, record)
+    found = replay(RandomResizedCrop(first.shape[-1], interpolation=interpolation), images, record)
     compare(g, name, found, g["positions32_row_col"], 2e-6)
     same(found[:2], first, 2e-6)
     levels = g[f"{name}_uint8path__at_positions"].float()
@@ -107,7 +112,12 @@ def test_flip_and_rotate(path: Path) -> None:
 def test_single_colours(path: Path) -> None:
     g = read(path)
     images, positions = make_images(g["images_uint8"]), g["positions40_row_col"]
-    steps = {"brightness": brighten, "contrast": contrast, "saturation": saturate, "hue": shift_hue}
+    steps = {
+        "brightness": adjust_brightness,
+        "contrast": adjust_contrast,
+        "saturation": adjust_saturation,
+        "hue": adjust_hue,
+    }
     for name, step in steps.items():
         found = step(images, g[f"{name}_factor"].float()[:, None])
         compare(g, f"adjust_{name}", found, positions, 5e-6 if name == "hue" else 2e-6)
@@ -140,7 +150,7 @@ def test_blur(path: Path) -> None:
     kernels = [int(n.removeprefix("gaussian_blur_kernel").split("_")[0]) for n in g if "blur_kernel" in n]
     assert kernels
     for kernel in set(kernels):
-        found = replay(Blur(kernel), images, {"blur_sigma": sigma})
+        found = replay(GaussianBlur(kernel), images, {"blur_sigma": sigma})
         compare(g, f"gaussian_blur_kernel{kernel}", found, g["positions40_row_col"], 5e-6)
 
 
@@ -174,7 +184,7 @@ def test_equimod_vectors(path: Path) -> None:
     for policy in policies:
         wanted = g[f"{policy}__vector"]
         height, width = (g[f"{policy}__source_{n}"][:, None] for n in ("height", "width"))
-        found = legacy_vector(equimod_record(g, policy), height, width, wanted.shape[1])  # type: ignore[arg-type]
+        found = equimod_vector(equimod_record(g, policy), height, width, wanted.shape[1])  # type: ignore[arg-type]
         assert torch.equal(found, wanted)
 
 
@@ -187,7 +197,7 @@ def test_equimod_replay(path: Path) -> None:
         wanted = g[f"{policy}__replay_output_tensor"]
         record = equimod_record(g, policy)[g[f"{policy}__replay_index"]]
         crop, *rest = presets.equimod_byol(1, wanted.shape[-1]).steps
-        assert isinstance(crop, Crop)
+        assert isinstance(crop, RandomResizedCrop)
         pipeline = Pipeline((replace(crop, size=wanted.shape[-1]), *rest))
         found = pipeline.apply(make_images(g[f"{policy}__replay_input_uint8"]), record)
         same(found, wanted, 5e-6)

@@ -224,16 +224,17 @@ def test_bases_of_sie(path: Path) -> None:
 
 
 CROP = tuple(
-    Real(n, rest=r) for n, r in (("crop_top", 0), ("crop_left", 0), ("crop_height", 1), ("crop_width", 1))
+    Real(n, neutral_value=r)
+    for n, r in (("crop_top", 0), ("crop_left", 0), ("crop_height", 1), ("crop_width", 1))
 )
 COLOUR = (
-    *(Real(n, rest=1.0) for n in ("brightness", "contrast", "saturation")),
+    *(Real(n, neutral_value=1.0) for n in ("brightness", "contrast", "saturation")),
     Circular("hue", period=1.0),
 )
 OTHERS = {
     "blur_sigma": Real("blur_sigma"),
     "rot_quarter_turns": Cyclic("quarter_turns", order=4),
-    "sol_threshold": Real("solarize_threshold", rest=1.0),
+    "sol_threshold": Real("solarize_threshold", neutral_value=1.0),
 }
 
 

@@ -206,7 +206,7 @@ def test_the_length_of_fixed_prototypes_does_not_matter() -> None:
 @pytest.mark.parametrize("backbone", ["convolutions", "transformer"])
 @pytest.mark.parametrize("batch_norm", ["all_views", "per_view"])
 def test_crops_of_two_sizes(backbone: str, batch_norm: Any) -> None:
-    policies = presets.multi_crop(32, 16, locals=3)
+    policies = presets.multi_crop(32, 16, num_local_crops=3)
     assert list(policies) == ["a", "b", "local_1", "local_2", "local_3"]
     specs = {name: ViewSpec(p) for name, p in policies.items()}
     made = make_views(tiny_batch(4), specs, seed=0)

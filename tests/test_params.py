@@ -35,7 +35,7 @@ def draws(dtype: torch.dtype) -> dict[Factor, torch.Tensor]:
     g = torch.Generator().manual_seed(0)
     orders = torch.stack([torch.randperm(4, generator=g) for _ in range(64)])
     return {
-        Real("x", rest=1.0, scale=0.3): torch.randn(64, 1, generator=g, dtype=dtype),
+        Real("x", neutral_value=1.0, scale=0.3): torch.randn(64, 1, generator=g, dtype=dtype),
         Circular("hue", period=1.0): torch.rand(64, 1, generator=g, dtype=dtype) - 0.5,
         Binary("flip"): torch.randint(2, (64, 1), generator=g).to(dtype),
         Cyclic("turns", order=4): torch.randint(4, (64, 1), generator=g).to(dtype),
@@ -104,7 +104,7 @@ def test_rigid_motions_compose_as_matrices() -> None:
 
 
 def test_missing_factors_are_neutral() -> None:
-    space = Space((Real("brightness", rest=1.0), Binary("flip")))
+    space = Space((Real("brightness", neutral_value=1.0), Binary("flip")))
     plain = Params.of(Space(), {}, count=3)
     view = Params.of(space, {"brightness": torch.full((3, 1), 1.5), "flip": torch.ones(3, 1)})
     change = between(plain, view, space)
@@ -113,7 +113,7 @@ def test_missing_factors_are_neutral() -> None:
 
 
 def test_what_was_not_applied_is_neutral() -> None:
-    space = Space((Real("brightness", rest=1.0),))
+    space = Space((Real("brightness", neutral_value=1.0),))
     applied = torch.tensor([True, False])
     drawn = Params.of(space, {"brightness": torch.full((2, 1), 1.5)}, applied)
     assert drawn.values["brightness"].flatten().tolist() == [1.5, 1.0]

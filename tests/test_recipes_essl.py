@@ -9,7 +9,15 @@ from typing import Any
 import pytest
 import torch
 
-from equissl.augment import Blur, Crop, FullOrbit, HorizontalFlip, Pipeline, QuarterTurns, RandomElement
+from equissl.augment import (
+    FullOrbit,
+    GaussianBlur,
+    HorizontalFlip,
+    Pipeline,
+    QuarterTurns,
+    RandomElement,
+    RandomResizedCrop,
+)
 from equissl.augment.presets import essl_imagenet_small
 from equissl.equivariance._parameter_targets import FactorClassification
 from equissl.equivariance.essl import ESSL
@@ -64,7 +72,7 @@ def test_settings_are_the_released_codes() -> None:
     assert cifar.views["small"].augment.output_size((32, 32)) == (16, 16)
     assert imagenet.views["small"].augment == essl_imagenet_small()
     small = essl_imagenet_small().steps
-    assert small[0] == Crop(96, (0.05, 0.14)) and small[-1] == Blur(23, probability=0.1)
+    assert small[0] == RandomResizedCrop(96, (0.05, 0.14)) and small[-1] == GaussianBlur(23, p=0.1)
     barlow = essl.barlow_twins_imagenet()
     assert isinstance(barlow.optimizer, LARS) and barlow.optimizer.bias_lr == pytest.approx(0.0048 * 16)
     simsiam = essl.simsiam_imagenet()
@@ -119,9 +127,11 @@ def test_bad_wishes_are_named() -> None:
 
 
 def test_views_alone() -> None:
-    policy: dict[str, Any] = {n: ViewSpec(Pipeline((Crop(24), HorizontalFlip()))) for n in ("x", "y")}
+    policy: dict[str, Any] = {
+        n: ViewSpec(Pipeline((RandomResizedCrop(24), HorizontalFlip()))) for n in ("x", "y")
+    }
     views = transformations.sensitive_views(policy, "jigsaw", ("x", "y"))
-    assert views["small"].augment == Pipeline((Crop(12), HorizontalFlip()))
+    assert views["small"].augment == Pipeline((RandomResizedCrop(12), HorizontalFlip()))
     seen = transformations.invariant_views(policy, "jigsaw", ("x", "y"))["y"].augment
     assert isinstance(seen, Pipeline)
     assert seen.steps[-1] == RandomElement(TRANSFORMATIONS["jigsaw"], 0.5)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from equissl.augment import Crop, HorizontalFlip, Pipeline, paths
+from equissl.augment import HorizontalFlip, Pipeline, RandomResizedCrop, paths
 from equissl.augment.batched import as_float
 from equissl.encoder.backbone import EncoderConfig
 from equissl.encoder.encoder import Encoded, Encoder
@@ -30,9 +30,12 @@ VIT: dict[str, Any] = {"name": "test_vit", "size": 16, "options": {"patch_size":
 
 def way_views(family: str = "rotation", count: int = 2) -> dict[str, ViewSpec]:
     path = paths.PATHS[family]
-    first, second = Pipeline((Crop(SIDE, area=(0.5, 1.0)), HorizontalFlip())), Crop(SIDE, area=(0.5, 1.0))
+    first, second = (
+        Pipeline((RandomResizedCrop(SIDE, scale=(0.5, 1.0)), HorizontalFlip())),
+        RandomResizedCrop(SIDE, scale=(0.5, 1.0)),
+    )
     b = ViewSpec(Pipeline((second, path)))
-    return {"a": ViewSpec(first), "b": b, **intermediate_views("b", b, paths.moving(path), count)}
+    return {"a": ViewSpec(first), "b": b, **intermediate_views("b", b, paths.continuous_factors(path), count)}
 
 
 def terms(module: Any, encoder: Encoder, views: dict[str, ViewSpec]) -> dict[str, Tensor]:
@@ -88,7 +91,7 @@ def test_ways_begin_at_the_identity(family: str) -> None:
     rest = path.space.neutral(4)
     torch.testing.assert_close(path.apply(images, rest), images, atol=1e-6, rtol=0)
     specs = way_views(family)
-    stop = replace(specs["b"], draw=Between("", "b", 0.0, paths.moving(path)), encode=False)
+    stop = replace(specs["b"], draw=Between("", "b", 0.0, paths.continuous_factors(path)), encode=False)
     made = make_views(tiny_batch(4), {**specs, "u": stop}, seed=0)
     crop = specs["b"].augment.steps[0]  # type: ignore[attr-defined]
     plain = crop.apply(as_float(images), made["b"].params.select(crop.space.names))
@@ -102,12 +105,12 @@ def test_ways_are_in_equal_steps(family: str, count: int) -> None:
     path = paths.PATHS[family]
     made = make_views(tiny_batch(4), way_views(family, count), seed=0)
     assert len(made) == 2 + count
-    for name in paths.moving(path):
+    for name in paths.continuous_factors(path):
         end, start = made["b"].params.values[name], path.space[name].neutral(4)
         for k in range(1, count + 1):
             found = made[f"way_{k}"].params.values[name]
             torch.testing.assert_close(found - start, (end - start) * k / (count + 1))
-    for name in set(made["b"].params.space.names) - set(paths.moving(path)):
+    for name in set(made["b"].params.space.names) - set(paths.continuous_factors(path)):
         assert torch.equal(made["way_1"].params.values[name], made["b"].params.values[name])
 
 
@@ -132,12 +135,12 @@ def test_se2_goes_straight_and_in_one_warp() -> None:
     assert path.apply(view.images, half).shape == view.images.shape
 
 
-@pytest.mark.parametrize("fill", ["reflect", "zeros"])
-def test_what_lies_outside(fill: Any) -> None:
-    path = paths.rotation(45, fill)
+@pytest.mark.parametrize("padding_mode", ["reflection", "zeros"])
+def test_what_lies_outside(padding_mode: Any) -> None:
+    path = paths.rotation(45, padding_mode)
     white = torch.ones(1, 3, 16, 16)
     turned = path.apply(white, Params.of(path.space, {"path_rotation": torch.tensor([[0.7]])}))
-    assert bool((turned < 0.5).any()) is (fill == "zeros")
+    assert bool((turned < 0.5).any()) is (padding_mode == "zeros")
 
 
 BLENDS = [

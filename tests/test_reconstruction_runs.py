@@ -117,10 +117,10 @@ def test_families_read_what_the_features_hold() -> None:
 
 
 def test_the_order_of_colours_is_no_target() -> None:
-    assert paths.moving(paths.color()) == tuple(
+    assert paths.continuous_factors(paths.color()) == tuple(
         f"path_{n}" for n in ("brightness", "contrast", "saturation", "hue")
     )
-    assert paths.moving(paths.se2())[:3] == ("path_rotation", "path_shift_x", "path_shift_y")
+    assert paths.continuous_factors(paths.se2())[:3] == ("path_rotation", "path_shift_x", "path_shift_y")
 
 
 def test_corners_of_a_constant_are_as_far_as_they_are_spread() -> None:

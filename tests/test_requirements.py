@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from equissl.augment.base import Augmentation, Identity, Pipeline
-from equissl.augment.color.adjust import Grayscale
+from equissl.augment.color.grayscale import Grayscale
 from equissl.auto import identifiability, recipe_for
 from equissl.auto.default import simclr_augself
 from equissl.auto.feasibility import feasibility_warnings

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from equissl.augment import Crop, PatchMask, Pipeline
+from equissl.augment import PatchMask, Pipeline, RandomResizedCrop
 from equissl.encoder.encoder import Encoded
 from equissl.invariance._self_distillation import Assigning
 from equissl.invariance.dinov2 import DINOv2
@@ -152,7 +152,7 @@ def test_the_student_does_not_see_hidden_patches() -> None:
 
 
 def test_local_crops_are_whole_and_centers_move() -> None:
-    local = ViewSpec(Crop(16, area=(0.1, 0.4)))
+    local = ViewSpec(RandomResizedCrop(16, scale=(0.1, 0.4)))
     specs = {**masked_views(), "local": local}
     del specs["plain"]
     config = IBOT.Config(local=("local",), assigning=replace(ASSIGNING, warmup=0.5))
@@ -175,7 +175,7 @@ def test_local_crops_are_whole_and_centers_move() -> None:
 
 
 def test_masks_hide_what_they_say() -> None:
-    mask = PatchMask(side=14, ratio=(0.1, 0.5), probability=0.5)
+    mask = PatchMask(grid_size=14, mask_ratio=(0.1, 0.5), p=0.5)
     drawn = mask.sample(Stream.of(torch.arange(400), "masks"), (224, 224))
     value, on = drawn.values[PATCH_MASK], drawn.applied[PATCH_MASK]
     assert set(value.unique().tolist()) == {0.0, 1.0} and not value[~on].any()
@@ -187,7 +187,7 @@ def test_masks_hide_what_they_say() -> None:
     grid = value[on].view(-1, 14, 14)
     joint_batch_norm = float((grid[:, :, 1:] * grid[:, :, :-1]).sum() / grid[:, :, :-1].sum())
     assert joint_batch_norm > float(share.mean()) + 0.25
-    exact = PatchMask(side=4, ratio=(0.25, 0.25), probability=1.0)
+    exact = PatchMask(grid_size=4, mask_ratio=(0.25, 0.25), p=1.0)
     assert (exact.sample(Stream.of(torch.arange(50), "m"), (16, 16)).values[PATCH_MASK].sum(1) == 4).all()
 
 
@@ -199,8 +199,8 @@ def test_masks_hide_what_they_say() -> None:
         (lambda: Assigning(momentum=2.0), "momentum must be in"),
         (lambda: Assigning(prototypes=1), "prototypes must be at least 2"),
         (lambda: Assigning(patch_temperature=(0.0, 0.1)), "patch_temperature must be above 0"),
-        (lambda: PatchMask(ratio=(0.0, 0.5)), "PatchMask.ratio"),
-        (lambda: PatchMask(side=0), "PatchMask.side must be at least 1"),
+        (lambda: PatchMask(mask_ratio=(0.0, 0.5)), "PatchMask.mask_ratio"),
+        (lambda: PatchMask(grid_size=0), "PatchMask.grid_size must be at least 1"),
         (lambda: IBOT.Config().build(tiny_encoder(), {}), "mask_token=true"),
         (
             lambda: IBOT.Config().build(
@@ -210,7 +210,7 @@ def test_masks_hide_what_they_say() -> None:
         ),
         (
             lambda: IBOT.Config().build(
-                tiny_transformer(), {v: Pipeline((PatchMask(side=14),)).space for v in ("a", "b")}
+                tiny_transformer(), {v: Pipeline((PatchMask(grid_size=14),)).space for v in ("a", "b")}
             ),
             r"masks of 196 patches, but the encoder has 4 x 4",
         ),

@@ -12,6 +12,7 @@ import pytest
 import torch
 from test_train import QUIET, tiny
 
+from equissl.augment.geometry.random_resized_crop import RandomResizedCrop
 from equissl.cli.main import main
 from equissl.config import registry
 from equissl.config.serialize import to_dict
@@ -239,12 +240,15 @@ def test_differences_are_paired_by_seed_and_clear_only_beyond_the_interval() -> 
 
 
 def test_cost_counts_orbits_and_sizes() -> None:
-    from equissl.augment.geometry.crop import Crop
     from equissl.augment.orbits import QuarterTurns
     from equissl.views import ViewSpec
 
     recipe = tiny(
-        views={"a": ViewSpec(), "b": ViewSpec(Crop(8), orbit=QuarterTurns()), "c": ViewSpec(encode=False)}
+        views={
+            "a": ViewSpec(),
+            "b": ViewSpec(RandomResizedCrop(8), orbit=QuarterTurns()),
+            "c": ViewSpec(encode=False),
+        }
     )
     assert plan.cost(recipe) == {"views": 5, "pixels": 2.0, "images_per_step": 80}
 

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 import equissl
 from equissl.augment.base import Augmentation, Pipeline
-from equissl.augment.color.jitter import ColorJitter
+from equissl.augment.color.color_jitter import ColorJitter
 from equissl.augment.engine import chosen
-from equissl.augment.geometry.crop import Crop
+from equissl.augment.geometry.random_resized_crop import RandomResizedCrop
 from equissl.config.serialize import from_dict, to_dict
 from equissl.data.image_folder import ImageFolder, write_images
 from equissl.data.solids import Solids
@@ -48,7 +48,7 @@ QUIET = Options(accelerator="cpu", loggers=(), log_every=1, silent=True)
 
 
 def tiny(**changes: Any) -> Recipe:
-    policy = Pipeline((Crop(16, area=(0.5, 1.0)), ColorJitter()))
+    policy = Pipeline((RandomResizedCrop(16, scale=(0.5, 1.0)), ColorJitter()))
     recipe = Recipe(
         data=Solids(size=16, objects=24, views=2),
         views={"plain": ViewSpec(), "a": ViewSpec(policy), "b": ViewSpec(policy)},
@@ -281,7 +281,7 @@ def test_every_parameter_is_in_one_group() -> None:
 
 def test_lower_precision_and_clipping(tmp_path: Path) -> None:
     """At 48 pixels: torch 2.15's bfloat16 convolution gives NaN gradients on CPU where maps are 1 x 1."""
-    policy = Pipeline((Crop(48), ColorJitter()))
+    policy = Pipeline((RandomResizedCrop(48), ColorJitter()))
     recipe = tiny(
         data=Solids(size=48, objects=24, views=1),
         views={"plain": ViewSpec(), "a": ViewSpec(policy), "b": ViewSpec(policy)},

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from equissl.augment.base import Pipeline
-from equissl.augment.color.jitter import ColorJitter
+from equissl.augment.color.color_jitter import ColorJitter
 from equissl.augment.geometry.flip import HorizontalFlip
-from equissl.augment.geometry.rotate_translate import Rotate
+from equissl.augment.geometry.rotate import Rotate
 from equissl.augment.orbits import QuarterTurns
 from equissl.cli.main import main
 from equissl.data.image_folder import write_images

@@ -11,7 +11,7 @@ __getattr__, __dir__ = lazy_exports(
         "STL10": "color.normalize",
         "recompute": "record",
         "replay": "base",
-        "usual_operations": "mixtures.operations",
+        "default_operations": "mixtures.operations",
         "views": "record",
     },
 )

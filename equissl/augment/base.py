@@ -1,4 +1,4 @@
-"""The contract of an augmentation: draw a record, then apply it; and how augmentations compose."""
+"""Augmentations that record their parameters: ``sample``, then ``apply``; ``Pipeline`` composes them."""
 
 from __future__ import annotations
 
@@ -9,17 +9,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
-import torch
 from torch import Tensor
 
+from equissl.augment.moments import REFERENCE_SIZE, Moments, params_moments, reference_stream
 from equissl.errors import nearest
-from equissl.params import Params, Space, merged
+from equissl.params import Params, Space, merge
 from equissl.random import Stream
-
-# Name -> first and second moment, float64 (factor.size,) each.
-Moments = dict[str, tuple[Tensor, Tensor]]
-REFERENCE_SIZE = (64, 64)  # the source that moments are stated for
-_REFERENCE_DRAWS = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -27,19 +22,19 @@ class NativeStep:
     """One operation for ``native.c``: its kind, its values per image and its constants.
 
     Args:
-        kind: a name of ``augment.native._KINDS``.
-        values: (B, columns), per image.
-        whole, real: constants, at most two and eight.
-        size: the (h, w) of the result, None if it stays.
-        reach: of a crop's filter to either side, in pixels of the result.
+        kind: a name of ``augment.native.KINDS``.
+        values: (B, columns), the parameters of each image.
+        ints, floats: constants of the step, at most two and eight.
+        size: (h, w) of the result, None if unchanged.
+        filter_radius: of a crop's interpolation filter, in pixels of the result.
     """
 
     kind: str
     values: Tensor | None = None
-    whole: tuple[int, ...] = ()
-    real: tuple[float, ...] = ()
+    ints: tuple[int, ...] = ()
+    floats: tuple[float, ...] = ()
     size: tuple[int, int] | None = None
-    reach: int = 1
+    filter_radius: int = 1
 
 
 class Augmentation(ABC):
@@ -150,7 +145,7 @@ class Pipeline(Augmentation):
             own = stream.fork(name if seen[name] == 1 else f"{name}/{seen[name]}")
             drawn.append(step.sample(own, size))
             size = step.output_size(size)
-        return merged(drawn, len(stream))
+        return merge(drawn, len(stream))
 
     def apply(self, images: Tensor, params: Params) -> Tensor:
         for step in self.steps:
@@ -203,19 +198,6 @@ def check_steps(field: str, steps: tuple[Augmentation, ...]) -> None:
         raise ValueError(f"{field} must be a tuple of augmentations, got {steps!r}")
 
 
-def reference_stream() -> Stream:
-    """The draws that simulated moments are taken over."""
-    return Stream.of(torch.arange(_REFERENCE_DRAWS), "moments")
-
-
-def moments_of(values: Mapping[str, Tensor]) -> Moments:
-    """First and second moment of drawn values: name -> (B, size)."""
-    exact = {name: value.double() for name, value in values.items()}
-    return {name: (value.mean(0), value.square().mean(0)) for name, value in exact.items()}
-
-
 @lru_cache
 def _simulated_moments(augmentation: Augmentation) -> Moments:
-    drawn = augmentation.sample(reference_stream(), REFERENCE_SIZE)
-    flags = {f"{name}/applied": applied[:, None] for name, applied in drawn.applied.items()}
-    return moments_of({**drawn.values, **flags})
+    return params_moments(augmentation.sample(reference_stream(), REFERENCE_SIZE))

@@ -1,4 +1,4 @@
-"""The batched arithmetic all augmentations are made of, chosen so that neighbours never matter.
+"""The batched arithmetic all augmentations are made of, chosen so that neighbors never matter.
 
 An image must come out bit for bit the same in any batch. Matrix products and library reductions choose
 their code by batch size, and some split a long sum over threads; sums of rows and halving sums do not.
@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def overwrite(images: Tensor, chosen: Tensor, operation: Callable[..., Tensor], *values: Tensor) -> Tensor:
+def apply_where(images: Tensor, chosen: Tensor, operation: Callable[..., Tensor], *values: Tensor) -> Tensor:
     """Replace the ``chosen`` images by ``operation(images, *their values)``; the others stay as they are.
 
     Args:
@@ -61,13 +61,13 @@ def weighted_rows(images: Tensor, index: Tensor, weight: Tensor) -> Tensor:
     return summed.view(b, c, index.shape[1], width)
 
 
-def separable(images: Tensor, rows: tuple[Tensor, Tensor], columns: tuple[Tensor, Tensor]) -> Tensor:
+def separable_filter(images: Tensor, rows: tuple[Tensor, Tensor], columns: tuple[Tensor, Tensor]) -> Tensor:
     """``weighted_rows`` along the height, then along the width: (B, C, H, W) -> (B, C, h, w)."""
     tall = weighted_rows(images, *rows)
     return weighted_rows(tall.mT, *columns).mT.contiguous()
 
 
-def total(values: Tensor) -> Tensor:
+def pairwise_sum(values: Tensor) -> Tensor:
     """The sum over the last dimension by repeated halving: (..., n) -> (...)."""
     while values.shape[-1] > 1:
         half = values.shape[-1] // 2
@@ -77,6 +77,6 @@ def total(values: Tensor) -> Tensor:
     return values[..., 0]
 
 
-def column(values: Tensor) -> Tensor:
+def per_image(values: Tensor) -> Tensor:
     """One number per image, (B, 1), in the shape that multiplies images: (B, 1, 1, 1)."""
     return values.view(-1, 1, 1, 1)

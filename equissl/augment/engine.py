@@ -58,7 +58,7 @@ def render(
 ) -> Tensor:
     """The views that a record describes.
 
-    An image comes out bit for bit the same with any neighbours and in any batch. Engines differ from each
+    An image comes out bit for bit the same with any neighbors and in any batch. Engines differ from each
     other by rounding (at most 1e-5 on images of usual sizes); where an operation jumps, as solarize does at
     its threshold, a value that rounding puts on the other side differs by the jump.
 

@@ -1,7 +1,7 @@
 """EquiMod's original parameter vector, number for number, for comparison with the released code.
 
 Layout (15 numbers, 17 with blur, 18 with solarize): crop top, left, height, width in raw source pixels; flip;
- jitter applied; order of the four colour operations; brightness, contrast, saturation, hue; grayscale;
+ jitter applied; order of the four color operations; brightness, contrast, saturation, hue; grayscale;
 blur applied, blur sigma; solarize. See arXiv:2211.01244 and its code.
 """
 
@@ -21,7 +21,7 @@ _CROP = ("crop_top", "crop_left", "crop_height", "crop_width")
 _FACTORS = ("brightness", "contrast", "saturation")
 
 
-def legacy_vector(params: Params, height: Tensor | float, width: Tensor | float, count: Count) -> Tensor:
+def equimod_vector(params: Params, height: Tensor | float, width: Tensor | float, count: Count) -> Tensor:
     """A record as EquiMod's code writes it.
 
     Args:
@@ -45,7 +45,7 @@ def legacy_vector(params: Params, height: Tensor | float, width: Tensor | float,
     return torch.cat(columns, 1).float()
 
 
-def legacy_statistics(
+def equimod_statistics(
     views: Sequence[Augmentation], size: tuple[int, int], count: Count
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of the vector, in closed form from the policies (the crop by simulation).

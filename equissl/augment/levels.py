@@ -8,10 +8,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from equissl.augment.base import Augmentation, Moments
-from equissl.augment.color.adjust import Solarize
-from equissl.augment.filters.blur import Blur
-from equissl.augment.validation import check_number, flag
+from equissl.augment.base import Augmentation
+from equissl.augment.color.solarize import Solarize
+from equissl.augment.filters.gaussian_blur import GaussianBlur
+from equissl.augment.moments import Moments, applied_moments
+from equissl.augment.validation import check_between
 from equissl.params import Cyclic, Params, Space
 from equissl.random import Stream
 
@@ -20,46 +21,46 @@ from equissl.random import Stream
 class BlurLevels(Augmentation):
     """No blur or one of a few Gaussian blurs (E-SSL's four-fold blur, arXiv:2111.00899, section 3).
 
-    Level 0 is no blur, level k the k-th kernel with torchvision's default standard deviation,
-    0.3 ((kernel - 1) / 2 - 1) + 0.8 pixels.
+    Level 0 is no blur, level k the k-th kernel_size with torchvision's default standard deviation,
+    0.3 ((kernel_size - 1) / 2 - 1) + 0.8 pixels.
 
     Args:
-        kernels: widths of the filters in pixels, odd.
-        probability: of drawing a level, uniformly (level 0 too); otherwise there is no blur.
+        kernel_sizes: widths of the filters in pixels, odd.
+        p: probability of drawing a level, uniformly (level 0 too); otherwise there is no blur.
 
     Raises:
-        ValueError: a kernel is not odd, there is none, or ``probability`` is outside [0, 1].
+        ValueError: a kernel_size is not odd, there is none, or ``p`` is outside [0, 1].
     """
 
     paper: ClassVar[str] = "arXiv:2111.00899"
     stream_name: ClassVar[str] = "BlurLevels"
 
-    kernels: tuple[int, ...] = (5, 9, 15)
-    probability: float = 1.0
+    kernel_sizes: tuple[int, ...] = (5, 9, 15)
+    p: float = 1.0
 
     def __post_init__(self) -> None:
-        _check_levels("BlurLevels.kernels", self.kernels)
-        check_number("BlurLevels.probability", self.probability)
-        for kernel in self.kernels:
-            Blur(kernel)
+        _check_levels("BlurLevels.kernel_sizes", self.kernel_sizes)
+        check_between("BlurLevels.p", self.p)
+        for kernel_size in self.kernel_sizes:
+            GaussianBlur(kernel_size)
 
     @property
     def space(self) -> Space:
-        return Space((Cyclic("blur_level", order=len(self.kernels) + 1),))
+        return Space((Cyclic("blur_level", order=len(self.kernel_sizes) + 1),))
 
     def sample(self, stream: Stream, size: tuple[int, int]) -> Params:
-        return _sample_level(self.space, stream, self.probability)
+        return _sample_level(self.space, stream, self.p)
 
     def apply(self, images: Tensor, params: Params) -> Tensor:
         level = params.values["blur_level"].round()
-        for k, kernel in enumerate(self.kernels, 1):
-            sigma = (level == k) * (0.3 * ((kernel - 1) / 2 - 1) + 0.8)
-            blur = Blur(kernel)
+        for k, kernel_size in enumerate(self.kernel_sizes, 1):
+            sigma = (level == k) * (0.3 * ((kernel_size - 1) / 2 - 1) + 0.8)
+            blur = GaussianBlur(kernel_size)
             images = blur.apply(images, Params.of(blur.space, {"blur_sigma": sigma}))
         return images
 
     def moments(self) -> Moments:
-        return _level_moments(self.space, self.probability)
+        return _level_moments(self.space, self.p)
 
 
 @dataclass(frozen=True)
@@ -70,20 +71,20 @@ class SolarizeLevels(Augmentation):
 
     Args:
         thresholds: in [0, 1]; 0 inverts everything.
-        probability: of drawing a level, uniformly (level 0 too); otherwise the image is left.
+        p: probability of drawing a level, uniformly (level 0 too); otherwise the image is left.
 
     Raises:
-        ValueError: a threshold or ``probability`` is outside [0, 1], or there is no threshold.
+        ValueError: a threshold or ``p`` is outside [0, 1], or there is no threshold.
     """
 
     stream_name: ClassVar[str] = "SolarizeLevels"
 
     thresholds: tuple[float, ...] = (170 / 255, 85 / 255, 0.0)
-    probability: float = 1.0
+    p: float = 1.0
 
     def __post_init__(self) -> None:
         _check_levels("SolarizeLevels.thresholds", self.thresholds)
-        check_number("SolarizeLevels.probability", self.probability)
+        check_between("SolarizeLevels.p", self.p)
         for threshold in self.thresholds:
             Solarize(threshold)
 
@@ -92,7 +93,7 @@ class SolarizeLevels(Augmentation):
         return Space((Cyclic("solarize_level", order=len(self.thresholds) + 1),))
 
     def sample(self, stream: Stream, size: tuple[int, int]) -> Params:
-        return _sample_level(self.space, stream, self.probability)
+        return _sample_level(self.space, stream, self.p)
 
     def apply(self, images: Tensor, params: Params) -> Tensor:
         level = params.values["solarize_level"].round()
@@ -102,7 +103,7 @@ class SolarizeLevels(Augmentation):
         return images
 
     def moments(self) -> Moments:
-        return _level_moments(self.space, self.probability)
+        return _level_moments(self.space, self.p)
 
 
 def _check_levels(field: str, levels: tuple[float, ...]) -> None:
@@ -120,4 +121,4 @@ def _level_moments(space: Space, probability: float) -> Moments:
     (factor,) = space.factors
     level = torch.arange(factor.encoded_size, dtype=torch.float64)
     first, second = (probability * (level**power).mean() for power in (1, 2))
-    return {factor.name: (first[None], second[None]), **flag(factor.name, probability)}
+    return {factor.name: (first[None], second[None]), **applied_moments(factor.name, probability)}

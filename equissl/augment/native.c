@@ -7,14 +7,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CROP = 0, MIRROR, FLIP, JITTER, GRAYSCALE, SOLARIZE, INVERT, BLUR, NORMALIZE };
-enum { BYTES = 0, SINGLE, BRAIN };  /* uint8, float32, bfloat16 */
+enum { CROP = 0, HORIZONTAL_FLIP, VERTICAL_FLIP, JITTER, GRAYSCALE, SOLARIZE, INVERT, BLUR, NORMALIZE };
+enum { UINT8 = 0, FLOAT32, BFLOAT16 };
 
 typedef struct {
     int32_t kind;
     int32_t columns;
-    int32_t whole[2];       /* constants of the step: sizes, which filter */
-    float real[8];          /* constants of the step: threshold, mean and std */
+    int32_t ints[2];        /* constants of the step: sizes, which filter */
+    float floats[8];        /* constants of the step: threshold, mean and std */
     const float *values;    /* (images, columns) */
 } step_t;
 
@@ -30,52 +30,52 @@ typedef struct {
 } scratch_t;
 
 /* Eight or four numbers at once; loads and stores need no alignment. */
-typedef float eight __attribute__((vector_size(32), aligned(4)));
-typedef float four __attribute__((vector_size(16), aligned(4)));
+typedef float float8 __attribute__((vector_size(32), aligned(4)));
+typedef float float4 __attribute__((vector_size(16), aligned(4)));
 #if defined(__clang__) || __GNUC__ >= 12
 #define SHUFFLE(a, b, i, j, k, l) __builtin_shufflevector(a, b, i, j, k, l)
 #else
-typedef int32_t places __attribute__((vector_size(16)));
-#define SHUFFLE(a, b, i, j, k, l) __builtin_shuffle(a, b, (places){i, j, k, l})
+typedef int32_t int4 __attribute__((vector_size(16)));
+#define SHUFFLE(a, b, i, j, k, l) __builtin_shuffle(a, b, (int4){i, j, k, l})
 #endif
 
-static inline float unit(float x) { return x < 0.0f ? 0.0f : (x > 1.0f ? 1.0f : x); }
+static inline float clamp01(float x) { return x < 0.0f ? 0.0f : (x > 1.0f ? 1.0f : x); }
 
 /* ---- resampling -------------------------------------------------------------------------------- */
 
-static float filtered(float d, int cubic) {
+static float filter_value(float d, int cubic) {
     d = fabsf(d);
     if (!cubic) return d < 1.0f ? 1.0f - d : 0.0f;
     if (d < 1.0f) return (1.5f * d - 2.5f) * d * d + 1.0f;
     return d < 2.0f ? ((-0.5f * d + 2.5f) * d - 4.0f) * d + 2.0f : 0.0f;
 }
 
-static float snapped(float x) {
+static float snap(float x) {
     float whole = rintf(x);
     return fabsf(x - whole) < 1e-3f ? whole : x;
 }
 
 /* First pixel and weights of every result along one side; returns how many taps each has. */
-static int64_t taps_of(float start, float length, int64_t pixels, int64_t size, int cubic,
+static int64_t resample_weights(float start, float length, int64_t pixels, int64_t size, int cubic,
                        int32_t *first, float *weight, int64_t room) {
-    int reach = cubic ? 2 : 1;
-    start = snapped(start * (float)pixels);
-    length = snapped(length * (float)pixels);
+    int radius = cubic ? 2 : 1;
+    start = snap(start * (float)pixels);
+    length = snap(length * (float)pixels);
     float scale = length / (float)size, stretch = scale > 1.0f ? scale : 1.0f;
-    int64_t count = (int64_t)ceilf(2.0f * reach * stretch);
+    int64_t count = (int64_t)ceilf(2.0f * radius * stretch);
     if (count > room) count = room;
     if (count > pixels) count = pixels;
     for (int64_t o = 0; o < size; o++) {
-        float centre = scale * ((float)o + 0.5f), sum = 0.0f, *w = weight + o * count;
-        float from = floorf(start + centre - reach * stretch + 0.5f);
+        float center = scale * ((float)o + 0.5f), sum = 0.0f, *w = weight + o * count;
+        float from = floorf(start + center - radius * stretch + 0.5f);
         /* A window that stays within the image; taps outside the box weigh nothing. */
         float lowest = from > 0.0f ? from : 0.0f;
         if (lowest > (float)(pixels - count)) lowest = (float)(pixels - count);
         for (int64_t k = 0; k < count; k++) {
             float p = lowest + (float)k;
             float end = p + 1.0f < start + length ? p + 1.0f : start + length;
-            float cover = unit(end - (p > start ? p : start));
-            w[k] = filtered((p - start - centre + 0.5f) / stretch, cubic) * cover;
+            float cover = clamp01(end - (p > start ? p : start));
+            w[k] = filter_value((p - start - center + 0.5f) / stretch, cubic) * cover;
             sum += w[k];
         }
         for (int64_t k = 0; k < count; k++) w[k] /= sum;
@@ -102,12 +102,12 @@ static int64_t taps_of(float start, float length, int64_t pixels, int64_t size, 
             }                                                                                           \
         }                                                                                               \
     }
-ROWS(uint8_t, rows_bytes)
-ROWS(float, rows_single)
+ROWS(uint8_t, rows_uint8)
+ROWS(float, rows_float32)
 
-static inline void transposed(four *a) {
-    four p = SHUFFLE(a[0], a[1], 0, 4, 1, 5), q = SHUFFLE(a[2], a[3], 0, 4, 1, 5);
-    four r = SHUFFLE(a[0], a[1], 2, 6, 3, 7), s = SHUFFLE(a[2], a[3], 2, 6, 3, 7);
+static inline void transpose(float4 *a) {
+    float4 p = SHUFFLE(a[0], a[1], 0, 4, 1, 5), q = SHUFFLE(a[2], a[3], 0, 4, 1, 5);
+    float4 r = SHUFFLE(a[0], a[1], 2, 6, 3, 7), s = SHUFFLE(a[2], a[3], 2, 6, 3, 7);
     a[0] = SHUFFLE(p, q, 0, 1, 4, 5), a[1] = SHUFFLE(p, q, 2, 3, 6, 7);
     a[2] = SHUFFLE(r, s, 0, 1, 4, 5), a[3] = SHUFFLE(r, s, 2, 3, 6, 7);
 }
@@ -116,33 +116,33 @@ static inline void transposed(four *a) {
 static void interleave(const float *rows, int64_t w, int64_t from, int64_t to, float *mixed) {
     int64_t x = from;
     for (; x + 4 <= to; x += 4) {
-        four a[4];
-        for (int r = 0; r < 4; r++) a[r] = *(const four *)(rows + r * w + x);
-        transposed(a);
-        for (int r = 0; r < 4; r++) *(four *)(mixed + 4 * (x + r)) = a[r];
+        float4 a[4];
+        for (int r = 0; r < 4; r++) a[r] = *(const float4 *)(rows + r * w + x);
+        transpose(a);
+        for (int r = 0; r < 4; r++) *(float4 *)(mixed + 4 * (x + r)) = a[r];
     }
     for (; x < to; x++)
         for (int r = 0; r < 4; r++) mixed[4 * x + r] = rows[r * w + x];
 }
 
-static void columns(const float *mixed, const int32_t *first, const float *weight, int64_t taps,
+static void filter_columns(const float *mixed, const int32_t *first, const float *weight, int64_t taps,
                     int64_t size, float *out) {
     for (int64_t o = 0; o < size; o++, weight += taps) {
-        const four *a = (const four *)(mixed + 4 * (int64_t)first[o]);
-        four sum = weight[0] * a[0];
+        const float4 *a = (const float4 *)(mixed + 4 * (int64_t)first[o]);
+        float4 sum = weight[0] * a[0];
         for (int64_t k = 1; k < taps; k++) sum += weight[k] * a[k];
-        *(four *)(out + 4 * o) = sum;
+        *(float4 *)(out + 4 * o) = sum;
     }
 }
 
 /* (size, 4) -> up to four rows. */
-static void separate(const float *mixed, int64_t size, float *out, int64_t rows) {
+static void deinterleave(const float *mixed, int64_t size, float *out, int64_t rows) {
     int64_t x = 0;
     for (; x + 4 <= size; x += 4) {
-        four a[4];
-        for (int r = 0; r < 4; r++) a[r] = *(const four *)(mixed + 4 * (x + r));
-        transposed(a);
-        for (int64_t r = 0; r < rows; r++) *(four *)(out + r * size + x) = a[r];
+        float4 a[4];
+        for (int r = 0; r < 4; r++) a[r] = *(const float4 *)(mixed + 4 * (x + r));
+        transpose(a);
+        for (int64_t r = 0; r < rows; r++) *(float4 *)(out + r * size + x) = a[r];
     }
     for (; x < size; x++)
         for (int64_t r = 0; r < rows; r++) out[r * size + x] = mixed[4 * x + r];
@@ -150,14 +150,14 @@ static void separate(const float *mixed, int64_t size, float *out, int64_t rows)
 
 static void crop(const void *source, int kind, image_t *p, const step_t *s, const float *box,
                  scratch_t *scratch) {
-    int64_t size = s->whole[0], h = p->height, w = p->width;
-    int cubic = s->whole[1];
+    int64_t size = s->ints[0], h = p->height, w = p->width;
+    int cubic = s->ints[1];
     int32_t *fy = scratch->index, *fx = fy + size;
     float *wy = scratch->weight, *wx = wy + size * scratch->taps, *line = scratch->row;
-    int64_t ny = taps_of(box[0], box[2], h, size, cubic, fy, wy, scratch->taps);
-    int64_t nx = taps_of(box[1], box[3], w, size, cubic, fx, wx, scratch->taps);
+    int64_t ny = resample_weights(box[0], box[2], h, size, cubic, fy, wy, scratch->taps);
+    int64_t nx = resample_weights(box[1], box[3], w, size, cubic, fx, wx, scratch->taps);
     int64_t from = fx[0], to = fx[size - 1] + nx;
-    float level = kind == BYTES ? 1.0f / 255.0f : 1.0f;
+    float level = kind == UINT8 ? 1.0f / 255.0f : 1.0f;
     for (int64_t i = 0; i < size * ny; i++) wy[i] *= level;
     float *result = scratch->spare, *mixed = line + 4 * (w > size ? w : size);
     for (int64_t c = 0; c < p->channels; c++)
@@ -166,12 +166,12 @@ static void crop(const void *source, int kind, image_t *p, const step_t *s, cons
             for (int64_t r = 0; r < 4; r++) {
                 int64_t row = y + (r < rows ? r : rows - 1), at = (c * h + fy[row]) * w;
                 const float *weight = wy + row * ny;
-                if (kind == BYTES) rows_bytes((const uint8_t *)source + at, w, from, to, weight, ny, line + r * w);
-                else rows_single((const float *)source + at, w, from, to, weight, ny, line + r * w);
+                if (kind == UINT8) rows_uint8((const uint8_t *)source + at, w, from, to, weight, ny, line + r * w);
+                else rows_float32((const float *)source + at, w, from, to, weight, ny, line + r * w);
             }
             interleave(line, w, from, to, mixed);
-            columns(mixed, fx, wx, nx, size, line);
-            separate(line, size, result + (c * size + y) * size, rows);
+            filter_columns(mixed, fx, wx, nx, size, line);
+            deinterleave(line, size, result + (c * size + y) * size, rows);
         }
     scratch->spare = p->pixels;
     p->pixels = result;
@@ -180,7 +180,7 @@ static void crop(const void *source, int kind, image_t *p, const step_t *s, cons
 
 /* ---- rearrangements ---------------------------------------------------------------------------- */
 
-static void mirror(image_t *p, scratch_t *scratch) {
+static void horizontal_flip(image_t *p, scratch_t *scratch) {
     int64_t w = p->width;
     for (int64_t y = 0; y < p->channels * p->height; y++) {
         float *line = p->pixels + y * w, *copy = scratch->row;
@@ -189,7 +189,7 @@ static void mirror(image_t *p, scratch_t *scratch) {
     }
 }
 
-static void flip(image_t *p, scratch_t *scratch) {
+static void vertical_flip(image_t *p, scratch_t *scratch) {
     int64_t w = p->width, h = p->height, bytes = w * sizeof(float);
     for (int64_t c = 0; c < p->channels; c++)
         for (int64_t y = 0; y < h / 2; y++) {
@@ -200,12 +200,12 @@ static void flip(image_t *p, scratch_t *scratch) {
         }
 }
 
-/* ---- colour ------------------------------------------------------------------------------------ */
+/* ---- color ------------------------------------------------------------------------------------- */
 
 #define LUMA(r, g, b) (0.2989f * (r) + 0.587f * (g) + 0.114f * (b))
 
 static void brightness(float *x, int64_t n, float f) {
-    for (int64_t i = 0; i < 3 * n; i++) x[i] = unit(x[i] * f);
+    for (int64_t i = 0; i < 3 * n; i++) x[i] = clamp01(x[i] * f);
 }
 
 static void contrast(float *x, int64_t n, float f) {
@@ -214,23 +214,23 @@ static void contrast(float *x, int64_t n, float f) {
     int64_t i = 0;
     while (i + 16 <= n) {   /* sixteen sums at once, and short ones: long ones in single precision drift */
         float lane[16] = {0};
-        int64_t stop = i + 1024 < n ? i + 1024 : n;
-        for (; i + 16 <= stop; i += 16)
+        int64_t end = i + 1024 < n ? i + 1024 : n;
+        for (; i + 16 <= end; i += 16)
             for (int k = 0; k < 16; k++) lane[k] += LUMA(r[i + k], g[i + k], b[i + k]);
         for (int k = 0; k < 16; k++) sum += lane[k];
     }
     for (; i < n; i++) sum += LUMA(r[i], g[i], b[i]);
     float level = (1.0f - f) * (float)(sum / (double)n);
-    for (i = 0; i < 3 * n; i++) x[i] = unit(x[i] * f + level);
+    for (i = 0; i < 3 * n; i++) x[i] = clamp01(x[i] * f + level);
 }
 
 static void saturation(float *x, int64_t n, float f) {
     float *restrict r = x, *restrict g = x + n, *restrict b = x + 2 * n;
     for (int64_t i = 0; i < n; i++) {
-        float grey = LUMA(r[i], g[i], b[i]) * (1.0f - f);
-        r[i] = unit(r[i] * f + grey);
-        g[i] = unit(g[i] * f + grey);
-        b[i] = unit(b[i] * f + grey);
+        float gray = LUMA(r[i], g[i], b[i]) * (1.0f - f);
+        r[i] = clamp01(r[i] * f + gray);
+        g[i] = clamp01(g[i] * f + gray);
+        b[i] = clamp01(b[i] * f + gray);
     }
 }
 
@@ -243,17 +243,17 @@ static void hue(float *x, int64_t n, float turns) {
         high = high > blue ? high : blue;
         low = low > blue ? blue : low;
         float chroma = high - low, inverse = 1.0f / (chroma > 0.0f ? chroma : 1.0f);
-        float place = high == red ? (green - blue) * inverse
+        float angle = high == red ? (green - blue) * inverse
                     : high == green ? 2.0f + (blue - red) * inverse
                                     : 4.0f + (red - green) * inverse;
-        place += shift;
-        place -= 6.0f * floorf(place * (1.0f / 6.0f));
-        float to_red = unit(fabsf(place - 3.0f) - 1.0f);
-        float to_green = unit(2.0f - fabsf(place - 2.0f));
-        float to_blue = unit(2.0f - fabsf(place - 4.0f));
-        r[i] = to_red >= 1.0f ? high : unit(low + chroma * to_red);
-        g[i] = to_green >= 1.0f ? high : unit(low + chroma * to_green);
-        b[i] = to_blue >= 1.0f ? high : unit(low + chroma * to_blue);
+        angle += shift;
+        angle -= 6.0f * floorf(angle * (1.0f / 6.0f));
+        float to_red = clamp01(fabsf(angle - 3.0f) - 1.0f);
+        float to_green = clamp01(2.0f - fabsf(angle - 2.0f));
+        float to_blue = clamp01(2.0f - fabsf(angle - 4.0f));
+        r[i] = to_red >= 1.0f ? high : clamp01(low + chroma * to_red);
+        g[i] = to_green >= 1.0f ? high : clamp01(low + chroma * to_green);
+        b[i] = to_blue >= 1.0f ? high : clamp01(low + chroma * to_blue);
     }
 }
 
@@ -301,69 +301,69 @@ static inline int64_t reflected(int64_t i, int64_t n) {
 }
 
 static void blur(image_t *p, int64_t kernel, float sigma, scratch_t *scratch) {
-    int64_t h = p->height, w = p->width, reach = kernel / 2, most = 0;
+    int64_t h = p->height, w = p->width, radius = kernel / 2, last = 0;
     float *weight = scratch->weight, sum = 0.0f;
     if (sigma < 1e-3f) sigma = 1e-3f;
-    for (int64_t k = 0; k <= reach; k++) {
+    for (int64_t k = 0; k <= radius; k++) {
         float z = (float)k / sigma;
         weight[k] = expf(-0.5f * z * z);
         sum += k ? 2.0f * weight[k] : weight[k];
     }
-    for (int64_t k = 0; k <= reach; k++) {
+    for (int64_t k = 0; k <= radius; k++) {
         weight[k] /= sum;
-        if (weight[k] >= 1e-12f) most = k;
+        if (weight[k] >= 1e-12f) last = k;
     }
-    float *line = scratch->row + most, *restrict middle = scratch->spare;
+    float *line = scratch->row + last, *restrict middle = scratch->spare;
     for (int64_t c = 0; c < p->channels; c++) {
         const float *plane = p->pixels + c * h * w;
         for (int64_t y = 0; y < h; y++) {
             memcpy(line, plane + y * w, w * sizeof(float));
-            for (int64_t k = 1; k <= most; k++) {
+            for (int64_t k = 1; k <= last; k++) {
                 line[-k] = plane[y * w + reflected(-k, w)];
                 line[w - 1 + k] = plane[y * w + reflected(w - 1 + k, w)];
             }
             float *restrict out = middle + y * w;
             int64_t x = 0;
             for (; x + 32 <= w; x += 32) {   /* thirty-two results stay in registers over all taps */
-                const eight *at = (const eight *)(line + x);
-                eight a = weight[0] * at[0], b = weight[0] * at[1], d = weight[0] * at[2], e = weight[0] * at[3];
-                for (int64_t k = 1; k <= most; k++) {
-                    const eight *l = (const eight *)(line + x - k), *r = (const eight *)(line + x + k);
+                const float8 *at = (const float8 *)(line + x);
+                float8 a = weight[0] * at[0], b = weight[0] * at[1], d = weight[0] * at[2], e = weight[0] * at[3];
+                for (int64_t k = 1; k <= last; k++) {
+                    const float8 *l = (const float8 *)(line + x - k), *r = (const float8 *)(line + x + k);
                     a += weight[k] * (l[0] + r[0]), b += weight[k] * (l[1] + r[1]);
                     d += weight[k] * (l[2] + r[2]), e += weight[k] * (l[3] + r[3]);
                 }
-                eight *to = (eight *)(out + x);
+                float8 *to = (float8 *)(out + x);
                 to[0] = a, to[1] = b, to[2] = d, to[3] = e;
             }
             for (; x < w; x++) {
                 float sum = weight[0] * line[x];
-                for (int64_t k = 1; k <= most; k++) sum += weight[k] * (line[x - k] + line[x + k]);
+                for (int64_t k = 1; k <= last; k++) sum += weight[k] * (line[x - k] + line[x + k]);
                 out[x] = sum;
             }
         }
         float *target = p->pixels + c * h * w;
         for (int64_t y = 0; y < h; y++) {
             float *restrict out = target + y * w;
-            int32_t *above = scratch->index, *below = above + most + 1;
-            for (int64_t k = 1; k <= most; k++) {
+            int32_t *above = scratch->index, *below = above + last + 1;
+            for (int64_t k = 1; k <= last; k++) {
                 above[k] = (int32_t)(reflected(y - k, h) * w);
                 below[k] = (int32_t)(reflected(y + k, h) * w);
             }
             int64_t x = 0;
             for (; x + 32 <= w; x += 32) {
-                const eight *at = (const eight *)(middle + y * w + x);
-                eight a = weight[0] * at[0], b = weight[0] * at[1], d = weight[0] * at[2], e = weight[0] * at[3];
-                for (int64_t k = 1; k <= most; k++) {
-                    const eight *l = (const eight *)(middle + above[k] + x), *r = (const eight *)(middle + below[k] + x);
+                const float8 *at = (const float8 *)(middle + y * w + x);
+                float8 a = weight[0] * at[0], b = weight[0] * at[1], d = weight[0] * at[2], e = weight[0] * at[3];
+                for (int64_t k = 1; k <= last; k++) {
+                    const float8 *l = (const float8 *)(middle + above[k] + x), *r = (const float8 *)(middle + below[k] + x);
                     a += weight[k] * (l[0] + r[0]), b += weight[k] * (l[1] + r[1]);
                     d += weight[k] * (l[2] + r[2]), e += weight[k] * (l[3] + r[3]);
                 }
-                eight *to = (eight *)(out + x);
+                float8 *to = (float8 *)(out + x);
                 to[0] = a, to[1] = b, to[2] = d, to[3] = e;
             }
             for (; x < w; x++) {
                 float sum = weight[0] * middle[y * w + x];
-                for (int64_t k = 1; k <= most; k++)
+                for (int64_t k = 1; k <= last; k++)
                     sum += weight[k] * (middle[above[k] + x] + middle[below[k] + x]);
                 out[x] = sum;
             }
@@ -377,17 +377,17 @@ static void normalize(image_t *p, const step_t *s) {
     int64_t n = p->height * p->width;
     for (int64_t c = 0; c < p->channels; c++)
         for (int64_t i = 0; i < n; i++)
-            p->pixels[c * n + i] = (p->pixels[c * n + i] - s->real[c]) / s->real[4 + c];
+            p->pixels[c * n + i] = (p->pixels[c * n + i] - s->floats[c]) / s->floats[4 + c];
 }
 
 static void load(const void *source, int kind, image_t *p) {
     int64_t n = p->channels * p->height * p->width;
     const uint8_t *bytes = source;
-    if (kind == BYTES) for (int64_t i = 0; i < n; i++) p->pixels[i] = (float)bytes[i] / 255.0f;
+    if (kind == UINT8) for (int64_t i = 0; i < n; i++) p->pixels[i] = (float)bytes[i] / 255.0f;
     else memcpy(p->pixels, source, n * sizeof(float));
 }
 
-static inline uint16_t brain(float x) {
+static inline uint16_t to_bfloat16(float x) {
     uint32_t bits;
     memcpy(&bits, &x, 4);
     return (uint16_t)((bits + 0x7FFFu + ((bits >> 16) & 1u)) >> 16);
@@ -400,9 +400,9 @@ static void store(const image_t *p, void *target, int kind, int channels_last) {
     for (int64_t k = 0; k < c; k++) {
         const float *plane = p->pixels + k * n;
         int64_t step = channels_last ? c : 1, at = channels_last ? k : k * n;
-        if (kind == SINGLE && step == 1) memcpy(single + at, plane, n * sizeof(float));
-        else if (kind == SINGLE) for (int64_t i = 0; i < n; i++) single[at + i * step] = plane[i];
-        else for (int64_t i = 0; i < n; i++) half[at + i * step] = brain(plane[i]);
+        if (kind == FLOAT32 && step == 1) memcpy(single + at, plane, n * sizeof(float));
+        else if (kind == FLOAT32) for (int64_t i = 0; i < n; i++) single[at + i * step] = plane[i];
+        else for (int64_t i = 0; i < n; i++) half[at + i * step] = to_bfloat16(plane[i]);
     }
 }
 
@@ -411,42 +411,42 @@ int equissl_apply(const void *sources, int32_t source_kind, int64_t channels, in
                   const step_t *steps, int32_t count, void *targets, int32_t target_kind, int32_t channels_last,
                   int64_t pixels, int64_t side, int64_t taps, int64_t from, int64_t to) {
     /* pixels: the most that an image has on its way; side: its longest side; taps: of the widest filter. */
-    scratch_t fresh = {0};
+    scratch_t empty = {0};
     float *first = malloc(pixels * sizeof(float)), *second = malloc(pixels * sizeof(float));
     float *row = malloc((8 * side + 2 * taps + 64) * sizeof(float));
     float *weight = malloc((2 * side * taps + taps + 64) * sizeof(float));
     int32_t *index = malloc((2 * side + 2 * taps + 64) * sizeof(int32_t));
-    int failed = !(first && second && row && weight && index);
-    for (int64_t i = from; i < to && !failed; i++) {
-        int64_t bytes = channels * height * width * (source_kind == BYTES ? 1 : 4);
+    int out_of_memory = !(first && second && row && weight && index);
+    for (int64_t i = from; i < to && !out_of_memory; i++) {
+        int64_t bytes = channels * height * width * (source_kind == UINT8 ? 1 : 4);
         const char *source = (const char *)sources + i * bytes;
         image_t p = {channels, height, width, first};
-        scratch_t scratch = fresh;
+        scratch_t scratch = empty;
         scratch.spare = second, scratch.row = row, scratch.weight = weight;
         scratch.index = index, scratch.taps = taps;
-        int begun = count > 0 && steps[0].kind == CROP;   /* a crop reads the source itself */
-        if (!begun) load(source, source_kind, &p);
+        int reads_source = count > 0 && steps[0].kind == CROP;   /* a crop reads the source itself */
+        if (!reads_source) load(source, source_kind, &p);
         for (int32_t k = 0; k < count; k++) {
             const step_t *s = steps + k;
             const float *v = s->values + i * s->columns;
             switch (s->kind) {
                 case CROP:
                     if (k == 0) crop(source, source_kind, &p, s, v, &scratch);
-                    else crop(p.pixels, SINGLE, &p, s, v, &scratch);
+                    else crop(p.pixels, FLOAT32, &p, s, v, &scratch);
                     break;
-                case MIRROR: if (v[0] > 0.5f) mirror(&p, &scratch); break;
-                case FLIP: if (v[0] > 0.5f) flip(&p, &scratch); break;
+                case HORIZONTAL_FLIP: if (v[0] > 0.5f) horizontal_flip(&p, &scratch); break;
+                case VERTICAL_FLIP: if (v[0] > 0.5f) vertical_flip(&p, &scratch); break;
                 case JITTER: jitter(&p, v); break;
                 case GRAYSCALE: if (v[0] > 0.5f) grayscale(&p); break;
-                case SOLARIZE: if (v[0] > 0.5f) solarize(&p, s->real[0]); break;
+                case SOLARIZE: if (v[0] > 0.5f) solarize(&p, s->floats[0]); break;
                 case INVERT: if (v[0] > 0.5f) invert(&p); break;
-                case BLUR: if (v[0] > 0.0f) blur(&p, s->whole[0], v[0], &scratch); break;
+                case BLUR: if (v[0] > 0.0f) blur(&p, s->ints[0], v[0], &scratch); break;
                 case NORMALIZE: normalize(&p, s); break;
             }
         }
-        int64_t made = p.channels * p.height * p.width;
-        store(&p, (char *)targets + i * made * (target_kind == BRAIN ? 2 : 4), target_kind, channels_last);
+        int64_t numel = p.channels * p.height * p.width;
+        store(&p, (char *)targets + i * numel * (target_kind == BFLOAT16 ? 2 : 4), target_kind, channels_last);
     }
     free(first), free(second), free(row), free(weight), free(index);
-    return failed;
+    return out_of_memory;
 }

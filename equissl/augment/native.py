@@ -1,4 +1,4 @@
-"""Builds and calls ``native.c``: the common augmentations in one pass over an image, on the CPU.
+"""Build and call ``native.c``: the common augmentations in one pass over an image, on the CPU.
 
 The C file is compiled once per machine with the system's C compiler (about two seconds) and kept in the
 user's cache folder. Without a compiler everything still works, on torch.
@@ -28,30 +28,40 @@ from equissl.errors import UserError
 from equissl.storage import atomic_path
 
 _SOURCE = Path(__file__).with_name("native.c")
-_KINDS = ("crop", "mirror", "flip", "jitter", "grayscale", "solarize", "invert", "blur", "normalize")
+KINDS = (  # in the order of the enum in native.c
+    "crop",
+    "horizontal_flip",
+    "vertical_flip",
+    "jitter",
+    "grayscale",
+    "solarize",
+    "invert",
+    "blur",
+    "normalize",
+)
 _FLAGS = ("-O3", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
-_COLORFUL = ("jitter", "grayscale", "normalize")
+_NEEDS_RGB = ("jitter", "grayscale", "normalize")
 _DTYPES = {torch.uint8: 0, torch.float32: 1, torch.bfloat16: 2}
-_FEWEST = 8  # images per thread; fewer are not worth waking one
+_MIN_IMAGES_PER_THREAD = 8
 
 
 class _Step(ctypes.Structure):
     _fields_ = [
         ("kind", ctypes.c_int32),
         ("columns", ctypes.c_int32),
-        ("whole", ctypes.c_int32 * 2),
-        ("real", ctypes.c_float * 8),
+        ("ints", ctypes.c_int32 * 2),
+        ("floats", ctypes.c_float * 8),
         ("values", ctypes.c_void_p),
     ]
 
 
 def available() -> bool:
-    """Whether there is a C compiler that can build the file (builds it the first time)."""
+    """Whether ``native.c`` can be compiled here (compiles it on the first call)."""
     return _library() is not None
 
 
 def run(images: Tensor, steps: Sequence[NativeStep], dtype: torch.dtype, channels_last: bool) -> Tensor:
-    """All steps on every image, on as many threads as torch uses.
+    """Apply all steps to every image, on as many threads as torch uses.
 
     Args:
         images: (B, C, H, W) uint8 or float32 in [0, 1], on the CPU.
@@ -61,11 +71,11 @@ def run(images: Tensor, steps: Sequence[NativeStep], dtype: torch.dtype, channel
         (B, C, h, w).
 
     Raises:
-        ValueError: a colour step on images that have not three channels.
-        UserError: there is no memory.
+        ValueError: a color step on images without three channels.
+        UserError: out of memory.
     """
     library = _library()
-    assert library is not None, "ask available() first"
+    assert library is not None, "call available() first"
     images = images.contiguous()
     for step in steps:
         if step.values is not None and (len(step.values) != len(images) or step.values.device.type != "cpu"):
@@ -73,48 +83,52 @@ def run(images: Tensor, steps: Sequence[NativeStep], dtype: torch.dtype, channel
                 f"{step.kind}: {tuple(step.values.shape)} values for {len(images)} images on the CPU"
             )
     count, channels, height, width = images.shape
-    if channels != 3 and any(s.kind in _COLORFUL for s in steps):
-        raise ValueError(f"colour needs images with 3 channels, got {channels}")
-    sizes, taps = _extent((height, width), steps)
+    if channels != 3 and any(s.kind in _NEEDS_RGB for s in steps):
+        raise ValueError(f"color needs images with 3 channels, got {channels}")
+    sizes, taps = _sizes_and_taps((height, width), steps)
     values = [None if s.values is None else s.values.to(torch.float32).contiguous() for s in steps]
-    table = (_Step * len(steps))(*(_packed(s, v) for s, v in zip(steps, values, strict=True)))
+    table = (_Step * len(steps))(*(_pack(s, v) for s, v in zip(steps, values, strict=True)))
     layout = torch.channels_last if channels_last else torch.contiguous_format
     out = torch.empty((count, channels, *sizes[-1]), dtype=dtype, memory_format=layout)
     pixels = channels * max(h * w for h, w in sizes)
     side = max(map(max, sizes))
 
-    def work(first: int, last: int) -> int:
+    def apply_steps(first: int, last: int) -> int:
         failed: int = library(
             images.data_ptr(), _DTYPES[images.dtype], channels, height, width, table, len(steps),
             out.data_ptr(), _DTYPES[dtype], int(channels_last), pixels, side, taps, first, last,
         )  # fmt: skip
         return failed
 
-    threads = max(1, min(torch.get_num_threads(), count // _FEWEST))
+    threads = max(1, min(torch.get_num_threads(), count // _MIN_IMAGES_PER_THREAD))
     bounds = [count * k // threads for k in range(threads + 1)]
     parts = itertools.pairwise(bounds)
-    if any(_pool(threads).map(lambda part: work(*part), parts) if threads > 1 else [work(0, count)]):
+    if threads > 1:
+        out_of_memory = any(_pool(threads).map(lambda part: apply_steps(*part), parts))
+    else:
+        out_of_memory = bool(apply_steps(0, count))
+    if out_of_memory:
         raise UserError(f"not enough memory to augment {count} images; lower batch_size")
     return out
 
 
-def _extent(size: tuple[int, int], steps: Sequence[NativeStep]) -> tuple[list[tuple[int, int]], int]:
-    """The sizes an image has on its way, and the taps of the widest filter."""
+def _sizes_and_taps(size: tuple[int, int], steps: Sequence[NativeStep]) -> tuple[list[tuple[int, int]], int]:
+    """The (h, w) before and after each resizing step, and the taps of the widest filter."""
     sizes, taps = [size], 1
     for step in steps:
         if step.size is not None:
-            shrinking = max(1.0, max(sizes[-1]) / min(step.size))
-            taps = max(taps, math.ceil(2 * step.reach * shrinking))
+            downscale = max(1.0, max(sizes[-1]) / min(step.size))
+            taps = max(taps, math.ceil(2 * step.filter_radius * downscale))
             sizes.append(step.size)
         if step.kind == "blur":
-            taps = max(taps, step.whole[0])
+            taps = max(taps, step.ints[0])
     return sizes, taps
 
 
-def _packed(step: NativeStep, values: Tensor | None) -> _Step:
+def _pack(step: NativeStep, values: Tensor | None) -> _Step:
     columns, address = (0, None) if values is None else (values.shape[1], values.data_ptr())
-    whole, real = (ctypes.c_int32 * 2)(*step.whole), (ctypes.c_float * 8)(*step.real)
-    return _Step(_KINDS.index(step.kind), columns, whole, real, address)
+    ints, floats = (ctypes.c_int32 * 2)(*step.ints), (ctypes.c_float * 8)(*step.floats)
+    return _Step(KINDS.index(step.kind), columns, ints, floats, address)
 
 
 @functools.cache
@@ -122,42 +136,42 @@ def _pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="equissl-augment")
 
 
-# A forked child has the pool but not its threads.
+# A forked child inherits the pool but not its threads.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
 @functools.cache
 def _library() -> ctypes._NamedFuncPointer | None:
-    found = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
-    compiler = shlex.split(os.environ.get("CC", "")) or ([found] if found else [])
+    default = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    compiler = shlex.split(os.environ.get("CC", "")) or ([default] if default else [])
     if not compiler or os.name == "nt":
         return None
     try:
-        path = _built(compiler)
+        path = _build(compiler)
         function = ctypes.CDLL(str(path)).equissl_apply
     except (OSError, RuntimeError, subprocess.CalledProcessError):  # RuntimeError: no home folder
         return None
-    pointer, whole, long = ctypes.c_void_p, ctypes.c_int32, ctypes.c_int64
+    pointer, int32, int64 = ctypes.c_void_p, ctypes.c_int32, ctypes.c_int64
     function.argtypes = (
         pointer,
-        whole,
-        long,
-        long,
-        long,
+        int32,
+        int64,
+        int64,
+        int64,
         pointer,
-        whole,
+        int32,
         pointer,
-        whole,
-        whole,
-        *(long,) * 5,
+        int32,
+        int32,
+        *(int64,) * 5,
     )
     function.restype = ctypes.c_int
     return function
 
 
-def _built(compiler: list[str]) -> Path:
-    # The result uses this processor's instructions, and a home folder may be shared by several machines.
+def _build(compiler: list[str]) -> Path:
+    # The binary uses this processor's instructions, and a home folder may be shared by several machines.
     machine = f"{platform.machine()} {compiler} {_FLAGS} {_processor()}"
     key = hashlib.sha256(_SOURCE.read_bytes() + machine.encode()).hexdigest()[:16]
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "equissl"
@@ -165,8 +179,8 @@ def _built(compiler: list[str]) -> Path:
     if not path.exists():
         base.mkdir(parents=True, exist_ok=True)
         native = "-mcpu=native" if platform.machine() in ("arm64", "aarch64") else "-march=native"
-        with atomic_path(path) as fresh:  # several processes may build at once; all results are alike
-            command = [*compiler, *_FLAGS, native, "-o", str(fresh), str(_SOURCE), "-lm"]
+        with atomic_path(path) as temporary:  # several processes may build at once; all results are alike
+            command = [*compiler, *_FLAGS, native, "-o", str(temporary), str(_SOURCE), "-lm"]
             subprocess.run(command, check=True, capture_output=True)
     return path
 

@@ -9,9 +9,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from equissl.augment.base import Augmentation, Moments, NativeStep
-from equissl.augment.geometry.flip import HorizontalFlip, QuarterTurn
-from equissl.augment.validation import check_number, flag
+from equissl.augment.base import Augmentation, NativeStep
+from equissl.augment.geometry.flip import HorizontalFlip
+from equissl.augment.geometry.quarter_turn import QuarterTurn
+from equissl.augment.moments import Moments, applied_moments
+from equissl.augment.validation import check_between
 from equissl.params import Params, Space, concatenate
 from equissl.random import Stream
 
@@ -62,11 +64,11 @@ class RandomElement(Augmentation):
 
     Args:
         augmentation: its factors are drawn anew, whatever its own probability is.
-        probability: of an element that is not the neutral one, each of which is as likely; by default all
+        p: probability of an element that is not the neutral one, each of which is as likely; by default all
             elements are, the neutral one too.
 
     Raises:
-        ValueError: ``probability`` is outside [0, 1]; the augmentation has no factor, or one that takes
+        ValueError: ``p`` is outside [0, 1]; the augmentation has no factor, or one that takes
             infinitely many values.
     """
 
@@ -74,11 +76,11 @@ class RandomElement(Augmentation):
     stream_name: ClassVar[str] = "RandomElement"
 
     augmentation: Augmentation
-    probability: float | None = None
+    p: float | None = None
 
     def __post_init__(self) -> None:
         _elements(self.augmentation)
-        check_number("RandomElement.probability", self._probability)
+        check_between("RandomElement.p", self._p)
 
     @property
     def space(self) -> Space:
@@ -91,7 +93,7 @@ class RandomElement(Augmentation):
         stream = stream.fork(" ".join(elements))
         which = 1 + stream.integers("element", others)
         values = {name: every.to(which.device, non_blocking=True)[which] for name, every in elements.items()}
-        return Params.of(self.space, values, stream.chance("applied", self._probability))
+        return Params.of(self.space, values, stream.chance("applied", self._p))
 
     def apply(self, images: Tensor, params: Params) -> Tensor:
         return self.augmentation.apply(images, params)
@@ -104,11 +106,11 @@ class RandomElement(Augmentation):
 
     def moments(self) -> Moments:
         moments: Moments = {}
-        p = self._probability
+        p = self._p
         for name, every in _elements(self.augmentation).items():
             first, second = every.double(), every.double().square()
             mean, square = (p * v[1:].mean(0) + (1 - p) * v[0] for v in (first, second))
-            moments |= {name: (mean, square), **flag(name, p)}
+            moments |= {name: (mean, square), **applied_moments(name, p)}
         return moments
 
     @classmethod
@@ -116,9 +118,9 @@ class RandomElement(Augmentation):
         return cls(HorizontalFlip())
 
     @property
-    def _probability(self) -> float:
-        if self.probability is not None:
-            return self.probability
+    def _p(self) -> float:
+        if self.p is not None:
+            return self.p
         order = len(next(iter(_elements(self.augmentation).values())))
         return (order - 1) / order
 

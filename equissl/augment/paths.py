@@ -1,9 +1,9 @@
-"""Ways that lead from an image to its transformed self in small steps (arXiv:2503.18753, section 2.1).
+"""Augmentations to interpolate along: paths from an image to its view (arXiv:2503.18753, section 2.1).
 
-Each is an augmentation that a ``Between`` view stops on the way of: with all its factors neutral it is the
-identity, and a fraction of every number is a fraction of the way. Ranges are the paper's. Its unit of
-translation is not given; pixels at 224 are assumed, so the default is 10 / 224 of the side. What stands
-outside the image is not given either: mirrored here ("reflect"), since black corners tell the angle.
+Intermediate targets of a ``Between`` view lie on such a path: with all factors neutral it is the identity,
+and a fraction of every value is a fraction of the path. Ranges are the paper's. It does not state the unit of
+translation (pixels at 224 are assumed, 10 / 224 of the side) nor the padding ("reflection" here, since black
+corners would reveal the angle).
 """
 
 from __future__ import annotations
@@ -11,53 +11,63 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from equissl.augment.base import Augmentation
-from equissl.augment.color.jitter import ColorJitter
-from equissl.augment.filters.blur import Blur
+from equissl.augment.color.color_jitter import ColorJitter
+from equissl.augment.filters.gaussian_blur import GaussianBlur
 from equissl.augment.geometry.affine import Affine
-from equissl.augment.geometry.rotate_translate import Rotate, Translate
-from equissl.augment.geometry.warp import Fill
+from equissl.augment.geometry.rotate import Rotate
+from equissl.augment.geometry.translate import Translate
+from equissl.augment.geometry.warp import PaddingMode
 from equissl.augment.prefixed import Prefixed
 from equissl.params import Factor
 
-SHIFT = 10 / 224  # of the side
+MAX_TRANSLATE = 10 / 224  # of the side
 PREFIX = "path_"
 
 
-def rotation(degrees: float = 45.0, fill: Fill = "reflect") -> Prefixed:
-    """A turn about the centre by up to ``degrees`` either way."""
-    return Prefixed(Rotate((-degrees, degrees), fill), PREFIX)
+def rotation(degrees: float = 45.0, padding_mode: PaddingMode = "reflection") -> Prefixed:
+    """Rotation about the center by up to ``degrees`` in either direction."""
+    return Prefixed(Rotate((-degrees, degrees), padding_mode), PREFIX)
 
 
-def translation(fraction: float = SHIFT, fill: Fill = "reflect") -> Prefixed:
-    """A shift by up to ``fraction`` of the side along either axis."""
-    return Prefixed(Translate(fraction, fill), PREFIX)
+def translation(translate: float = MAX_TRANSLATE, padding_mode: PaddingMode = "reflection") -> Prefixed:
+    """Translation by up to ``translate`` of the side along either axis."""
+    return Prefixed(Translate(translate, padding_mode), PREFIX)
 
 
-def se2(degrees: float = 45.0, fraction: float = SHIFT, fill: Fill = "reflect") -> Prefixed:
-    """A turn and then a shift in one warp; the way is straight in (angle, x, y), not a screw."""
-    still = (1.0, 1.0), (0.0, 0.0), (0.0, 0.0)
-    return Prefixed(Affine((-degrees, degrees), (fraction, fraction), *still, fill=fill), PREFIX)
+def se2(
+    degrees: float = 45.0, translate: float = MAX_TRANSLATE, padding_mode: PaddingMode = "reflection"
+) -> Prefixed:
+    """Rotation, then translation, in one warp; the path is straight in (angle, x, y), not a screw."""
+    affine = Affine(
+        (-degrees, degrees),
+        (translate, translate),
+        scale=(1.0, 1.0),
+        shear_x=(0.0, 0.0),
+        shear_y=(0.0, 0.0),
+        padding_mode=padding_mode,
+    )
+    return Prefixed(affine, PREFIX)
 
 
 def color(strength: float = 0.4, hue: float = 0.1) -> Prefixed:
-    """Brightness, contrast, saturation and hue; the order of the four is drawn once for the whole way."""
-    return Prefixed(ColorJitter(strength, strength, strength, hue, probability=1.0), PREFIX)
+    """Brightness, contrast, saturation and hue; their order is sampled once per path."""
+    return Prefixed(ColorJitter(strength, strength, strength, hue, p=1.0), PREFIX)
 
 
-def blur(sigma: tuple[float, float] = (0.1, 2.0), kernel: int = 13) -> Prefixed:
-    """A Gaussian blur whose standard deviation grows along the way from 0."""
-    return Prefixed(Blur(kernel, sigma, probability=1.0), PREFIX)
+def blur(sigma: tuple[float, float] = (0.1, 2.0), kernel_size: int = 13) -> Prefixed:
+    """Gaussian blur whose standard deviation grows along the path from 0."""
+    return Prefixed(GaussianBlur(kernel_size, sigma, p=1.0), PREFIX)
 
 
-def moving(path: Augmentation) -> tuple[str, ...]:
-    """The factors of a way that have values in between (all but an order)."""
-    return tuple(f.name for f in path.space if _continuous(f))
+def continuous_factors(augmentation: Augmentation) -> tuple[str, ...]:
+    """Names of the factors of ``augmentation`` that can be interpolated (all but an order)."""
+    return tuple(f.name for f in augmentation.space if _can_interpolate(f))
 
 
-def _continuous(factor: Factor) -> bool:
-    rest = factor.neutral(1)
+def _can_interpolate(factor: Factor) -> bool:
+    neutral = factor.neutral(1)
     try:
-        factor.interpolate(rest, rest, 0.5)
+        factor.interpolate(neutral, neutral, 0.5)
     except TypeError:
         return False
     return True

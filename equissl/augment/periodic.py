@@ -8,10 +8,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from equissl.augment.base import Augmentation, Moments
-from equissl.augment.batched import overwrite
-from equissl.augment.geometry.flip import is_on
-from equissl.augment.validation import check_number, flag, switch
+from equissl.augment.base import Augmentation
+from equissl.augment.batched import apply_where
+from equissl.augment.binary import binary_mask
+from equissl.augment.moments import Moments, applied_moments, binary_moments
+from equissl.augment.validation import check_between
 from equissl.params import Binary, Circular, Params, Space
 from equissl.random import Stream
 
@@ -21,16 +22,16 @@ class Roll(Augmentation):
     """Shift a periodic image by whole pixels, uniformly along both axes; what leaves it comes back.
 
     Raises:
-        ValueError: ``probability`` is outside [0, 1].
+        ValueError: ``p`` is outside [0, 1].
     """
 
     paper: ClassVar[str] = "arXiv:2111.00899"
     stream_name: ClassVar[str] = "Roll"
 
-    probability: float = 1.0
+    p: float = 1.0
 
     def __post_init__(self) -> None:
-        check_number("Roll.probability", self.probability)
+        check_between("Roll.p", self.p)
 
     @property
     def space(self) -> Space:
@@ -42,7 +43,7 @@ class Roll(Augmentation):
             f.name: stream.integers(f.name, pixels).float()[:, None] / pixels
             for f, pixels in zip(self.space, size, strict=True)
         }
-        return Params.of(self.space, values, stream.chance("applied", self.probability))
+        return Params.of(self.space, values, stream.chance("applied", self.p))
 
     def apply(self, images: Tensor, params: Params) -> Tensor:
         count, channels, height, width = images.shape
@@ -66,19 +67,19 @@ class HalfRoll(Augmentation):
     """Shift a periodic image by half its height, half its width, both or neither (E-SSL's Blob setting).
 
     Args:
-        probability: of each axis.
+        p: probability of each axis.
 
     Raises:
-        ValueError: ``probability`` is outside [0, 1], or a side is odd.
+        ValueError: ``p`` is outside [0, 1], or a side is odd.
     """
 
     paper: ClassVar[str] = "arXiv:2111.00899"
     stream_name: ClassVar[str] = "HalfRoll"
 
-    probability: float = 0.5
+    p: float = 0.5
 
     def __post_init__(self) -> None:
-        check_number("HalfRoll.probability", self.probability)
+        check_between("HalfRoll.p", self.p)
 
     @property
     def space(self) -> Space:
@@ -86,18 +87,20 @@ class HalfRoll(Augmentation):
 
     def sample(self, stream: Stream, size: tuple[int, int]) -> Params:
         _check_even(size)
-        on = {f.name: stream.chance(f.name, self.probability) for f in self.space}
+        on = {f.name: stream.chance(f.name, self.p) for f in self.space}
         return Params(self.space, {n: o.float()[:, None] for n, o in on.items()}, on, len(stream))
 
     def apply(self, images: Tensor, params: Params) -> Tensor:
         height, width = images.shape[2:]
         _check_even((height, width))
-        images = overwrite(images.clone(), is_on(params, "half_roll_down"), lambda p: p.roll(height // 2, 2))
-        return overwrite(images, is_on(params, "half_roll_right"), lambda p: p.roll(width // 2, 3))
+        images = apply_where(
+            images.clone(), binary_mask(params, "half_roll_down"), lambda p: p.roll(height // 2, 2)
+        )
+        return apply_where(images, binary_mask(params, "half_roll_right"), lambda p: p.roll(width // 2, 3))
 
     def moments(self) -> Moments:
-        p = self.probability
-        return switch("half_roll_down", p) | switch("half_roll_right", p)
+        p = self.p
+        return binary_moments("half_roll_down", p) | binary_moments("half_roll_right", p)
 
 
 def _check_even(size: tuple[int, int]) -> None:
@@ -125,10 +128,12 @@ class EitherFlip(Augmentation):
         return Params(self.space, {n: o.float()[:, None] for n, o in on.items()}, on, len(stream))
 
     def apply(self, images: Tensor, params: Params) -> Tensor:
-        images = overwrite(images.clone(), is_on(params, "horizontal_flip"), lambda p: p.flip(3))
-        return overwrite(images, is_on(params, "vertical_flip"), lambda p: p.flip(2))
+        images = apply_where(images.clone(), binary_mask(params, "horizontal_flip"), lambda p: p.flip(3))
+        return apply_where(images, binary_mask(params, "vertical_flip"), lambda p: p.flip(2))
 
     def moments(self) -> Moments:
         third = torch.tensor([1 / 3], dtype=torch.float64)
         names = self.space.names
-        return dict.fromkeys(names, (third, third)) | {k: v for n in names for k, v in flag(n, 1 / 3).items()}
+        return dict.fromkeys(names, (third, third)) | {
+            k: v for n in names for k, v in applied_moments(n, 1 / 3).items()
+        }

@@ -8,8 +8,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from equissl.augment.base import Augmentation, Moments, NativeStep
+from equissl.augment.base import Augmentation, NativeStep
 from equissl.augment.geometry.flip import HorizontalFlip
+from equissl.augment.moments import Moments
 from equissl.params import Params, Space
 from equissl.random import Stream
 

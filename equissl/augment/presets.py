@@ -1,15 +1,17 @@
-"""The augmentations of published methods, as plain functions; images stay in [0, 1] (not normalised)."""
+"""The augmentations of published methods, as plain functions; images stay in [0, 1] (not normalized)."""
 
 from __future__ import annotations
 
 from typing import Literal
 
 from equissl.augment.base import Augmentation, Pipeline
-from equissl.augment.color.adjust import Grayscale, Solarize
-from equissl.augment.color.jitter import ColorJitter
-from equissl.augment.filters.blur import Blur
-from equissl.augment.geometry.crop import Crop, Interpolation
+from equissl.augment.color.color_jitter import ColorJitter
+from equissl.augment.color.grayscale import Grayscale
+from equissl.augment.color.solarize import Solarize
+from equissl.augment.filters.gaussian_blur import GaussianBlur
 from equissl.augment.geometry.flip import HorizontalFlip
+from equissl.augment.geometry.random_resized_crop import RandomResizedCrop
+from equissl.augment.geometry.resample import Interpolation
 
 _SMALL = 64  # pixels; below it EquiMod's CIFAR-10 column applies, from it on the ImageNet column
 
@@ -18,18 +20,18 @@ def simclr(
     size: int,
     strength: float = 1.0,
     blur: float = 0.5,
-    area: tuple[float, float] = (0.08, 1.0),
+    scale: tuple[float, float] = (0.08, 1.0),
     interpolation: Interpolation = "bilinear",
 ) -> Pipeline:
     """SimCLR's augmentation (arXiv:2002.05709, appendix A).
 
     Args:
-        strength: of the colour jitter; the paper takes 1 on ImageNet and 0.5 on CIFAR-10.
+        strength: of the color jitter; the paper takes 1 on ImageNet and 0.5 on CIFAR-10.
         blur: its probability, 0 for none (CIFAR-10); the filter spans a tenth of the image.
     """
     strengths = (0.8 * strength, 0.8 * strength, 0.8 * strength, 0.2 * strength)
-    steps = _crop_and_color(size, area, interpolation, strengths)
-    return Pipeline((*steps, Blur(_odd(size // 10), probability=blur)) if blur else steps)
+    steps = _crop_and_color(size, scale, interpolation, strengths)
+    return Pipeline((*steps, GaussianBlur(_odd(size // 10), p=blur)) if blur else steps)
 
 
 def equimod_simclr_cifar10() -> Pipeline:
@@ -40,11 +42,11 @@ def equimod_simclr_cifar10() -> Pipeline:
 def equimod_simclr_imagenet() -> Pipeline:
     """EquiMod on SimCLR, ImageNet (arXiv:2211.01244, released code)."""
     steps = _crop_and_color(224, (0.08, 1.0), "bicubic", (0.8, 0.8, 0.8, 0.2))
-    return Pipeline((*steps, Blur(23, (0.1, 2.0), probability=0.5)))
+    return Pipeline((*steps, GaussianBlur(23, (0.1, 2.0), p=0.5)))
 
 
 def equimod_byol(view: Literal[1, 2], size: int = 32) -> Pipeline:
-    """EquiMod on BYOL (arXiv:2211.01244, released code): view 1 is always blurred, view 2 also solarised.
+    """EquiMod on BYOL (arXiv:2211.01244, released code): view 1 is always blurred, view 2 also solarized.
 
     Both views know the same factors. Below 64 pixels the values are those of CIFAR-10, else of ImageNet.
 
@@ -54,10 +56,10 @@ def equimod_byol(view: Literal[1, 2], size: int = 32) -> Pipeline:
     return asymmetric(view, size, (0.2, 1.0) if size < _SMALL else (0.08, 1.0))
 
 
-def asymmetric(view: Literal[1, 2], size: int = 224, area: tuple[float, float] = (0.08, 1.0)) -> Pipeline:
+def asymmetric(view: Literal[1, 2], size: int = 224, scale: tuple[float, float] = (0.08, 1.0)) -> Pipeline:
     """BYOL's two policies (arXiv:2006.07733, appendix B), also Barlow Twins', VICReg's and MoCo v3's.
 
-    View 1 is always blurred, view 2 seldom blurred and sometimes solarised; both know the same factors.
+    View 1 is always blurred, view 2 seldom blurred and sometimes solarized; both know the same factors.
 
     Raises:
         ValueError: ``view`` is neither 1 nor 2.
@@ -65,34 +67,34 @@ def asymmetric(view: Literal[1, 2], size: int = 224, area: tuple[float, float] =
     if view not in (1, 2):
         raise ValueError(f"view must be 1 or 2, got {view}")
     blur, solarize = (1.0, 0.0) if view == 1 else (0.1, 0.2)
-    return _asymmetric(size, area, blur, solarize)
+    return _asymmetric(size, scale, blur, solarize)
 
 
 def moco_v2(size: int = 224) -> Pipeline:
     """MoCo v2's augmentation, also SimSiam's (arXiv:2003.04297, released code); no blur below 64 pixels."""
     steps = _crop_and_color(size, (0.2, 1.0), "bilinear", (0.4, 0.4, 0.4, 0.1))
-    return Pipeline(steps if size < _SMALL else (*steps, Blur(23, (0.1, 2.0), probability=0.5)))
+    return Pipeline(steps if size < _SMALL else (*steps, GaussianBlur(23, (0.1, 2.0), p=0.5)))
 
 
 def multi_crop(
     size: int = 224,
     local_size: int = 96,
-    locals: int = 8,
-    area: tuple[float, float] = (0.4, 1.0),
-    local_area: tuple[float, float] = (0.05, 0.4),
+    num_local_crops: int = 8,
+    scale: tuple[float, float] = (0.4, 1.0),
+    local_scale: tuple[float, float] = (0.05, 0.4),
 ) -> dict[str, Pipeline]:
     """DINO's crops by view name (arXiv:2104.14294, released code): "a", "b", "local_1", "local_2", ...
 
-    Without local crops the authors take large ones of ``area=(0.14, 1.0)``.
+    Without local crops the authors take large ones of ``scale=(0.14, 1.0)``.
 
     Raises:
-        ValueError: ``locals`` is below 0.
+        ValueError: ``num_local_crops`` is below 0.
     """
-    if locals < 0:
-        raise ValueError(f"locals must be at least 0, got {locals}")
-    large = {"a": asymmetric(1, size, area), "b": asymmetric(2, size, area)}
-    small = _asymmetric(local_size, local_area, 0.5, 0.0)
-    return large | {f"local_{i + 1}": small for i in range(locals)}
+    if num_local_crops < 0:
+        raise ValueError(f"num_local_crops must be at least 0, got {num_local_crops}")
+    large = {"a": asymmetric(1, size, scale), "b": asymmetric(2, size, scale)}
+    small = _asymmetric(local_size, local_scale, 0.5, 0.0)
+    return large | {f"local_{i + 1}": small for i in range(num_local_crops)}
 
 
 def essl_cifar10(size: int = 32) -> Pipeline:
@@ -109,44 +111,44 @@ def essl_imagenet(view: Literal[1, 2]) -> Pipeline:
     return asymmetric(view)
 
 
-def essl_imagenet_small(area: tuple[float, float] = (0.05, 0.14)) -> Pipeline:
-    """E-SSL on ImageNet (released code): the transformed view, 96 pixels, never solarised.
+def essl_imagenet_small(scale: tuple[float, float] = (0.05, 0.14)) -> Pipeline:
+    """E-SSL on ImageNet (released code): the transformed view, 96 pixels, never solarized.
 
     Args:
-        area: (0.08, 1) is the alternative that is reported too.
+        scale: (0.08, 1) is the alternative that is reported too.
     """
-    steps = _crop_and_color(96, area, "bilinear", (0.4, 0.4, 0.2, 0.1))
-    return Pipeline((*steps, Blur(23, probability=0.1)))
+    steps = _crop_and_color(96, scale, "bilinear", (0.4, 0.4, 0.2, 0.1))
+    return Pipeline((*steps, GaussianBlur(23, p=0.1)))
 
 
 def augself_stl10(size: int = 96, strength: float = 1.0) -> Pipeline:
-    """AugSelf on STL10 (arXiv:2111.09613, released code); ``strength`` scales all colour, grayscale too."""
+    """AugSelf on STL10 (arXiv:2111.09613, released code); ``strength`` scales all color, grayscale too."""
     strengths = (0.4 * strength, 0.4 * strength, 0.4 * strength, 0.1 * strength)
     steps = _crop_and_color(size, (0.2, 1.0), "bilinear", strengths, 0.2 * strength)
-    return Pipeline((*steps, Blur(9, (0.1, 2.0), probability=0.5)))
+    return Pipeline((*steps, GaussianBlur(9, (0.1, 2.0), p=0.5)))
 
 
 def augself_imagenet100(size: int = 224) -> Pipeline:
     """AugSelf on ImageNet100 (arXiv:2111.09613, released code)."""
     steps = _crop_and_color(size, (0.2, 1.0), "bilinear", (0.4, 0.4, 0.4, 0.1))
-    return Pipeline((*steps, Blur(23, (0.1, 2.0), probability=0.5)))
+    return Pipeline((*steps, GaussianBlur(23, (0.1, 2.0), p=0.5)))
 
 
 def _crop_and_color(
     size: int,
-    area: tuple[float, float],
+    scale: tuple[float, float],
     interpolation: Interpolation,
     strengths: tuple[float, float, float, float],
     grayscale: float = 0.2,
 ) -> tuple[Augmentation, ...]:
-    crop = Crop(size, area, interpolation=interpolation)
+    crop = RandomResizedCrop(size, scale, interpolation=interpolation)
     return (crop, HorizontalFlip(), ColorJitter(*strengths), Grayscale(grayscale))
 
 
-def _asymmetric(size: int, area: tuple[float, float], blur: float, solarize: float) -> Pipeline:
-    steps = _crop_and_color(size, area, "bicubic", (0.4, 0.4, 0.2, 0.1))
+def _asymmetric(size: int, scale: tuple[float, float], blur: float, solarize: float) -> Pipeline:
+    steps = _crop_and_color(size, scale, "bicubic", (0.4, 0.4, 0.2, 0.1))
     kernel = 3 if size < _SMALL else 23
-    return Pipeline((*steps, Blur(kernel, probability=blur), Solarize(probability=solarize)))
+    return Pipeline((*steps, GaussianBlur(kernel, p=blur), Solarize(p=solarize)))
 
 
 def _odd(pixels: int) -> int:

@@ -30,7 +30,7 @@ class Table:
 
     Args:
         columns: "image", "view", then one column per factor; a yes-or-no factor holds bools, a discrete one
-            whole numbers, one of several numbers (an order of colour operations) tuples. A factor that a
+            whole numbers, one of several numbers (an order of color operations) tuples. A factor that a
             view does not have is ``None``, one that was not applied has its neutral value.
         units: factor name -> unit, "" for none.
     """

@@ -1,18 +1,13 @@
-"""What the fields of an augmentation must satisfy, and the closed-form moments of what it draws."""
+"""Checks of the fields of augmentations and of image sizes."""
 
 from __future__ import annotations
 
 import math
 from numbers import Integral, Real
 
-import torch
-from torch import Tensor
 
-from equissl.augment.base import Moments
-
-
-def check_number(field: str, value: float, low: float = 0.0, high: float = 1.0) -> None:
-    """By default a probability.
+def check_between(field: str, value: float, low: float = 0.0, high: float = 1.0) -> None:
+    """Check a number within bounds; by default a probability.
 
     Raises:
         ValueError: ``value`` is no number between ``low`` and ``high``.
@@ -22,7 +17,8 @@ def check_number(field: str, value: float, low: float = 0.0, high: float = 1.0) 
 
 
 def check_at_least(field: str, value: float, low: float) -> None:
-    """
+    """Check a finite number with a lower bound.
+
     Raises:
         ValueError: ``value`` is no number, below ``low`` or not finite.
     """
@@ -30,83 +26,72 @@ def check_at_least(field: str, value: float, low: float) -> None:
         raise ValueError(f"{field} must be at least {low:g}, got {value}")
 
 
-def check_whole(field: str, value: object) -> None:
-    """
+def check_integer(field: str, value: object) -> None:
+    """Check an integer.
+
     Raises:
-        ValueError: ``value`` is no whole number.
+        ValueError: ``value`` is no integer.
     """
     if not isinstance(value, Integral):
-        raise ValueError(f"{field} must be a whole number, got {value!r}")
+        raise ValueError(f"{field} must be an integer, got {value!r}")
 
 
 def check_pair(field: str, value: tuple[float, float]) -> None:
-    """
+    """Check a pair of numbers.
+
     Raises:
         ValueError: ``value`` does not consist of two numbers.
     """
-    whole = isinstance(value, tuple) and len(value) == 2 and all(map(_is_number, value))
-    if not whole:
+    if not (isinstance(value, tuple) and len(value) == 2 and all(map(_is_number, value))):
         raise ValueError(f"{field} must be a tuple of two numbers, got {value!r}")
 
 
 def check_range(
-    field: str, value: tuple[float, float], low: float, high: float = math.inf, above: bool = False
+    field: str, value: tuple[float, float], low: float, high: float = math.inf, exclusive: bool = False
 ) -> None:
-    """A range (least, most) within [low, high], or within (low, high] if it must lie ``above``.
+    """Check a range (min, max) within [low, high], or within (low, high] if ``exclusive``.
 
     Raises:
         ValueError: it does not.
     """
     check_pair(field, value)
-    least, most = value
-    inside = low <= least <= most <= high and math.isfinite(least) and math.isfinite(most)
-    if not inside or (above and least <= low):
-        bound = f", {'above' if above else 'at least'} {low:g}" if math.isfinite(low) else ""
+    smallest, largest = value
+    inside = low <= smallest <= largest <= high and math.isfinite(smallest) and math.isfinite(largest)
+    if not inside or (exclusive and smallest <= low):
+        bound = f", {'above' if exclusive else 'at least'} {low:g}" if math.isfinite(low) else ""
         limit = f", at most {high:g}" if math.isfinite(high) else ""
-        raise ValueError(f"{field} must be a range (least, most){bound}{limit}, got {value}")
+        raise ValueError(f"{field} must be a range (min, max){bound}{limit}, got {value}")
 
 
-def check_choice(field: str, value: str, valid: tuple[str, ...]) -> None:
-    """
+def check_choice(field: str, value: str, choices: tuple[str, ...]) -> None:
+    """Check one of several options.
+
     Raises:
-        ValueError: ``value`` is none of ``valid``.
+        ValueError: ``value`` is none of ``choices``.
     """
-    if value not in valid:
-        raise ValueError(f"{field} must be one of {valid}, got {value!r}")
+    if value not in choices:
+        raise ValueError(f"{field} must be one of {choices}, got {value!r}")
 
 
-def uniform(name: str, bounds: tuple[float, float], probability: float, rest: float = 0.0) -> Moments:
-    """Moments of a factor that is uniform within ``bounds`` if applied and ``rest`` otherwise."""
-    low, high = bounds
-    first = probability * (low + high) / 2 + (1 - probability) * rest
-    second = probability * _square(low, high) + (1 - probability) * rest**2
-    return {name: (_row(first), _row(second)), **flag(name, probability)}
+def check_square(size: tuple[int, int]) -> None:
+    """Check that height and width are equal.
+
+    Raises:
+        ValueError: they differ.
+    """
+    if size[0] != size[1]:
+        raise ValueError(f"quarter turns need square images, got {size[0]}x{size[1]}; crop them first")
 
 
-def switch(name: str, probability: float) -> Moments:
-    """Moments of a factor that is 1 if applied and 0 otherwise."""
-    return {name: (_row(probability), _row(probability)), **flag(name, probability)}
+def check_even(size: tuple[int, int]) -> None:
+    """Check that height and width are even.
 
-
-def flag(name: str, probability: float) -> Moments:
-    """Moments of whether a factor was applied."""
-    return {f"{name}/applied": (_row(probability), _row(probability))}
-
-
-def spread(bounds: tuple[float, float], probability: float, rest: float = 0.0) -> float:
-    """Root-mean-square distance from ``rest`` of such a factor; 1 if it never leaves it."""
-    square = probability * _square(bounds[0] - rest, bounds[1] - rest)
-    return math.sqrt(square) if square > 0 else 1.0
+    Raises:
+        ValueError: one of them is odd.
+    """
+    if size[0] % 2 or size[1] % 2:
+        raise ValueError(f"halves and quadrants need images with even sides, got {size[0]}x{size[1]}")
 
 
 def _is_number(value: object) -> bool:
     return isinstance(value, Real)
-
-
-def _square(low: float, high: float) -> float:
-    # The mean of x^2 for x uniform in [low, high], in a form that has no division by high - low.
-    return (low * low + low * high + high * high) / 3
-
-
-def _row(*values: float) -> Tensor:
-    return torch.tensor(values, dtype=torch.float64)

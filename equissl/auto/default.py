@@ -64,7 +64,7 @@ def choose_recipe(folder: Path) -> tuple[Recipe, list[str]]:
 def simclr_augself(size: int, encoder: EncoderConfig, epochs: int, batch_size: int) -> Recipe:
     """SimCLR + AugSelf on images of ``size`` pixels, with moderate colour jitter and no solarisation."""
     blur = 0.5 if size >= 64 else 0.0
-    view = ViewSpec(presets.simclr(size, strength=_STRENGTH, blur=blur, area=(0.2, 1.0)))
+    view = ViewSpec(presets.simclr(size, strength=_STRENGTH, blur=blur, scale=(0.2, 1.0)))
     targets: dict[str, AnyParameterTarget] = {
         "crop": CropDifference(),
         "color": ParameterDifference(_JITTER, _JITTER_RANGES),

@@ -7,12 +7,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from equissl.augment.base import Augmentation, Pipeline
-from equissl.augment.color.adjust import Grayscale, Invert, Solarize
-from equissl.augment.color.jitter import ColorJitter
-from equissl.augment.filters.blur import Blur
-from equissl.augment.geometry.crop import Crop
-from equissl.augment.geometry.flip import HorizontalFlip, QuarterTurn, VerticalFlip
-from equissl.augment.geometry.rotate_translate import Rotate
+from equissl.augment.color.color_jitter import ColorJitter
+from equissl.augment.color.grayscale import Grayscale
+from equissl.augment.color.invert import Invert
+from equissl.augment.color.solarize import Solarize
+from equissl.augment.filters.gaussian_blur import GaussianBlur
+from equissl.augment.geometry.flip import HorizontalFlip, VerticalFlip
+from equissl.augment.geometry.quarter_turn import QuarterTurn
+from equissl.augment.geometry.random_resized_crop import RandomResizedCrop
+from equissl.augment.geometry.rotate import Rotate
 from equissl.auto.default import choose_recipe
 from equissl.auto.feasibility import CROP, feasibility_warnings
 from equissl.data.image_folder import ImageFolder
@@ -176,13 +179,13 @@ def policy(size: int, ignore: Sequence[str], keep: Sequence[str] = (), vary_kept
         "horizontal_flip": HorizontalFlip(),
         "vertical_flip": VerticalFlip(),
         "quarter_turns": QuarterTurn(),
-        "rotation": Rotate((-180.0, 180.0), fill="reflect"),
-        "crop": Crop(size, area=(0.2, 1.0)),
-        "jitter": ColorJitter(**colors, probability=1.0 if keeps_color else 0.8),
+        "rotation": Rotate((-180.0, 180.0), padding_mode="reflection"),
+        "crop": RandomResizedCrop(size, scale=(0.2, 1.0)),
+        "jitter": ColorJitter(**colors, p=1.0 if keeps_color else 0.8),
         "grayscale": Grayscale(0.5 if "grayscale" in keep else 0.2),
-        "solarize": Solarize(probability=0.5 if "solarize" in keep else 0.2),
+        "solarize": Solarize(p=0.5 if "solarize" in keep else 0.2),
         "invert": Invert(),
-        "blur": Blur(13 if "blur" in keep else 2 * max(1, size // 20) + 1),
+        "blur": GaussianBlur(13 if "blur" in keep else 2 * max(1, size // 20) + 1),
     }
     needed = sampled | ({"jitter"} if keeps_color or sampled & set(JITTER) else set())
     return Pipeline(tuple(step for name, step in steps.items() if name in needed))

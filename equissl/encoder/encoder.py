@@ -125,12 +125,12 @@ class Encoder(nn.Module):
             known = [f for f in spaces[view] if f.name == PATCH_MASK]
             if not known:
                 raise ValueError(
-                    f"view {view!r} hides no patches; end its policy with PatchMask(side={height})"
+                    f"view {view!r} hides no patches; end its policy with PatchMask(grid_size={height})"
                 )
             if known[0].size != height * width:
                 raise ValueError(
                     f"view {view!r} draws masks of {known[0].size} patches, but the encoder has {height} x "
-                    f"{width}: PatchMask(side={height})"
+                    f"{width}: PatchMask(grid_size={height})"
                 )
 
     def forward(self, images: Tensor, hidden: Tensor | None = None) -> Encoded:

@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from equissl.augment.equimod_params import Count, legacy_vector
+from equissl.augment.equimod_params import Count, equimod_vector
 from equissl.encoder.encoder import Encoded, Encoder
 from equissl.losses.contrastive import nt_xent, nt_xent_without_sibling
 from equissl.nn.heads import MLP, OutputNorm, joint_batch_norm
@@ -35,7 +35,7 @@ class LegacyLayout:
     Args:
         count: 15, 17 or 18 numbers.
         source: (H, W) of the source images in pixels.
-        mean, std: per number; ``augment.legacy.legacy_statistics`` computes them from the policy.
+        mean, std: per number; ``augment.equimod_params.equimod_statistics`` computes them from the policy.
     """
 
     count: Count
@@ -54,7 +54,7 @@ class LegacyLayout:
             if name in values:
                 values[name] = values[name] + 1
         absolute = Params(change.space, values, change.applied, change.count)
-        vector = legacy_vector(absolute, self.source[0], self.source[1], self.count)
+        vector = equimod_vector(absolute, self.source[0], self.source[1], self.count)
         return (vector - _constants(self.mean, vector.device)) / _constants(self.std, vector.device)
 
 

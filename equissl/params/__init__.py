@@ -5,30 +5,22 @@ any data exists so that every head can size itself, and ``Params`` one value per
 in natural units (fractions of the image, radians, turns) and encoded to numbers of order one for networks.
 """
 
+from equissl.params._continuous import Circular, Real
+from equissl.params._discrete import Binary, Cyclic, Permutation
 from equissl.params._factor import Factor
-from equissl.params._kinds import (
-    Binary,
-    Circular,
-    Cyclic,
-    Permutation,
-    Real,
-    Rotation,
-    Seed,
-    euler_quaternion,
-    quaternion_product,
-)
-from equissl.params._mask import PATCH_MASK, Mask
 from equissl.params._motion import RigidMotion
-from equissl.params._records import (
+from equissl.params._params import (
     Params,
     Space,
     between,
     concatenate,
     factor_errors,
     interpolate,
-    merged,
+    merge,
     union,
 )
+from equissl.params._replay_only import PATCH_MASK, Mask, Seed
+from equissl.params._rotation import Rotation, euler_quaternion, quaternion_product
 
 __all__ = [
     "PATCH_MASK",
@@ -49,7 +41,7 @@ __all__ = [
     "euler_quaternion",
     "factor_errors",
     "interpolate",
-    "merged",
+    "merge",
     "quaternion_product",
     "union",
 ]

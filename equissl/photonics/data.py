@@ -22,9 +22,9 @@ from equissl.progress import Progress, no_progress
 _UNIT = "relative permittivity"
 SPACE = Space(
     (
-        Real("inside", rest=(1 + HIGHEST) / 2, scale=5.5, unit=_UNIT),
-        Real("outside", rest=(1 + HIGHEST) / 2, scale=5.5, unit=_UNIT),
-        Real("fill", rest=0.5, scale=0.3, unit="fraction"),
+        Real("inside", neutral_value=(1 + HIGHEST) / 2, scale=5.5, unit=_UNIT),
+        Real("outside", neutral_value=(1 + HIGHEST) / 2, scale=5.5, unit=_UNIT),
+        Real("fill", neutral_value=0.5, scale=0.3, unit="fraction"),
     )
 )
 

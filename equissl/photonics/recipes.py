@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from equissl.augment.base import Augmentation, Pipeline
-from equissl.augment.geometry.flip import QuarterTurn
+from equissl.augment.geometry.quarter_turn import QuarterTurn
 from equissl.augment.orbits import FullOrbit
 from equissl.augment.periodic import EitherFlip, HalfRoll, Roll
 from equissl.equivariance._parameter_targets import FactorClassification

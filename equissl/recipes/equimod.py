@@ -11,8 +11,8 @@ from dataclasses import replace
 
 from equissl.augment import presets
 from equissl.augment.base import Augmentation, Identity
-from equissl.augment.equimod_params import Count, legacy_statistics
-from equissl.augment.geometry.crop import Resize
+from equissl.augment.equimod_params import Count, equimod_statistics
+from equissl.augment.geometry.resize import Resize
 from equissl.data.image_folder import ImageFolder
 from equissl.data.torchvision_sets import Cifar10
 from equissl.encoder.backbone import CIFAR10, EncoderConfig
@@ -128,7 +128,7 @@ def simclr_cifar10_small() -> Recipe:
 def with_legacy_layout(recipe: Recipe, count: Count, size: int) -> Recipe:
     """The same recipe whose EquiMod reads the released code's parameter vector."""
     policies = [recipe.views[v].augment for v in ("a", "b")]
-    mean, std = legacy_statistics(policies, (size, size), count)
+    mean, std = equimod_statistics(policies, (size, size), count)
     layout = LegacyLayout(count=count, source=(size, size), mean=mean, std=std)
     weighted = recipe.modules["equimod"]
     assert isinstance(weighted.module, EquiMod.Config)

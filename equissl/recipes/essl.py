@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from equissl.augment import presets
 from equissl.augment.base import Pipeline
-from equissl.augment.geometry.flip import QuarterTurn
+from equissl.augment.geometry.quarter_turn import QuarterTurn
 from equissl.augment.orbits import QuarterTurns, RandomElement
 from equissl.data.image_folder import ImageFolder
 from equissl.data.torchvision_sets import Cifar10

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from equissl.augment.base import Pipeline
-from equissl.augment.color.jitter import ColorJitter
-from equissl.augment.geometry.crop import Crop
+from equissl.augment.color.color_jitter import ColorJitter
+from equissl.augment.geometry.random_resized_crop import RandomResizedCrop
 from equissl.data.solids import Solids
 from equissl.encoder.backbone import EncoderConfig
 from equissl.equivariance._parameter_targets import FactorDifference
@@ -28,7 +28,7 @@ CROP = ("crop_top", "crop_left", "crop_height", "crop_width")
 
 def invariant() -> Recipe:
     """SimCLR on pairs of images of one solid, cropped and with any hue; a CPU-sized setting of our own."""
-    policy = Pipeline((Crop(SIZE, area=(0.3, 1.0)), ColorJitter(0.3, 0.3, 0.3, hue=0.5, probability=1.0)))
+    policy = Pipeline((RandomResizedCrop(SIZE, scale=(0.3, 1.0)), ColorJitter(0.3, 0.3, 0.3, hue=0.5, p=1.0)))
     return Recipe(
         data=Solids(size=SIZE, objects=480, views=10, paired=True),
         views={"a": ViewSpec(policy), "b": ViewSpec(policy, image="partner")},

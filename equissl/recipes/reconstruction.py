@@ -14,9 +14,9 @@ from typing import Literal
 
 from equissl.augment import paths
 from equissl.augment.base import Augmentation, Identity, Pipeline
-from equissl.augment.color.jitter import ColorJitter
-from equissl.augment.geometry.crop import Crop
+from equissl.augment.color.color_jitter import ColorJitter
 from equissl.augment.geometry.flip import HorizontalFlip
+from equissl.augment.geometry.random_resized_crop import RandomResizedCrop
 from equissl.augment.masking.patch_mask import PatchMask
 from equissl.augment.presets import asymmetric, multi_crop
 from equissl.data.base import Data
@@ -127,7 +127,7 @@ def small(
         family: of ``augment.paths.PATHS``; the second view is always moved by it.
         count: K, for "path".
     """
-    crop, flip, jitter = Crop(32, area=(0.5, 1.0)), HorizontalFlip(), ColorJitter()
+    crop, flip, jitter = RandomResizedCrop(32, scale=(0.5, 1.0)), HorizontalFlip(), ColorJitter()
     way = paths.PATHS[family]
     views = way_views(Pipeline((crop, flip, jitter)), Pipeline((crop, flip, jitter)), way, count)
     decoder = DecoderConfig(channels=(64, 32, 16))
@@ -167,8 +167,8 @@ def small(
 
 def ibot_small(data: Data = Solids(size=32, objects=240, views=10), family: str = "rotation") -> Recipe:
     """iBOT + path with a transformer of four-pixel patches, CPU-sized; a setting of our own."""
-    crop = Pipeline((Crop(32, area=(0.5, 1.0)), HorizontalFlip(), ColorJitter()))
-    mask = PatchMask(side=8)
+    crop = Pipeline((RandomResizedCrop(32, scale=(0.5, 1.0)), HorizontalFlip(), ColorJitter()))
+    mask = PatchMask(grid_size=8)
     views = way_views(Pipeline((crop, mask)), crop, paths.PATHS[family], 2)
     views["b"] = replace(views["b"], augment=Pipeline((views["b"].augment, mask)))
     return Recipe(
@@ -199,13 +199,13 @@ def way_views(
 ) -> dict[str, ViewSpec]:
     """The views of arXiv:2503.18753: "a" by one policy, "b" by another and then ``path``, targets "way_K"."""
     b = ViewSpec(Pipeline((second, path)))
-    ways = intermediate_views("b", b, paths.moving(path), count) if count else {}
+    ways = intermediate_views("b", b, paths.continuous_factors(path), count) if count else {}
     return {"a": ViewSpec(first), "b": b, **ways}
 
 
 def masked(family: str, count: int) -> dict[str, ViewSpec]:
     """DINO's ten crops, the large ones with hidden patches, the second one moved."""
-    crops, mask = multi_crop(area=(0.32, 1.0), local_area=(0.05, 0.32)), PatchMask(side=14)
+    crops, mask = multi_crop(scale=(0.32, 1.0), local_scale=(0.05, 0.32)), PatchMask(grid_size=14)
     views = way_views(Pipeline((crops["a"], mask)), crops["b"], paths.PATHS[family], count)
     views["b"] = replace(views["b"], augment=Pipeline((views["b"].augment, mask)))
     return views | {n: ViewSpec(crops[n]) for n in _LOCAL}
@@ -222,7 +222,7 @@ def _path(count: int, decoder: DecoderConfig = DecoderConfig()) -> IntermediateR
 
 def _sie(way: Augmentation) -> SIE.Config:
     """Without bias, as the paper, where an angle is among the factors: no change of shifts alone is zeros."""
-    moving = paths.moving(way)
+    moving = paths.continuous_factors(way)
     angles = any(isinstance(f, Circular) for f in way.space if f.name in moving)
     predictor = Hypernetwork(bias=not angles)
     return SIE.Config(part="equi", factors=moving, projector=(128, 128, 128), predictor=predictor)

@@ -14,9 +14,9 @@ from dataclasses import replace
 from typing import Any
 
 from equissl.augment.base import Identity, Pipeline
-from equissl.augment.color.jitter import ColorJitter
-from equissl.augment.filters.blur import Blur
-from equissl.augment.geometry.crop import Crop
+from equissl.augment.color.color_jitter import ColorJitter
+from equissl.augment.filters.gaussian_blur import GaussianBlur
+from equissl.augment.geometry.random_resized_crop import RandomResizedCrop
 from equissl.data.image_folder import ImageFolder
 from equissl.data.solids import Solids
 from equissl.data.threediebench import ThreeDIEBench
@@ -119,7 +119,11 @@ def sie_without_predictor_variance() -> Recipe:
 def sie_photographs() -> Recipe:
     """SIE on photographs: equivariant to crop, jitter and blur; a setting of our own, not the paper's."""
     policy = Pipeline(
-        (Crop(96, area=(0.2, 1.0)), ColorJitter(0.4, 0.4, 0.4, hue=0.1), Blur(kernel=9, sigma=(0.1, 2.0)))
+        (
+            RandomResizedCrop(96, scale=(0.2, 1.0)),
+            ColorJitter(0.4, 0.4, 0.4, hue=0.1),
+            GaussianBlur(kernel_size=9, sigma=(0.1, 2.0)),
+        )
     )
     equi = SIE.Config(predictor=Hypernetwork(bias=True))
     return replace(

@@ -11,10 +11,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from equissl.augment.base import Augmentation, Pipeline
-from equissl.augment.color.adjust import Grayscale, Invert
-from equissl.augment.geometry.crop import Crop
-from equissl.augment.geometry.flip import HorizontalFlip, QuarterTurn, VerticalFlip
-from equissl.augment.geometry.rearrange import HalfSwap, Jigsaw
+from equissl.augment.color.grayscale import Grayscale
+from equissl.augment.color.invert import Invert
+from equissl.augment.geometry.flip import HorizontalFlip, VerticalFlip
+from equissl.augment.geometry.half_swap import HalfSwap
+from equissl.augment.geometry.jigsaw import Jigsaw
+from equissl.augment.geometry.quarter_turn import QuarterTurn
+from equissl.augment.geometry.random_resized_crop import RandomResizedCrop
 from equissl.augment.levels import BlurLevels, SolarizeLevels
 from equissl.augment.orbits import FullOrbit, RandomElement
 from equissl.equivariance._parameter_targets import FactorClassification
@@ -41,7 +44,7 @@ WEIGHT = 0.4
 
 def baseline() -> Recipe:
     """SimCLR on CIFAR-10 with random resized crops only, the study's starting point; 800 epochs."""
-    view = ViewSpec(Pipeline((Crop(32, area=(0.2, 1.0)),)))
+    view = ViewSpec(Pipeline((RandomResizedCrop(32, scale=(0.2, 1.0)),)))
     return replace(
         baseline_simclr_cifar10(),
         views={"a": view, "b": view},
@@ -101,10 +104,13 @@ def sensitive_views(
     """
     orbit = FullOrbit(_free(views, name, compared))
     first = views[compared[0]]
-    sizes = [step.size for step in _steps(first) if isinstance(step, Crop)]
+    sizes = [step.size for step in _steps(first) if isinstance(step, RandomResizedCrop)]
     if len(sizes) != 1:
         raise UserError(f"views.{compared[0]} has {len(sizes)} crops; the small view needs exactly one")
-    steps = (replace(s, size=max(2, s.size // 4 * 2)) if isinstance(s, Crop) else s for s in _steps(first))
+    steps = (
+        replace(s, size=max(2, s.size // 4 * 2)) if isinstance(s, RandomResizedCrop) else s
+        for s in _steps(first)
+    )
     return {**views, "small": replace(first, augment=Pipeline(tuple(steps)), orbit=orbit)}
 
 

@@ -7,7 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from equissl.augment.base import REFERENCE_SIZE, Augmentation, Pipeline, replay
+from equissl.augment.base import Augmentation, Pipeline, replay
+from equissl.augment.moments import REFERENCE_SIZE
 from equissl.params import Binary, Params, Space
 from equissl.random import Stream
 

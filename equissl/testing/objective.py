@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from equissl.augment.base import Pipeline
-from equissl.augment.color.jitter import ColorJitter
-from equissl.augment.geometry.crop import Crop
+from equissl.augment.color.color_jitter import ColorJitter
 from equissl.augment.geometry.flip import HorizontalFlip
+from equissl.augment.geometry.random_resized_crop import RandomResizedCrop
 from equissl.augment.masking.patch_mask import PatchMask
 from equissl.data.batch import Batch
 from equissl.encoder.backbone import EncoderConfig
@@ -55,13 +55,13 @@ def tiny_batch(count: int, seed: int = 0) -> Batch:
 
 def tiny_views() -> dict[str, ViewSpec]:
     """Two augmented views and a plain one."""
-    policy = Pipeline((Crop(SIDE, area=(0.5, 1.0)), HorizontalFlip(), ColorJitter()))
+    policy = Pipeline((RandomResizedCrop(SIDE, scale=(0.5, 1.0)), HorizontalFlip(), ColorJitter()))
     return {"plain": ViewSpec(), "a": ViewSpec(policy), "b": ViewSpec(policy)}
 
 
 def masked_views() -> dict[str, ViewSpec]:
     """Those whose augmented views hide patches of ``tiny_transformer``."""
-    mask = PatchMask(side=4, probability=1.0)
+    mask = PatchMask(grid_size=4, p=1.0)
     return {
         n: s if n == "plain" else replace(s, augment=Pipeline((s.augment, mask)))
         for n, s in tiny_views().items()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from equissl.augment.geometry.crop import Resize
+from equissl.augment.geometry.resize import Resize
 from equissl.data.base import Dataset
 from equissl.encoder.encoder import Encoder
 from equissl.evaluate.classification.knn import KNN

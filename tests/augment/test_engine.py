@@ -13,15 +13,15 @@ from torch import Tensor
 
 from equissl.augment import (
     CIFAR10,
-    Blur,
     ColorJitter,
-    Crop,
+    GaussianBlur,
     Grayscale,
     HorizontalFlip,
     Identity,
     Invert,
     Normalize,
     Pipeline,
+    RandomResizedCrop,
     Rotate,
     Solarize,
     VerticalFlip,
@@ -54,18 +54,18 @@ def both(step: Augmentation, images: Tensor, **how: Any) -> tuple[Tensor, Tensor
 
 
 ALONE = [
-    Crop(20),
-    Crop(48, interpolation="bicubic"),
-    Crop(7, area=(0.5, 1.0)),
+    RandomResizedCrop(20),
+    RandomResizedCrop(48, interpolation="bicubic"),
+    RandomResizedCrop(7, scale=(0.5, 1.0)),
     HorizontalFlip(),
     VerticalFlip(),
-    ColorJitter(probability=1.0),
-    ColorJitter(0.8, 0.8, 0.8, 0.5, probability=1.0),
+    ColorJitter(p=1.0),
+    ColorJitter(0.8, 0.8, 0.8, 0.5, p=1.0),
     Grayscale(0.5),
-    Solarize(probability=0.5),
+    Solarize(p=0.5),
     Invert(),
-    Blur(23, probability=1.0),
-    Blur(3, (0.0, 0.5)),
+    GaussianBlur(23, p=1.0),
+    GaussianBlur(3, (0.0, 0.5)),
     CIFAR10,
 ]
 
@@ -102,7 +102,9 @@ def test_a_native_policy_equals_torch(name: str) -> None:
 
 @needs_compiler
 def test_steps_that_are_not_native_run_between() -> None:
-    policy = Pipeline((Crop(32), Rotate(), Pipeline((HorizontalFlip(), Blur(5))), Identity()))
+    policy = Pipeline(
+        (RandomResizedCrop(32), Rotate(), Pipeline((HorizontalFlip(), GaussianBlur(5))), Identity())
+    )
     fast, reference = both(policy, make_images((40, 40)))
     torch.testing.assert_close(fast, reference, atol=1e-5, rtol=0)
 
@@ -188,12 +190,12 @@ WAYS = ["torch", pytest.param("native", marks=needs_compiler)]
 @pytest.mark.parametrize("way", WAYS)
 def test_a_record_of_other_images_is_refused(way: Any) -> None:
     images = make_images((32, 32), 8)
-    draw = Crop(16).sample(Stream.of(torch.arange(3), "draw"), (32, 32))
+    draw = RandomResizedCrop(16).sample(Stream.of(torch.arange(3), "draw"), (32, 32))
     with pytest.raises(ValueError, match="a record of 3 images cannot be carried out on 8"):
-        render(Crop(16), images, draw, way)
+        render(RandomResizedCrop(16), images, draw, way)
     elsewhere = draw.to("meta")
     with pytest.raises(ValueError, match="the record is on meta"):
-        render(Crop(16), images[:3], elsewhere, way)
+        render(RandomResizedCrop(16), images[:3], elsewhere, way)
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -201,7 +203,7 @@ def test_a_record_of_other_images_is_refused(way: Any) -> None:
     "box", [(0.5, 0.0, 0.6, 1.0), (0.0, -0.1, 1.0, 0.5), (0.0, 0.0, math.nan, 1.0), (0.0, 0.0, 0.0, 1.0)]
 )
 def test_a_box_outside_the_image_is_refused(way: Any, box: tuple[float, ...]) -> None:
-    crop, images = Crop(16), make_images((32, 32), 2)
+    crop, images = RandomResizedCrop(16), make_images((32, 32), 2)
     names = ("crop_top", "crop_left", "crop_height", "crop_width")
     values = {n: torch.tensor([[v], [v]], dtype=torch.float32) for n, v in zip(names, box, strict=True)}
     with pytest.raises(ValueError, match=r"image 0 .* does not lie within"):
@@ -211,21 +213,23 @@ def test_a_box_outside_the_image_is_refused(way: Any, box: tuple[float, ...]) ->
 @pytest.mark.parametrize("way", WAYS)
 def test_precision_of_the_result(way: Any) -> None:
     images = make_images((16, 16))
-    draw = Blur(3).sample(Stream.of(torch.arange(6), "draw"), (16, 16))
-    single = render(Blur(3), images, draw, way)
-    assert torch.equal(render(Blur(3), images, draw, way, dtype=torch.float16), single.half())
-    assert render(Blur(3), images / 255.0, draw, way, dtype=torch.float64).dtype == torch.float64
-    assert render(Blur(3), (images / 255.0).double(), draw, way).dtype == torch.float64
+    draw = GaussianBlur(3).sample(Stream.of(torch.arange(6), "draw"), (16, 16))
+    single = render(GaussianBlur(3), images, draw, way)
+    assert torch.equal(render(GaussianBlur(3), images, draw, way, dtype=torch.float16), single.half())
+    assert render(GaussianBlur(3), images / 255.0, draw, way, dtype=torch.float64).dtype == torch.float64
+    assert render(GaussianBlur(3), (images / 255.0).double(), draw, way).dtype == torch.float64
     half = (images / 255.0).bfloat16()
-    assert torch.equal(render(Blur(3), half, draw, way), render(Blur(3), half.float(), draw, way))
+    assert torch.equal(
+        render(GaussianBlur(3), half, draw, way), render(GaussianBlur(3), half.float(), draw, way)
+    )
     with pytest.raises(ValueError, match="floating"):
-        render(Blur(3), images, draw, way, dtype=torch.uint8)
+        render(GaussianBlur(3), images, draw, way, dtype=torch.uint8)
 
 
 @needs_compiler
 def test_the_mean_of_a_large_image_does_not_drift() -> None:
     images = torch.full((1, 3, 1024, 1024), 77, dtype=torch.uint8)
-    jitter = ColorJitter(probability=1.0)
+    jitter = ColorJitter(p=1.0)
     values = dict(jitter.space.neutral(1).values) | {"contrast": torch.tensor([[0.2]])}
     made = render(jitter, images, Params.of(jitter.space, values), "native")
     grey = 77 / 255
@@ -240,8 +244,8 @@ def test_any_number_of_channels_and_no_image_at_all(way: Any) -> None:
     torch.testing.assert_close(render(one, torch.ones(2, 1, 4, 4), draw, way), torch.full((2, 1, 4, 4), 2.0))
     with pytest.raises(ValueError, match="argument 3 is shorter"):
         render(one, torch.ones(2, 3, 4, 4), draw, way)
-    none = Crop(8).sample(Stream.of(torch.arange(0), "draw"), (16, 16))
-    assert render(Crop(8), make_images((16, 16))[:0], none, way).shape == (0, 3, 8, 8)
+    none = RandomResizedCrop(8).sample(Stream.of(torch.arange(0), "draw"), (16, 16))
+    assert render(RandomResizedCrop(8), make_images((16, 16))[:0], none, way).shape == (0, 3, 8, 8)
 
 
 @needs_compiler

@@ -25,12 +25,11 @@ from equissl.augment import (
     Augmentation,
     AugMix,
     AutoContrast,
-    Blur,
     ChannelPermutation,
     ColorJitter,
-    Crop,
     Equalize,
     Gamma,
+    GaussianBlur,
     GaussianNoise,
     Grayscale,
     HorizontalFlip,
@@ -42,6 +41,7 @@ from equissl.augment import (
     QuarterTurn,
     RandAugment,
     RandomErasing,
+    RandomResizedCrop,
     Resize,
     Rotate,
     Scale,
@@ -51,8 +51,8 @@ from equissl.augment import (
     SolarizeThreshold,
     Translate,
     VerticalFlip,
+    default_operations,
     presets,
-    usual_operations,
 )
 from equissl.config.registry import subclasses
 from equissl.params import Params
@@ -204,11 +204,15 @@ class Case:
 
 
 # Equalizing, posterizing and solarizing jump, so what comes before them in a chain must agree to every bit.
-CONTINUOUS = usual_operations()[:5]
+CONTINUOUS = default_operations()[:5]
 CASES = [
     Case(Identity(), lambda x, row: x, 0, 0),
     Case(Pipeline(), lambda x, row: x, 0, 0),
-    *(Case(Crop(n, interpolation=i), crop(n, i), 5e-6) for n in (17, 96) for i in ("bilinear", "bicubic")),
+    *(
+        Case(RandomResizedCrop(n, interpolation=i), crop(n, i), 5e-6)
+        for n in (17, 96)
+        for i in ("bilinear", "bicubic")
+    ),
     Case(Resize(24, 28), resized, 0, 0, against="resize, center_crop"),
     Case(HorizontalFlip(1.0), lambda x, row: tv.horizontal_flip(x), 0, 0),
     Case(VerticalFlip(1.0), lambda x, row: tv.vertical_flip(x), 0, 0),
@@ -220,13 +224,13 @@ CASES = [
     Case(Scale((0.5, 2.0)), affine, 5e-5),
     Case(Shear(), affine, 5e-5, against="affine"),
     Case(Affine((-180, 180), (0.2, 0.1), (0.6, 1.6), (-0.3, 0.3), (-0.3, 0.3)), affine, 1e-4),
-    Case(Perspective(0.6, probability=1.0), perspective, 1e-4),
-    Case(RandomErasing(value=(0.2, 0.4, 0.6), probability=1.0), erased, 0, 0),
-    Case(ColorJitter(0.8, 0.8, 0.8, 0.5, probability=1.0), jittered, 1e-5, 2e-6),
+    Case(Perspective(0.6, p=1.0), perspective, 1e-4),
+    Case(RandomErasing(value=(0.2, 0.4, 0.6), p=1.0), erased, 0, 0),
+    Case(ColorJitter(0.8, 0.8, 0.8, 0.5, p=1.0), jittered, 1e-5, 2e-6),
     Case(Grayscale(1.0), lambda x, row: tv.rgb_to_grayscale(x, 3), 2e-7),
     Case(Invert(1.0), lambda x, row: tv.invert(x), 0, 0),
-    Case(Solarize(probability=1.0), solarized, 0, 0, against="solarize"),
-    Case(SolarizeThreshold(probability=1.0), solarized, 0, 0, against="solarize"),
+    Case(Solarize(p=1.0), solarized, 0, 0, against="solarize"),
+    Case(SolarizeThreshold(p=1.0), solarized, 0, 0, against="solarize"),
     Case(Posterize((0, 7), 1.0), lambda x, r: tv.posterize(x, round(first(r, "posterize_bits"))), 0, 0),
     Case(Gamma((0.3, 3.0)), lambda x, r: tv.adjust_gamma(x, 2 ** first(r, "gamma")), 1e-6),
     Case(Sharpness((0.0, 3.0)), lambda x, r: tv.adjust_sharpness(x, first(r, "sharpness")), 1e-6),
@@ -234,7 +238,7 @@ CASES = [
     Case(Equalize(1.0), lambda x, row: tv.equalize(x), 2e-7),
     Case(ChannelPermutation(), permuted, 0, 0),
     Case(
-        Blur(11, (0.3, 2.0), 1.0),
+        GaussianBlur(11, (0.3, 2.0), 1.0),
         lambda x, r: tv.gaussian_blur(x, [11, 11], [first(r, "blur_sigma")] * 2),
         5e-6,
         1e-6,

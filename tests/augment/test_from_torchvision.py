@@ -13,7 +13,7 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as tvf
 
 from equissl.augment import Pipeline, views
-from equissl.augment.color.adjust import Grayscale
+from equissl.augment.color.grayscale import Grayscale
 from equissl.augment.torchvision.from_torchvision import FromTorchvision
 from equissl.params import Binary, Params, Permutation
 from equissl.random import Stream

@@ -16,14 +16,13 @@ from equissl.augment import (
     Augmentation,
     AugMix,
     AutoContrast,
-    Blur,
     BlurLevels,
     ChannelPermutation,
     ColorJitter,
-    Crop,
     EitherFlip,
     Equalize,
     Gamma,
+    GaussianBlur,
     GaussianNoise,
     Grayscale,
     HalfRoll,
@@ -42,6 +41,7 @@ from equissl.augment import (
     RandAugment,
     RandomElement,
     RandomErasing,
+    RandomResizedCrop,
     Resize,
     Roll,
     Rotate,
@@ -53,10 +53,10 @@ from equissl.augment import (
     SolarizeThreshold,
     Translate,
     VerticalFlip,
+    default_operations,
     presets,
-    usual_operations,
 )
-from equissl.augment.base import REFERENCE_SIZE
+from equissl.augment.moments import REFERENCE_SIZE
 from equissl.augment.paths import PATHS
 from equissl.augment.torchvision.from_torchvision import FromTorchvision
 from equissl.config.registry import subclasses
@@ -66,9 +66,9 @@ from equissl.testing.augment import check_augmentation
 
 INSTANCES: tuple[Augmentation, ...] = (
     Identity(),
-    Crop(24),
-    Crop(15, interpolation="bicubic"),
-    Crop(31, area=(0.5, 0.6), ratio=(2.0, 3.0), probability=0.5),
+    RandomResizedCrop(24),
+    RandomResizedCrop(15, interpolation="bicubic"),
+    RandomResizedCrop(31, scale=(0.5, 0.6), ratio=(2.0, 3.0), p=0.5),
     Resize(16),
     Resize(16, short_side=20, interpolation="bicubic"),
     HorizontalFlip(),
@@ -80,62 +80,62 @@ INSTANCES: tuple[Augmentation, ...] = (
     QuarterTurn(),
     QuarterTurn(0.5),
     Rotate((-180, 180)),
-    Rotate((10, 20), fill="reflect", probability=0.5),
+    Rotate((10, 20), padding_mode="reflection", p=0.5),
     Translate(0.3),
-    Translate(0.3, fill="reflect", probability=0.5),
+    Translate(0.3, padding_mode="reflection", p=0.5),
     ColorJitter(),
-    ColorJitter(0.8, 0.8, 0.8, 0.2, probability=1.0),
+    ColorJitter(0.8, 0.8, 0.8, 0.2, p=1.0),
     ColorJitter(1.5, 0, 0, 0),
     ColorJitter(0, 0, 0, 0.5),
     Grayscale(),
     Solarize(),
     Invert(),
-    Blur(5),
-    Blur(23, probability=1.0),
+    GaussianBlur(5),
+    GaussianBlur(23, p=1.0),
     Affine(),
-    Affine((-180, 180), (0.3, 0.0), shear_y=(-0.2, 0.3), fill="reflect", probability=0.5),
+    Affine((-180, 180), (0.3, 0.0), shear_y=(-0.2, 0.3), padding_mode="reflection", p=0.5),
     SE2(),
-    SE2((10, 20), 0.3, fill="reflect", probability=0.5),
+    SE2((10, 20), 0.3, padding_mode="reflection", p=0.5),
     Scale(),
-    Scale((0.5, 1.0), fill="reflect", probability=0.5),
+    Scale((0.5, 1.0), padding_mode="reflection", p=0.5),
     Shear(),
-    Shear((0.0, 0.5), (0.0, 0.0), fill="reflect", probability=0.5),
+    Shear((0.0, 0.5), (0.0, 0.0), padding_mode="reflection", p=0.5),
     Perspective(),
-    Perspective(0.6, fill="reflect", probability=1.0),
+    Perspective(0.6, padding_mode="reflection", p=1.0),
     RandomErasing(),
-    RandomErasing((0.1, 0.9), value=(0.2, 0.4, 0.6), probability=1.0),
+    RandomErasing((0.1, 0.9), value=(0.2, 0.4, 0.6), p=1.0),
     ChannelPermutation(),
     ChannelPermutation(0.4),
     Gamma(),
-    Gamma((1.0, 3.0), probability=0.5),
+    Gamma((1.0, 3.0), p=0.5),
     Posterize(),
-    Posterize((0, 8), probability=1.0),
+    Posterize((0, 8), p=1.0),
     Sharpness(),
-    Sharpness((2.0, 5.0), probability=0.5),
+    Sharpness((2.0, 5.0), p=0.5),
     AutoContrast(),
     Equalize(),
     SolarizeThreshold(),
-    SolarizeThreshold((0.2, 0.4), probability=1.0),
+    SolarizeThreshold((0.2, 0.4), p=1.0),
     GaussianNoise(),
-    GaussianNoise((0.2, 0.2), probability=1.0),
+    GaussianNoise((0.2, 0.2), p=1.0),
     RandAugment(),
-    RandAugment(3, (0.0, 1.0), probability=0.5),
+    RandAugment(3, (0.0, 1.0), p=0.5),
     AugMix(),
-    AugMix(2, (2, 2), (0.0, 1.0), alpha=0.3, probability=0.5),
-    AugMix(1, (1, 4), alpha=3.0, operations=usual_operations(fill="reflect")),
+    AugMix(2, (2, 2), (0.0, 1.0), alpha=0.3, p=0.5),
+    AugMix(1, (1, 4), alpha=3.0, operations=default_operations(padding_mode="reflection")),
     Jigsaw(),
     Jigsaw(0.3),
     HalfSwap(),
     BlurLevels(),
-    BlurLevels((3,), probability=0.5),
+    BlurLevels((3,), p=0.5),
     SolarizeLevels(),
     RandomElement(QuarterTurn()),
-    RandomElement(Jigsaw(), probability=0.5),
+    RandomElement(Jigsaw(), p=0.5),
     RandomElement(Pipeline((HorizontalFlip(), QuarterTurn()))),
-    PatchMask(side=4),
-    PatchMask(side=3, ratio=(0.5, 1.0), probability=1.0),
-    Prefixed(Rotate(fill="reflect")),
-    Prefixed(Blur(5), "again_"),
+    PatchMask(grid_size=4),
+    PatchMask(grid_size=3, mask_ratio=(0.5, 1.0), p=1.0),
+    Prefixed(Rotate(padding_mode="reflection")),
+    Prefixed(GaussianBlur(5), "again_"),
     *PATHS.values(),
     Normalize(),
     FromTorchvision.example(),
@@ -152,7 +152,7 @@ def test_laws(augmentation: Augmentation) -> None:
 
 @pytest.mark.parametrize("size", [(13, 18), (40, 9)])
 def test_laws_on_oblong_images(size: tuple[int, int]) -> None:
-    steps = (Crop(12), HorizontalFlip(), Rotate(), Translate(), Blur(7), ColorJitter())
+    steps = (RandomResizedCrop(12), HorizontalFlip(), Rotate(), Translate(), GaussianBlur(7), ColorJitter())
     steps += (Affine(), SE2(), Perspective(), RandomErasing(), Sharpness(), Equalize(), GaussianNoise())
     for step in steps:
         check_augmentation(step, size)
@@ -288,7 +288,7 @@ def test_moments_are_simulated_where_none_are_given() -> None:
 
 
 GPU_STEPS = (Affine(), SE2(), Perspective(), RandomErasing(), ChannelPermutation(), Gamma(), Sharpness())
-GPU_STEPS += (AutoContrast(), GaussianNoise(), RandAugment(operations=usual_operations()[:5]))
+GPU_STEPS += (AutoContrast(), GaussianNoise(), RandAugment(operations=default_operations()[:5]))
 
 
 @pytest.mark.cuda

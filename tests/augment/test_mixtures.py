@@ -15,8 +15,8 @@ from equissl.augment import (
     Pipeline,
     RandAugment,
     Rotate,
+    default_operations,
     replay,
-    usual_operations,
 )
 from equissl.params import interpolate
 from equissl.random import Stream
@@ -42,7 +42,7 @@ def test_operations_are_equally_likely_and_signed_as_they_say() -> None:
 
 
 def test_one_slot_after_the_other() -> None:
-    augment = RandAugment(2, operations=(Operation(Invert(), "invert", 1, 1), *usual_operations()[4:5]))
+    augment = RandAugment(2, operations=(Operation(Invert(), "invert", 1, 1), *default_operations()[4:5]))
     images = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     number = {
         "rand_operation_1": torch.tensor([[1.0], [2.0]]),
@@ -78,7 +78,7 @@ def test_chains_have_the_depths_and_weights_of_the_paper() -> None:
 
 @pytest.mark.parametrize("alpha", [0.1, 0.5, 3.0])
 def test_weights_follow_other_dirichlet_distributions(alpha: float) -> None:
-    mix = AugMix(chains=2, alpha=alpha)
+    mix = AugMix(mixture_width=2, alpha=alpha)
     draw = mix.sample(STREAM, (32, 32))
     weights = torch.cat([draw.values[f"mix_weight_{k}"] for k in (1, 2)], 1).double()
     assert weights.isfinite().all()

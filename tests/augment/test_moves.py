@@ -106,7 +106,7 @@ def test_perspective_moves_the_corners_where_the_record_says() -> None:
 
 
 def test_erased_boxes_follow_the_policy() -> None:
-    erasing = RandomErasing((0.1, 0.2), (0.5, 2.0), value=(0.3,), probability=0.7)
+    erasing = RandomErasing((0.1, 0.2), (0.5, 2.0), value=(0.3,), p=0.7)
     stream = Stream.of(torch.arange(4000), 0)
     draw = erasing.sample(stream, (60, 80))
     top, left, height, width = (draw.values[n] for n in erasing.space.names)
@@ -123,13 +123,13 @@ def test_erased_boxes_follow_the_policy() -> None:
 
 
 def test_erasing_a_image_too_small_is_recorded_as_not_applied() -> None:
-    draw = RandomErasing((0.9, 1.0), (0.3, 0.31), probability=1.0).sample(Stream.of(torch.arange(9)), (2, 2))
+    draw = RandomErasing((0.9, 1.0), (0.3, 0.31), p=1.0).sample(Stream.of(torch.arange(9)), (2, 2))
     assert not draw.applied["erase_top"].any()
     assert not draw.values["erase_height"].any()
 
 
 def test_noise_is_normal_and_a_function_of_its_record() -> None:
-    noise = GaussianNoise((0.05, 0.05), probability=1.0)
+    noise = GaussianNoise((0.05, 0.05), p=1.0)
     images = torch.full((6, 3, 64, 64), 0.5)
     draw = noise.sample(Stream.of(torch.arange(6), 2), (64, 64))
     added = (noise.apply(images, draw) - 0.5).flatten(1) / 0.05

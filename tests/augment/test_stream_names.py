@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import torch
 
-from equissl.augment import Crop, HorizontalFlip, Pipeline
+from equissl.augment import HorizontalFlip, Pipeline, RandomResizedCrop
 from equissl.augment.base import Augmentation
 from equissl.random import Stream
 
@@ -25,7 +25,7 @@ class Unnamed(HorizontalFlip):
 
 
 def flips(step: Augmentation) -> torch.Tensor:
-    drawn = Pipeline((Crop(16), step)).sample(Stream.of(torch.arange(200), "names"), (24, 24))
+    drawn = Pipeline((RandomResizedCrop(16), step)).sample(Stream.of(torch.arange(200), "names"), (24, 24))
     return drawn.applied["horizontal_flip"]
 
 

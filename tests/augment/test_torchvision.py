@@ -8,23 +8,23 @@ import pytest
 import torch
 import torchvision.transforms.v2.functional as tv
 from torch import Tensor
-from torchvision.transforms import RandomResizedCrop
+from torchvision import transforms
 from torchvision.transforms.v2 import InterpolationMode
 
 from equissl.augment import (
     Augmentation,
-    Blur,
     ColorJitter,
-    Crop,
+    GaussianBlur,
     Grayscale,
     HorizontalFlip,
+    RandomResizedCrop,
     Resize,
     Rotate,
     Solarize,
     VerticalFlip,
     replay,
 )
-from equissl.augment.geometry.crop import Interpolation
+from equissl.augment.geometry.resample import Interpolation
 from equissl.params import Params
 from equissl.random import Stream
 
@@ -69,7 +69,7 @@ def test_crop(size: tuple[int, int], side: int, interpolation: Interpolation) ->
     top, left, tall, wide = torch.tensor(boxes, dtype=torch.float32).split(1, 1)
     record = {"crop_top": top / height, "crop_left": left / width}
     record |= {"crop_height": tall / height, "crop_width": wide / width}
-    found = replay(Crop(side, interpolation=interpolation), images, record)
+    found = replay(RandomResizedCrop(side, interpolation=interpolation), images, record)
     for k, box in enumerate(boxes):
         wanted = tv.resized_crop(images[k], *box, [side, side], mode(interpolation), antialias=True)
         same(found[k], wanted, 5e-6)
@@ -77,7 +77,7 @@ def test_crop(size: tuple[int, int], side: int, interpolation: Interpolation) ->
 
 def test_crop_in_float64_is_exact() -> None:
     images = make_images((40, 52), 2).double()
-    crop = Crop(23, interpolation="bicubic")
+    crop = RandomResizedCrop(23, interpolation="bicubic")
     draw = crop.sample(Stream.of(torch.arange(2), 0), (40, 52))
     found = crop.apply(images, draw)
     for k in range(2):
@@ -90,7 +90,7 @@ def test_crop_in_float64_is_exact() -> None:
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
 def test_the_whole_image_at_its_own_size_keeps_every_bit(interpolation: Interpolation) -> None:
     images = make_images((37, 37))
-    crop = Crop(37, interpolation=interpolation)
+    crop = RandomResizedCrop(37, interpolation=interpolation)
     assert torch.equal(crop.apply(images, crop.space.neutral(len(images))), images)
 
 
@@ -99,7 +99,7 @@ def test_crop_is_continuous_in_its_box(interpolation: Interpolation) -> None:
     images = torch.nn.functional.avg_pool2d(make_images((40, 40), 1), 5, 1, 2).expand(200, -1, -1, -1)
     move = torch.linspace(0, 5, 200)[:, None] / 40
     record = {"crop_top": move, "crop_left": move / 2, "crop_height": 0.4 + move, "crop_width": 0.5 + move}
-    views = replay(Crop(19, interpolation=interpolation), images, record)
+    views = replay(RandomResizedCrop(19, interpolation=interpolation), images, record)
     assert (views[1:] - views[:-1]).abs().max() < 0.06
     assert (views[-1] - views[0]).abs().max() > 0.1
 
@@ -111,14 +111,14 @@ def test_a_crop_never_shows_what_lies_outside() -> None:
     outside[:, :, 5:15, 4:12] = inside[:, :, 5:15, 4:12]
     box = {"crop_top": 5 / 20, "crop_left": 4 / 20, "crop_height": 10 / 20, "crop_width": 8 / 20}
     record = {n: torch.tensor([[v]]) for n, v in box.items()}
-    crop = Crop(30, interpolation="bicubic")
+    crop = RandomResizedCrop(30, interpolation="bicubic")
     assert torch.equal(replay(crop, inside, record), replay(crop, outside, record))
 
 
 @pytest.mark.parametrize("size", [(32, 32), (375, 500), (20, 200), (200, 20)])
 def test_crop_boxes_are_distributed_as_torchvision_draws_them(size: tuple[int, int]) -> None:
     count, area, ratio = 3000, (0.2, 1.0), (3 / 4, 4 / 3)
-    draw = Crop(8, area, ratio).sample(Stream.of(torch.arange(count), 0), size)
+    draw = RandomResizedCrop(8, area, ratio).sample(Stream.of(torch.arange(count), 0), size)
     height, width = size
     pixels = torch.cat(list(draw.values.values()), 1) * torch.tensor([height, width, height, width])
     assert (pixels - pixels.round()).abs().max() < 1e-3
@@ -127,7 +127,7 @@ def test_crop_boxes_are_distributed_as_torchvision_draws_them(size: tuple[int, i
     with torch.random.fork_rng():
         torch.manual_seed(0)
         image = torch.empty(3, *size)
-        drawn = [RandomResizedCrop.get_params(image, area, ratio) for _ in range(count)]
+        drawn = [transforms.RandomResizedCrop.get_params(image, area, ratio) for _ in range(count)]
     wanted = torch.tensor(drawn, dtype=torch.float32)
     allowed = 4 * (pixels.var(0) + wanted.var(0)).sqrt() / count**0.5 + 1e-3
     assert ((pixels.mean(0) - wanted.mean(0)).abs() < allowed).all()
@@ -165,7 +165,7 @@ def test_every_order_of_colours(size: tuple[int, int], dtype: torch.dtype) -> No
     orders = orders[[len(set(o.tolist())) == 4 for o in orders]]
     orders = orders if size[0] < 50 else orders[::5]
     images = make_images(size, len(orders)).to(dtype)
-    jitter = ColorJitter(0.8, 0.8, 0.8, 0.5, probability=1.0)
+    jitter = ColorJitter(0.8, 0.8, 0.8, 0.5, p=1.0)
     draw = jitter.sample(Stream.of(torch.arange(len(orders)), 3), size)
     draw = replace(draw, values={**draw.values, "color_order": orders.float()})
     found = jitter.apply(images, draw)
@@ -192,7 +192,7 @@ def test_hue_of_grey_and_of_overshooting_pixels(turns: float) -> None:
 @pytest.mark.parametrize("size", SIZES)
 def test_blur(size: tuple[int, int], kernel: int) -> None:
     images, sigma = make_images(size), [0.1, 0.7, 2.0]
-    found = replay(Blur(kernel), images, {"blur_sigma": torch.tensor(sigma)[:, None]})
+    found = replay(GaussianBlur(kernel), images, {"blur_sigma": torch.tensor(sigma)[:, None]})
     for k, s in enumerate(sigma):
         same(found[k], tv.gaussian_blur(images[k], [kernel, kernel], [s, s]), 5e-6)
 
@@ -206,7 +206,7 @@ def test_grayscale_and_solarize() -> None:
         same(found, tv.solarize(images, float(torch.tensor(level))), 0)
 
 
-@pytest.mark.parametrize("augmentation", [ColorJitter(), Grayscale(probability=1.0)])
+@pytest.mark.parametrize("augmentation", [ColorJitter(), Grayscale(p=1.0)])
 def test_colours_need_three_channels(augmentation: Augmentation) -> None:
     draw: Params = augmentation.sample(Stream.of(torch.arange(8)), (8, 8))
     with pytest.raises(ValueError, match="3 channels, got 1"):

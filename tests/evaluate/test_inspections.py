@@ -84,7 +84,7 @@ def test_grey_images_are_asked_what_suits_them() -> None:
 def test_alignment_equals_its_definition() -> None:
     subject = example_context()
     score = next(Alignment().run(subject))
-    policy = simclr(16, strength=0.5, blur=0, area=(0.2, 1.0))
+    policy = simclr(16, strength=0.5, blur=0, scale=(0.2, 1.0))
     a, b = (F.normalize(subject.features("test", policy, k).vectors.double(), dim=1) for k in (0, 1))
     assert score.value == pytest.approx(float((a - b).square().sum(1).mean()), rel=1e-6)
 

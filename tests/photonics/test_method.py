@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from equissl.augment.base import Pipeline
-from equissl.augment.geometry.flip import QuarterTurn
+from equissl.augment.geometry.quarter_turn import QuarterTurn
 from equissl.augment.orbits import FullOrbit
 from equissl.augment.periodic import EitherFlip, HalfRoll, Roll
 from equissl.cli.main import main

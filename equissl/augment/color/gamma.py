@@ -8,9 +8,10 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from equissl.augment.base import Augmentation, Moments
-from equissl.augment.batched import column, overwrite
-from equissl.augment.validation import check_number, check_range, spread, uniform
+from equissl.augment.base import Augmentation
+from equissl.augment.batched import apply_where, per_image
+from equissl.augment.moments import Moments, rms_scale, uniform_moments
+from equissl.augment.validation import check_between, check_range
 from equissl.params import Params, Real, Space
 from equissl.random import Stream
 
@@ -23,7 +24,7 @@ class Gamma(Augmentation):
     up: 1 squares (darker), -1 takes the root (lighter).
 
     Args:
-        exponent: its range, above 0, drawn uniformly in its logarithm.
+        gamma: range of the exponent, above 0, drawn uniformly in its logarithm.
 
     Raises:
         ValueError: a field is out of its range.
@@ -31,34 +32,34 @@ class Gamma(Augmentation):
 
     stream_name: ClassVar[str] = "Gamma"
 
-    exponent: tuple[float, float] = (0.7, 1 / 0.7)
-    probability: float = 1.0
+    gamma: tuple[float, float] = (0.7, 1 / 0.7)
+    p: float = 1.0
 
     def __post_init__(self) -> None:
-        check_range("Gamma.exponent", self.exponent, 0, above=True)
-        check_number("Gamma.probability", self.probability)
+        check_range("Gamma.gamma", self.gamma, 0, exclusive=True)
+        check_between("Gamma.p", self.p)
 
     @property
     def space(self) -> Space:
-        return Space((Real("gamma", unit="log2", scale=spread(self._bounds, self.probability)),))
+        return Space((Real("gamma", unit="log2", scale=rms_scale(self._bounds, self.p)),))
 
     def sample(self, stream: Stream, size: tuple[int, int]) -> Params:
         gamma = stream.uniform("gamma", 1, *self._bounds)
-        return Params.of(self.space, {"gamma": gamma}, stream.chance("applied", self.probability))
+        return Params.of(self.space, {"gamma": gamma}, stream.chance("applied", self.p))
 
     def apply(self, images: Tensor, params: Params) -> Tensor:
         gamma = params.values["gamma"].to(images.dtype)
-        return overwrite(images.clone(), gamma[:, 0] != 0, _powered, gamma)
+        return apply_where(images.clone(), gamma[:, 0] != 0, _powered, gamma)
 
     def moments(self) -> Moments:
-        return uniform("gamma", self._bounds, self.probability)
+        return uniform_moments("gamma", self._bounds, self.p)
 
     @property
     def _bounds(self) -> tuple[float, float]:
-        return math.log2(self.exponent[0]), math.log2(self.exponent[1])
+        return math.log2(self.gamma[0]), math.log2(self.gamma[1])
 
 
 def _powered(images: Tensor, gamma: Tensor) -> Tensor:
     # torch's pow rounds differently at the end of a vector, which depends on the batch; log and exp do not.
     exponent = (math.log(2) * gamma).exp()
-    return images.clamp(0, 1).log_().mul_(column(exponent)).exp_()
+    return images.clamp(0, 1).log_().mul_(per_image(exponent)).exp_()

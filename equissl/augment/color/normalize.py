@@ -9,7 +9,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from equissl.augment.base import Augmentation, Moments, NativeStep
+from equissl.augment.base import Augmentation, NativeStep
+from equissl.augment.moments import Moments
 from equissl.params import Params, Space
 from equissl.random import Stream
 
@@ -54,7 +55,7 @@ class Normalize(Augmentation):
     def native(self, params: Params) -> NativeStep | None:
         if len(self.mean) != 3:
             return None
-        return NativeStep("normalize", real=(*self.mean, 0.0, *self.std, 1.0))
+        return NativeStep("normalize", floats=(*self.mean, 0.0, *self.std, 1.0))
 
     def moments(self) -> Moments:
         return {}

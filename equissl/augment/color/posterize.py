@@ -1,4 +1,4 @@
-"""Fewer grey levels."""
+"""Fewer gray levels."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from equissl.augment.base import Augmentation, Moments
-from equissl.augment.batched import column, overwrite
-from equissl.augment.validation import check_number, check_range, check_whole, flag
+from equissl.augment.base import Augmentation
+from equissl.augment.batched import apply_where, per_image
+from equissl.augment.moments import Moments, applied_moments
+from equissl.augment.validation import check_between, check_integer, check_range
 from equissl.params import Params, Real, Space
 from equissl.random import Stream
 
@@ -36,33 +37,33 @@ class Posterize(Augmentation):
     stream_name: ClassVar[str] = "Posterize"
 
     bits: tuple[int, int] = (3, 6)
-    probability: float = 0.5
+    p: float = 0.5
 
     def __post_init__(self) -> None:
         check_range("Posterize.bits", self.bits, 0, _ALL)
         for bits in self.bits:
-            check_whole("Posterize.bits", bits)
-        check_number("Posterize.probability", self.probability)
+            check_integer("Posterize.bits", bits)
+        check_between("Posterize.p", self.p)
 
     @property
     def space(self) -> Space:
-        square = self.probability * float((self._levels - _ALL).square().mean())
+        square = self.p * float((self._levels - _ALL).square().mean())
         scale = math.sqrt(square) if square > 0 else 1.0
-        return Space((Real("posterize_bits", unit="bits", rest=_ALL, scale=scale),))
+        return Space((Real("posterize_bits", unit="bits", neutral_value=_ALL, scale=scale),))
 
     def sample(self, stream: Stream, size: tuple[int, int]) -> Params:
         low, high = self.bits
         bits = (low + stream.integers("bits", high - low + 1)).float()[:, None]
-        return Params.of(self.space, {"posterize_bits": bits}, stream.chance("applied", self.probability))
+        return Params.of(self.space, {"posterize_bits": bits}, stream.chance("applied", self.p))
 
     def apply(self, images: Tensor, params: Params) -> Tensor:
         bits = params.values["posterize_bits"].round().long()
-        return overwrite(images.clone(), bits[:, 0] < _ALL, _posterized, bits)
+        return apply_where(images.clone(), bits[:, 0] < _ALL, _posterized, bits)
 
     def moments(self) -> Moments:
-        p, bits = self.probability, self._levels
+        p, bits = self.p, self._levels
         first, second = (p * (bits**k).mean() + (1 - p) * _ALL**k for k in (1, 2))
-        return {"posterize_bits": (first[None], second[None]), **flag("posterize_bits", p)}
+        return {"posterize_bits": (first[None], second[None]), **applied_moments("posterize_bits", p)}
 
     @property
     def _levels(self) -> Tensor:
@@ -70,5 +71,5 @@ class Posterize(Augmentation):
 
 
 def _posterized(images: Tensor, bits: Tensor) -> Tensor:
-    levels = column(torch.ones_like(bits) << bits.clamp(min=0)).to(images.dtype)
+    levels = per_image(torch.ones_like(bits) << bits.clamp(min=0)).to(images.dtype)
     return (images * levels).floor_().clamp_(min=0).minimum(levels - 1) / levels

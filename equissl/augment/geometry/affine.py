@@ -9,10 +9,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from equissl.augment.base import Augmentation, Moments
-from equissl.augment.batched import overwrite
-from equissl.augment.geometry.warp import FILLS, Fill, moved
-from equissl.augment.validation import check_choice, check_number, check_pair, check_range, spread, uniform
+from equissl.augment.base import Augmentation
+from equissl.augment.batched import apply_where
+from equissl.augment.geometry.warp import PADDING_MODES, PaddingMode, affine_warp
+from equissl.augment.moments import Moments, rms_scale, uniform_moments
+from equissl.augment.validation import check_between, check_choice, check_pair, check_range
 from equissl.params import Circular, Factor, Params, Real, Space
 from equissl.random import Stream
 
@@ -28,7 +29,7 @@ _UNITS = {
 
 @dataclass(frozen=True)
 class Affine(Augmentation):
-    """Shear, zoom and turn about the centre, then shift; bilinear (torchvision's RandomAffine).
+    """Shear, zoom and turn about the center, then shift; bilinear (torchvision's RandomAffine).
 
     Factors: ``rotation`` in radians counter-clockwise (torchvision's affine counts clockwise); ``shift_x``
     and ``shift_y`` as fractions of width and height, right and down; ``zoom``, the binary logarithm of the
@@ -37,10 +38,10 @@ class Affine(Augmentation):
 
     Args:
         degrees: range of the rotation.
-        shift: largest shift along x and y, in [0, 1].
+        translate: largest shift along x and y, in [0, 1].
         scale: range of the magnification, above 0, drawn uniformly in its logarithm (torchvision: uniformly).
         shear_x, shear_y: range of the slopes.
-        fill: what shows where the image does not reach: black, or its mirror image (``warp``).
+        padding_mode: what shows where the image does not reach: black, or its mirror image (``warp``).
 
     Raises:
         ValueError: a field is out of its range.
@@ -49,52 +50,52 @@ class Affine(Augmentation):
     stream_name: ClassVar[str] = "Affine"
 
     degrees: Bounds = (-30.0, 30.0)
-    shift: tuple[float, float] = (0.1, 0.1)
+    translate: tuple[float, float] = (0.1, 0.1)
     scale: Bounds = (0.8, 1.25)
     shear_x: Bounds = (-0.2, 0.2)
     shear_y: Bounds = (0.0, 0.0)
-    fill: Fill = "zeros"
-    probability: float = 1.0
+    padding_mode: PaddingMode = "zeros"
+    p: float = 1.0
 
     def __post_init__(self) -> None:
         check_range("Affine.degrees", self.degrees, -360, 360)
-        check_pair("Affine.shift", self.shift)
-        for most in self.shift:
-            check_number("Affine.shift", most)
-        check_range("Affine.scale", self.scale, 0, above=True)
+        check_pair("Affine.translate", self.translate)
+        for most in self.translate:
+            check_between("Affine.translate", most)
+        check_range("Affine.scale", self.scale, 0, exclusive=True)
         check_range("Affine.shear_x", self.shear_x, -math.inf)
         check_range("Affine.shear_y", self.shear_y, -math.inf)
-        check_choice("Affine.fill", self.fill, FILLS)
-        check_number("Affine.probability", self.probability)
+        check_choice("Affine.padding_mode", self.padding_mode, PADDING_MODES)
+        check_between("Affine.p", self.p)
 
     @property
     def space(self) -> Space:
         factors: list[Factor] = [Circular("rotation", unit="radians")]
         for name, unit in _UNITS.items():
-            factors.append(Real(name, unit=unit, scale=spread(self._bounds[name], self.probability)))
+            factors.append(Real(name, unit=unit, scale=rms_scale(self._bounds[name], self.p)))
         return Space(tuple(factors))
 
     def sample(self, stream: Stream, size: tuple[int, int]) -> Params:
         values = {name: stream.uniform(name, 1, *bounds) for name, bounds in self._bounds.items()}
-        return Params.of(self.space, values, stream.chance("applied", self.probability))
+        return Params.of(self.space, values, stream.chance("applied", self.p))
 
     def apply(self, images: Tensor, params: Params) -> Tensor:
         values = [params.values[name].to(images.dtype) for name in self._bounds]
         changed = (torch.cat(values, 1) != 0).any(1)
-        return overwrite(images.clone(), changed, self._moved, *values)
+        return apply_where(images.clone(), changed, self._moved, *values)
 
     def moments(self) -> Moments:
         moments: Moments = {}
         for name, bounds in self._bounds.items():
-            moments |= uniform(name, bounds, self.probability)
+            moments |= uniform_moments(name, bounds, self.p)
         return moments
 
     @property
     def _bounds(self) -> dict[str, Bounds]:
         return {
             "rotation": (math.radians(self.degrees[0]), math.radians(self.degrees[1])),
-            "shift_x": (-self.shift[0], self.shift[0]),
-            "shift_y": (-self.shift[1], self.shift[1]),
+            "shift_x": (-self.translate[0], self.translate[0]),
+            "shift_y": (-self.translate[1], self.translate[1]),
             "zoom": (math.log2(self.scale[0]), math.log2(self.scale[1])),
             "shear_x": self.shear_x,
             "shear_y": self.shear_y,
@@ -105,4 +106,4 @@ class Affine(Augmentation):
         height, width = images.shape[2:]
         shift = {"right": right * width, "down": down * height}
         shape = {"zoom": zoom, "shear_x": shear_x, "shear_y": shear_y}
-        return moved(images, self.fill, angle=angle, **shift, **shape)
+        return affine_warp(images, self.padding_mode, angle=angle, **shift, **shape)

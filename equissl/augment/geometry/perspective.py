@@ -1,4 +1,4 @@
-"""Perspective: the four corners of the image are moved."""
+"""Random perspective."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from equissl.augment.base import Augmentation, Moments
-from equissl.augment.batched import overwrite
-from equissl.augment.geometry.warp import FILLS, Fill, centred, look_up
-from equissl.augment.validation import check_choice, check_number, spread, uniform
+from equissl.augment.base import Augmentation
+from equissl.augment.batched import apply_where
+from equissl.augment.geometry.warp import PADDING_MODES, PaddingMode, centered_grid, grid_sample
+from equissl.augment.moments import Moments, rms_scale, uniform_moments
+from equissl.augment.validation import check_between, check_choice
 from equissl.params import Params, Real, Space
 from equissl.random import Stream
 
@@ -22,22 +23,22 @@ _CORNERS = {
     "bottom_right": {"x": -1, "y": -1},
     "bottom_left": {"x": 1, "y": -1},
 }
-_MOST = 0.6
+_MAX_DISTORTION = 0.6
 
 
 @dataclass(frozen=True)
 class Perspective(Augmentation):
     """Pull the corners of an image inwards, bilinear (torchvision's RandomPerspective).
 
-    Eight factors, ``top_left_x`` to ``bottom_left_y``: how far a corner moves right and down, as fractions of
-    width and height. Corners are the outer corners of the image and fall anywhere between pixels;
+    Eight factors, ``top_left_x`` to ``bottom_left_y``: shift of a corner to the right and down, as fractions
+    of width and height. Corners are the outer corners of the image and fall anywhere between pixels;
     torchvision's functional gives the same for these corners, while its random transform moves the
     points (0, 0) and (W - 1, H - 1) by whole pixels.
 
     Args:
-        distortion: a corner moves by up to half this share of the side, in [0, 0.6]; beyond, the four corners
-            need not be convex and the image folds over.
-        fill: what shows where the image does not reach: black, or its mirror image (``warp``).
+        distortion_scale: a corner moves by up to half this fraction of the side, in [0, 0.6]; beyond,
+            the four corners need not be convex and the image folds over.
+        padding_mode: what shows where the image does not reach: black, or its mirror image (``warp``).
 
     Raises:
         ValueError: a field is out of its range.
@@ -45,51 +46,51 @@ class Perspective(Augmentation):
 
     stream_name: ClassVar[str] = "Perspective"
 
-    distortion: float = 0.5
-    fill: Fill = "zeros"
-    probability: float = 0.5
+    distortion_scale: float = 0.5
+    padding_mode: PaddingMode = "zeros"
+    p: float = 0.5
 
     def __post_init__(self) -> None:
-        check_number("Perspective.distortion", self.distortion, 0, _MOST)
-        check_choice("Perspective.fill", self.fill, FILLS)
-        check_number("Perspective.probability", self.probability)
+        check_between("Perspective.distortion_scale", self.distortion_scale, 0, _MAX_DISTORTION)
+        check_choice("Perspective.padding_mode", self.padding_mode, PADDING_MODES)
+        check_between("Perspective.p", self.p)
 
     @property
     def space(self) -> Space:
         bounds = self._bounds
-        scales = {name: spread(b, self.probability) for name, b in bounds.items()}
+        scales = {name: rms_scale(b, self.p) for name, b in bounds.items()}
         return Space(tuple(Real(name, unit="fraction", scale=scale) for name, scale in scales.items()))
 
     def sample(self, stream: Stream, size: tuple[int, int]) -> Params:
         values = {name: stream.uniform(name, 1, *bounds) for name, bounds in self._bounds.items()}
-        return Params.of(self.space, values, stream.chance("applied", self.probability))
+        return Params.of(self.space, values, stream.chance("applied", self.p))
 
     def apply(self, images: Tensor, params: Params) -> Tensor:
         shifts = torch.cat([params.values[name] for name in self._bounds], 1)
-        return overwrite(images.clone(), (shifts != 0).any(1), self._seen, shifts)
+        return apply_where(images.clone(), (shifts != 0).any(1), self._warp, shifts)
 
     def moments(self) -> Moments:
         moments: Moments = {}
         for name, bounds in self._bounds.items():
-            moments |= uniform(name, bounds, self.probability)
+            moments |= uniform_moments(name, bounds, self.p)
         return moments
 
     @property
     def _bounds(self) -> dict[str, tuple[float, float]]:
-        reach = self.distortion / 2
+        reach = self.distortion_scale / 2
         ranges = {1: (0.0, reach), -1: (-reach, 0.0)}
         return {f"{c}_{axis}": ranges[sign] for c, signs in _CORNERS.items() for axis, sign in signs.items()}
 
-    def _seen(self, images: Tensor, shifts: Tensor) -> Tensor:
+    def _warp(self, images: Tensor, shifts: Tensor) -> Tensor:
         height, width = images.shape[2:]
         numbers = [n.to(images.dtype)[..., None] for n in _source_of_quadrilateral(shifts.double())]
         a, b, c, d, e, f, g, h, i = numbers
-        x, y = centred(images)
+        x, y = centered_grid(images)
         x, y = x / width, y / height
         depth = (g * x + h * y) + i
         right = ((a * x + b * y) + c) / depth
         down = ((d * x + e * y) + f) / depth
-        return look_up(images, right * width, down * height, self.fill)
+        return grid_sample(images, right * width, down * height, self.padding_mode)
 
 
 def _source_of_quadrilateral(shifts: Tensor) -> tuple[Tensor, ...]:
@@ -115,12 +116,12 @@ def _source_of_quadrilateral(shifts: Tensor) -> tuple[Tensor, ...]:
     back = [e - f * h, c * h - b, b * f - c * e, f * g - d, a - c * g, c * d - a * f]
     back += [d * h - e * g, b * g - a * h, a * e - b * d]
     # From the unit square to a square about the origin, on both sides.
-    rows = [_recentred(*back[k : k + 3]) for k in (0, 3, 6)]
+    rows = [_recentered(*back[k : k + 3]) for k in (0, 3, 6)]
     depth = rows[2]
     rows[:2] = [[n - m / 2 for n, m in zip(row, depth, strict=True)] for row in rows[:2]]
     unit = depth[2]
     return tuple(n / unit for row in rows for n in row)
 
 
-def _recentred(a: Tensor, b: Tensor, c: Tensor) -> list[Tensor]:
+def _recentered(a: Tensor, b: Tensor, c: Tensor) -> list[Tensor]:
     return [a, b, c + a / 2 + b / 2]

@@ -9,25 +9,26 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from equissl.augment.base import Augmentation, Moments
-from equissl.augment.batched import overwrite
-from equissl.augment.geometry.warp import FILLS, Fill, moved
-from equissl.augment.validation import check_choice, check_number, check_range, flag, spread, uniform
+from equissl.augment.base import Augmentation
+from equissl.augment.batched import apply_where
+from equissl.augment.geometry.warp import PADDING_MODES, PaddingMode, affine_warp
+from equissl.augment.moments import Moments, applied_moments, rms_scale, uniform_moments
+from equissl.augment.validation import check_between, check_choice, check_range
 from equissl.params import Params, RigidMotion, Space
 from equissl.random import Stream
 
 
 @dataclass(frozen=True)
 class SE2(Augmentation):
-    """Turn an image about its centre, then shift it, bilinear; recorded as one rigid motion.
+    """Turn an image about its center, then shift it, bilinear; recorded as one rigid motion.
 
     The factor ``motion`` is (angle, right, down): radians counter-clockwise, and shifts as fractions of the
     image's *shorter* side, one length for both axes so that motions compose. Zero is the identity.
 
     Args:
         degrees: range of the angle.
-        fraction: largest shift along either axis, in [0, 1].
-        fill: what shows where the image does not reach: black, or its mirror image (``warp``).
+        translate: largest shift along either axis, in [0, 1].
+        padding_mode: what shows where the image does not reach: black, or its mirror image (``warp``).
 
     Raises:
         ValueError: a field is out of its range.
@@ -36,41 +37,41 @@ class SE2(Augmentation):
     stream_name: ClassVar[str] = "SE2"
 
     degrees: tuple[float, float] = (-180.0, 180.0)
-    fraction: float = 0.1
-    fill: Fill = "zeros"
-    probability: float = 1.0
+    translate: float = 0.1
+    padding_mode: PaddingMode = "zeros"
+    p: float = 1.0
 
     def __post_init__(self) -> None:
         check_range("SE2.degrees", self.degrees, -360, 360)
-        check_number("SE2.fraction", self.fraction)
-        check_choice("SE2.fill", self.fill, FILLS)
-        check_number("SE2.probability", self.probability)
+        check_between("SE2.translate", self.translate)
+        check_choice("SE2.padding_mode", self.padding_mode, PADDING_MODES)
+        check_between("SE2.p", self.p)
 
     @property
     def space(self) -> Space:
-        scale = spread((-self.fraction, self.fraction), self.probability)
+        scale = rms_scale((-self.translate, self.translate), self.p)
         return Space((RigidMotion("motion", unit="radians, fraction, fraction", scale=scale),))
 
     def sample(self, stream: Stream, size: tuple[int, int]) -> Params:
         ranges = zip(("angle", "right", "down"), self._ranges, strict=True)
         motion = torch.cat([stream.uniform(name, 1, *bounds) for name, bounds in ranges], 1)
-        return Params.of(self.space, {"motion": motion}, stream.chance("applied", self.probability))
+        return Params.of(self.space, {"motion": motion}, stream.chance("applied", self.p))
 
     def apply(self, images: Tensor, params: Params) -> Tensor:
         motion = params.values["motion"].to(images.dtype)
-        return overwrite(images.clone(), (motion != 0).any(1), self._moved, motion)
+        return apply_where(images.clone(), (motion != 0).any(1), self._moved, motion)
 
     def moments(self) -> Moments:
-        parts = [uniform("part", bounds, self.probability)["part"] for bounds in self._ranges]
+        parts = [uniform_moments("part", bounds, self.p)["part"] for bounds in self._ranges]
         first, second = (torch.cat(rows) for rows in zip(*parts, strict=True))
-        return {"motion": (first, second), **flag("motion", self.probability)}
+        return {"motion": (first, second), **applied_moments("motion", self.p)}
 
     @property
     def _ranges(self) -> tuple[tuple[float, float], ...]:
-        shift = (-self.fraction, self.fraction)
+        shift = (-self.translate, self.translate)
         return (math.radians(self.degrees[0]), math.radians(self.degrees[1])), shift, shift
 
     def _moved(self, images: Tensor, motion: Tensor) -> Tensor:
         angle, right, down = motion[:, :1], motion[:, 1:2], motion[:, 2:]
         side = min(images.shape[2:])
-        return moved(images, self.fill, angle=angle, right=right * side, down=down * side)
+        return affine_warp(images, self.padding_mode, angle=angle, right=right * side, down=down * side)

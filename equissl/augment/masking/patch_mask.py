@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from equissl.augment.base import Augmentation
-from equissl.augment.validation import check_at_least, check_number, check_range
+from equissl.augment.validation import check_at_least, check_between, check_range
 from equissl.params import PATCH_MASK, Mask, Params, Space
 from equissl.random import Stream
 
@@ -28,9 +28,10 @@ class PatchMask(Augmentation):
     images alone sees all of them.
 
     Args:
-        side: patches along each side of the view.
-        ratio: range of the share that is hidden, within (0, 1] (iBOT, DINOv2: 0.1 to 0.5, a recollection).
-        probability: of hiding anything (0.5 there).
+        grid_size: patches along each side of the view.
+        mask_ratio: range of the fraction that is masked, within (0, 1] (iBOT, DINOv2: 0.1 to 0.5, from
+            memory).
+        p: probability of hiding anything (0.5 there).
 
     Raises:
         ValueError: a field is out of its range.
@@ -49,23 +50,25 @@ class PatchMask(Augmentation):
     """
     stream_name: ClassVar[str] = "PatchMask"
 
-    side: int = 14
-    ratio: tuple[float, float] = (0.1, 0.5)
-    probability: float = 0.5
+    grid_size: int = 14
+    mask_ratio: tuple[float, float] = (0.1, 0.5)
+    p: float = 0.5
 
     def __post_init__(self) -> None:
-        check_at_least("PatchMask.side", self.side, 1)
-        check_range("PatchMask.ratio", self.ratio, 0, 1, above=True)
-        check_number("PatchMask.probability", self.probability)
+        check_at_least("PatchMask.grid_size", self.grid_size, 1)
+        check_range("PatchMask.mask_ratio", self.mask_ratio, 0, 1, exclusive=True)
+        check_between("PatchMask.p", self.p)
 
     @property
     def space(self) -> Space:
-        return Space((Mask(PATCH_MASK, count=self.side**2),))
+        return Space((Mask(PATCH_MASK, count=self.grid_size**2),))
 
     def sample(self, stream: Stream, size: tuple[int, int]) -> Params:
-        count = self.side**2
-        wanted = (stream.uniform("ratio", 1, *self.ratio) * count).round().clamp(min=1)
-        hidden = torch.zeros(len(stream), self.side, self.side, dtype=torch.bool, device=wanted.device)
+        count = self.grid_size**2
+        wanted = (stream.uniform("ratio", 1, *self.mask_ratio) * count).round().clamp(min=1)
+        hidden = torch.zeros(
+            len(stream), self.grid_size, self.grid_size, dtype=torch.bool, device=wanted.device
+        )
         for k in range(_TRIES):
             more = hidden | self._block(stream.uniform(f"block {k}", 4), wanted - _count(hidden))
             hidden = torch.where((_count(more) <= wanted)[..., None], more, hidden)
@@ -73,21 +76,22 @@ class PatchMask(Augmentation):
         order = hidden.flatten(1) + stream.uniform("rest", count) * 0.5
         rank = order.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
         values = {PATCH_MASK: (rank < wanted).float()}
-        return Params.of(self.space, values, stream.chance("applied", self.probability))
+        return Params.of(self.space, values, stream.chance("applied", self.p))
 
     def apply(self, images: Tensor, params: Params) -> Tensor:
         return images
 
     def _block(self, chance: Tensor, room: Tensor) -> Tensor:
         """A rectangle of at most ``room`` (B, 1) patches from four numbers (B, 4): (B, side, side) bool."""
-        least = max(1.0, _LEAST * self.side**2)
+        least = max(1.0, _LEAST * self.grid_size**2)
         area = least + chance[:, :1] * (room - least).clamp(min=0)
         ratio = (math.log(_FLAT) * (1 - 2 * chance[:, 1:2])).exp()
-        height, width = (n.sqrt().round().clamp(1, self.side) for n in (area * ratio, area / ratio))
+        height, width = (n.sqrt().round().clamp(1, self.grid_size) for n in (area * ratio, area / ratio))
         top, left = (
-            (c * (self.side - n + 1)).floor() for c, n in ((chance[:, 2:3], height), (chance[:, 3:], width))
+            (c * (self.grid_size - n + 1)).floor()
+            for c, n in ((chance[:, 2:3], height), (chance[:, 3:], width))
         )
-        place = torch.arange(self.side, device=chance.device)
+        place = torch.arange(self.grid_size, device=chance.device)
         rows, columns = (
             (place >= start) & (place < start + n) for start, n in ((top, height), (left, width))
         )

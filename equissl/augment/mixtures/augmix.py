@@ -9,11 +9,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from equissl.augment.base import Augmentation, Moments
-from equissl.augment.batched import column, overwrite
-from equissl.augment.mixtures.operations import Operation, usual_operations
+from equissl.augment.base import Augmentation
+from equissl.augment.batched import apply_where, per_image
+from equissl.augment.mixtures.operations import Operation, default_operations
 from equissl.augment.mixtures.slots import Slots
-from equissl.augment.validation import check_at_least, check_number, check_range, check_whole, flag
+from equissl.augment.moments import Moments, applied_moments
+from equissl.augment.validation import check_at_least, check_between, check_integer, check_range
 from equissl.params import Factor, Params, Real, Space
 from equissl.random import Stream
 
@@ -30,11 +31,11 @@ class AugMix(Augmentation):
     share of the chain in the blend, Dirichlet times Beta; the image itself has the rest.
 
     Args:
-        chains: how many, the paper's k.
-        depth: least and largest number of operations in a chain.
+        mixture_width: number of chains, the paper's k.
+        chain_depth: least and largest number of operations in a chain.
         magnitude: range within [0, 1]; the released code's severity of 10 is (0.01, severity / 10).
         alpha: of the Dirichlet and Beta distributions, at least 0.1.
-        operations: the list, the paper's by default: no colour, no sharpness.
+        operations: the list, the paper's by default: no color, no sharpness.
 
     Raises:
         ValueError: a field is out of its range.
@@ -54,67 +55,67 @@ class AugMix(Augmentation):
     """
     stream_name: ClassVar[str] = "AugMix"
 
-    chains: int = 3
-    depth: tuple[int, int] = (1, 3)
+    mixture_width: int = 3
+    chain_depth: tuple[int, int] = (1, 3)
     magnitude: tuple[float, float] = (0.01, 0.3)
     alpha: float = 1.0
-    operations: tuple[Operation, ...] = usual_operations(shift=1 / 3, bits=(4, 0), colour=False)
-    probability: float = 1.0
+    operations: tuple[Operation, ...] = default_operations(translate=1 / 3, bits=(4, 0), color=False)
+    p: float = 1.0
 
     def __post_init__(self) -> None:
-        check_whole("AugMix.chains", self.chains)
-        check_at_least("AugMix.chains", self.chains, 1)
-        check_range("AugMix.depth", self.depth, 1)
-        for depth in self.depth:
-            check_whole("AugMix.depth", depth)
+        check_integer("AugMix.mixture_width", self.mixture_width)
+        check_at_least("AugMix.mixture_width", self.mixture_width, 1)
+        check_range("AugMix.chain_depth", self.chain_depth, 1)
+        for depth in self.chain_depth:
+            check_integer("AugMix.chain_depth", depth)
         check_at_least("AugMix.alpha", self.alpha, _LEAST_ALPHA)
-        check_number("AugMix.probability", self.probability)
+        check_between("AugMix.p", self.p)
         _ = self._slots
 
     @property
     def space(self) -> Space:
         factors: list[Factor] = []
-        scale = math.sqrt(self.probability * self._weight[1]) or 1.0
-        for chain in range(1, self.chains + 1):
+        scale = math.sqrt(self.p * self._weight[1]) or 1.0
+        for chain in range(1, self.mixture_width + 1):
             for slot, names in enumerate(self._names(chain), 1):
-                factors.extend(self._slots.factors(names, self.probability * self._filled(slot)))
+                factors.extend(self._slots.factors(names, self.p * self._filled(slot)))
             factors.append(Real(f"mix_weight_{chain}", unit="share", scale=scale))
         return Space(tuple(factors))
 
     def sample(self, stream: Stream, size: tuple[int, int]) -> Params:
         values: dict[str, Tensor] = {}
-        low, high = self.depth
-        for chain in range(1, self.chains + 1):
+        low, high = self.chain_depth
+        for chain in range(1, self.mixture_width + 1):
             depth = low + stream.integers(f"depth {chain}", high - low + 1)
             for slot, names in enumerate(self._names(chain), 1):
                 values |= self._slots.draw(names, stream, depth >= slot)
-        weights = _dirichlet(stream, "chains", self.chains, self.alpha)
+        weights = _dirichlet(stream, "chains", self.mixture_width, self.alpha)
         weights = weights * _dirichlet(stream, "augmented", 2, self.alpha)[:, 1:]
-        for chain in range(1, self.chains + 1):
+        for chain in range(1, self.mixture_width + 1):
             values[f"mix_weight_{chain}"] = weights[:, chain - 1 : chain].float()
-        return Params.of(self.space, values, stream.chance("applied", self.probability))
+        return Params.of(self.space, values, stream.chance("applied", self.p))
 
     def apply(self, images: Tensor, params: Params) -> Tensor:
         names = self.space.names
         values = [params.values[name] for name in names]
-        weights = [params.values[f"mix_weight_{k}"] for k in range(1, self.chains + 1)]
+        weights = [params.values[f"mix_weight_{k}"] for k in range(1, self.mixture_width + 1)]
         mixed = (torch.cat(weights, 1) > 0).any(1)
 
         def run(batch: Tensor, *rows: Tensor) -> Tensor:
             return self._mixed(batch, dict(zip(names, rows, strict=True)))
 
-        return overwrite(images.clone(), mixed, run, *values)
+        return apply_where(images.clone(), mixed, run, *values)
 
     def moments(self) -> Moments:
         moments: Moments = {}
-        p = self.probability
-        for chain in range(1, self.chains + 1):
+        p = self.p
+        for chain in range(1, self.mixture_width + 1):
             for slot, names in enumerate(self._names(chain), 1):
                 moments |= self._slots.moments(names, p * self._filled(slot))
             first, second = (torch.tensor([p * m], dtype=torch.float64) for m in self._weight)
             moments |= {f"mix_weight_{chain}": (first, second)}
         for name in self.space.names:
-            moments |= flag(name, p)
+            moments |= applied_moments(name, p)
         return moments
 
     @property
@@ -124,29 +125,29 @@ class AugMix(Augmentation):
     @property
     def _weight(self) -> tuple[float, float]:
         """First and second moment of a chain's weight: of the two distributions, which are independent."""
-        k, a = self.chains, self.alpha
+        k, a = self.mixture_width, self.alpha
         return 1 / (2 * k), (a + 1) / (2 * (2 * a + 1)) * (a + 1) / (k * (k * a + 1))
 
     def _names(self, chain: int) -> list[tuple[str, str]]:
-        slots = range(1, self.depth[1] + 1)
+        slots = range(1, self.chain_depth[1] + 1)
         return [(f"mix_operation_{chain}_{s}", f"mix_magnitude_{chain}_{s}") for s in slots]
 
     def _filled(self, slot: int) -> float:
         """The probability that a chain reaches a slot, counted from 1."""
-        low, high = self.depth
+        low, high = self.chain_depth
         return min(1.0, (high - slot + 1) / (high - low + 1))
 
     def _mixed(self, images: Tensor, values: dict[str, Tensor]) -> Tensor:
-        weights = [values[f"mix_weight_{k}"].to(images.dtype) for k in range(1, self.chains + 1)]
+        weights = [values[f"mix_weight_{k}"].to(images.dtype) for k in range(1, self.mixture_width + 1)]
         rest = torch.ones_like(weights[0])
         for weight in weights:
             rest = rest - weight
-        result = images * column(rest)
+        result = images * per_image(rest)
         for chain, weight in enumerate(weights, 1):
             view = images
             for operation, magnitude in self._names(chain):
                 view = self._slots.apply(view, values[operation], values[magnitude])
-            result = result + view * column(weight)
+            result = result + view * per_image(weight)
         return result
 
 

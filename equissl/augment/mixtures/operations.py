@@ -5,15 +5,18 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from equissl.augment.base import REFERENCE_SIZE, Augmentation
-from equissl.augment.color.histogram import AutoContrast, Equalize
-from equissl.augment.color.jitter import ColorJitter
+from equissl.augment.base import Augmentation
+from equissl.augment.color.autocontrast import AutoContrast
+from equissl.augment.color.color_jitter import ColorJitter
+from equissl.augment.color.equalize import Equalize
 from equissl.augment.color.posterize import Posterize
-from equissl.augment.color.threshold import SolarizeThreshold
+from equissl.augment.color.solarize import SolarizeThreshold
 from equissl.augment.filters.sharpness import Sharpness
-from equissl.augment.geometry.rotate_translate import Rotate, Translate
+from equissl.augment.geometry.rotate import Rotate
 from equissl.augment.geometry.shear import Shear
-from equissl.augment.geometry.warp import Fill
+from equissl.augment.geometry.translate import Translate
+from equissl.augment.geometry.warp import PaddingMode
+from equissl.augment.moments import REFERENCE_SIZE
 from equissl.errors import nearest
 
 
@@ -48,18 +51,22 @@ class Operation:
             raise ValueError(f"Operation.augmentation must keep the size of images, {kind} does not")
 
 
-def usual_operations(
-    shift: float = 150 / 331, bits: tuple[int, int] = (8, 4), colour: bool = True, fill: Fill = "zeros"
+def default_operations(
+    translate: float = 150 / 331,
+    bits: tuple[int, int] = (8, 4),
+    color: bool = True,
+    padding_mode: PaddingMode = "zeros",
 ) -> tuple[Operation, ...]:
-    """RandAugment's operations without the identity, in torchvision's ranges, bilinear instead of nearest.
+    """RandAugment's operations in torchvision's ranges, bilinear, without the identity.
 
     Args:
-        shift: the largest translation, as a fraction of the side.
-        bits: of posterizing at magnitudes 0 and 1.
-        colour: brightness, saturation, contrast and sharpness too.
-        fill: what shows where the image does not reach (``warp``).
+        translate: largest translation as a fraction of the side.
+        bits: of ``Posterize`` at magnitudes 0 and 1.
+        color: include brightness, saturation, contrast and sharpness.
+        padding_mode: of the geometric operations, see ``geometry.warp``.
     """
-    shear, translate, jitter = Shear(fill=fill), Translate(fill=fill), ColorJitter()
+    shear, shift = Shear(padding_mode=padding_mode), Translate(padding_mode=padding_mode)
+    jitter = ColorJitter()
     blends = (
         Operation(jitter, "brightness", 1.0, 1.9, signed=True),
         Operation(jitter, "saturation", 1.0, 1.9, signed=True),
@@ -69,12 +76,12 @@ def usual_operations(
     return (
         Operation(shear, "shear_x", 0.0, 0.3, signed=True),
         Operation(shear, "shear_y", 0.0, 0.3, signed=True),
-        Operation(translate, "shift_x", 0.0, shift, signed=True),
-        Operation(translate, "shift_y", 0.0, shift, signed=True),
-        Operation(Rotate(fill=fill), "rotation", 0.0, math.radians(30), signed=True),
+        Operation(shift, "shift_x", 0.0, translate, signed=True),
+        Operation(shift, "shift_y", 0.0, translate, signed=True),
+        Operation(Rotate(padding_mode=padding_mode), "rotation", 0.0, math.radians(30), signed=True),
         Operation(Posterize(), "posterize_bits", *bits),
         Operation(SolarizeThreshold(), "solarize_threshold", 1.0, 0.0),
         Operation(AutoContrast(), "auto_contrast", 1.0, 1.0),
         Operation(Equalize(), "equalize", 1.0, 1.0),
-        *(blends if colour else ()),
+        *(blends if color else ()),
     )

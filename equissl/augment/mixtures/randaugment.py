@@ -7,10 +7,11 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from equissl.augment.base import Augmentation, Moments
-from equissl.augment.mixtures.operations import Operation, usual_operations
+from equissl.augment.base import Augmentation
+from equissl.augment.mixtures.operations import Operation, default_operations
 from equissl.augment.mixtures.slots import Slots
-from equissl.augment.validation import check_at_least, check_number, check_whole, flag
+from equissl.augment.moments import Moments, applied_moments
+from equissl.augment.validation import check_at_least, check_between, check_integer
 from equissl.params import Params, Space
 from equissl.random import Stream
 
@@ -19,15 +20,15 @@ from equissl.random import Stream
 class RandAugment(Augmentation):
     """A few operations out of a list, one after the other (arXiv:1909.13719).
 
-    Each of ``count`` slots records ``rand_operation_k``, 0 for none, else the operation's number from 1, and
-    ``rand_magnitude_k``. None is as likely as any operation (the identity is one of the paper's).
-    torchvision shears about the top left corner and looks up the nearest pixel; this shears about the
-    centre, and everything is bilinear.
+    Each of ``num_ops`` slots records ``rand_operation_k``, the index of the operation counted from 1 or 0 for
+    none, and ``rand_magnitude_k``. None is as likely as any operation (the identity is one of the paper's).
+    torchvision shears about the top left corner with nearest-neighbor interpolation; here shears are about
+    the center, and everything is bilinear.
 
     Args:
-        count: of slots, the paper's N.
+        num_ops: number of slots, the paper's N.
         magnitude: range within [0, 1]; the paper's M of 30 is (M / 30, M / 30).
-        operations: the list, torchvision's by default; ``usual_operations`` makes variants.
+        operations: the list, torchvision's by default; ``default_operations`` makes variants.
 
     Raises:
         ValueError: a field is out of its range.
@@ -46,20 +47,20 @@ class RandAugment(Augmentation):
     """
     stream_name: ClassVar[str] = "RandAugment"
 
-    count: int = 2
+    num_ops: int = 2
     magnitude: tuple[float, float] = (0.3, 0.3)
-    operations: tuple[Operation, ...] = usual_operations()
-    probability: float = 1.0
+    operations: tuple[Operation, ...] = default_operations()
+    p: float = 1.0
 
     def __post_init__(self) -> None:
-        check_whole("RandAugment.count", self.count)
-        check_at_least("RandAugment.count", self.count, 1)
-        check_number("RandAugment.probability", self.probability)
+        check_integer("RandAugment.num_ops", self.num_ops)
+        check_at_least("RandAugment.num_ops", self.num_ops, 1)
+        check_between("RandAugment.p", self.p)
         _ = self._slots
 
     @property
     def space(self) -> Space:
-        share = self.probability * self._share
+        share = self.p * self._share
         return Space(tuple(f for names in self._names for f in self._slots.factors(names, share)))
 
     def sample(self, stream: Stream, size: tuple[int, int]) -> Params:
@@ -67,7 +68,7 @@ class RandAugment(Augmentation):
         for names in self._names:
             filled = stream.chance(f"{names[0]} filled", self._share)
             values |= self._slots.draw(names, stream, filled)
-        return Params.of(self.space, values, stream.chance("applied", self.probability))
+        return Params.of(self.space, values, stream.chance("applied", self.p))
 
     def apply(self, images: Tensor, params: Params) -> Tensor:
         for operation, magnitude in self._names:
@@ -77,9 +78,9 @@ class RandAugment(Augmentation):
     def moments(self) -> Moments:
         moments: Moments = {}
         for names in self._names:
-            moments |= self._slots.moments(names, self.probability * self._share)
+            moments |= self._slots.moments(names, self.p * self._share)
             for name in names:
-                moments |= flag(name, self.probability)
+                moments |= applied_moments(name, self.p)
         return moments
 
     @property
@@ -88,7 +89,7 @@ class RandAugment(Augmentation):
 
     @property
     def _names(self) -> list[tuple[str, str]]:
-        return [(f"rand_operation_{k}", f"rand_magnitude_{k}") for k in range(1, self.count + 1)]
+        return [(f"rand_operation_{k}", f"rand_magnitude_{k}") for k in range(1, self.num_ops + 1)]
 
     @property
     def _share(self) -> float:

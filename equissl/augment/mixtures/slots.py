@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from equissl.augment.base import Augmentation, Moments
-from equissl.augment.batched import overwrite
+from equissl.augment.base import Augmentation
+from equissl.augment.batched import apply_where
 from equissl.augment.mixtures.operations import Operation
-from equissl.augment.validation import check_range, spread, uniform
+from equissl.augment.moments import Moments, rms_scale, uniform_moments
+from equissl.augment.validation import check_range
 from equissl.params import Cyclic, Factor, Params, Real, Space
 from equissl.random import Stream
 
@@ -44,7 +45,7 @@ class Slots:
 
     def factors(self, names: tuple[str, str], share: float) -> tuple[Factor, Factor]:
         """Of a slot that holds an operation with probability ``share``."""
-        scale = spread(self.magnitude, share)
+        scale = rms_scale(self.magnitude, share)
         return Cyclic(names[0], order=len(self.operations) + 1), Real(names[1], unit="share", scale=scale)
 
     def draw(self, names: tuple[str, str], stream: Stream, filled: Tensor) -> dict[str, Tensor]:
@@ -61,7 +62,7 @@ class Slots:
     def moments(self, names: tuple[str, str], share: float) -> Moments:
         """Of a slot that holds an operation with probability ``share``."""
         n = len(self.operations)
-        size = uniform("size", self.magnitude, share)["size"]
+        size = uniform_moments("size", self.magnitude, share)["size"]
         towards = sum(not o.signed for o in self.operations) / n
         number = torch.arange(n + 1, dtype=torch.float64)
         first, second = (share * (number[1:] ** k).mean() for k in (1, 2))
@@ -88,7 +89,7 @@ class Slots:
                     values[o.factor] = torch.where(number == k, value, values[o.factor])
                 return augmentation.apply(batch, Params.of(augmentation.space, values))
 
-            images = overwrite(images, chosen, run, number, magnitude)
+            images = apply_where(images, chosen, run, number, magnitude)
         return images
 
 

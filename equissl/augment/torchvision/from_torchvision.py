@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.transforms import v2
 
-from equissl.augment.base import REFERENCE_SIZE, Augmentation, Moments, moments_of
+from equissl.augment.base import Augmentation
+from equissl.augment.moments import REFERENCE_SIZE, Moments, empirical_moments
 from equissl.augment.torchvision.tracing import PROBES, Trace, describe, leaves, numbers, running
 from equissl.params import Binary, Factor, Params, Seed, Space
 from equissl.random import Stream
@@ -181,4 +182,4 @@ def _moments(augmentation: FromTorchvision) -> Moments:
     stream = Stream.of(torch.arange(_MOMENT_DRAWS), "moments")
     drawn = augmentation.sample(stream, augmentation.size)
     flags = {f"{name}/applied": applied[:, None] for name, applied in drawn.applied.items()}
-    return moments_of({**drawn.values, **flags})
+    return empirical_moments({**drawn.values, **flags})

@@ -146,7 +146,7 @@ def _is_number(value: object) -> TypeGuard[float]:
 
 
 def _factors(leaf: str, columns: Mapping[str, list[float]]) -> Iterator[Factor]:
-    order = f"{leaf}_fn_idx"  # torchvision's name for the order of four colour operations
+    order = f"{leaf}_fn_idx"  # torchvision's name for the order of four color operations
     whole = {f"{order}_{k}" for k in range(Permutation.length)}
     if whole <= columns.keys() and f"{order}_{Permutation.length}" not in columns:
         yield Permutation(order)
@@ -157,4 +157,4 @@ def _factors(leaf: str, columns: Mapping[str, list[float]]) -> Iterator[Factor]:
             word = re.sub(r"_\d+$", "", name.removeprefix(f"{leaf}_"))
             rest = float(word in _ONES)
             scale = float(np.sqrt(np.mean((np.array(values) - rest) ** 2)))
-            yield Real(name, unit=_UNITS.get(word, ""), rest=rest, scale=scale if scale > 0 else 1.0)
+            yield Real(name, unit=_UNITS.get(word, ""), neutral_value=rest, scale=scale if scale > 0 else 1.0)

@@ -9,12 +9,12 @@ from typing import ClassVar
 from torch import Tensor
 
 from equissl.augment.base import Augmentation, Pipeline
-from equissl.augment.color.adjust import Grayscale
-from equissl.augment.color.jitter import ColorJitter
-from equissl.augment.filters.blur import Blur
-from equissl.augment.geometry.crop import Crop
+from equissl.augment.color.color_jitter import ColorJitter
+from equissl.augment.color.grayscale import Grayscale
+from equissl.augment.filters.gaussian_blur import GaussianBlur
 from equissl.augment.geometry.flip import HorizontalFlip
-from equissl.augment.geometry.rotate_translate import Rotate
+from equissl.augment.geometry.random_resized_crop import RandomResizedCrop
+from equissl.augment.geometry.rotate import Rotate
 from equissl.params import Params, Space
 from equissl.random import Stream
 
@@ -44,21 +44,21 @@ class _CropInPlace(Augmentation):
     def output_size(self, size: tuple[int, int]) -> tuple[int, int]:
         return (min(size), min(size))
 
-    def _to(self, size: int) -> Crop:
-        return Crop(size, self.area)
+    def _to(self, size: int) -> RandomResizedCrop:
+        return RandomResizedCrop(size, self.area)
 
 
 AUDITS: Mapping[str, Augmentation] = {
     "crop": _CropInPlace(),
-    "horizontal_flip": HorizontalFlip(probability=0.5),
+    "horizontal_flip": HorizontalFlip(p=0.5),
     # Mirrored, not black, outside the image: black corners would tell the angle.
-    "rotation": Rotate(degrees=(-180.0, 180.0), fill="reflect"),
-    "hue": ColorJitter(0, 0, 0, hue=0.5, probability=1),
-    "saturation": ColorJitter(0, 0, saturation=0.8, hue=0, probability=1),
-    "brightness": ColorJitter(brightness=0.4, contrast=0, saturation=0, hue=0, probability=1),
-    "contrast": ColorJitter(0, contrast=0.6, saturation=0, hue=0, probability=1),
-    "blur": Blur(sigma=(0.1, 2.0), probability=1),
-    "grayscale": Grayscale(probability=0.5),
+    "rotation": Rotate(degrees=(-180.0, 180.0), padding_mode="reflection"),
+    "hue": ColorJitter(0, 0, 0, hue=0.5, p=1),
+    "saturation": ColorJitter(0, 0, saturation=0.8, hue=0, p=1),
+    "brightness": ColorJitter(brightness=0.4, contrast=0, saturation=0, hue=0, p=1),
+    "contrast": ColorJitter(0, contrast=0.6, saturation=0, hue=0, p=1),
+    "blur": GaussianBlur(sigma=(0.1, 2.0), p=1),
+    "grayscale": Grayscale(p=0.5),
 }
 COLORFUL = frozenset({"hue", "saturation", "contrast", "grayscale"})  # need three channels
 

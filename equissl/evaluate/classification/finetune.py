@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from equissl.augment.base import Augmentation, Pipeline
 from equissl.augment.batched import as_float
-from equissl.augment.geometry.crop import Crop
 from equissl.augment.geometry.flip import HorizontalFlip
+from equissl.augment.geometry.random_resized_crop import RandomResizedCrop
 from equissl.data.base import Dataset, Split
 from equissl.encoder.encoder import Encoder
 from equissl.evaluate.base import Score, share
@@ -152,7 +152,7 @@ def _labels(subject: EvaluationContext, split: Split) -> Tensor:
 def _view(data: Dataset, rows: Tensor, subject: EvaluationContext, seed: int, epoch: int) -> Tensor:
     images = as_float(data.batch(rows).to(subject.device).images[subject.image])
     size = (images.shape[-2], images.shape[-1])
-    policy: Augmentation = Pipeline((Crop(min(size), (0.2, 1.0)), HorizontalFlip()))
+    policy: Augmentation = Pipeline((RandomResizedCrop(min(size), (0.2, 1.0)), HorizontalFlip()))
     return policy.apply(images, policy.sample(Stream.of(rows.to(images.device), seed, "tune", epoch), size))
 
 

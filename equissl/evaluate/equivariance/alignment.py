@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import ClassVar
 
 from equissl.augment.base import Augmentation, Pipeline
-from equissl.augment.geometry.crop import Crop
 from equissl.augment.geometry.flip import HorizontalFlip
+from equissl.augment.geometry.random_resized_crop import RandomResizedCrop
 from equissl.augment.presets import simclr
 from equissl.evaluate.base import Score, estimate
 from equissl.evaluate.context import EncoderEvaluation, EvaluationContext
@@ -68,5 +68,5 @@ class Alignment(EncoderEvaluation):
 
     def _policy(self, size: int, channels: int) -> Augmentation:
         if channels == 3:
-            return simclr(size, strength=0.5, blur=0, area=self.area)
-        return Pipeline((Crop(size, self.area), HorizontalFlip()))
+            return simclr(size, strength=0.5, blur=0, scale=self.area)
+        return Pipeline((RandomResizedCrop(size, self.area), HorizontalFlip()))

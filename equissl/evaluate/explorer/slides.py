@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from equissl.augment.base import Augmentation
-from equissl.augment.geometry.crop import Crop
+from equissl.augment.geometry.random_resized_crop import RandomResizedCrop
 from equissl.evaluate.audit.audit import fitting
 from equissl.evaluate.audit.factors import AUDITS, factors_of
 from equissl.params import (
@@ -132,7 +132,7 @@ def _recorded(factor: Factor, recorded: Params, span: Tensor, steps: int) -> Ite
 
 def _crops(image: Tensor, recorded: Params, steps: int) -> Iterator[FactorSweep]:
     """Smaller and smaller boxes, in the middle and ever nearer to an edge."""
-    crop, far = Crop(min(image.shape[-2:])), 1 - _SMALLEST
+    crop, far = RandomResizedCrop(min(image.shape[-2:])), 1 - _SMALLEST
     cut, both = grid(0.0, far, 0.0, steps), grid(-far, far, 0.0, steps)
     middle, edge = both.abs() / 2, both.clamp(min=0)
     boxes = {

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import ClassVar
 
-from equissl.augment.paths import PATHS, moving
+from equissl.augment.paths import PATHS, continuous_factors
 from equissl.errors import nearest
 from equissl.evaluate.base import Score, estimate
 from equissl.evaluate.context import EncoderEvaluation, EvaluationContext
@@ -68,7 +68,7 @@ class Families(EncoderEvaluation):
         if self.missing(subject):
             return
         for name in self.families:
-            train, test = changes(subject, PATHS[name], moving(PATHS[name]), self.pairs)
+            train, test = changes(subject, PATHS[name], continuous_factors(PATHS[name]), self.pairs)
             unseen = test.features()
             for part, x in train.features().items():
                 given = (x, train.truth, train.plain.groups, unseen[part], self.seed)

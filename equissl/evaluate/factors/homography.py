@@ -51,7 +51,7 @@ class Homography(EncoderEvaluation):
     def run(self, subject: EvaluationContext) -> Iterator[Score]:
         if self.missing(subject):
             return
-        warp = Perspective(self.distortion, fill="reflect", probability=1.0)
+        warp = Perspective(self.distortion, padding_mode="reflection", p=1.0)
         train, test = changes(subject, warp, warp.space.names, self.pairs)
         unseen = test.features()
         for part, x in train.features().items():

@@ -32,7 +32,7 @@ SPACE = Space(
         Real(
             "light_elevation",
             unit="radians",
-            rest=3 * math.pi / 8,
+            neutral_value=3 * math.pi / 8,
             scale=math.pi / 8 / math.sqrt(3),
         ),
     )

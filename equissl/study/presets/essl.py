@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from equissl.augment.base import Pipeline
-from equissl.augment.geometry.crop import Crop
+from equissl.augment.geometry.random_resized_crop import RandomResizedCrop
 from equissl.data.solids import Solids
 from equissl.encoder.backbone import EncoderConfig
 from equissl.errors import UserError, nearest
@@ -74,7 +74,7 @@ def transformations(
 
 
 def _small() -> Recipe:
-    view = ViewSpec(Pipeline((Crop(SIZE, area=(0.2, 1.0)),)))
+    view = ViewSpec(Pipeline((RandomResizedCrop(SIZE, scale=(0.2, 1.0)),)))
     return Recipe(
         data=Solids(size=SIZE, objects=240, views=10),
         views={"a": view, "b": view},

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from equissl.augment.base import Pipeline
-from equissl.augment.color.jitter import ColorJitter
-from equissl.augment.geometry.crop import Crop
+from equissl.augment.color.color_jitter import ColorJitter
 from equissl.augment.geometry.flip import HorizontalFlip
+from equissl.augment.geometry.random_resized_crop import RandomResizedCrop
 from equissl.augment.orbits import QuarterTurns
 from equissl.data.solids import Solids
 from equissl.encoder.backbone import EncoderConfig
@@ -42,8 +42,8 @@ SIZE = 32
 
 def policy(size: int) -> Pipeline:
     """What both views of every cell are made with: any hue and another crop, so there is much to lose."""
-    jitter = ColorJitter(0.4, 0.4, 0.4, hue=0.5, probability=1.0)
-    return Pipeline((Crop(size, area=(0.2, 1.0)), HorizontalFlip(), jitter))
+    jitter = ColorJitter(0.4, 0.4, 0.4, hue=0.5, p=1.0)
+    return Pipeline((RandomResizedCrop(size, scale=(0.2, 1.0)), HorizontalFlip(), jitter))
 
 
 # A single linear layer as projector: with a deep one the features themselves stay far less invariant, and

@@ -1,4 +1,4 @@
-"""Colour channels in another order."""
+"""Color channels in another order."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from equissl.augment.base import Augmentation, Moments
-from equissl.augment.validation import check_number, flag
+from equissl.augment.base import Augmentation
+from equissl.augment.moments import Moments, applied_moments
+from equissl.augment.validation import check_between
 from equissl.params import Params, Permutation, Space
 from equissl.random import Stream
 
@@ -24,15 +25,15 @@ class ChannelPermutation(Augmentation):
     the one that changes nothing too.
 
     Raises:
-        ValueError: ``probability`` is outside [0, 1], or an image does not have three channels.
+        ValueError: ``p`` is outside [0, 1], or an image does not have three channels.
     """
 
     stream_name: ClassVar[str] = "ChannelPermutation"
 
-    probability: float = 1.0
+    p: float = 1.0
 
     def __post_init__(self) -> None:
-        check_number("ChannelPermutation.probability", self.probability)
+        check_between("ChannelPermutation.p", self.p)
 
     @property
     def space(self) -> Space:
@@ -40,16 +41,16 @@ class ChannelPermutation(Augmentation):
 
     def sample(self, stream: Stream, size: tuple[int, int]) -> Params:
         order = stream.permutation("order", _COUNT).float()
-        applied = stream.chance("applied", self.probability)
+        applied = stream.chance("applied", self.p)
         return Params.of(self.space, {"channel_order": order}, applied)
 
     def apply(self, images: Tensor, params: Params) -> Tensor:
         if images.shape[1] != _COUNT:
-            raise ValueError(f"colour needs images with 3 channels, got {images.shape[1]}")
+            raise ValueError(f"color needs images with 3 channels, got {images.shape[1]}")
         order = params.values["channel_order"].round().long()
         return images.gather(1, order[:, :, None, None].expand_as(images))
 
     def moments(self) -> Moments:
-        p, place = self.probability, torch.arange(_COUNT, dtype=torch.float64)
+        p, place = self.p, torch.arange(_COUNT, dtype=torch.float64)
         order = (p + (1 - p) * place, 5 / 3 * p + (1 - p) * place.square())
-        return {"channel_order": order, **flag("channel_order", p)}
+        return {"channel_order": order, **applied_moments("channel_order", p)}

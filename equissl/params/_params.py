@@ -138,7 +138,7 @@ class Params:
 
     def __or__(self, other: Params) -> Params:
         """Factors of both, side by side; a name in both is an error."""
-        return merged([self, other], self.count)
+        return merge([self, other], self.count)
 
     def select(self, names: Sequence[str]) -> Params:
         space = self.space.select(names)
@@ -175,7 +175,7 @@ class Params:
         return Params(space, values, applied, self.count)
 
 
-def merged(parts: Sequence[Params], count: int) -> Params:
+def merge(parts: Sequence[Params], count: int) -> Params:
     """Several draws of the same ``count`` images side by side; a name in two of them is an error."""
     space = Space(tuple(f for part in parts for f in part.space))
     values = {name: value for part in parts for name, value in part.values.items()}

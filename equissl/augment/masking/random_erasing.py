@@ -11,9 +11,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from equissl.augment.base import REFERENCE_SIZE, Augmentation, Moments, moments_of, reference_stream
-from equissl.augment.batched import overwrite
-from equissl.augment.validation import check_number, check_range
+from equissl.augment.base import Augmentation
+from equissl.augment.batched import apply_where
+from equissl.augment.moments import REFERENCE_SIZE, Moments, empirical_moments, reference_stream
+from equissl.augment.validation import check_between, check_range
 from equissl.params import Params, Real, Space
 from equissl.random import Stream
 
@@ -23,13 +24,13 @@ _CANDIDATES = 10
 
 @dataclass(frozen=True)
 class RandomErasing(Augmentation):
-    """Paint a random box in one colour (arXiv:1708.04896; torchvision's RandomErasing).
+    """Paint a random box in one color (arXiv:1708.04896; torchvision's RandomErasing).
 
     Boxes are whole pixels when drawn and recorded as fractions of the height and width; a pixel is painted
-    if its centre lies in the box. A box of height and width 0 is nothing.
+    if its center lies in the box. A box of height and width 0 is nothing.
 
     Args:
-        area: range of the box's share of the image, within (0, 1].
+        scale: range of the box's share of the image, within (0, 1].
         ratio: range of height / width, drawn uniformly in its logarithm.
         value: what is painted, in [0, 1]: one number for all channels or one for each.
 
@@ -50,19 +51,19 @@ class RandomErasing(Augmentation):
     """
     stream_name: ClassVar[str] = "RandomErasing"
 
-    area: tuple[float, float] = (0.02, 0.33)
+    scale: tuple[float, float] = (0.02, 0.33)
     ratio: tuple[float, float] = (0.3, 3.3)
     value: tuple[float, ...] = (0.0,)
-    probability: float = 0.5
+    p: float = 0.5
 
     def __post_init__(self) -> None:
-        check_range("RandomErasing.area", self.area, 0, 1, above=True)
-        check_range("RandomErasing.ratio", self.ratio, 0, above=True)
-        check_number("RandomErasing.probability", self.probability)
+        check_range("RandomErasing.scale", self.scale, 0, 1, exclusive=True)
+        check_range("RandomErasing.ratio", self.ratio, 0, exclusive=True)
+        check_between("RandomErasing.p", self.p)
         if not isinstance(self.value, tuple) or not self.value:
             raise ValueError(f"RandomErasing.value must be a tuple of numbers, got {self.value!r}")
         for channel in self.value:
-            check_number("RandomErasing.value", channel)
+            check_between("RandomErasing.value", channel)
 
     @property
     def space(self) -> Space:
@@ -83,7 +84,7 @@ class RandomErasing(Augmentation):
             )
         box = [params.values[name] for name in _NAMES]
         erased = ((box[2] > 0) & (box[3] > 0))[:, 0]
-        return overwrite(images.clone(), erased, self._painted, *box)
+        return apply_where(images.clone(), erased, self._painted, *box)
 
     def moments(self) -> Moments:
         """By simulation: the number of pixels of the image has a small influence on the boxes."""
@@ -92,8 +93,8 @@ class RandomErasing(Augmentation):
     def _painted(self, images: Tensor, top: Tensor, left: Tensor, height: Tensor, width: Tensor) -> Tensor:
         rows, columns = _covered(top, height, images.shape[2]), _covered(left, width, images.shape[3])
         inside = (rows[:, :, None] & columns[:, None, :])[:, None]
-        colour = self.value if len(self.value) > 1 else self.value * images.shape[1]
-        painted = [x.masked_fill(inside[:, 0], v) for x, v in zip(images.unbind(1), colour, strict=True)]
+        color = self.value if len(self.value) > 1 else self.value * images.shape[1]
+        painted = [x.masked_fill(inside[:, 0], v) for x, v in zip(images.unbind(1), color, strict=True)]
         return torch.stack(painted, 1)
 
 
@@ -101,7 +102,7 @@ class RandomErasing(Augmentation):
 def _erasing_moments(erasing: RandomErasing) -> Moments:
     boxes, applied = _draw_boxes(erasing, reference_stream(), REFERENCE_SIZE)
     values = {name: torch.where(applied[:, None], value, 0.0) for name, value in boxes.items()}
-    return moments_of({**values, **{f"{name}/applied": applied[:, None] for name in _NAMES}})
+    return empirical_moments({**values, **{f"{name}/applied": applied[:, None] for name in _NAMES}})
 
 
 def _draw_boxes(
@@ -109,7 +110,7 @@ def _draw_boxes(
 ) -> tuple[Mapping[str, Tensor], Tensor]:
     """The box, (B, 1) fractions each, and where it is painted, (B,): not where no candidate fits."""
     tall, wide = size
-    area = tall * wide * stream.uniform("area", _CANDIDATES, *erasing.area)
+    area = tall * wide * stream.uniform("area", _CANDIDATES, *erasing.scale)
     low, high = (math.log(r) for r in erasing.ratio)
     aspect = stream.uniform("ratio", _CANDIDATES, low, high).exp()
     height, width = (area * aspect).sqrt().round(), (area / aspect).sqrt().round()
@@ -119,11 +120,11 @@ def _draw_boxes(
     top = (stream.uniform("top") * (tall - height + 1)).floor().minimum(tall - height)
     left = (stream.uniform("left") * (wide - width + 1)).floor().minimum(wide - width)
     sides = (top / tall, left / wide, height / tall, width / wide)
-    applied = stream.chance("applied", erasing.probability) & valid.any(1)
+    applied = stream.chance("applied", erasing.p) & valid.any(1)
     return dict(zip(_NAMES, sides, strict=True)), applied
 
 
 def _covered(start: Tensor, length: Tensor, pixels: int) -> Tensor:
-    """Which pixels have their centre between ``start`` and ``start + length``: (B, pixels) bool."""
-    centre = torch.arange(pixels, device=start.device) + 0.5
-    return (centre > start * pixels) & (centre < (start + length) * pixels)
+    """Which pixels have their center between ``start`` and ``start + length``: (B, pixels) bool."""
+    center = torch.arange(pixels, device=start.device) + 0.5
+    return (center > start * pixels) & (center < (start + length) * pixels)

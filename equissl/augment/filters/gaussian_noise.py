@@ -8,9 +8,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from equissl.augment.base import Augmentation, Moments
-from equissl.augment.batched import column, overwrite
-from equissl.augment.validation import check_number, check_range, flag, spread, uniform
+from equissl.augment.base import Augmentation
+from equissl.augment.batched import apply_where, per_image
+from equissl.augment.moments import Moments, applied_moments, rms_scale, uniform_moments
+from equissl.augment.validation import check_between, check_range
 from equissl.params import Params, Real, Seed, Space
 from equissl.random import Stream
 
@@ -33,33 +34,33 @@ class GaussianNoise(Augmentation):
     stream_name: ClassVar[str] = "GaussianNoise"
 
     sigma: tuple[float, float] = (0.0, 0.1)
-    probability: float = 0.5
+    p: float = 0.5
 
     def __post_init__(self) -> None:
         check_range("GaussianNoise.sigma", self.sigma, 0)
-        check_number("GaussianNoise.probability", self.probability)
+        check_between("GaussianNoise.p", self.p)
 
     @property
     def space(self) -> Space:
-        scale = spread(self.sigma, self.probability)
+        scale = rms_scale(self.sigma, self.p)
         return Space((Real("noise_sigma", unit="brightness", scale=scale), Seed("noise_seed")))
 
     def sample(self, stream: Stream, size: tuple[int, int]) -> Params:
         sigma = stream.uniform("sigma", 1, *self.sigma)
         values = {"noise_sigma": sigma, "noise_seed": (stream.uniform("seed", 2) * _SEEDS).floor()}
-        return Params.of(self.space, values, stream.chance("applied", self.probability))
+        return Params.of(self.space, values, stream.chance("applied", self.p))
 
     def apply(self, images: Tensor, params: Params) -> Tensor:
         sigma, seed = (params.values[name] for name in ("noise_sigma", "noise_seed"))
-        return overwrite(images.clone(), sigma[:, 0] > 0, _noisy, sigma, seed)
+        return apply_where(images.clone(), sigma[:, 0] > 0, _noisy, sigma, seed)
 
     def moments(self) -> Moments:
-        p, n = self.probability, _SEEDS
+        p, n = self.p, _SEEDS
         # Of whole numbers 0 ... n - 1, or -1 where there is no noise.
         first, second = p * (n - 1) / 2 - (1 - p), p * (n - 1) * (2 * n - 1) / 6 + (1 - p)
         row = torch.ones(2, dtype=torch.float64)
-        seed: Moments = {"noise_seed": (first * row, second * row), **flag("noise_seed", p)}
-        return uniform("noise_sigma", self.sigma, p) | seed
+        seed: Moments = {"noise_seed": (first * row, second * row), **applied_moments("noise_seed", p)}
+        return uniform_moments("noise_sigma", self.sigma, p) | seed
 
 
 def _noisy(images: Tensor, sigma: Tensor, seed: Tensor) -> Tensor:
@@ -68,5 +69,5 @@ def _noisy(images: Tensor, sigma: Tensor, seed: Tensor) -> Tensor:
     place = torch.arange(c * height, device=images.device)
     keys = Stream.of(seed[:, 0].long() * _SEEDS + seed[:, 1].long(), "gaussian noise").keys
     noise = Stream.of((keys[:, None] + place).flatten(), "row").normal("pixels", width)
-    amount = column(sigma).to(images.dtype)
+    amount = per_image(sigma).to(images.dtype)
     return (images + noise.view(images.shape).to(images.dtype) * amount).clamp_(0, 1)

@@ -1,4 +1,4 @@
-"""Which patches of an image are hidden."""
+"""Factors with an empty encoding, kept for replays and encoders: patch masks and random seeds."""
 
 from __future__ import annotations
 
@@ -38,6 +38,38 @@ class Mask(Factor):
 
     def between(self, source: Tensor, target: Tensor) -> Tensor:
         return target - source
+
+    def encode(self, value: Tensor) -> Tensor:
+        return value[:, :0]
+
+    def decode(self, encoded: Tensor) -> Tensor:
+        return self.neutral(len(encoded)).to(encoded)
+
+    def error(self, predicted: Tensor, value: Tensor) -> Tensor:
+        return value.new_zeros(len(value))
+
+
+@dataclass(frozen=True)
+class Seed(Factor):
+    """The seed of a generator as two whole numbers below 2^24, which float32 holds exactly; -1 is none.
+
+    It is there for replays: its encoding is empty, so that no network reads or predicts it.
+    """
+
+    @property
+    def size(self) -> int:
+        return 2
+
+    @property
+    def encoded_size(self) -> int:
+        return 0
+
+    def neutral(self, n: int) -> Tensor:
+        return torch.full((n, 2), -1.0)
+
+    def between(self, source: Tensor, target: Tensor) -> Tensor:
+        same = (source == target).all(1, keepdim=True)
+        return torch.where(same, torch.full_like(target, -1.0), target)
 
     def encode(self, value: Tensor) -> Tensor:
         return value[:, :0]

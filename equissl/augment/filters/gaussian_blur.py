@@ -8,9 +8,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from equissl.augment.base import Augmentation, Moments, NativeStep
-from equissl.augment.batched import overwrite, separable, total
-from equissl.augment.validation import check_at_least, check_number, check_range, check_whole, spread, uniform
+from equissl.augment.base import Augmentation, NativeStep
+from equissl.augment.batched import apply_where, pairwise_sum, separable_filter
+from equissl.augment.moments import Moments, rms_scale, uniform_moments
+from equissl.augment.validation import check_at_least, check_between, check_integer, check_range
 from equissl.params import Params, Real, Space
 from equissl.random import Stream
 
@@ -19,11 +20,11 @@ _LEAST_SIGMA = 1e-3  # pixels; below it the filter is a single weight of 1 in an
 
 
 @dataclass(frozen=True)
-class Blur(Augmentation):
+class GaussianBlur(Augmentation):
     """Convolve with a Gaussian, mirrored at the border (torchvision's GaussianBlur; arXiv:2002.05709, A).
 
     Args:
-        kernel: width of the filter in pixels, odd.
+        kernel_size: width of the filter in pixels, odd.
         sigma: range of the standard deviation, in pixels of the image that is blurred.
 
     Raises:
@@ -33,49 +34,49 @@ class Blur(Augmentation):
     paper: ClassVar[str] = "arXiv:2002.05709"
     stream_name: ClassVar[str] = "Blur"
 
-    kernel: int = 23
+    kernel_size: int = 23
     sigma: tuple[float, float] = (0.1, 2.0)
-    probability: float = 0.5
+    p: float = 0.5
 
     def __post_init__(self) -> None:
-        check_whole("Blur.kernel", self.kernel)
-        check_at_least("Blur.kernel", self.kernel, 1)
-        if self.kernel % 2 == 0:
-            raise ValueError(f"Blur.kernel must be odd, got {self.kernel}")
-        check_range("Blur.sigma", self.sigma, 0)
-        check_number("Blur.probability", self.probability)
+        check_integer("GaussianBlur.kernel_size", self.kernel_size)
+        check_at_least("GaussianBlur.kernel_size", self.kernel_size, 1)
+        if self.kernel_size % 2 == 0:
+            raise ValueError(f"GaussianBlur.kernel_size must be odd, got {self.kernel_size}")
+        check_range("GaussianBlur.sigma", self.sigma, 0)
+        check_between("GaussianBlur.p", self.p)
 
     @property
     def space(self) -> Space:
-        scale = spread(self.sigma, self.probability)
+        scale = rms_scale(self.sigma, self.p)
         return Space((Real("blur_sigma", unit="pixels", scale=scale),))
 
     def sample(self, stream: Stream, size: tuple[int, int]) -> Params:
         sigma = stream.uniform("sigma", 1, *self.sigma)
-        return Params.of(self.space, {"blur_sigma": sigma}, stream.chance("applied", self.probability))
+        return Params.of(self.space, {"blur_sigma": sigma}, stream.chance("applied", self.p))
 
     def apply(self, images: Tensor, params: Params) -> Tensor:
         sigma = params.values["blur_sigma"].to(images.dtype)
-        return overwrite(images.clone(), sigma[:, 0] > 0, self._blurred, sigma)
+        return apply_where(images.clone(), sigma[:, 0] > 0, self._blurred, sigma)
 
     def native(self, params: Params) -> NativeStep:
-        return NativeStep("blur", params.values["blur_sigma"], (self.kernel,))
+        return NativeStep("blur", params.values["blur_sigma"], (self.kernel_size,))
 
     def moments(self) -> Moments:
-        return uniform("blur_sigma", self.sigma, self.probability)
+        return uniform_moments("blur_sigma", self.sigma, self.p)
 
     def _blurred(self, images: Tensor, sigma: Tensor) -> Tensor:
-        reach = self.kernel // 2
+        reach = self.kernel_size // 2
         offset = torch.arange(-reach, reach + 1, device=images.device)
         weight = (-0.5 * (offset / sigma.clamp(min=_LEAST_SIGMA)).square()).exp()
-        weight = weight / total(weight)[:, None]
+        weight = weight / pairwise_sum(weight)[:, None]
         weight = torch.where(weight < _NEGLIGIBLE, torch.zeros_like(weight), weight)[:, None]
         height, width = images.shape[2:]
-        return separable(images, _shifted(height, offset, weight), _shifted(width, offset, weight))
+        return separable_filter(images, _shifted(height, offset, weight), _shifted(width, offset, weight))
 
 
 def _shifted(pixels: int, offset: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """The neighbours of every pixel along one side and their weights, (B, pixels, K) each."""
+    """The neighbors of every pixel along one side and their weights, (B, pixels, K) each."""
     place = torch.arange(pixels, device=offset.device)[:, None] + offset
     period = max(1, 2 * (pixels - 1))
     place = place.remainder(period)

@@ -1,0 +1,32 @@
+"""Random color inversion."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from equissl.augment.base import NativeStep
+from equissl.augment.binary import BinaryAugmentation
+from equissl.params import Params
+
+
+@dataclass(frozen=True)
+class Invert(BinaryAugmentation):
+    """Replace x by 1 - x (torchvision's RandomInvert).
+
+    Raises:
+        ValueError: ``p`` is outside [0, 1].
+    """
+
+    stream_name: ClassVar[str] = "Invert"
+    factor: ClassVar[str] = "invert"
+
+    p: float = 0.5
+
+    def transform(self, images: Tensor) -> Tensor:
+        return 1 - images
+
+    def native(self, params: Params) -> NativeStep:
+        return NativeStep("invert", params.values["invert"])
