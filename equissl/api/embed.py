@@ -49,6 +49,16 @@ def embed(
 
     Raises:
         UserError: ``out`` has another ending, or there is no image.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from equissl.data.image_folder import write_images
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> write_images(folder, {"cats": 2, "dogs": 1})
+        >>> table = embed("timm/test_resnet", folder)  # random weights; or a run folder
+        >>> table.features.shape[0], sorted(table.files)[0]
+        (3, 'cats/0.png')
     """
     path = None if out is None else Path(out)
     check_suffix(path)

@@ -39,6 +39,17 @@ def pretrain(
 
     Raises:
         UserError: with every mistake found.
+
+    Example:
+        >>> import tempfile
+        >>> from dataclasses import replace
+        >>> from equissl.data import Solids
+        >>> from equissl.recipes import quickstart
+        >>> data = Solids(size=32, objects=12, views=2, paired=True)
+        >>> recipe = replace(quickstart.invariant(), data=data, epochs=1, batch_size=8, monitor_every=0)
+        >>> run = pretrain(recipe, tempfile.mkdtemp(), Options(loggers=(), silent=True))
+        >>> sorted(p.name for p in run.path.iterdir() if p.suffix == ".json")
+        ['components.json', 'environment.json', 'recipe.json']
     """
     return train(recipe, Path(out), options, encoder=wrap_backbone(recipe.encoder, backbone), name=name)
 

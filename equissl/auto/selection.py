@@ -42,6 +42,11 @@ def select_recipe(
 
     Raises:
         UserError: no such recipe, neither a name nor data, or a name together with ``keep`` or ``ignore``.
+
+    Example:
+        >>> selection = select_recipe(name="equimod.simclr_cifar10")
+        >>> with_settings(selection.recipe, {"epochs": "3", "encoder.name": "resnet50"}).epochs
+        3
     """
     if name is not None and (keep or ignore):
         raise UserError("recipe=... and keep=... or ignore=... exclude each other: the latter make a recipe")

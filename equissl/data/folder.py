@@ -24,6 +24,11 @@ def open_data(
         labels: "none", "folders" or the path of a ``.csv`` file with columns ``file`` and ``label``.
         test_share: share of the images that form the test split if no folder says so, in [0, 1).
         limit: images of each split at most (objects of 3DIEBench); ``None`` for all.
+
+    Example:
+        >>> data = open_data("photos", size=64, labels="folders")
+        >>> type(data).__name__, data.size
+        ('ImageFolder', 64)
     """
     folder = Path(path)
     if Source.recognises(folder):

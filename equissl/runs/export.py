@@ -1,4 +1,4 @@
-"""Hand the encoder over: a folder that timm loads without equissl, or an ONNX file, with what it can read."""
+"""Export of an encoder: a folder that timm loads without equissl, or an ONNX file, with its model card."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def timm_encoder(loaded: Loaded) -> EncoderConfig:
 
 
 def timm_config(loaded: Loaded, config: EncoderConfig) -> dict[str, Any]:
-    """What timm reads from ``local-dir:``, and our own description beside it."""
+    """``config.json`` as timm reads it from ``local-dir:``, with equissl's own config under "equissl"."""
     side, width = config.size, loaded.encoder.width()
     return {
         "architecture": config.name,
@@ -87,23 +87,23 @@ def timm_config(loaded: Loaded, config: EncoderConfig) -> dict[str, Any]:
 
 def snippet(loaded: Loaded, folder: Path) -> str:
     """Code that loads the export in a process without equissl."""
-    place = folder.resolve().as_posix()
+    path = folder.resolve().as_posix()
     if timm_encoder(loaded).stem == "timm":
-        return f'import timm\n\nmodel = timm.create_model("local-dir:{place}", pretrained=True).eval()\n'
+        return f'import timm\n\nmodel = timm.create_model("local-dir:{path}", pretrained=True).eval()\n'
     first = next(m for m in loaded.encoder.backbone.modules() if isinstance(m, nn.Conv2d))
     return (
         "import timm\nimport torch\n\n"
         "# The small-image stem is not one of timm's options, so it is put in before the weights.\n"
-        f'model = timm.create_model("local-dir:{place}", pretrained=False)\n'
+        f'model = timm.create_model("local-dir:{path}", pretrained=False)\n'
         f"model.conv1 = torch.nn.Conv2d({first.in_channels}, {first.out_channels}, 3, 1, 1, bias=False)\n"
         "model.maxpool = torch.nn.Identity()\n"
-        f'timm.models.load_checkpoint(model, "{place}/model.safetensors")\n'
+        f'timm.models.load_checkpoint(model, "{path}/model.safetensors")\n'
         "model = model.eval()\n"
     )
 
 
 def readme(loaded: Loaded, folder: Path, scores: Sequence[Mapping[str, Any]]) -> str:
-    """How to load the model, and what can be read from its features."""
+    """The model card in Markdown: how to load the model, and how well factors are predicted from features."""
     config = timm_encoder(loaded)
     return "\n".join(
         [
@@ -127,7 +127,7 @@ def readme(loaded: Loaded, folder: Path, scores: Sequence[Mapping[str, Any]]) ->
 
 
 def card(scores: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Markdown lines: every factor that was tested, beside a random encoder of the same architecture."""
+    """The equivariance card in Markdown: every factor score beside that of the random-init baseline."""
     own = [s for s in scores if not s["baseline"] and s["part"] == "all"]
     random = {s["name"]: s for s in scores if s["baseline"] == "random" and s["part"] == "all"}
     tested = [s for s in own if s["name"].startswith(("factor/", "audit/"))]
@@ -137,8 +137,9 @@ def card(scores: Sequence[Mapping[str, Any]]) -> list[str]:
     lines.append("|---|---|---|---|---|---|")
     for s in sorted(tested, key=lambda s: str(s["name"])):
         interval = f"{s['low']:.2f} to {s['high']:.2f}" if s["low"] is not None else ""
-        twin = f"{random[s['name']]['value']:.2f}" if s["name"] in random else ""
-        lines.append(f"| {s['name']} | {s['value']:.2f} | {interval} | {twin} | {s['unit']} | {s['count']} |")
+        untrained = f"{random[s['name']]['value']:.2f}" if s["name"] in random else ""
+        cells = (s["name"], f"{s['value']:.2f}", interval, untrained, s["unit"], str(s["count"]))
+        lines.append(f"| {' | '.join(cells)} |")
     return [*lines, ""]
 
 
