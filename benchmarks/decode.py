@@ -102,7 +102,9 @@ def resident(folder: Path, size: int = 224) -> None:
         ("decoded when used, 2 threads", 0.0, 2),
         ("resident in memory", 2.0, 0),
     ):
-        data = ImageFolder(str(folder), size, limit=COUNT, test_share=0.0, memory_gb=memory, workers=workers)
+        data = ImageFolder(
+            str(folder), size, limit=COUNT, test_fraction=0.0, memory_gb=memory, num_workers=workers
+        )
         dataset = data.open("train")
         values = []
         for _ in range(ROUNDS):

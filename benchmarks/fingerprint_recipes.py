@@ -21,7 +21,7 @@ from equissl.augment.masking.patch_mask import PatchMask
 from equissl.augment.orbits import FullOrbit, QuarterTurns
 from equissl.auto.default import default_recipe
 from equissl.auto.requirements import build_recipe, resolve
-from equissl.data.base import Dataset, Resident
+from equissl.data.base import Dataset, InMemoryDataset
 from equissl.data.loader import batches, batches_per_epoch
 from equissl.data.solids import Solids
 from equissl.data.threediebench import ThreeDIEBench
@@ -88,10 +88,10 @@ def images(count: int = COUNT, side: int = SIDE, channels: int = 3) -> torch.Ten
 
 
 @functools.cache
-def photos(side: int = SIDE, count: int = COUNT) -> Resident:
+def photos(side: int = SIDE, count: int = COUNT) -> InMemoryDataset:
     """Generated images of three classes with no known factors."""
     nothing = Params.of(Space(), {}, count=count)
-    return Resident(images(count, side), nothing, torch.arange(count) % 3, ("a", "b", "c"))
+    return InMemoryDataset(images(count, side), nothing, torch.arange(count) % 3, ("a", "b", "c"))
 
 
 def solids(rotations: Any = "3diebench", split: Any = "train", objects: int = 8) -> Any:

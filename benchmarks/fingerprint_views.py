@@ -264,7 +264,7 @@ def data_cases(folder: Path) -> Cases:
 def rendered() -> Any:
     data = recipes.solids()
     index = torch.arange(4)
-    return data.rendered(index, data.params[index + 4])
+    return data.render(index, data.params[index + 4])
 
 
 def cells() -> list[Any]:

@@ -93,7 +93,7 @@ def test_orbits_shared_draws_and_what_is_not_recorded(photos: Path) -> None:
     turned = ViewSpec(recipe.views["a"].augment, orbit=QuarterTurns())
     specs = {"a": turned, "b": ViewSpec(turned.augment, draw=SameAs("a")), "c": ViewSpec(Forgetful())}
     object.__setattr__(recipe, "views", specs)
-    dataset = ImageFolder(str(photos), 32, test_share=0.0, bad_limit=1.0).open("train")
+    dataset = ImageFolder(str(photos), 32, test_fraction=0.0, max_bad_fraction=1.0).open("train")
     a, b, c, *_ = preview_sheet(recipe, "mine", dataset, count=8, seed=0).sections
     assert len(a.views) == 8 and a.captions[0] == a.captions[3] != a.captions[4]
     turns = next(row for row in a.rows if row.name == "quarter_turns")

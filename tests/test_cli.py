@@ -289,7 +289,7 @@ def test_an_empty_folder_and_too_many_bad_files(tmp_path: Path, capsys: pytest.C
     for k in range(5):
         (tmp_path / "bad" / f"broken{k}.jpg").write_bytes(b"not an image")
     message = failed(["pretrain", f"data={tmp_path / 'bad'}", out, "encoder.name=test_resnet", *FAST], capsys)
-    assert "broken" in message and "data.bad_limit" in message
+    assert "broken" in message and "data.max_bad_fraction" in message
     assert not (tmp_path / "out").exists()
 
 

@@ -160,8 +160,8 @@ def test_recipes(entry: Entry) -> None:
     recipe = entry.value()
     assert isinstance(recipe, Recipe) and recipe.about and entry.line
     assert from_dict(json.loads(json.dumps(to_dict(recipe)))) == recipe
-    check_views(recipe, recipe.data.known)
-    model = replace(recipe, encoder=_small_encoder(recipe.encoder)).build(recipe.data.known)
+    check_views(recipe, recipe.data.spaces)
+    model = replace(recipe, encoder=_small_encoder(recipe.encoder)).build(recipe.data.spaces)
     assert sum(p.numel() for p in model.parameters()) > 0
 
 
@@ -181,9 +181,9 @@ def test_partners_are_other_images_of_the_same_object() -> None:
     data = Solids(size=8, objects=12, views=3, paired=True).open("train")
     index = torch.arange(len(data))
     for epoch in range(4):
-        partners = data.partners(index, epoch)
+        partners = data.sample_partners(index, epoch)
         assert torch.equal(data.groups[partners], data.groups) and (partners != index).all()
-    assert not torch.equal(data.partners(index, 0), data.partners(index, 1))
+    assert not torch.equal(data.sample_partners(index, 0), data.sample_partners(index, 1))
 
 
 def test_equimod_statistics_are_the_papers_constants() -> None:

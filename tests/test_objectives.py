@@ -221,6 +221,6 @@ def test_pairs_of_renders_give_the_same_call() -> None:
             "m": Weighted(module=EquiMod.Config(pairs=(("a", "b"),), factors=("pose", "floor_hue"), **SMALL))
         },
     )
-    model = recipe.build(data.known)
+    model = recipe.build(data.spaces)
     batch = data.open("train").batch(torch.arange(6))
     assert all(t.isfinite() for t in model(make_views(batch, recipe.views, 0)).values())

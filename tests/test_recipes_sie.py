@@ -32,7 +32,7 @@ def test_a_row_learns_on_solids(row: object) -> None:
     recipe: Recipe = sie.on_solids(row())  # type: ignore[operator]
     data = Solids.example(Path())
     torch.manual_seed(0)
-    model = recipe.build(data.known)
+    model = recipe.build(data.spaces)
     terms = model(make_views(data.open("train").batch(torch.arange(8)), recipe.views, 0))
     loss = torch.stack(list(terms.values())).sum()
     loss.backward()
@@ -42,7 +42,7 @@ def test_a_row_learns_on_solids(row: object) -> None:
 
 def test_the_papers_weights_and_widths() -> None:
     recipe = sie.sie()
-    model = recipe.build(recipe.data.known)
+    model = recipe.build(recipe.data.spaces)
     equi, inv = recipe.modules["sie"].module, recipe.base
     assert isinstance(equi, SIE.Config) and isinstance(inv, VICReg.Config)
     weights = (inv.invariance, equi.equivariance, equi.variance, equi.predicted_variance, equi.covariance)

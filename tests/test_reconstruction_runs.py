@@ -165,7 +165,7 @@ def test_path_raises_what_is_told_of_rotation(tmp_path: Path) -> None:
 @pytest.mark.parametrize("family", paths.PATHS)
 def test_sie_can_be_told_of_every_way(family: str) -> None:
     recipe = reconstruction.small("sie", TINY, family=family)
-    (module,) = recipe.build(TINY.known).modules_by_name.values()
+    (module,) = recipe.build(TINY.spaces).modules_by_name.values()
     assert isinstance(module, SIE) and module.config.predictor.bias == (family in ("translation", "blur"))  # type: ignore[union-attr]
 
 

@@ -259,7 +259,7 @@ def test_every_study_is_well_formed(entry: registry.Entry) -> None:
     assert isinstance(study, Study)
     for job in plan.jobs(study, 1):
         assert isinstance(job.recipe, Recipe) and to_dict(job.recipe)
-        job.recipe.build(job.recipe.data.known)
+        job.recipe.build(job.recipe.data.spaces)
 
 
 @pytest.mark.parametrize("base", grid.BASES)

@@ -258,7 +258,7 @@ def test_images_from_a_folder_and_bad_ones(tmp_path: Path) -> None:
     write_images(tmp_path / "photos", {"x": 20, "y": 21})
     (tmp_path / "photos" / "broken.jpg").write_bytes(b"")
     recipe = tiny(
-        data=ImageFolder(str(tmp_path / "photos"), size=16, bad_limit=0.1), epochs=1, monitor_every=0
+        data=ImageFolder(str(tmp_path / "photos"), size=16, max_bad_fraction=0.1), epochs=1, monitor_every=0
     )
     run = train(recipe, tmp_path / "run", QUIET)
     assert "broken.jpg" in (run.path / "bad_images.csv").read_text()
@@ -272,7 +272,7 @@ def test_recipes_round_trip_through_json() -> None:
 
 
 def test_every_parameter_is_in_one_group() -> None:
-    model = tiny().build(tiny().data.known)
+    model = tiny().build(tiny().data.spaces)
     groups = parameter_groups(model, ["base."])
     everything = [p for g in groups for p in g["params"]]
     assert len(everything) == len(set(everything)) == len(list(model.parameters()))

@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from equissl.data.base import Data, Dataset, Resident
+from equissl.data.base import Data, Dataset, InMemoryDataset
 from equissl.data.folder import open_data
 from equissl.encoder.encoder import Encoder
 from equissl.evaluate.audit import audit as readability
@@ -118,7 +118,7 @@ def _dataset(images: Tensor | Dataset | Data | Path | str, size: int, progress: 
     if isinstance(images, Tensor):
         pixels = images if images.dtype == torch.uint8 else (images * 255).round().to(torch.uint8)
         none = torch.full((len(pixels),), -1)
-        return Resident(pixels, Params.of(Space(), {}, count=len(pixels)), none)
+        return InMemoryDataset(pixels, Params.of(Space(), {}, count=len(pixels)), none)
     if isinstance(images, Data):
         return images.open("test", progress)
-    return open_data(images, size, test_share=0.0).open("train", progress)
+    return open_data(images, size, test_fraction=0.0).open("train", progress)

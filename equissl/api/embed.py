@@ -63,7 +63,7 @@ def embed(
     path = None if out is None else Path(out)
     check_suffix(path)
     loaded = model if isinstance(model, LoadedEncoder | LoadedRun) else load_encoder(str(model))
-    folder = ImageFolder(path=str(data), size=loaded.config.size, test_share=0.0, bad_limit=1.0)
+    folder = ImageFolder(path=str(data), size=loaded.config.size, test_fraction=0.0, max_bad_fraction=1.0)
     dataset = folder.open("train", progress)
     loaded.encoder.to(device)
     table = extract(loaded.encoder, dataset, device=device, progress=progress)

@@ -48,10 +48,10 @@ def preview_views(
     """
     if count < 1:
         raise UserError(f"count must be at least 1, got {count}")
-    check_views(recipe, recipe.data.known)
+    check_views(recipe, recipe.data.spaces)
     data = recipe.data
     if isinstance(data, ImageFolder):
-        data = replace(data, limit=count, test_share=0.0, bad_limit=1.0)
+        data = replace(data, limit=count, test_fraction=0.0, max_bad_fraction=1.0)
     made = preview_sheet(recipe, name or "a recipe", data.open("train", progress), count, seed)
     write_sheet(made, Path(out))
     return made

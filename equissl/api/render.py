@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from equissl.data.export import export_dataset
-from equissl.data.files.split import position
+from equissl.data.files.split import hash_fraction
 from equissl.data.packs.threediebench_layout import write_split
 from equissl.data.solids import Solids
-from equissl.data.threediebench import held_out
+from equissl.data.threediebench import held_out_objects
 from equissl.errors import UserError
 from equissl.progress import Progress, no_progress
 from equissl.render.blender.built_in import built_in
@@ -88,7 +88,7 @@ def render_3diebench(
     )
     failed = {owner for owner, _ in read_failures(folder)}
     rendered = [m.owner for m in meshes if m.owner not in failed]
-    write_split(folder, rendered, held_out(rendered))
+    write_split(folder, rendered, held_out_objects(rendered))
     return RenderedFolder(made, contact_sheet(folder, meshes, views))
 
 
@@ -106,5 +106,5 @@ def select_meshes(folder: Path | None = None, count: int = 0) -> list[Mesh]:
     if folder is None:
         return built_in(count or 100)
     every = find_meshes(folder)
-    chosen = sorted(every, key=lambda m: position(m.owner, "objects"))[: count or len(every)]
+    chosen = sorted(every, key=lambda m: hash_fraction(m.owner, "objects"))[: count or len(every)]
     return sorted(chosen, key=lambda m: m.owner)

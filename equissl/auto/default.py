@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from equissl.augment import presets
-from equissl.data.files.check import summarise
+from equissl.data.files.summary import summarise
 from equissl.data.image_folder import ImageFolder
 from equissl.encoder.backbone import EncoderConfig
 from equissl.equivariance._parameter_targets import (

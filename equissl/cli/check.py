@@ -6,7 +6,7 @@ from pathlib import Path
 
 from equissl.api.preview import preview_views
 from equissl.cli.arguments import Given
-from equissl.data.files.check import lines, summarise
+from equissl.data.files.summary import format_summary, summarise
 from equissl.errors import UserError
 from equissl.progress import Display
 
@@ -22,7 +22,7 @@ def run(given: Given) -> int:
     given.check()
     with Display() as display:
         summary = summarise(given["data"], progress=display)
-    print("\n".join(lines(summary)))
+    print("\n".join(format_summary(summary)))
     return 0
 
 

@@ -87,7 +87,7 @@ def _audit_one(name: str, given: Given, display: Display, out: Path) -> Path:
     display.say(
         f"auditing {loaded.name}: {given['count']} images at {loaded.config.size} px, for each factor"
     )
-    data = open_data(given["data"], loaded.config.size, test_share=0.0, limit=given["count"])
+    data = open_data(given["data"], loaded.config.size, test_fraction=0.0, limit=given["count"])
     settings = {n: given[n] for n in ("count", "factors", "seed")}
     settings |= {"device": shared.device(given), "progress": display}
     if isinstance(loaded, LoadedRun):

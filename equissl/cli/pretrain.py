@@ -71,7 +71,7 @@ def selected(given: Given, data: Path | None, labels: str, *checks: Callable[[],
 
     def views() -> None:
         if found:
-            check_views(found[0].recipe, found[0].recipe.data.known)
+            check_views(found[0].recipe, found[0].recipe.data.spaces)
 
     given.check(lambda: data and existing_folder(str(data)), *checks, choose, adjust, views)
     return found[0]

@@ -1,4 +1,4 @@
-"""The contract of a dataset: what it knows before it is opened, and batches of samples once it is."""
+"""Datasets: ``Data``, the configuration in a recipe, and ``Dataset``, an opened split that gives batches."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from equissl.progress import Progress, no_progress
 from equissl.random import Stream
 
 Split = Literal["train", "test"]
-_SHARE = 0.2  # of the free memory of a GPU that resident images may take
+MAX_MEMORY_FRACTION = 0.2  # of the free memory of a GPU, for the images of a dataset
 
 
 @dataclass(frozen=True)
 class BadImage:
-    """A file that could not be used and why, one row of ``bad_images.csv``."""
+    """A file that cannot be used, and the reason: a row of ``bad_images.csv``."""
 
     path: str
     reason: str
 
 
 class Dataset(ABC):
-    """An opened split of a dataset: samples by number."""
+    """An opened split: samples by index, in batches."""
 
     @property
     @abstractmethod
     def spaces(self) -> Mapping[str, Space]:
-        """Image name -> the factors known for it; the keys are the images a batch holds."""
+        """Image name -> its labelled factors; the keys are the images of a batch."""
 
     @property
     @abstractmethod
@@ -45,12 +45,12 @@ class Dataset(ABC):
     @property
     @abstractmethod
     def classes(self) -> tuple[str, ...]:
-        """Names of the labels, empty if there are none."""
+        """Class names, by label; empty without labels."""
 
     @property
     @abstractmethod
     def groups(self) -> Tensor:
-        """(N,) int64: samples of one group (one object, one image) must not be split by a probe."""
+        """(N,) int64: samples of one group (one object, one image) belong to the same fold of a probe."""
 
     @property
     def bad_images(self) -> tuple[BadImage, ...]:
@@ -59,28 +59,28 @@ class Dataset(ABC):
 
     @property
     def files(self) -> tuple[str, ...]:
-        """Where each sample came from, relative to its folder; empty for samples without files."""
+        """The file of each sample, relative to the folder; empty for samples without files."""
         return ()
 
     @abstractmethod
     def batch(self, index: Tensor, epoch: int = 0) -> Batch:
-        """The samples ``index`` (B,), in that order; ``epoch`` lets pairs be drawn anew."""
+        """The samples ``index`` (B,), in that order; partners are sampled anew in each ``epoch``."""
 
-    def on(self, device: torch.device) -> Dataset:
-        """The same samples, with their images kept on ``device`` if they are in memory and fit there."""
+    def to(self, device: torch.device) -> Dataset:
+        """The same with its images on ``device``; itself if they are not in memory or do not fit."""
         return self
 
-    def rendered(self, index: Tensor, params: Params) -> Tensor | None:
-        """What the samples ``index`` (B,) show, under other values of their factors: (B, C, H, W) uint8.
+    def render(self, index: Tensor, params: Params) -> Tensor | None:
+        """Renders of the samples ``index`` (B,) under other factor values: (B, C, H, W) uint8.
 
-        None where images cannot be made anew. Factors that ``params`` (B) lacks stay as recorded.
+        None for a dataset without a renderer. Factors that ``params`` (B) lacks keep their recorded values.
         """
         return None
 
     def fingerprint(self, index: Tensor) -> str:
-        """A digest of the samples ``index`` that changes whenever an image, label, factor or group does.
+        """Digest of the samples ``index``: of every pixel, label, factor and group.
 
-        Looks at every pixel; a dataset that decodes files overrides it with what it knows of them.
+        A dataset that decodes files overrides it with the names, sizes and times of the files.
         """
         digest = hashlib.blake2b(digest_size=16)
         for rows in torch.split(index, 1024):
@@ -95,7 +95,7 @@ class Dataset(ABC):
 
 
 class Data(ABC):
-    """Where images come from, as plain data; subclasses are frozen dataclasses.
+    """Configuration of a dataset, part of a recipe; subclasses are frozen dataclasses.
 
     Every subclass has a field ``size``: the side in pixels that its images are stored at.
     """
@@ -106,13 +106,13 @@ class Data(ABC):
     size: int
 
     @property
-    def known(self) -> Mapping[str, Space]:
-        """Image name -> the factors that will be known for it, before anything is opened."""
+    def spaces(self) -> Mapping[str, Space]:
+        """Image name -> its labelled factors, as ``Dataset.spaces``, before anything is opened."""
         return {"image": Space()}
 
     @abstractmethod
     def open(self, split: Split, progress: Progress = no_progress) -> Dataset:
-        """Open a split.
+        """The dataset of a split.
 
         Raises:
             UserError: the files are missing or unusable; the message says what to do.
@@ -121,57 +121,64 @@ class Data(ABC):
     @classmethod
     @abstractmethod
     def example(cls, folder: Path) -> Data:
-        """A tiny instance for the laws in ``equissl.testing``, with its files made below ``folder``."""
+        """A tiny instance for the laws in ``equissl.testing``, with its files written below ``folder``."""
 
 
-class Partners:
-    """Finds other images of the same group; ``groups`` (N,) int64."""
+class PartnerSampler:
+    """Samples positive partners: other images of the same group.
+
+    >>> PartnerSampler(torch.tensor([0, 1, 0])).sample(torch.tensor([0, 2, 1]), epoch=0)
+    tensor([2, 0, 1])
+
+    Args:
+        groups: (N,) int64.
+    """
 
     def __init__(self, groups: Tensor):
-        # Sorted by group: the order, each image's place in it, where its group starts, how long it is.
+        # Sorted by group: the order, each image's rank in it, where its group starts, and its size.
         self._order = groups.argsort(dim=0, stable=True)
-        _, which, counts = torch.unique(groups, return_inverse=True, return_counts=True)
-        self._starts, self._counts = (counts.cumsum(0) - counts)[which], counts[which]
-        self._place = torch.empty_like(self._order)
-        self._place[self._order] = torch.arange(len(self._order))
+        _, group, counts = torch.unique(groups, return_inverse=True, return_counts=True)
+        self._starts, self._counts = (counts.cumsum(0) - counts)[group], counts[group]
+        self._rank = torch.empty_like(self._order)
+        self._rank[self._order] = torch.arange(len(self._order))
 
-    def of(self, index: Tensor, epoch: int) -> Tensor:
-        """Another image of the same group for each of ``index``, drawn anew each epoch; itself if alone."""
+    def sample(self, index: Tensor, epoch: int) -> Tensor:
+        """Another image of the same group for each of ``index``, per epoch; itself in a group of one."""
         step = Stream.of(index, "partner", epoch).uniform("step")[:, 0]
         start, count = self._starts[index], self._counts[index]
-        other = (self._place[index] - start + 1 + (step * (count - 1)).long()) % count
+        other = (self._rank[index] - start + 1 + (step * (count - 1)).long()) % count
         return self._order[start + other]
 
 
 @dataclass(frozen=True)
-class Resident(Dataset):
-    """Images that stay in memory, as uint8.
+class InMemoryDataset(Dataset):
+    """Images in memory, as uint8.
 
     Args:
         images: (N, C, H, W) uint8.
-        params: factors known for each image.
-        target: (N,) int64 labels.
-        group: (N,) int64; every image its own if absent.
-        names: class names.
-        paired: also offer "partner", another image of the same group drawn anew each epoch.
-        skipped: files that could not be used.
-        sources: the file of each image.
-        render: groups (B,) and all their factors -> images (B, C, H, W), where they can be made anew.
+        params: labelled factors of each image.
+        targets: (N,) int64 labels.
+        group_ids: (N,) int64; every image its own group if absent.
+        class_names: by label.
+        paired: add "partner" to batches, another image of the same group, sampled per epoch.
+        bad_files: files that could not be used.
+        file_names: the file of each image.
+        renderer: groups (B,) and their factors -> images (B, C, H, W), for ``render``.
     """
 
     images: Tensor
     params: Params
-    target: Tensor
-    names: tuple[str, ...] = ()
-    group: Tensor | None = None
+    targets: Tensor
+    class_names: tuple[str, ...] = ()
+    group_ids: Tensor | None = None
     paired: bool = False
-    skipped: tuple[BadImage, ...] = ()
-    sources: tuple[str, ...] = ()
-    render: Callable[[Tensor, Params], Tensor] | None = field(default=None, repr=False, compare=False)
-    _partners: Partners = field(init=False, repr=False, compare=False)
+    bad_files: tuple[BadImage, ...] = ()
+    file_names: tuple[str, ...] = ()
+    renderer: Callable[[Tensor, Params], Tensor] | None = field(default=None, repr=False, compare=False)
+    _partners: PartnerSampler = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_partners", Partners(self.groups))
+        object.__setattr__(self, "_partners", PartnerSampler(self.groups))
 
     @property
     def spaces(self) -> Mapping[str, Space]:
@@ -180,57 +187,60 @@ class Resident(Dataset):
 
     @property
     def labels(self) -> Tensor:
-        return self.target
+        return self.targets
 
     @property
     def classes(self) -> tuple[str, ...]:
-        return self.names
+        return self.class_names
 
     @property
     def groups(self) -> Tensor:
-        return torch.arange(len(self.target)) if self.group is None else self.group
+        return torch.arange(len(self.targets)) if self.group_ids is None else self.group_ids
 
     @property
     def bad_images(self) -> tuple[BadImage, ...]:
-        return self.skipped
+        return self.bad_files
 
     @property
     def files(self) -> tuple[str, ...]:
-        return self.sources
+        return self.file_names
 
     def batch(self, index: Tensor, epoch: int = 0) -> Batch:
-        chosen = {"image": index}
+        indices = {"image": index}
         if self.paired:
-            chosen["partner"] = self.partners(index, epoch)
-        there = {name: self._there(rows) for name, rows in chosen.items()}
-        images = {name: self.images[rows] for name, rows in there.items()}
-        params = {name: self.params[rows] for name, rows in there.items()}
-        return Batch(images, params, self.target[index], index)
+            indices["partner"] = self.sample_partners(index, epoch)
+        rows_by_name = {name: self._rows(rows) for name, rows in indices.items()}
+        images = {name: self.images[rows] for name, rows in rows_by_name.items()}
+        params = {name: self.params[rows] for name, rows in rows_by_name.items()}
+        return Batch(images, params, self.targets[index], index)
 
-    def rendered(self, index: Tensor, params: Params) -> Tensor | None:
-        if self.render is None:
+    def render(self, index: Tensor, params: Params) -> Tensor | None:
+        if self.renderer is None:
             return None
         recorded = self.params[index]
         values = {
             **recorded.values,
             **{n: params.values[n] for n in params.space.names if n in recorded.values},
         }
-        return self.render(self.groups[index], Params.of(self.params.space, values))
+        return self.renderer(self.groups[index], Params.of(self.params.space, values))
 
-    def on(self, device: torch.device) -> Resident:
-        """With the images on ``device``; as it is if they would take too much of its memory."""
+    def to(self, device: torch.device) -> InMemoryDataset:
+        """With its images on ``device``; itself if they exceed ``MAX_MEMORY_FRACTION``."""
         if device == self.images.device:
             return self
-        if device.type == "cuda" and self.images.nbytes > _SHARE * torch.cuda.mem_get_info(device)[0]:
+        if (
+            device.type == "cuda"
+            and self.images.nbytes > MAX_MEMORY_FRACTION * torch.cuda.mem_get_info(device)[0]
+        ):
             return self
         return replace(self, images=self.images.to(device), params=self.params.to(device))
 
-    def _there(self, rows: Tensor) -> Tensor:
-        """Row numbers where the images are; pinned, so that nothing waits for the device."""
+    def _rows(self, rows: Tensor) -> Tensor:
+        """Row numbers on the images' device; pinned, so that the copy is asynchronous."""
         device = self.images.device
         pinned = rows.pin_memory() if device.type == "cuda" else rows
         return pinned.to(device, non_blocking=True)
 
-    def partners(self, index: Tensor, epoch: int) -> Tensor:
-        """Another image of the same group for each of ``index``; itself if it is alone."""
-        return self._partners.of(index, epoch)
+    def sample_partners(self, index: Tensor, epoch: int) -> Tensor:
+        """Another image of the same group for each of ``index``; itself in a group of one."""
+        return self._partners.sample(index, epoch)

@@ -1,4 +1,4 @@
-"""Samples as they leave a dataset."""
+"""``Batch``: images, factors and labels of some samples."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from equissl.params import Params
 
 @dataclass(frozen=True)
 class Batch:
-    """Samples as they leave a dataset.
+    """Images, labelled factors, labels and indices of some samples of a dataset.
 
     Args:
         images: name -> (B, C, H, W), uint8 or float in [0, 1].
-        params: name -> the factors known for that image (an empty space for photographs).
+        params: name -> the labelled factors of that image (an empty space for photographs).
         labels: (B,) int64, -1 where unknown.
-        index: (B,) int64, which samples these are; random streams belong to them.
+        index: (B,) int64, index of each sample in its dataset; keys of the random streams.
     """
 
     images: Mapping[str, Tensor]

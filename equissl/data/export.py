@@ -7,11 +7,11 @@ from pathlib import Path
 
 from PIL import Image
 
-from equissl.data.base import Resident, Split
+from equissl.data.base import InMemoryDataset, Split
 from equissl.storage import atomic_open
 
 
-def export_dataset(dataset: Resident, out: Path | str, split: Split) -> Path:
+def export_dataset(dataset: InMemoryDataset, out: Path | str, split: Split) -> Path:
     """Write ``<split>/<class>/<number>.png`` and ``<split>.csv`` with label, object and factors of each.
 
     Returns:
@@ -29,7 +29,7 @@ def export_dataset(dataset: Resident, out: Path | str, split: Split) -> Path:
         writer = csv.writer(file)
         writer.writerow(["file", "label", "object", *(name for name, _, _ in columns)])
         for row, image in enumerate(dataset.images):
-            label = dataset.classes[int(dataset.target[row])]
+            label = dataset.classes[int(dataset.targets[row])]
             name = f"{split}/{label}/{row:06d}.png"
             (out / name).parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(image.permute(1, 2, 0).numpy()).save(out / name)

@@ -11,7 +11,7 @@ from equissl.data.threediebench import ThreeDIEBench
 
 
 def open_data(
-    path: Path | str, size: int, labels: str = "none", *, test_share: float = 0.1, limit: int | None = None
+    path: Path | str, size: int, labels: str = "none", *, test_fraction: float = 0.1, limit: int | None = None
 ) -> Data:
     """Images in a folder: ``ThreeDIEBench`` if it has that layout, any other an ``ImageFolder``.
 
@@ -22,7 +22,7 @@ def open_data(
     Args:
         size: side in pixels of the stored square.
         labels: "none", "folders" or the path of a ``.csv`` file with columns ``file`` and ``label``.
-        test_share: share of the images that form the test split if no folder says so, in [0, 1).
+        test_fraction: share of the images that form the test split if no folder says so, in [0, 1).
         limit: images of each split at most (objects of 3DIEBench); ``None`` for all.
 
     Example:
@@ -34,4 +34,4 @@ def open_data(
     if Source.recognises(folder):
         return ThreeDIEBench(path=str(folder.resolve()), size=size, paired=True, limit=limit)
     table = labels if labels in ("none", "folders") else str(Path(labels).expanduser().resolve())
-    return ImageFolder(str(folder.resolve()), size, table, test_share=test_share, limit=limit)
+    return ImageFolder(str(folder.resolve()), size, table, test_fraction=test_fraction, limit=limit)

@@ -1,4 +1,4 @@
-"""Photographs in a folder, with or without labels."""
+"""Image files in a folder, with or without labels."""
 
 from __future__ import annotations
 
@@ -12,50 +12,58 @@ from PIL import Image
 
 from equissl.data.base import Data, Dataset, Split
 from equissl.data.files.decode import Fit
+from equissl.data.files.reader import ImageReader
 from equissl.data.files.scan import Listing, scan
-from equissl.data.files.split import position, split_rows
-from equissl.data.files.streamed import Reader
+from equissl.data.files.split import hash_fraction, split_indices
 from equissl.errors import UserError, nearest
 from equissl.progress import Progress, no_progress
 
 
 @dataclass(frozen=True)
 class ImageFolder(Data):
-    """A folder of images, in subfolders or not; what cannot be read is left out and listed.
+    """A folder of images, at any depth; files that cannot be read are skipped and listed.
 
     Images that fit into ``memory_gb`` are decoded once, before training. Otherwise their headers are
-    checked first and they are decoded whenever they are used.
+    checked first and each image is decoded whenever it is used.
+
+    >>> import tempfile, torch
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> write_images(Path(folder.name), {"cats": 6, "dogs": 6})
+    >>> dataset = ImageFolder(folder.name, size=8, labels="folders").open("train")
+    >>> dataset.classes, dataset.batch(torch.tensor([0, 1])).images["image"].shape
+    (('cats', 'dogs'), torch.Size([2, 3, 8, 8]))
+    >>> folder.cleanup()
 
     Args:
-        path: the folder. ``train`` and ``test`` (or ``val``) below it are the splits, if both are there.
+        path: the folder. ``train`` and ``test`` (or ``val``) below it are the splits, if both exist.
         size: side in pixels of the stored square.
         labels: "none", "folders" or the path of a ``.csv`` file with columns ``file`` and ``label``.
         fit: how an image becomes a square: "crop" its centre, "squash" it, or "pad" it with black.
-        bad_limit: share of unreadable files, in [0, 1], above which nothing is trained.
-        test_share: share of the images that form the test split if no folder says so, in [0, 1).
-        memory_gb: most that decoded images may take, in 10^9 bytes.
-        workers: threads that decode; 0 for one per core.
-        limit: use this many images of a split, always the same ones; ``None`` for all.
+        max_bad_fraction: fraction of unreadable files, in [0, 1], above which opening is refused.
+        test_fraction: fraction of the images in the test split, in [0, 1), without split folders.
+        memory_gb: maximum size of the decoded images, in 10^9 bytes.
+        num_workers: decoding threads; 0 for one per core.
+        limit: maximum number of images of a split, always the same ones; ``None`` for all.
     """
 
     path: str
     size: int = 224
     labels: str = "none"
     fit: Fit = "crop"
-    bad_limit: float = 0.05
-    test_share: float = 0.1
+    max_bad_fraction: float = 0.05
+    test_fraction: float = 0.1
     memory_gb: float = 2.0
-    workers: int = 0
+    num_workers: int = 0
     limit: int | None = None
 
     def __post_init__(self) -> None:
         problems = []
         if self.fit not in get_args(Fit):
-            problems.append(f"data.fit={self.fit!r} is not known; {nearest(self.fit, get_args(Fit))}")
-        if not 0 <= self.bad_limit <= 1:
-            problems.append(f"data.bad_limit must be a share from 0 to 1, got {self.bad_limit}")
-        if not 0 <= self.test_share < 1:
-            problems.append(f"data.test_share must be at least 0 and below 1, got {self.test_share}")
+            problems.append(f"data.fit={self.fit!r} does not exist; {nearest(self.fit, get_args(Fit))}")
+        if not 0 <= self.max_bad_fraction <= 1:
+            problems.append(f"data.max_bad_fraction must be in [0, 1], got {self.max_bad_fraction}")
+        if not 0 <= self.test_fraction < 1:
+            problems.append(f"data.test_fraction must be in [0, 1), got {self.test_fraction}")
         for name in ("size", "limit"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -65,30 +73,30 @@ class ImageFolder(Data):
 
     def open(self, split: Split, progress: Progress = no_progress) -> Dataset:
         listing = scan(self.path, self.labels)
-        rows = split_rows(listing.root, listing.files, split, self.test_share)
-        return self.read(listing.rows(rows), progress)
+        rows = split_indices(listing.root, listing.files, split, self.test_fraction)
+        return self.read(listing.select(rows), progress)
 
     def read(self, listing: Listing, progress: Progress = no_progress) -> Dataset:
-        """The images of ``listing``, of which ``limit`` are chosen.
+        """The dataset of the files in ``listing``, at most ``limit`` of them.
 
         Raises:
-            UserError: more than ``bad_limit`` of them cannot be read.
+            UserError: more than ``max_bad_fraction`` of the files cannot be read.
         """
         if self.limit is not None:
-            rank = sorted(range(len(listing)), key=lambda i: position(listing.files[i], "limit"))
-            listing = listing.rows(sorted(rank[: self.limit]))
-        reader = Reader(self.size, self.fit, self.bad_limit, self.workers)
+            order = sorted(range(len(listing)), key=lambda i: hash_fraction(listing.files[i], "limit"))
+            listing = listing.select(sorted(order[: self.limit]))
+        reader = ImageReader(self.size, self.fit, self.max_bad_fraction, self.num_workers)
         fits = len(listing) * 3 * self.size**2 <= self.memory_gb * 1e9
-        return reader.resident(listing, progress) if fits else reader.streamed(listing, progress)
+        return reader.load(listing, progress) if fits else reader.stream(listing, progress)
 
     @classmethod
     def example(cls, folder: Path) -> ImageFolder:
         write_images(folder, {"left": 12, "right": 12})
-        return cls(str(folder), size=8, labels="folders", test_share=0.25, workers=1)
+        return cls(str(folder), size=8, labels="folders", test_fraction=0.25, num_workers=1)
 
 
 def write_images(folder: Path, counts: Mapping[str, int], side: int = 12, suffix: str = ".png") -> None:
-    """Files of noise for examples and tests: so many in each subfolder, ``0.png``, ``1.png``, ..."""
+    """Write images of noise, ``0.png``, ``1.png``, ..., for tests: subfolder -> number of images."""
     generator = np.random.default_rng(0)
     for name, count in counts.items():
         (folder / name).mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Batches of an epoch in an order that depends on seed and epoch alone, made while others are used."""
+"""Shuffled batches of an epoch, prefetched by threads; the order depends on seed and epoch alone."""
 
 from __future__ import annotations
 
@@ -27,40 +27,40 @@ def batches(
     start: int = 0,
     drop_last: bool = True,
     rank: int = 0,
-    world: int = 1,
+    world_size: int = 1,
     prefetch: int = 2,
 ) -> Iterator[Batch]:
     """The batches of one epoch, shuffled.
 
     Args:
         batch_size: samples per step, over all ranks.
-        start: number of the first batch; a run that resumes inside an epoch gets exactly what it had left.
-        drop_last: leave out the samples that do not fill a batch.
-        rank, world: every rank gets its share of each batch, and all get equally many batches.
-        prefetch: batches made ahead in the background; 0 makes each when it is asked for.
+        start: index of the first batch, for a run that resumes inside an epoch.
+        drop_last: drop a last batch that is not full.
+        rank, world_size: every rank gets its part of each batch, and all get equally many batches.
+        prefetch: number of batches prepared ahead in the background; 0 prepares each when it is needed.
 
     Raises:
-        UserError: there is no full batch, or ``batch_size`` cannot be divided among the ranks.
+        UserError: there is no full batch, or ``batch_size`` is not divisible by the number of ranks.
         ValueError: ``start`` or ``rank`` is out of range.
     """
     count = batches_per_epoch(dataset, batch_size, drop_last)
-    if batch_size % world:
-        raise UserError(f"batch_size={batch_size} cannot be divided among {world} devices")
-    if not (0 <= start <= count and 0 <= rank < world):
-        raise ValueError(f"start {start} of {count} batches, rank {rank} of {world}")
+    if batch_size % world_size:
+        raise UserError(f"batch_size={batch_size} is not divisible by the number of devices, {world_size}")
+    if not (0 <= start <= count and 0 <= rank < world_size):
+        raise ValueError(f"start {start} of {count} batches, rank {rank} of {world_size}")
     steps = torch.split(shuffled(len(dataset), seed, epoch), batch_size)[start:count]
 
     def make(step: Tensor) -> Batch:
-        return dataset.batch(step.tensor_split(world)[rank], epoch)
+        return dataset.batch(step.tensor_split(world_size)[rank], epoch)
 
-    return ahead(make, steps, prefetch)
+    return prefetch_map(make, steps, prefetch)
 
 
 def batches_per_epoch(dataset: Dataset, batch_size: int, drop_last: bool = True) -> int:
-    """How many batches an epoch has.
+    """Number of batches of an epoch.
 
     Raises:
-        UserError: there is none, because the dataset is smaller than a batch.
+        UserError: there is none: the dataset is smaller than a batch.
     """
     if batch_size < 1:
         raise UserError(f"batch_size must be at least 1, got {batch_size}")
@@ -68,30 +68,33 @@ def batches_per_epoch(dataset: Dataset, batch_size: int, drop_last: bool = True)
     count = full + (rest > 0 and not drop_last)
     if not count:
         raise UserError(
-            f"batch_size={batch_size} is more than the {len(dataset)} images there are; "
-            f"set batch_size={max(len(dataset), 1)} or less"
+            f"batch_size={batch_size} exceeds the number of images, {len(dataset)}. "
+            f"Set batch_size={max(len(dataset), 1)} or less"
         )
     return count
 
 
-def ahead(make: Callable[[T], R], items: Iterable[T], depth: int, workers: int = 1) -> Iterator[R]:
-    """``map(make, items)``, in order, with up to ``depth`` results made ahead by threads.
+def prefetch_map(make: Callable[[T], R], items: Iterable[T], depth: int, workers: int = 1) -> Iterator[R]:
+    """``map(make, items)``, in order, with up to ``depth`` results computed ahead by threads.
 
-    An exception in ``make`` is raised where its result would have come; a caller who stops early waits at
-    most for what is being made.
+    An exception in ``make`` is raised in place of its result; a caller that stops early waits at most for the
+    results in progress.
+
+    >>> list(prefetch_map(abs, [-1, -2, -3], depth=2))
+    [1, 2, 3]
     """
     if depth < 1:
         yield from map(make, items)
         return
-    waiting: deque[Future[R]] = deque()
+    pending: deque[Future[R]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="equissl-data") as pool:
         try:
             for item in items:
-                waiting.append(pool.submit(make, item))
-                if len(waiting) > depth:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
+                pending.append(pool.submit(make, item))
+                if len(pending) > depth:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
         finally:
-            for future in waiting:
+            for future in pending:
                 future.cancel()

@@ -1,4 +1,4 @@
-"""Solids: procedural 3D objects with known pose, hues and light; nothing to download."""
+"""Solids: rendered procedural 3D objects with labelled pose, hues and light; no download."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from equissl.data.base import Data, Resident, Split
+from equissl.data.base import Data, InMemoryDataset, Split
 from equissl.params import Params, Space
 from equissl.progress import Progress, no_progress
 from equissl.render.solids.dataset import Solids as Drawn
@@ -20,20 +20,24 @@ from equissl.render.solids.objects import make_objects
 from equissl.render.solids.scene import SPACE, Rotations
 from equissl.render.solids.shapes import CLASS_NAMES
 
-_KEPT = 4  # drawn splits that stay in memory: two runs on the same images draw them once
-_DRAWN: dict[tuple[Solids, Split], Drawn] = {}
+MAX_CACHED = 4  # rendered splits in memory, so that runs on the same images render them once
+_CACHE: dict[tuple[Solids, Split], Drawn] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Solids(Data):
-    """Rendered solids in the manner of 3DIEBench, drawn when opened; the same seed gives the same images.
+    """Solids rendered in the style of 3DIEBench when opened; the same seed gives the same images.
+
+    >>> dataset = Solids(size=8, objects=12, views=2).open("train")
+    >>> len(dataset), dataset.spaces["image"].names
+    (24, ('pose', 'floor_hue', 'light_hue', 'light_azimuth', 'light_elevation'))
 
     Args:
         size: side of the images in pixels.
         objects: training objects; the test split has a quarter as many, none of them shared.
         views: images per object.
-        paired: offer "partner", another image of the same object, beside "image".
-        rotations: Euler angles within a quarter turn of upright (3DIEBench's), or uniform.
+        paired: add "partner" to batches, another image of the same object.
+        rotations: "3diebench" for Euler angles within a quarter turn of upright, or "uniform".
         seed: of the objects and scenes.
     """
 
@@ -50,35 +54,35 @@ class Solids(Data):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
 
-    def open(self, split: Split, progress: Progress = no_progress) -> Resident:
+    def open(self, split: Split, progress: Progress = no_progress) -> InMemoryDataset:
         key = (replace(self, paired=False), split)
-        if key not in _DRAWN:
-            while len(_DRAWN) >= _KEPT:
-                del _DRAWN[next(iter(_DRAWN))]
-            _DRAWN[key] = self._draw(split, progress)
-        drawn = _DRAWN[key]
-        return Resident(
-            drawn.images,
-            drawn.params,
-            drawn.labels,
+        if key not in _CACHE:
+            while len(_CACHE) >= MAX_CACHED:
+                del _CACHE[next(iter(_CACHE))]
+            _CACHE[key] = self._render(split, progress)
+        rendered = _CACHE[key]
+        return InMemoryDataset(
+            rendered.images,
+            rendered.params,
+            rendered.labels,
             CLASS_NAMES,
-            group=drawn.objects,
+            group_ids=rendered.objects,
             paired=self.paired,
-            render=self._render,
+            renderer=self._rerender,
         )
 
-    def _render(self, objects: Tensor, params: Params) -> Tensor:
-        numbers, which = torch.unique(objects, return_inverse=True)
-        return draw(make_objects(numbers, self.seed)[which], params, self.size)
+    def _rerender(self, objects: Tensor, params: Params) -> Tensor:
+        numbers, row = torch.unique(objects, return_inverse=True)
+        return draw(make_objects(numbers, self.seed)[row], params, self.size)
 
-    def _draw(self, split: Split, progress: Progress) -> Drawn:
+    def _render(self, split: Split, progress: Progress) -> Drawn:
         objects = self.objects if split == "train" else max(self.objects // 4, 1)
         return generate(
             objects, self.views, self.size, self.seed, split, rotations=self.rotations, progress=progress
         )
 
     @property
-    def known(self) -> Mapping[str, Space]:
+    def spaces(self) -> Mapping[str, Space]:
         return dict.fromkeys(("image", "partner") if self.paired else ("image",), SPACE)
 
     @classmethod

@@ -14,10 +14,10 @@ from PIL import Image
 from torch import Tensor
 
 from equissl.data.base import Data, Dataset, Split
-from equissl.data.files.split import position
-from equissl.data.files.streamed import Reader
-from equissl.data.packs.packed import Pack, pack_facts, read_pack, rows_of, write_pack
-from equissl.data.packs.packed_views import PackedViews
+from equissl.data.files.reader import ImageReader
+from equissl.data.files.split import hash_fraction
+from equissl.data.packs.packed_dataset import PackedDataset
+from equissl.data.packs.packing import Pack, pack_metadata, read_pack, rows_of, write_pack
 from equissl.data.packs.threediebench_layout import SYNSETS, Source, published, write_split
 from equissl.errors import UserError, nearest
 from equissl.params import Params, Real, Rotation, Space, euler_quaternion
@@ -26,9 +26,9 @@ from equissl.render.solids.scene import SPACE
 
 Convention = Literal["circular", "original"]
 SplitRule = Literal["published", "hash"]
-_TEST_SHARE = 0.2
+TEST_FRACTION = 0.2  # of the objects, for data.split=hash
 
-# As the released code encodes them: quaternions keep their sign, hues are plain numbers that do not wrap.
+# As in the released code: quaternions keep their sign, hues are real numbers and not circular.
 ORIGINAL = Space(
     (
         Rotation("pose", unit="quaternion", keep_sign=True),
@@ -43,7 +43,7 @@ SHIFT = Space(tuple(Real(f"shift_{axis}", unit="lengths", scale=math.sqrt(1 / 12
 
 @dataclass(frozen=True, kw_only=True)
 class ThreeDIEBench(Data):
-    """The official archive, or a folder of its layout; packed once, then mapped into memory.
+    """3DIEBench from its archive or a folder of its layout; packed once, then memory-mapped.
 
     ``<path>/<synset>/<object>/image_0.jpg``, ``latent_0.npy``, ... Latents are 7 numbers: Euler angles x, y,
     z, floor hue, polar angle, azimuth and hue of the light (10 with a shift of the object).
@@ -51,18 +51,18 @@ class ThreeDIEBench(Data):
     Args:
         path: the folder, one that holds ``3DIEBench``, or the ``.tar.gz`` itself, which need not be unpacked.
         size: side in pixels the images are resized to; they are 256.
-        paired: offer "partner", another image of the same object, beside "image".
+        paired: add "partner" to batches, another image of the same object.
         convention: "circular": canonical quaternions and circular hues, as ``Solids``. "original": as the
             released code encodes them.
-        split: "published": ``train_images.npy`` and ``val_images.npy`` beside the objects, one of them is
-            enough. "hash": a fifth of the objects, chosen by their names.
-        shift: the latents say where the object was shifted to, too.
+        split: "published": ``train_images.npy`` and ``val_images.npy`` next to the objects, one is enough.
+            "hash": a fifth of the objects, chosen by their names.
+        shift: the latents include a translation of the object.
         swap_channels: exchange red and blue (see docs/3diebench.md).
         pack: folder of the packed copy; ``<path>.packed`` if empty.
-        limit: use this many objects of a split, always the same ones; ``None`` for all.
-        bad_limit: share of unusable images, in [0, 1], above which to refuse.
-        memory_gb: most that decoded images may take, in 10^9 bytes; otherwise they are decoded when used.
-        workers: threads that decode; 0 for one per core.
+        limit: maximum number of objects of a split, always the same ones; ``None`` for all.
+        max_bad_fraction: fraction of unusable images, in [0, 1], above which opening is refused.
+        memory_gb: maximum size of the decoded images, in 10^9 bytes; larger sets are decoded when used.
+        num_workers: decoding threads; 0 for one per core.
     """
 
     title: ClassVar[str] = "3DIEBench"
@@ -76,90 +76,96 @@ class ThreeDIEBench(Data):
     swap_channels: bool = False
     pack: str = ""
     limit: int | None = None
-    bad_limit: float = 0.05
+    max_bad_fraction: float = 0.05
     memory_gb: float = 2.0
-    workers: int = 0
+    num_workers: int = 0
 
     def __post_init__(self) -> None:
         problems = []
         for name, valid in (("convention", get_args(Convention)), ("split", get_args(SplitRule))):
             value = getattr(self, name)
             if value not in valid:
-                problems.append(f"data.{name}={value!r} is not known; {nearest(value, valid)}")
+                problems.append(f"data.{name}={value!r} does not exist; {nearest(value, valid)}")
         for name in ("size", "limit"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 problems.append(f"data.{name} must be at least 1, got {value}")
-        if not 0 <= self.bad_limit <= 1:
-            problems.append(f"data.bad_limit must be a share from 0 to 1, got {self.bad_limit}")
+        if not 0 <= self.max_bad_fraction <= 1:
+            problems.append(f"data.max_bad_fraction must be in [0, 1], got {self.max_bad_fraction}")
         if problems:
             raise UserError(problems)
 
     @property
     def space(self) -> Space:
-        """The factors known for every image."""
+        """The labelled factors of every image."""
         return (SPACE if self.convention == "circular" else ORIGINAL) + (SHIFT if self.shift else Space())
 
     @property
-    def known(self) -> Mapping[str, Space]:
+    def spaces(self) -> Mapping[str, Space]:
         return dict.fromkeys(("image", "partner") if self.paired else ("image",), self.space)
 
     def open(self, split: Split, progress: Progress = no_progress) -> Dataset:
         pack = self._packed(progress)
-        chosen = self._objects(pack, split)
-        rows = rows_of(pack, chosen)
+        rows = rows_of(pack, self._objects(pack, split))
         params = self._params(pack.latents[rows])
         classes = tuple(sorted({name.partition("/")[0] for name in pack.owners}))
         if set(classes) <= set(SYNSETS):
-            classes = tuple(SYNSETS)  # the official numbers, also where some classes are missing
-        kinds = torch.tensor([classes.index(name.partition("/")[0]) for name in pack.owners])
+            classes = tuple(SYNSETS)  # the published labels, also if some classes are missing
+        object_labels = torch.tensor([classes.index(name.partition("/")[0]) for name in pack.owners])
         names = tuple(SYNSETS.get(c, c) for c in classes)
-        views = PackedViews(
-            pack, rows, params, kinds[pack.owner[rows]], names, self._reader, self.paired, self.swap_channels
+        dataset = PackedDataset(
+            pack,
+            rows,
+            params,
+            object_labels[pack.owner[rows]],
+            names,
+            self._reader,
+            self.paired,
+            self.swap_channels,
         )
         if len(rows) * 3 * self.size**2 > self.memory_gb * 1e9:
-            return views
-        return views.resident(progress)
+            return dataset
+        return dataset.load(progress)
 
     @property
-    def _reader(self) -> Reader:
-        return Reader(self.size, bad_limit=self.bad_limit, workers=self.workers)
+    def _reader(self) -> ImageReader:
+        return ImageReader(self.size, max_bad_fraction=self.max_bad_fraction, num_workers=self.num_workers)
 
     def _packed(self, progress: Progress) -> Pack:
         source = Source.find(self.path)
         folder = Path(self.pack).expanduser() if self.pack else source.default_pack
-        facts = pack_facts(folder)
-        if facts is None:
+        metadata = pack_metadata(folder)
+        if metadata is None:
             count = source.count()
             write_pack(folder, source.entries(), {"objects": count}, count * 50, progress)
             source.copy_lists(folder)
-        elif source.is_folder and facts["objects"] != (count := source.count()):
+        elif source.is_folder and metadata["objects"] != (count := source.count()):
             raise UserError(
-                f"{str(source.path)!r} holds {count} objects, but {str(folder)!r} was packed from "
-                f"{facts['objects']}; delete the latter to pack again"
+                f"{str(source.path)!r} has {count} objects, but the pack {str(folder)!r} has "
+                f"{metadata['objects']}. Delete the pack to write it again"
             )
         pack = read_pack(folder, progress)
-        self._reader.refuse(pack.bad, len(pack.owner) + len(pack.bad))
+        self._reader.check_bad(pack.bad, len(pack.owner) + len(pack.bad))
         return pack
 
     def _objects(self, pack: Pack, split: Split) -> list[str]:
         if self.split == "hash":
-            held = held_out(pack.owners)
-            chosen = sorted(held if split == "test" else set(pack.owners) - held)
+            test = held_out_objects(pack.owners)
+            objects = sorted(test if split == "test" else set(pack.owners) - test)
         else:
-            chosen = published(Source.find(self.path), pack, split)
+            objects = published(Source.find(self.path), pack, split)
         if self.limit is not None:
-            chosen = sorted(chosen, key=lambda name: position(name, "limit"))[: self.limit]
-        if not chosen:
-            raise UserError(f"data.path: the {split} split of {self.path!r} holds no objects")
-        return chosen
+            objects = sorted(objects, key=lambda name: hash_fraction(name, "limit"))[: self.limit]
+        if not objects:
+            raise UserError(f"data.path: the {split} split of {self.path!r} has no objects")
+        return objects
 
     def _params(self, latents: Tensor) -> Params:
-        wanted = 10 if self.shift else 7
-        if latents.shape[1] != wanted:
+        num_latents = 10 if self.shift else 7
+        if latents.shape[1] != num_latents:
             raise UserError(
                 f"data.path: {self.path!r} has {latents.shape[1]} latents per image, but data.shift="
-                f"{str(self.shift).lower()} needs {wanted}"
+                f"{str(self.shift).lower()} needs {num_latents}"
             )
         floor_hue, polar, azimuth, light_hue = torch.split(latents[:, 3:7].float(), 1, 1)
         values = {
@@ -185,12 +191,12 @@ class ThreeDIEBench(Data):
                 Image.fromarray(noise).save(root / name / f"image_{view}.jpg")
                 np.save(root / name / f"latent_{view}.npy", generator.random(7))
         write_split(root, objects, {objects[0], objects[5]})
-        return cls(path=str(folder), size=8, paired=True, workers=1)
+        return cls(path=str(folder), size=8, paired=True, num_workers=1)
 
 
-def held_out(objects: Sequence[str]) -> set[str]:
-    """About a fifth of the objects, by a hash of their names, for testing; of two or more at least one."""
-    places = {name: position(name, "3diebench") for name in objects}
-    chosen = {name for name, place in places.items() if place < _TEST_SHARE}
-    least = sorted(places, key=lambda name: places[name])[:1]
-    return chosen or set(least if len(objects) > 1 else [])
+def held_out_objects(objects: Sequence[str]) -> set[str]:
+    """About ``TEST_FRACTION`` of the objects, by a hash of their names; at least one of two or more."""
+    hashes = {name: hash_fraction(name, "3diebench") for name in objects}
+    selected = {name for name, value in hashes.items() if value < TEST_FRACTION}
+    first = sorted(hashes, key=lambda name: hashes[name])[:1]
+    return selected or set(first if len(objects) > 1 else [])

@@ -1,4 +1,4 @@
-"""Published datasets in the layout torchvision gives them; a copy that is already there is used as it is."""
+"""CIFAR-10, CIFAR-100, STL-10 and Flowers-102 through torchvision, and ImageNet from a folder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from equissl.data.base import Data, Dataset, Resident, Split
+from equissl.data.base import Data, Dataset, InMemoryDataset, Split
 from equissl.data.files.scan import Listing
 from equissl.data.image_folder import ImageFolder, write_images
 from equissl.errors import UserError
@@ -27,11 +27,11 @@ from equissl.random import shuffled
 
 @dataclass(frozen=True)
 class _Published(Data):
-    """A dataset that torchvision can find, check and download."""
+    """A dataset that torchvision finds, verifies and downloads."""
 
-    kind: ClassVar[str]  # its class in torchvision.datasets
-    layout: ClassVar[str]  # the folder it keeps its files in
-    source: ClassVar[str]  # what to download by hand
+    torchvision_class: ClassVar[str]  # in torchvision.datasets
+    folder: ClassVar[str]  # of its files, below ``path``
+    source: ClassVar[str]  # files and website, for a download by hand
 
     path: str
     size: int
@@ -42,36 +42,36 @@ class _Published(Data):
     @abstractmethod
     def open(self, split: Split, progress: Progress = no_progress) -> Dataset: ...
 
-    def found(self, **arguments: object) -> Any:
+    def load(self, **arguments: object) -> Any:
         """torchvision's dataset.
 
         Raises:
-            UserError: it is missing, damaged, or cannot be downloaded; the message says what to place where.
+            UserError: it is missing, damaged, or cannot be downloaded.
         """
-        from torchvision import datasets  # takes seconds, and listing what there is should not
+        from torchvision import datasets  # takes seconds to import
 
         root = Path(self.path).expanduser()
-        if root.name == self.layout:
+        if root.name == self.folder:
             root = root.parent
-        kind = getattr(datasets, self.kind)
+        cls = getattr(datasets, self.torchvision_class)
         if not (self.verify or self.download):
-            kind = _without_checksums(kind)
+            cls = _without_checksums(cls)
         try:
-            return kind(str(root), download=self.download, **arguments)
+            return cls(str(root), download=self.download, **arguments)
         except (OSError, RuntimeError, LookupError, ValueError, EOFError, pickle.UnpicklingError) as error:
-            raise UserError(self._missing(root / self.layout, error)) from error
+            raise UserError(self._missing(root / self.folder, error)) from error
 
     def _missing(self, expected: Path, error: Exception) -> str:
-        by_hand = f"unpack {self.source} so that there is a folder {str(expected)!r}"
+        name, by_hand = self.torchvision_class, f"unpack {self.source} to {str(expected)!r}"
         if self.download:
-            return f"data.download: {self.kind} could not be downloaded ({error}); by hand: {by_hand}"
+            return f"data.download: {name} could not be downloaded ({error}). By hand: {by_hand}"
         if expected.is_dir():
             return (
-                f"data.path: files of {self.kind} in {str(expected)!r} are missing or differ from the "
-                f"published ones ({error}); remove the folder and set data.download=true, or set "
-                "data.verify=false if this is a copy of your own that you trust"
+                f"data.path: files of {name} in {str(expected)!r} are missing or differ from "
+                f"the published ones ({error}). Remove the folder and set data.download=true, or set "
+                "data.verify=false if you trust this copy"
             )
-        return f"data.path: no {self.kind} in {str(expected)!r}; set data.download=true, or {by_hand}"
+        return f"data.path: no {name} in {str(expected)!r}. Set data.download=true, or {by_hand}"
 
 
 @dataclass(frozen=True)
@@ -79,11 +79,11 @@ class Cifar10(_Published):
     """CIFAR-10: 60,000 images of 32 x 32 pixels in 10 classes (Krizhevsky, 2009).
 
     Args:
-        path: the folder that holds, or shall hold, ``cifar-10-batches-py``.
+        path: the parent of ``cifar-10-batches-py``.
         size: side in pixels the images are resized to.
-        download: fetch the files if they are not there.
-        verify: refuse files that differ from the published ones; without it, pickles are opened unchecked.
-        limit: use this many images of a split, always the same ones; ``None`` for all.
+        download: download missing files.
+        verify: check the published checksums; without it, pickles are opened unchecked.
+        limit: maximum number of images of a split, always the same ones; ``None`` for all.
     """
 
     title: ClassVar[str] = "CIFAR-10"
@@ -96,18 +96,18 @@ class Cifar10(_Published):
     }
     """
 
-    kind: ClassVar[str] = "CIFAR10"
-    layout: ClassVar[str] = "cifar-10-batches-py"
+    torchvision_class: ClassVar[str] = "CIFAR10"
+    folder: ClassVar[str] = "cifar-10-batches-py"
     source: ClassVar[str] = "cifar-10-python.tar.gz from www.cs.toronto.edu/~kriz/cifar.html"
     size: int = 32
 
     def open(self, split: Split, progress: Progress = no_progress) -> Dataset:
-        return _cifar(self.found(train=split == "train"), self.size, self.limit)
+        return _cifar(self.load(train=split == "train"), self.size, self.limit)
 
     @classmethod
     def example(cls, folder: Path) -> Cifar10:
         _write_cifar(
-            folder / cls.layout, [f"data_batch_{k}" for k in range(1, 6)], "test_batch", "batches.meta"
+            folder / cls.folder, [f"data_batch_{k}" for k in range(1, 6)], "test_batch", "batches.meta"
         )
         return cls(str(folder), size=8, verify=False)
 
@@ -122,17 +122,17 @@ class Cifar100(_Published):
     title: ClassVar[str] = "CIFAR-100"
     bibtex: ClassVar[str] = Cifar10.bibtex
 
-    kind: ClassVar[str] = "CIFAR100"
-    layout: ClassVar[str] = "cifar-100-python"
+    torchvision_class: ClassVar[str] = "CIFAR100"
+    folder: ClassVar[str] = "cifar-100-python"
     source: ClassVar[str] = "cifar-100-python.tar.gz from www.cs.toronto.edu/~kriz/cifar.html"
     size: int = 32
 
     def open(self, split: Split, progress: Progress = no_progress) -> Dataset:
-        return _cifar(self.found(train=split == "train"), self.size, self.limit)
+        return _cifar(self.load(train=split == "train"), self.size, self.limit)
 
     @classmethod
     def example(cls, folder: Path) -> Cifar100:
-        _write_cifar(folder / cls.layout, ["train"], "test", "meta", "fine_")
+        _write_cifar(folder / cls.folder, ["train"], "test", "meta", "fine_")
         return cls(str(folder), size=8, verify=False)
 
 
@@ -141,7 +141,7 @@ class Stl10(_Published):
     """STL-10: 13,000 labelled, 100,000 unlabelled images of 96 x 96 pixels (Coates et al., AISTATS 2011).
 
     Args: as for ``Cifar10``, with ``stl10_binary`` below ``path``, and
-        unlabeled: the training split holds the unlabelled images, too (2.9 GB in memory).
+        unlabeled: add the unlabelled images to the training split (2.9 GB in memory).
     """
 
     title: ClassVar[str] = "STL-10"
@@ -154,20 +154,20 @@ class Stl10(_Published):
     }
     """
 
-    kind: ClassVar[str] = "STL10"
-    layout: ClassVar[str] = "stl10_binary"
+    torchvision_class: ClassVar[str] = "STL10"
+    folder: ClassVar[str] = "stl10_binary"
     source: ClassVar[str] = "stl10_binary.tar.gz from cs.stanford.edu/~acoates/stl10"
     size: int = 96
     unlabeled: bool = False
 
     def open(self, split: Split, progress: Progress = no_progress) -> Dataset:
         part = "train+unlabeled" if split == "train" and self.unlabeled else split
-        found = self.found(split=part)
-        return _resident(found.data, found.labels, found.classes, self.size, self.limit)
+        dataset = self.load(split=part)
+        return _in_memory(dataset.data, dataset.labels, dataset.classes, self.size, self.limit)
 
     @classmethod
     def example(cls, folder: Path) -> Stl10:
-        files = folder / cls.layout
+        files = folder / cls.folder
         files.mkdir(parents=True)
         generator = np.random.default_rng(0)
         for name, count in (("train", 6), ("test", 4), ("unlabeled", 3)):
@@ -181,7 +181,7 @@ class Stl10(_Published):
 class Flowers102(_Published):
     """Oxford Flowers: 8,189 photographs of 102 species (Nilsback & Zisserman, ICVGIP 2008).
 
-    The training split is the published training and validation sets together (2,040 images).
+    The training split is the published training and validation sets (2,040 images).
 
     Args: as for ``Cifar10``, with ``flowers-102`` below ``path``.
     """
@@ -196,8 +196,8 @@ class Flowers102(_Published):
     }
     """
 
-    kind: ClassVar[str] = "Flowers102"
-    layout: ClassVar[str] = "flowers-102"
+    torchvision_class: ClassVar[str] = "Flowers102"
+    folder: ClassVar[str] = "flowers-102"
     source: ClassVar[str] = (
         "102flowers.tgz, imagelabels.mat and setid.mat from www.robots.ox.ac.uk/~vgg/data/flowers"
     )
@@ -205,7 +205,7 @@ class Flowers102(_Published):
 
     def open(self, split: Split, progress: Progress = no_progress) -> Dataset:
         parts = ("train", "val") if split == "train" else ("test",)
-        sets = [self.found(split=part, loader=Path) for part in parts]
+        sets = [self.load(split=part, loader=Path) for part in parts]
         pairs = sorted(pair for one in sets for pair in (one[i] for i in range(len(one))))
         root = pairs[0][0].parent
         files = tuple(str(file.relative_to(root)) for file, _ in pairs)
@@ -216,7 +216,7 @@ class Flowers102(_Published):
     def example(cls, folder: Path) -> Flowers102:
         from scipy.io import savemat
 
-        files = folder / cls.layout
+        files = folder / cls.folder
         write_images(files, {"jpg": 9}, suffix=".jpg")
         for k in reversed(range(9)):
             (files / "jpg" / f"{k}.jpg").rename(files / "jpg" / f"image_{k + 1:05d}.jpg")
@@ -226,29 +226,29 @@ class Flowers102(_Published):
 
 
 def imagenet(path: str, size: int = 224) -> ImageFolder:
-    """ImageNet with one folder per class, ``train/n01440764/*.JPEG`` and ``val/n01440764/*.JPEG``.
+    """ImageNet in one folder per class: ``train/n01440764/*.JPEG`` and ``val/n01440764/*.JPEG``.
 
-    It does not fit into memory, so images are decoded while training.
+    It exceeds ``memory_gb``, so images are decoded during training.
     """
     return ImageFolder(path, size=size, labels="folders")
 
 
-def _cifar(found: Any, size: int, limit: int | None) -> Resident:
-    return _resident(found.data.transpose(0, 3, 1, 2), found.targets, found.classes, size, limit)
+def _cifar(dataset: Any, size: int, limit: int | None) -> InMemoryDataset:
+    return _in_memory(dataset.data.transpose(0, 3, 1, 2), dataset.targets, dataset.classes, size, limit)
 
 
-def _resident(
+def _in_memory(
     images: NDArray[np.uint8], labels: Sequence[int], classes: Sequence[str], size: int, limit: int | None
-) -> Resident:
+) -> InMemoryDataset:
     rows = np.arange(len(images))
     if limit is not None:
         rows = np.sort(shuffled(len(images), "limit")[:limit].numpy())
-    resized = _resized(torch.from_numpy(np.ascontiguousarray(images[rows])), size)
-    target = torch.from_numpy(np.asarray(labels, dtype=np.int64)[rows])
-    return Resident(resized, Params.of(Space(), {}, count=len(target)), target, tuple(classes))
+    resized = _resize(torch.from_numpy(np.ascontiguousarray(images[rows])), size)
+    targets = torch.from_numpy(np.asarray(labels, dtype=np.int64)[rows])
+    return InMemoryDataset(resized, Params.of(Space(), {}, count=len(targets)), targets, tuple(classes))
 
 
-def _resized(images: Tensor, size: int) -> Tensor:
+def _resize(images: Tensor, size: int) -> Tensor:
     """(N, 3, H, W) uint8 -> (N, 3, size, size) uint8, antialiased."""
     if images.shape[-1] == size:
         return images
@@ -256,11 +256,11 @@ def _resized(images: Tensor, size: int) -> Tensor:
     return torch.cat([F.interpolate(c, (size, size), mode="bilinear", antialias=True) for c in chunks])
 
 
-def _without_checksums(kind: Any) -> Any:
-    """The same torchvision dataset, content with files of the right names."""
+def _without_checksums(cls: Any) -> Any:
+    """A torchvision dataset class that checks file names only."""
     tables = ("train_list", "test_list", "meta", "_file_dict")
-    own = {name: _no_digests(getattr(kind, name)) for name in tables if name in dir(kind)}
-    return type(kind.__name__, (kind,), own)
+    own = {name: _no_digests(getattr(cls, name)) for name in tables if name in dir(cls)}
+    return type(cls.__name__, (cls,), own)
 
 
 def _no_digests(table: Any) -> Any:

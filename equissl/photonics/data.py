@@ -57,7 +57,7 @@ class Crystals(Data):
             raise ValueError(f"test must be at least 1, got {self.test}")
 
     @property
-    def known(self) -> Mapping[str, Space]:
+    def spaces(self) -> Mapping[str, Space]:
         return {"image": SPACE}
 
     def open(self, split: Split, progress: Progress = no_progress) -> CrystalSet:

@@ -143,7 +143,7 @@ def load_run(
             f"{run.path} was trained with a module of your own, which recipe.json cannot name: in Python, "
             "pass backbone=... (or train with encoder.name=module:function)"
         )
-    model = recipe.build(recipe.data.known, wrap_backbone(recipe.encoder, backbone))
+    model = recipe.build(recipe.data.spaces, wrap_backbone(recipe.encoder, backbone))
     try:
         model.load_state_dict(state["model"])
     except RuntimeError as error:

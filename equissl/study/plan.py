@@ -171,7 +171,7 @@ def jobs(study: Study, seeds: int) -> list[Job]:
         raise UserError(f"seeds must be at least 1, got {seeds}")
     for cell in study.cells:
         try:
-            check_views(cell.recipe, cell.recipe.data.known)
+            check_views(cell.recipe, cell.recipe.data.spaces)
         except UserError as error:
             raise UserError([f"cell {cell.name}: {p}" for p in error.problems]) from None
     found = []

@@ -26,7 +26,7 @@ def check_dataset(data: Data, folder: Path) -> None:
     """
     opened = {split: data.open(split) for split in _SPLITS}
     for dataset in opened.values():
-        assert dict(data.known) == dict(dataset.spaces), "factors known before and after opening"
+        assert dict(data.spaces) == dict(dataset.spaces), "factors known before and after opening"
         check_lengths(dataset)
         check_batches(dataset, data.size)
         check_order(dataset)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from equissl.data.base import Resident, Split
+from equissl.data.base import InMemoryDataset, Split
 from equissl.encoder.encoder import Encoded, Encoder
 from equissl.evaluate.audit.factors import AUDITS
 from equissl.evaluate.base import Score
@@ -57,7 +57,7 @@ def example_context(count: int = 60) -> EvaluationContext:
     images[torch.arange(count), labels] = 255 - images[torch.arange(count), labels] // 4
     known = Params.of(_TILT, {"tilt": Stream.of(torch.arange(count), "tilt").uniform("tilt")})
     objects = torch.arange(count) // 6
-    data = Resident(images, known, labels, ("a", "b", "c"), group=objects)
+    data = InMemoryDataset(images, known, labels, ("a", "b", "c"), group_ids=objects)
     names: tuple[Split, ...] = ("train", "test")
     rows = {name: torch.arange(k, count, 2) for k, name in enumerate(names)}
     module: Predictive = _Still()
@@ -86,8 +86,8 @@ def _images(count: int) -> Tensor:
     return (noise.view(count, 3, 16, 16) * 255).to(torch.uint8)
 
 
-def _plain(images: Tensor) -> Resident:
-    return Resident(images, Params.of(Space(), {}, count=len(images)), torch.full((len(images),), -1))
+def _plain(images: Tensor) -> InMemoryDataset:
+    return InMemoryDataset(images, Params.of(Space(), {}, count=len(images)), torch.full((len(images),), -1))
 
 
 def _check_rows(scores: list[Score]) -> None:

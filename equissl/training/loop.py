@@ -102,7 +102,7 @@ def epoch_views(
         epoch,
         start,
         rank=fabric.global_rank,
-        world=fabric.world_size,
+        world_size=fabric.world_size,
     )
     while True:
         with meters.timed("data_wait"):

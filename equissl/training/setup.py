@@ -51,7 +51,7 @@ def resolve(recipe: Recipe, options: Options, fabric: Fabric, progress: Progress
     """
     # The engine is written into the run, so that the run is resumed with the one it was started with.
     recipe = replace(recipe, engine=chosen(recipe.engine, fabric.device))
-    dataset = recipe.data.open("train", progress).on(fabric.device)
+    dataset = recipe.data.open("train", progress).to(fabric.device)
     steps_per_epoch = batches_per_epoch(dataset, recipe.batch_size)
     if recipe.batch_size % fabric.world_size:
         raise UserError(f"batch_size={recipe.batch_size} cannot be divided among {fabric.world_size} devices")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from equissl.cli.main import main
-from equissl.data.packs.download import Remote, fetch
+from equissl.data.packs.download import Remote, download_file
 from equissl.errors import UserError
 
 CONTENT = bytes(range(256)) * 40
@@ -78,15 +78,15 @@ def test_a_file_arrives_and_is_not_fetched_twice(server: Server, tmp_path: Path)
     checksum = hashlib.sha256(CONTENT).hexdigest()
     remote = server.remote(size=len(CONTENT), sha256=checksum)
     seen: list[int] = []
-    path = fetch(remote, tmp_path / "new", progress=lambda what, done, total: seen.append(done))
+    path = download_file(remote, tmp_path / "new", progress=lambda what, done, total: seen.append(done))
     assert path.read_bytes() == CONTENT and seen[-1] == len(CONTENT)
-    assert fetch(remote, tmp_path / "new") == path and len(server.asked) == 1
+    assert download_file(remote, tmp_path / "new") == path and len(server.asked) == 1
     assert [p.name for p in (tmp_path / "new").iterdir()] == ["file.bin"]
 
 
 def test_dropped_connections_are_taken_up(server: Server, tmp_path: Path) -> None:
     server.at_once = 3000
-    path = fetch(server.remote(), tmp_path, attempts=1, wait=no_wait)
+    path = download_file(server.remote(), tmp_path, max_attempts=1, wait=no_wait)
     assert path.read_bytes() == CONTENT
     assert server.asked == ["", "bytes=3000-", "bytes=6000-", "bytes=9000-"]
 
@@ -100,9 +100,9 @@ def test_a_later_call_goes_on(server: Server, tmp_path: Path) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        fetch(server.remote(), tmp_path, wait=killed)
+        download_file(server.remote(), tmp_path, wait=killed)
     assert (tmp_path / "file.bin.part").stat().st_size == 8000
-    assert fetch(server.remote(), tmp_path, wait=no_wait).read_bytes() == CONTENT
+    assert download_file(server.remote(), tmp_path, wait=no_wait).read_bytes() == CONTENT
     assert server.asked[-1] == "bytes=8000-"
 
 
@@ -110,47 +110,47 @@ def test_a_later_call_goes_on(server: Server, tmp_path: Path) -> None:
 def test_a_part_of_another_file_is_not_gone_on_from(server: Server, tmp_path: Path, what: str) -> None:
     server.at_once, server.drops = 4000, 1
     with pytest.raises(RuntimeError):
-        fetch(server.remote(), tmp_path, wait=lambda seconds: (_ for _ in ()).throw(RuntimeError))
+        download_file(server.remote(), tmp_path, wait=lambda seconds: (_ for _ in ()).throw(RuntimeError))
     if what == "changed":
         server.content, server.tag = CONTENT[::-1], '"2"'
     elif what == "no ranges":
         server.ranges = False
     else:
         (tmp_path / "file.bin.part.json").unlink()
-    assert fetch(server.remote(), tmp_path, wait=no_wait).read_bytes() == server.content
+    assert download_file(server.remote(), tmp_path, wait=no_wait).read_bytes() == server.content
 
 
 def test_a_part_that_was_whole_is_kept(server: Server, tmp_path: Path) -> None:
     (tmp_path / "file.bin.part").write_bytes(CONTENT)
     (tmp_path / "file.bin.part.json").write_text('"\\"1\\""')
-    assert fetch(server.remote(), tmp_path, wait=no_wait).read_bytes() == CONTENT
+    assert download_file(server.remote(), tmp_path, wait=no_wait).read_bytes() == CONTENT
     assert server.asked == [f"bytes={len(CONTENT)}-"]
 
 
 def test_what_is_not_the_file_is_deleted(server: Server, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="instead of 0000"):
-        fetch(server.remote(sha256="0" * 64), tmp_path)
+        download_file(server.remote(sha256="0" * 64), tmp_path)
     with pytest.raises(UserError, match=r"10,240 bytes instead of 7"):
-        fetch(server.remote(size=7), tmp_path)
+        download_file(server.remote(size=7), tmp_path)
     assert not (tmp_path / "file.bin").exists() and not (tmp_path / "file.bin.part").exists()
     (tmp_path / "file.bin").write_bytes(b"mine")
-    with pytest.raises(UserError, match="delete it to fetch it again"):
-        fetch(server.remote(size=7), tmp_path)
+    with pytest.raises(UserError, match="delete it to download it again"):
+        download_file(server.remote(size=7), tmp_path)
     assert (tmp_path / "file.bin").read_bytes() == b"mine"
 
 
 def test_a_server_that_gives_nothing_is_given_up(server: Server, tmp_path: Path) -> None:
     waits: list[float] = []
     server.at_once = 0
-    with pytest.raises(UserError, match="goes on from there"):
-        fetch(server.remote(), tmp_path, attempts=4, wait=waits.append)
+    with pytest.raises(UserError, match="continues from there"):
+        download_file(server.remote(), tmp_path, max_attempts=4, wait=waits.append)
     assert waits == [1.0, 2.0, 4.0]
     server.status = 404
     with pytest.raises(UserError, match="404"):
-        fetch(server.remote(), tmp_path, wait=waits.append)
+        download_file(server.remote(), tmp_path, wait=waits.append)
     server.status = 503
     with pytest.raises(UserError, match="503"):
-        fetch(server.remote(), tmp_path, attempts=2, wait=waits.append)
+        download_file(server.remote(), tmp_path, max_attempts=2, wait=waits.append)
     assert len(waits) == 4
 
 

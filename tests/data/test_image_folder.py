@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 
 from equissl.augment.base import Identity
-from equissl.data.base import Resident
-from equissl.data.files.streamed import Streamed
+from equissl.data.base import InMemoryDataset
+from equissl.data.files.reader import StreamedDataset
 from equissl.data.image_folder import ImageFolder, write_images
 from equissl.data.loader import batches
 from equissl.errors import UserError
@@ -31,12 +31,12 @@ def damage(folder: Path, *names: str) -> None:
 def test_laws(tmp_path: Path, memory_gb: float) -> None:
     data = replace(ImageFolder.example(tmp_path / "data"), memory_gb=memory_gb)
     check_dataset(data, tmp_path)
-    assert isinstance(data.open("train"), Resident if memory_gb else Streamed)
+    assert isinstance(data.open("train"), InMemoryDataset if memory_gb else StreamedDataset)
 
 
 def test_decoding_early_or_late_gives_the_same(tmp_path: Path) -> None:
     early = ImageFolder.example(tmp_path / "data")
-    late = replace(early, memory_gb=0.0, workers=3)
+    late = replace(early, memory_gb=0.0, num_workers=3)
     index = torch.tensor([5, 1, 1, 9])
     one, other = early.open("train").batch(index), late.open("train").batch(index)
     assert torch.equal(one.images["image"], other.images["image"])
@@ -47,11 +47,11 @@ def test_bad_files_are_left_out_and_listed(tmp_path: Path) -> None:
     write_images(tmp_path, {"a": 12})
     damage(tmp_path, "a/3.png")
     (tmp_path / "a" / "7.jpg").write_text("not an image")
-    data = ImageFolder(str(tmp_path), size=8, bad_limit=0.2, test_share=0.0)
+    data = ImageFolder(str(tmp_path), size=8, max_bad_fraction=0.2, test_fraction=0.0)
     dataset = data.open("train")
     assert [b.path for b in dataset.bad_images] == ["a/3.png", "a/7.jpg"]
     assert "truncated" in dataset.bad_images[0].reason
-    assert isinstance(dataset, Resident) and len(dataset) == len(dataset.images) == 11
+    assert isinstance(dataset, InMemoryDataset) and len(dataset) == len(dataset.images) == 11
     clean = tmp_path / "clean"
     write_images(clean, {"a": 12})
     (clean / "a" / "3.png").unlink()
@@ -64,20 +64,20 @@ def test_too_many_bad_files_stop_before_training(tmp_path: Path, memory_gb: floa
     write_images(tmp_path, {"a": 20})
     for k in range(7):
         (tmp_path / "a" / f"{k}.png").write_bytes(b"")
-    data = ImageFolder(str(tmp_path), size=8, test_share=0.0, memory_gb=memory_gb)
+    data = ImageFolder(str(tmp_path), size=8, test_fraction=0.0, memory_gb=memory_gb)
     with pytest.raises(UserError) as caught:
         data.open("train")
     message = str(caught.value)
-    assert message.startswith("7 of 20 images (35.0%) cannot be read, more than data.bad_limit=0.05;")
-    assert "set data.bad_limit=0.35" in message
+    assert message.startswith("data.max_bad_fraction=0.05: 7 of 20 images (35.0 %) cannot be read")
+    assert "skip them with data.max_bad_fraction=0.35" in message
     assert "\n  a/0.png: is empty (0 bytes)\n" in message and message.endswith("and 2 more")
-    assert len(replace(data, bad_limit=0.35).open("train")) == 13
+    assert len(replace(data, max_bad_fraction=0.35).open("train")) == 13
 
 
 def test_nothing_that_can_be_read(tmp_path: Path) -> None:
     write_images(tmp_path, {"a": 3})
     damage(tmp_path, "a/0.png", "a/1.png", "a/2.png")
-    data = ImageFolder(str(tmp_path), size=8, test_share=0.0, bad_limit=1.0)
+    data = ImageFolder(str(tmp_path), size=8, test_fraction=0.0, max_bad_fraction=1.0)
     with pytest.raises(UserError, match="none of the 3 images can be read"):
         data.open("train")
     with pytest.raises(UserError, match="none of the 3 images can be read"):
@@ -88,7 +88,9 @@ def test_a_file_that_turns_out_bad_late_is_replaced(tmp_path: Path) -> None:
     write_images(tmp_path, {"a": 6, "b": 6})
     (tmp_path / "b" / "9.png").touch()
     damage(tmp_path, "a/2.png")
-    data = ImageFolder(str(tmp_path), size=8, labels="folders", test_share=0.0, bad_limit=0.16, memory_gb=0.0)
+    data = ImageFolder(
+        str(tmp_path), size=8, labels="folders", test_fraction=0.0, max_bad_fraction=0.16, memory_gb=0.0
+    )
     dataset = data.open("train")
     assert [bad.path for bad in dataset.bad_images] == ["b/9.png"]
     batch = dataset.batch(torch.tensor([3, 2, 8]))
@@ -102,7 +104,7 @@ def test_a_file_that_turns_out_bad_late_is_replaced(tmp_path: Path) -> None:
 
 def test_a_limit_takes_the_same_images_from_all_over_the_folder(tmp_path: Path) -> None:
     write_images(tmp_path, {"a": 30, "b": 30})
-    data = ImageFolder(str(tmp_path), size=8, labels="folders", test_share=0.0, limit=20)
+    data = ImageFolder(str(tmp_path), size=8, labels="folders", test_fraction=0.0, limit=20)
     labels = data.open("train").labels
     assert len(labels) == 20 and set(labels.tolist()) == {0, 1}
     more = replace(data, limit=25).open("train").batch(torch.arange(25)).images["image"]
@@ -113,14 +115,14 @@ def test_a_limit_takes_the_same_images_from_all_over_the_folder(tmp_path: Path) 
 def test_progress_is_reported_to_the_end(tmp_path: Path) -> None:
     write_images(tmp_path, {"a": 70}, side=4)
     seen: list[tuple[str, int, int]] = []
-    ImageFolder(str(tmp_path), size=4, test_share=0.0).open("train", lambda *row: seen.append(row))
+    ImageFolder(str(tmp_path), size=4, test_fraction=0.0).open("train", lambda *row: seen.append(row))
     assert seen[-1] == ("reading images", 70, 70)
     assert [row[1] for row in seen] == sorted(row[1] for row in seen)
 
 
 def test_wrong_settings_are_all_named_at_once(tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
-        ImageFolder("x", size=0, fit="crp", bad_limit=5, test_share=1.0, limit=0)  # type: ignore[arg-type]
+        ImageFolder("x", size=0, fit="crp", max_bad_fraction=5, test_fraction=1.0, limit=0)  # type: ignore[arg-type]
     assert len(caught.value.problems) == 5
     assert "did you mean 'crop'?" in caught.value.problems[0]
 
@@ -132,7 +134,7 @@ def test_a_folder_of_every_kind_of_image_becomes_views(tmp_path: Path) -> None:
         Image.new(mode, (20, 14), colour).save(tmp_path / f"{mode.replace(';', '')}.tif")
     (tmp_path / "readme.txt").write_text("hello")
     (tmp_path / "broken.jpg").write_text("hello")
-    train = ImageFolder(str(tmp_path), size=8, test_share=0.0, bad_limit=0.2).open("train")
+    train = ImageFolder(str(tmp_path), size=8, test_fraction=0.0, max_bad_fraction=0.2).open("train")
     assert len(train) == len(colours) and len(train.bad_images) == 1
     for batch in batches(train, 2, seed=0, epoch=0):
         views = make_views(batch, {"a": ViewSpec(Identity())}, seed=0)
@@ -143,15 +145,15 @@ def test_a_folder_of_every_kind_of_image_becomes_views(tmp_path: Path) -> None:
 def test_images_can_stay_on_a_device(tmp_path: Path) -> None:
     data = ImageFolder.example(tmp_path / "data")
     dataset = data.open("train")
-    assert dataset.on(torch.device("cpu")) is dataset
-    there = dataset.on(torch.device("meta"))  # any device that is not the CPU
-    assert isinstance(there, Resident) and there.images.device.type == "meta"
+    assert dataset.to(torch.device("cpu")) is dataset
+    there = dataset.to(torch.device("meta"))  # any device that is not the CPU
+    assert isinstance(there, InMemoryDataset) and there.images.device.type == "meta"
     batch = there.batch(torch.tensor([3, 1]))
     assert batch.images["image"].device.type == "meta" and batch.images["image"].shape == (2, 3, 8, 8)
     assert torch.equal(batch.labels, dataset.batch(torch.tensor([3, 1])).labels)
     assert there.files == dataset.files and torch.equal(there.groups, dataset.groups)
     streamed = replace(data, memory_gb=0.0).open("train")
-    assert streamed.on(torch.device("meta")) is streamed
+    assert streamed.to(torch.device("meta")) is streamed
 
 
 @pytest.mark.cuda
@@ -159,7 +161,7 @@ def test_images_can_stay_on_a_device(tmp_path: Path) -> None:
 def test_images_stay_on_a_gpu_where_they_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = ImageFolder.example(tmp_path / "data").open("train")
     index, gpu = torch.tensor([3, 1, 3]), torch.device("cuda", torch.cuda.current_device())
-    found = dataset.on(gpu).batch(index).images["image"]
+    found = dataset.to(gpu).batch(index).images["image"]
     assert found.device == gpu and torch.equal(found.cpu(), dataset.batch(index).images["image"])
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (100, 1 << 40))
-    assert dataset.on(gpu) is dataset
+    assert dataset.to(gpu) is dataset

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from equissl.data.base import Dataset
 from equissl.data.batch import Batch
-from equissl.data.loader import ahead, batches, batches_per_epoch
+from equissl.data.loader import batches, batches_per_epoch, prefetch_map
 from equissl.errors import UserError
 from equissl.params import Params, Space
 
@@ -85,19 +85,23 @@ def test_the_last_batch(count: int, drop_last: bool) -> None:
 @pytest.mark.parametrize("drop_last", [True, False])
 def test_ranks_share_every_batch(drop_last: bool) -> None:
     alone = order(batches(Numbers(21), 6, 0, 0, drop_last=drop_last))
-    parts = [order(batches(Numbers(21), 6, 0, 0, drop_last=drop_last, rank=r, world=3)) for r in range(3)]
-    assert [flat(shares) for shares in zip(*parts, strict=True)] == alone
-    assert {len(share) for part in parts for share in part[:3]} == {2}
+    parts = [
+        order(batches(Numbers(21), 6, 0, 0, drop_last=drop_last, rank=r, world_size=3)) for r in range(3)
+    ]
+    assert [flat(pieces) for pieces in zip(*parts, strict=True)] == alone
+    assert {len(piece) for part in parts for piece in part[:3]} == {2}
 
 
 def test_a_batch_size_that_ranks_cannot_share() -> None:
-    with pytest.raises(UserError, match="batch_size=6 cannot be divided among 4 devices"):
-        batches(Numbers(20), 6, 0, 0, world=4)
+    with pytest.raises(UserError, match="batch_size=6 is not divisible by the number of devices, 4"):
+        batches(Numbers(20), 6, 0, 0, world_size=4)
 
 
 @pytest.mark.parametrize("function", [batches_per_epoch, lambda d, b: batches(d, b, 0, 0)])
 def test_a_dataset_smaller_than_a_batch(function: object) -> None:
-    with pytest.raises(UserError, match=r"batch_size=256 is more than the 100 .* batch_size=100 or less"):
+    with pytest.raises(
+        UserError, match=r"batch_size=256 exceeds the number of images, 100. Set batch_size=100 or less"
+    ):
         function(Numbers(100), 256)  # type: ignore[operator]
 
 
@@ -142,7 +146,7 @@ def test_several_workers_keep_the_order() -> None:
         time.sleep(0.002 if number % 2 == 0 else 0)
         return number * number
 
-    assert list(ahead(slow_when_even, range(30), depth=8, workers=4)) == [n * n for n in range(30)]
+    assert list(prefetch_map(slow_when_even, range(30), depth=8, workers=4)) == [n * n for n in range(30)]
 
 
 def test_stopping_early_waits_only_for_what_is_being_made() -> None:
@@ -155,7 +159,7 @@ def test_stopping_early_waits_only_for_what_is_being_made() -> None:
             gate.wait()
         return number
 
-    source = ahead(make, range(30), depth=10)
+    source = prefetch_map(make, range(30), depth=10)
     next(source)
     threading.Timer(0.2, gate.set).start()
     source.close()  # type: ignore[attr-defined]

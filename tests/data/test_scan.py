@@ -9,7 +9,7 @@ import pytest
 
 from equissl.data.files.labels import natural
 from equissl.data.files.scan import scan
-from equissl.data.files.split import position, split_rows
+from equissl.data.files.split import hash_fraction, split_indices
 from equissl.data.image_folder import write_images
 from equissl.errors import UserError
 
@@ -73,7 +73,7 @@ def test_names_that_are_not_utf8(tmp_path: Path) -> None:
         pass
     (file,) = scan(str(tmp_path)).files
     assert os.fsencode(file) == b"\xff1.jpg"
-    assert 0 <= position(file, "split") < 1
+    assert 0 <= hash_fraction(file, "split") < 1
 
 
 def test_a_misspelt_folder(tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_a_misspelt_folder(tmp_path: Path) -> None:
 
 
 def test_a_folder_below_one_that_does_not_exist(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=f"{tmp_path.name}' exists, but has no 'qqq'"):
+    with pytest.raises(UserError, match=f"{tmp_path.name}' has no 'qqq'"):
         scan(str(tmp_path / "qqq" / "www"))
 
 
@@ -95,16 +95,16 @@ def test_an_archive_instead_of_a_folder(tmp_path: Path) -> None:
 
 def test_a_folder_without_images(tmp_path: Path) -> None:
     touch(tmp_path, "a.txt", "b.txt", "c.npy")
-    with pytest.raises(UserError, match=r"no images below .* found 2 \.txt, 1 \.npy"):
+    with pytest.raises(UserError, match=r"no images below .*got 2 \.txt, 1 \.npy"):
         scan(str(tmp_path))
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="no files at all"):
+    with pytest.raises(UserError, match="got no files"):
         scan(str(tmp_path / "empty"))
 
 
 def test_labels_are_never_inferred(tmp_path: Path) -> None:
     touch(tmp_path, "cat/1.jpg", "dog/1.jpg")
-    assert scan(str(tmp_path)).target == (-1, -1)
+    assert scan(str(tmp_path)).targets == (-1, -1)
     assert scan(str(tmp_path)).classes == ()
 
 
@@ -112,7 +112,7 @@ def test_labels_from_folders(tmp_path: Path) -> None:
     touch(tmp_path, "class10/1.jpg", "class9/a/1.jpg", "loose.jpg")
     listing = scan(str(tmp_path), "folders")
     assert listing.classes == ("class9", "class10")
-    assert dict(zip(listing.files, listing.target, strict=True)) == {
+    assert dict(zip(listing.files, listing.targets, strict=True)) == {
         "class9/a/1.jpg": 0,
         "class10/1.jpg": 1,
         "loose.jpg": -1,
@@ -124,12 +124,12 @@ def test_labels_below_split_folders_share_their_numbers(tmp_path: Path) -> None:
     listing = scan(str(tmp_path), "folders")
     assert listing.classes == ("ant", "cat", "dog")
     assert listing.files == ("train/cat/1.jpg", "train/dog/1.jpg", "val/ant/1.jpg", "val/dog/1.jpg")
-    assert listing.target == (1, 2, 0, 2)
+    assert listing.targets == (1, 2, 0, 2)
 
 
 def test_a_split_folder_without_class_folders(tmp_path: Path) -> None:
     touch(tmp_path, "train/cat/1.jpg", "train/dog/1.jpg", "val/1.jpg", "val/2.jpg")
-    with pytest.raises(UserError, match=r"/val'.*images without a folder of their own"):
+    with pytest.raises(UserError, match=r"/val'.*got images outside of folders"):
         scan(str(tmp_path), "folders")
 
 
@@ -139,7 +139,7 @@ def test_labels_from_a_table(tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text("\n".join(lines), encoding="utf-8-sig")
     listing = scan(str(tmp_path), "labels.csv")
     assert listing.classes == ("cat", "dog")
-    assert dict(zip(listing.files, listing.target, strict=True)) == {
+    assert dict(zip(listing.files, listing.targets, strict=True)) == {
         "a.jpg": 1,
         "c.jpg": 1,
         "d.jpg": -1,
@@ -150,8 +150,8 @@ def test_labels_from_a_table(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("name,label\na.jpg,x\n", r"needs the columns file and label, found \['name', 'label'\]"),
-        ("file,label\nb.jpg,x\n", r"1 of the 1 files .* no images .*'b\.jpg'; did you mean 'a\.jpg'"),
+        ("name,label\na.jpg,x\n", r"needs the columns file and label .got \['name', 'label'\]"),
+        ("file,label\nb.jpg,x\n", r"1 of 1 files .* not images .*'b\.jpg'; did you mean 'a\.jpg'"),
         ("file,label\na.jpg,x\na.jpg,y\n", "gives 'a.jpg' two labels, 'x' and 'y'"),
     ],
 )
@@ -165,9 +165,9 @@ def test_tables_with_mistakes(tmp_path: Path, text: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        ("folder", "data.labels='folder' is not known; did you mean 'folders'"),
+        ("folder", "data.labels='folder' does not exist; did you mean 'folders'"),
         ("lables.csv", "did you mean 'labels.csv'"),
-        ("folders", "at least two folders of images"),
+        ("folders", "at least two class folders"),
     ],
 )
 def test_labels_that_cannot_be_had(tmp_path: Path, labels: str, message: str) -> None:
@@ -179,8 +179,8 @@ def test_labels_that_cannot_be_had(tmp_path: Path, labels: str, message: str) ->
 def test_a_split_does_not_change_when_files_are_added(tmp_path: Path) -> None:
     few = [f"sub/{k}.jpg" for k in range(300)]
     many = sorted([*few, *(f"more/{k}.jpg" for k in range(200))], key=natural)
-    before = {few[i] for i in split_rows(tmp_path, few, "test", 0.2)}
-    after = {many[i] for i in split_rows(tmp_path, many, "test", 0.2)}
+    before = {few[i] for i in split_indices(tmp_path, few, "test", 0.2)}
+    after = {many[i] for i in split_indices(tmp_path, many, "test", 0.2)}
     assert before == after & set(few)
     assert 0.14 < len(after) / len(many) < 0.26
 
@@ -189,18 +189,18 @@ def test_a_split_does_not_change_when_files_are_added(tmp_path: Path) -> None:
 @pytest.mark.parametrize("share", [0.001, 0.5, 0.999])
 def test_splits_part_the_images_and_none_is_empty(tmp_path: Path, count: int, share: float) -> None:
     files = [f"{k}.jpg" for k in range(count)]
-    train, test = (split_rows(tmp_path, files, s, share) for s in ("train", "test"))
+    train, test = (split_indices(tmp_path, files, s, share) for s in ("train", "test"))
     assert sorted(train + test) == list(range(count))
     assert train and test
 
 
 def test_a_split_that_is_empty(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"data.test_share=0 and 2 images the test split"):
-        split_rows(tmp_path, ["a.jpg", "b.jpg"], "test", 0.0)
+    with pytest.raises(UserError, match=r"data.test_fraction=0 and 2 images the test split"):
+        split_indices(tmp_path, ["a.jpg", "b.jpg"], "test", 0.0)
 
 
 def test_split_folders_are_the_splits(tmp_path: Path) -> None:
     touch(tmp_path, "train/a.jpg", "test/b.jpg", "val/c.jpg")
     files = scan(str(tmp_path)).files
-    assert [files[i] for i in split_rows(tmp_path, files, "train", 0.5)] == ["train/a.jpg"]
-    assert [files[i] for i in split_rows(tmp_path, files, "test", 0.5)] == ["test/b.jpg"]
+    assert [files[i] for i in split_indices(tmp_path, files, "train", 0.5)] == ["train/a.jpg"]
+    assert [files[i] for i in split_indices(tmp_path, files, "test", 0.5)] == ["test/b.jpg"]

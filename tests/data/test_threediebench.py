@@ -11,12 +11,12 @@ import torch
 from golden_files import golden
 from torch import Tensor
 
-from equissl.data.base import Resident
+from equissl.data.base import InMemoryDataset
 from equissl.data.folder import open_data
 from equissl.data.image_folder import ImageFolder
-from equissl.data.packs import packed, threediebench_layout
-from equissl.data.packs.packed import pack_facts, read_pack
-from equissl.data.packs.packed_views import PackedViews
+from equissl.data.packs import packing, threediebench_layout
+from equissl.data.packs.packed_dataset import PackedDataset
+from equissl.data.packs.packing import pack_metadata, read_pack
 from equissl.data.packs.threediebench_layout import SYNSETS
 from equissl.data.threediebench import ORIGINAL, ThreeDIEBench
 from equissl.errors import UserError
@@ -69,7 +69,7 @@ def test_labels_are_the_ranks_of_the_synsets() -> None:
 
 def test_a_image_has_its_own_latents(data: ThreeDIEBench) -> None:
     opened = data.open("train")
-    assert isinstance(opened, Resident) and len(opened) == 18 and len(opened.classes) == 55
+    assert isinstance(opened, InMemoryDataset) and len(opened) == 18 and len(opened.classes) == 55
     for row, file in enumerate(opened.files):
         synset, name, image = file.split("/")
         latents = np.load(Path(data.path) / "3DIEBench" / synset / name / f"latent_{image[6:-4]}.npy")
@@ -82,7 +82,7 @@ def test_a_image_has_its_own_latents(data: ThreeDIEBench) -> None:
 def test_decoded_when_used_equals_decoded_before(data: ThreeDIEBench) -> None:
     memory = data.open("train")
     used = ThreeDIEBench(path=data.path, size=8, paired=True, memory_gb=0).open("train")
-    assert isinstance(used, PackedViews)
+    assert isinstance(used, PackedDataset)
     index = torch.tensor([5, 0, 17])
     one, two = memory.batch(index, 1), used.batch(index, 1)
     for name in ("image", "partner"):
@@ -110,7 +110,7 @@ def test_without_lists_the_names_decide_if_asked(data: ThreeDIEBench) -> None:
 
 
 def test_counts_are_checked(data: ThreeDIEBench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("equissl.data.packs.threediebench_layout.OBJECTS", 8)
+    monkeypatch.setattr("equissl.data.packs.threediebench_layout.NUM_OBJECTS", 8)
     with pytest.raises(UserError, match="6 objects instead of the published 41,920"):
         data.open("train")
 
@@ -123,7 +123,7 @@ def test_lists_that_contradict_are_refused(data: ThreeDIEBench) -> None:
         data.open("train")
     np.save(root / "val_images.npy", np.array(["/02691156/missing/"]))
     (Path(data.path) / "3DIEBench.packed" / "val_images.npy").unlink()
-    with pytest.raises(UserError, match="not there"):
+    with pytest.raises(UserError, match="do not exist"):
         data.open("test")
 
 
@@ -148,7 +148,7 @@ def test_an_archive_need_not_be_unpacked(data: ThreeDIEBench) -> None:
 def test_a_truncated_archive_says_so_and_loses_nothing(
     data: ThreeDIEBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(packed, "SHARD", 4)
+    monkeypatch.setattr(packing, "SHARD", 4)
     folder = Path(data.path)
     archive = folder / "set.tar.gz"
     with tarfile.open(archive, "w:gz") as file:
@@ -156,11 +156,11 @@ def test_a_truncated_archive_says_so_and_loses_nothing(
     whole = archive.read_bytes()
     archive.write_bytes(whole[: len(whole) * 2 // 3])
     short = ThreeDIEBench(path=str(archive), size=8, split="hash")
-    with pytest.raises(UserError, match=r"ends early, after \d+ images"):
+    with pytest.raises(UserError, match=r"truncated after \d+ images"):
         short.open("train")
     pack = folder / "set.packed"
     kept = {p.name: p.stat().st_mtime_ns for p in pack.glob("*.npz")}
-    assert kept and pack_facts(pack) is None
+    assert kept and pack_metadata(pack) is None
     archive.write_bytes(whole)
     assert len(short.open("train")) + len(short.open("test")) == 24
     assert all((pack / name).stat().st_mtime_ns == when for name, when in kept.items())
@@ -176,18 +176,18 @@ def test_what_cannot_be_used_is_listed(data: ThreeDIEBench) -> None:
     (three / "image_0.jpg").write_bytes(whole[:30] + b"\0" * 50 + b"\xff\xd9")  # found only when decoded
     with pytest.raises(UserError, match="cannot be read"):
         data.open("train")
-    lenient = ThreeDIEBench(path=data.path, size=8, bad_limit=0.5)
+    lenient = ThreeDIEBench(path=data.path, size=8, max_bad_fraction=0.5)
     opened = lenient.open("train")
     reasons = " ".join(b.reason for b in opened.bad_images)
     assert len(opened.bad_images) == 4 and len(opened) == 14
     assert "latent_0.npy is missing" in reasons and "truncated" in reasons and "finite" in reasons
-    used = ThreeDIEBench(path=data.path, size=8, bad_limit=0.5, memory_gb=0).open("train")
+    used = ThreeDIEBench(path=data.path, size=8, max_bad_fraction=0.5, memory_gb=0).open("train")
     batch = used.batch(torch.arange(len(used)))
     assert len(batch.images["image"]) == 15 and len(used.bad_images) == 4
 
 
 def test_packing_goes_on_where_it_was(data: ThreeDIEBench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packed, "SHARD", 5)
+    monkeypatch.setattr(packing, "SHARD", 5)
     whole = data.open("train").batch(torch.arange(18))
     pack = Path(data.path) / "3DIEBench.packed"
     (pack / "pack.json").unlink()
@@ -205,7 +205,7 @@ def test_packing_goes_on_where_it_was(data: ThreeDIEBench, monkeypatch: pytest.M
 def test_a_folder_that_changed_after_packing_is_noticed(data: ThreeDIEBench) -> None:
     data.open("train")
     (Path(data.path) / "3DIEBench" / "02691156" / "new").mkdir()
-    with pytest.raises(UserError, match="delete the latter to pack again"):
+    with pytest.raises(UserError, match="Delete the pack to write it again"):
         data.open("train")
 
 
@@ -214,7 +214,7 @@ def test_other_layouts_are_explained(tmp_path: Path) -> None:
         ThreeDIEBench(path=str(tmp_path / "absent")).open("train")
     (tmp_path / "cats").mkdir()
     (tmp_path / "cats" / "1.jpg").write_bytes(b"x")
-    with pytest.raises(UserError, match=r"another layout than 3DIEBench.*cats"):
+    with pytest.raises(UserError, match=r"does not have the layout of 3DIEBench.*cats"):
         ThreeDIEBench(path=str(tmp_path)).open("train")
     with pytest.raises(UserError, match="did you mean 'original'"):
         ThreeDIEBench(path="x", convention="orginal")  # type: ignore[arg-type]
@@ -225,7 +225,7 @@ def test_shifts_are_read_if_asked(data: ThreeDIEBench) -> None:
         ThreeDIEBench(path=data.path, size=8, shift=True).open("train")
     params = ThreeDIEBench(path=data.path, shift=True)._params(torch.rand(4, 10, dtype=torch.float64))
     assert params.space.names[-3:] == ("shift_x", "shift_y", "shift_z")
-    assert sum(threediebench_layout.PUBLISHED.values()) == threediebench_layout.OBJECTS
+    assert sum(threediebench_layout.NUM_PUBLISHED.values()) == threediebench_layout.NUM_OBJECTS
 
 
 def test_a_folder_of_the_layout_is_recognised(tmp_path: Path) -> None:

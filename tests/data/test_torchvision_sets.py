@@ -17,34 +17,34 @@ from equissl.data.torchvision_sets import Cifar10, Cifar100, Flowers102, Stl10, 
 from equissl.errors import UserError
 from equissl.testing.data import check_dataset
 
-KINDS = [Cifar10, Cifar100, Stl10, Flowers102]
+CLASSES = [Cifar10, Cifar100, Stl10, Flowers102]
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_laws(kind: type[Data], tmp_path: Path) -> None:
-    check_dataset(kind.example(tmp_path / "data"), tmp_path)
+@pytest.mark.parametrize("cls", CLASSES)
+def test_laws(cls: type[Data], tmp_path: Path) -> None:
+    check_dataset(cls.example(tmp_path / "data"), tmp_path)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_missing_files(kind: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("cls", CLASSES)
+def test_missing_files(cls: Any, tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
-        kind(path=str(tmp_path)).open("train")
+        cls(path=str(tmp_path)).open("train")
     message = str(caught.value)
-    assert str(tmp_path / kind.layout) in message and "data.download=true" in message
-    assert kind.source.split()[0] in message
+    assert str(tmp_path / cls.folder) in message and "data.download=true" in message
+    assert cls.source.split()[0] in message
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_files_that_differ_from_the_published_ones(kind: Any, tmp_path: Path) -> None:
-    copy = kind.example(tmp_path)
+@pytest.mark.parametrize("cls", CLASSES)
+def test_files_that_differ_from_the_published_ones(cls: Any, tmp_path: Path) -> None:
+    copy = cls.example(tmp_path)
     with pytest.raises(UserError, match=r"missing or differ .* data.verify=false"):
         replace(copy, verify=True).open("test")
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_the_folder_itself_may_be_named(kind: Any, tmp_path: Path) -> None:
-    copy = kind.example(tmp_path)
-    inside = replace(copy, path=str(tmp_path / kind.layout))
+@pytest.mark.parametrize("cls", CLASSES)
+def test_the_folder_itself_may_be_named(cls: Any, tmp_path: Path) -> None:
+    copy = cls.example(tmp_path)
+    inside = replace(copy, path=str(tmp_path / cls.folder))
     assert len(inside.open("test")) == len(copy.open("test"))
 
 
@@ -59,7 +59,7 @@ def test_a_download_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_damaged_copy_that_is_not_verified(tmp_path: Path) -> None:
     copy = Cifar10.example(tmp_path)
-    (tmp_path / Cifar10.layout / "test_batch").write_bytes(b"\x80garbage")
+    (tmp_path / Cifar10.folder / "test_batch").write_bytes(b"\x80garbage")
     with pytest.raises(UserError, match="missing or differ"):
         copy.open("test")
 
@@ -72,7 +72,7 @@ def test_checksums_of_torchvision_stay_as_they_are(tmp_path: Path) -> None:
 
 def test_cifar_keeps_pixels_and_labels(tmp_path: Path) -> None:
     data = replace(Cifar10.example(tmp_path), size=32)
-    dataset, truth = data.open("test"), data.found(train=False)
+    dataset, truth = data.open("test"), data.load(train=False)
     images = dataset.batch(torch.arange(4)).images["image"]
     assert torch.equal(images.permute(0, 2, 3, 1), torch.from_numpy(truth.data))
     assert dataset.labels.tolist() == truth.targets

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from equissl.augment.base import Augmentation
-from equissl.data.base import Resident
+from equissl.data.base import InMemoryDataset
 from equissl.encoder.encoder import Encoder
 from equissl.params import Params, Real, Space
 from equissl.random import Stream
@@ -49,7 +49,7 @@ def encoder() -> Encoder:
     return Encoder(Means(), {"left": 2, "right": 4}, probe=(3, 8, 8))
 
 
-def dataset(count: int = 50, classes: int = 3) -> Resident:
+def dataset(count: int = 50, classes: int = 3) -> InMemoryDataset:
     """Images whose overall brightness is their known factor "light" and whose tint is their class."""
     stream = Stream.of(torch.arange(count), "small")
     light, label = stream.uniform("light", low=0.1, high=0.5), stream.integers("label", classes)
@@ -57,4 +57,4 @@ def dataset(count: int = 50, classes: int = 3) -> Resident:
     pixels[torch.arange(count), label] += 0.2
     params = Params.of(Space((Real("light"),)), {"light": light})
     names = tuple("abcdefgh"[:classes])
-    return Resident((pixels * 255).to(torch.uint8), params, label, names)
+    return InMemoryDataset((pixels * 255).to(torch.uint8), params, label, names)

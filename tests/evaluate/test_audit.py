@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from equissl.data.base import Resident
+from equissl.data.base import InMemoryDataset
 from equissl.encoder.encoder import Encoder
 from equissl.errors import UserError
 from equissl.evaluate.audit.audit import audit, read_factors
@@ -40,7 +40,7 @@ class Noise(nn.Module):
         return torch.randn(len(images), 40, generator=self.generator)
 
 
-def make_images(channels: int = 3, count: int = COUNT) -> Resident:
+def make_images(channels: int = 3, count: int = COUNT) -> InMemoryDataset:
     """A coloured shade from corner to corner, always brighter on top and left, with noise."""
     stream = Stream.of(torch.arange(count), "images")
     ramp = torch.linspace(0, 1, 24)
@@ -49,7 +49,7 @@ def make_images(channels: int = 3, count: int = COUNT) -> Resident:
     noise = stream.uniform("noise", channels * 24 * 24, 0, 0.1).view(count, channels, 24, 24)
     pixels = ((shade + noise).clamp(0, 1) * 255).to(torch.uint8)
     none = torch.full((count,), -1)
-    return Resident(pixels, Params.of(Space((Real("hue"),)), {"hue": torch.ones(count, 1)}), none)
+    return InMemoryDataset(pixels, Params.of(Space((Real("hue"),)), {"hue": torch.ones(count, 1)}), none)
 
 
 def wrapped(module: nn.Module) -> Encoder:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from evaluate.small import Brighten, dataset, encoder
 
-from equissl.data.base import Resident
+from equissl.data.base import InMemoryDataset
 from equissl.data.image_folder import ImageFolder, write_images
 from equissl.evaluate.cache import Store, weights_fingerprint
 from equissl.evaluate.context import EvaluationContext
@@ -19,7 +19,7 @@ from equissl.testing.evaluate import example_table
 
 
 def subject(
-    folder: Path, data: Resident | None = None, progress: Progress = no_progress, **more: object
+    folder: Path, data: InMemoryDataset | None = None, progress: Progress = no_progress, **more: object
 ) -> EvaluationContext:
     data = data or dataset(20)
     rows = {"train": torch.arange(0, 20, 2), "test": torch.arange(1, 20, 2)}
@@ -80,7 +80,7 @@ def test_a_change_of_anything_is_noticed(tmp_path: Path, what: str) -> None:
     if what == "pixel":
         data.images[1, 0, 0, 0] ^= 1
     if what == "label":
-        data.target[1] = (data.target[1] + 1) % 3
+        data.targets[1] = (data.targets[1] + 1) % 3
     if what == "factor":
         light = data.params.values["light"] + 0.01
         data = replace(data, params=Params.of(Space((Real("light"),)), {"light": light}))
@@ -127,7 +127,7 @@ def test_an_interrupted_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest
 
 def test_files_that_are_decoded_on_use_are_known_by_size_and_time(tmp_path: Path) -> None:
     write_images(tmp_path / "p", {"a": 4, "b": 4})
-    data = ImageFolder(str(tmp_path / "p"), 8, "folders", test_share=0.0, memory_gb=0.0)
+    data = ImageFolder(str(tmp_path / "p"), 8, "folders", test_fraction=0.0, memory_gb=0.0)
     index = torch.arange(8)
     before = data.open("train").fingerprint(index)
     assert data.open("train").fingerprint(index) == before

@@ -45,7 +45,7 @@ def test_batches_do_not_matter(batch_size: int) -> None:
 
 
 def test_rows_are_the_samples_asked_for() -> None:
-    e, data = encoder(), replace(dataset(), group=torch.arange(50) // 5)
+    e, data = encoder(), replace(dataset(), group_ids=torch.arange(50) // 5)
     whole = extract(e, data, augment=Brighten())
     index = torch.tensor([44, 3, 3, 17])
     some = extract(e, data, index=index, augment=Brighten())

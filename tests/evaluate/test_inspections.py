@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from equissl.augment.presets import simclr
-from equissl.data.base import Resident
+from equissl.data.base import InMemoryDataset
 from equissl.errors import UserError
 from equissl.evaluate.audit.factors import AUDITS
 from equissl.evaluate.audit.sensitivity import Sensitivity, distance_to_others
@@ -68,7 +68,7 @@ def test_features_that_are_all_alike_have_no_sensitivity() -> None:
 
 def test_grey_images_are_asked_what_suits_them() -> None:
     images = torch.randint(256, (30, 1, 12, 12), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
-    data = Resident(images, Params.of(Space(), {}, count=30), torch.arange(30) % 2, ("a", "b"))
+    data = InMemoryDataset(images, Params.of(Space(), {}, count=30), torch.arange(30) % 2, ("a", "b"))
     layer = torch.nn.Conv2d(1, 4, 3)
     base = example_context()
     encoder = type(base.encoder)(layer, None, (0.5,), (0.25,), (1, 12, 12))
@@ -128,7 +128,7 @@ def test_impossible_fine_tuning(wrong: dict[str, object]) -> None:
 def test_classes_are_matched_by_name() -> None:
     labels = torch.tensor([0, 1, 1, -1])
     images = torch.zeros(4, 3, 4, 4, dtype=torch.uint8)
-    data = Resident(images, Params.of(Space(), {}, count=4), labels, ("cat", "dog"))
+    data = InMemoryDataset(images, Params.of(Space(), {}, count=4), labels, ("cat", "dog"))
     other = Renumbered(data, ("ant", "dog", "cat"))
     assert other.labels.tolist() == [2, 1, 1, -1] == other.batch(torch.arange(4)).labels.tolist()
     assert other.fingerprint(torch.arange(4)) != data.fingerprint(torch.arange(4))

@@ -30,7 +30,7 @@ def test_neighbours_equal_a_sort_by_cosine() -> None:
         order = (unit @ unit[row]).argsort(descending=True).tolist()
         order.remove(row)
         assert [n["index"] for n in query["neighbours"]] == order[:4]
-        assert all(n["label"] == data.names[data.target[n["index"]]] for n in query["neighbours"])
+        assert all(n["label"] == data.class_names[data.targets[n["index"]]] for n in query["neighbours"])
     assert found() == found()
 
 

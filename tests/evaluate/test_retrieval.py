@@ -14,7 +14,7 @@ from evaluate.small import Brighten, dataset, encoder
 from golden_files import golden
 from torch import Tensor
 
-from equissl.data.base import Resident
+from equissl.data.base import InMemoryDataset
 from equissl.encoder.encoder import Encoded
 from equissl.evaluate.base import Score
 from equissl.evaluate.equivariance import retrieval as module_under_test
@@ -166,7 +166,7 @@ class Glow:
 
 
 def test_embedding_augmented_photographs() -> None:
-    photographs: Resident = dataset(6)
+    photographs: InMemoryDataset = dataset(6)
     made = embed(Glow(), encoder(), photographs, augment=Brighten(), views=8, batch_size=20)  # type: ignore[arg-type]
     assert len(made.vectors) == 48 and len(made.features) == 6
     glow = made.params.values["glow"].view(6, 8)
@@ -181,7 +181,7 @@ def test_embedding_augmented_photographs() -> None:
 
 def test_images_of_known_objects_need_no_augmentation() -> None:
     stream = torch.arange(12)
-    images = replace(dataset(12), group=stream % 4)
+    images = replace(dataset(12), group_ids=stream % 4)
     made = embed(Glow(), encoder(), images)  # type: ignore[arg-type]
     assert len(made.features) == 4 and torch.equal(made.groups, stream % 4)
     every = embed(Glow(), encoder(), images, sources="every")  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from equissl.augment.base import replay
-from equissl.data.base import Resident
+from equissl.data.base import InMemoryDataset
 from equissl.data.solids import Solids
 from equissl.encoder.encoder import Encoded, Encoder
 from equissl.evaluate.audit.factors import AUDITS
@@ -63,7 +63,7 @@ def encoder() -> Encoder:
     return Encoder(Quarters(), None, (0.45,) * 3, (1.0,) * 3, (3, 8, 8))
 
 
-def lit(objects: int = 6, views: int = 4, draws: bool = True) -> Resident:
+def lit(objects: int = 6, views: int = 4, draws: bool = True) -> InMemoryDataset:
     """Objects are patterns, their views differ by "light", which is added to every pixel."""
     stream = Stream.of(torch.arange(objects), "lit")
     patterns = stream.uniform("pattern", 3 * 8 * 8).view(objects, 3, 8, 8) * 0.4
@@ -76,10 +76,10 @@ def lit(objects: int = 6, views: int = 4, draws: bool = True) -> Resident:
 
     params = Params.of(LIGHT, {"light": light})
     render = draw if draws else None
-    return Resident(draw(groups, params), params, groups % 2, ("a", "b"), groups, render=render)
+    return InMemoryDataset(draw(groups, params), params, groups % 2, ("a", "b"), groups, renderer=render)
 
 
-def explorer(module: Any, data: Resident, size: Size = SMALL) -> dict[str, Any]:
+def explorer(module: Any, data: InMemoryDataset, size: Size = SMALL) -> dict[str, Any]:
     told = steering({"m": module}, encoder(), data, torch.arange(len(data)), size=size)
     assert told["note"] == ""
     found: dict[str, Any] = told["explorers"][0]  # type: ignore[index]
@@ -118,7 +118,7 @@ def test_ranks_and_distances_equal_a_slow_reference() -> None:
         for p, value in enumerate(slide["values"]):
             wanted = float(data.params.values["light"][row]) + value
             predicted = vectors[row] + 0.5 * value
-            drawn = data.rendered(torch.tensor([row]), Params.of(LIGHT, {"light": torch.tensor([[wanted]])}))
+            drawn = data.render(torch.tensor([row]), Params.of(LIGHT, {"light": torch.tensor([[wanted]])}))
             assert drawn is not None
             truth = encoder()(drawn.float() / 255).vector.detach()[0]
             cosine = torch.cosine_similarity(predicted, truth, dim=0)
@@ -143,7 +143,7 @@ def test_without_drawing_the_nearest_recorded_view_is_the_truth() -> None:
             assert off == pytest.approx(
                 min(abs(float(light[r] - light[row]) - value) for r in others), abs=1e-3
             )
-    alone = replace(data, group=None)
+    alone = replace(data, group_ids=None)
     assert {slide["kind"] for slide in sliders(explorer(Adds(), alone))} == {""}
 
 
@@ -159,7 +159,7 @@ def test_what_cannot_be_steered_is_said() -> None:
 
 def test_the_network_is_left_as_it_was_and_answers_repeat() -> None:
     recipe = sie.sie_solids()
-    model = recipe.build(recipe.data.known).train()
+    model = recipe.build(recipe.data.spaces).train()
     data = Solids(size=8, objects=12, views=3).open("test")
     modules: Any = {"sie": model.modules_by_name["sie"]}
     rows = torch.arange(len(data))
@@ -174,7 +174,7 @@ def test_the_network_is_left_as_it_was_and_answers_repeat() -> None:
 
 def test_an_augmentation_is_its_own_truth_and_may_find_its_versions() -> None:
     recipe = quickstart.equivariant()
-    model = recipe.build(recipe.data.known)
+    model = recipe.build(recipe.data.spaces)
     data = Solids(size=32, objects=24, views=2).open("test")
     told = steering(
         {"equimod": model.modules_by_name["equimod"]},  # type: ignore[dict-item]
@@ -273,11 +273,11 @@ def test_grids_hold_their_resting_value() -> None:
 def test_solids_are_drawn_again_bit_for_bit() -> None:
     data = Solids(size=16, objects=60, views=2).open("test")
     rows = torch.tensor([3, 0, 11])
-    assert torch.equal(data.rendered(rows, Space().neutral(3)), data.images[rows])  # type: ignore[arg-type]
+    assert torch.equal(data.render(rows, Space().neutral(3)), data.images[rows])  # type: ignore[arg-type]
     hue = Space((data.params.space["floor_hue"],))
-    other = data.rendered(rows, Params.of(hue, {"floor_hue": data.params.values["floor_hue"][rows] + 0.5}))
+    other = data.render(rows, Params.of(hue, {"floor_hue": data.params.values["floor_hue"][rows] + 0.5}))
     assert other is not None and (other.float() - data.images[rows].float()).abs().mean() > 10
-    assert lit(draws=False).rendered(rows, Space().neutral(3)) is None
+    assert lit(draws=False).render(rows, Space().neutral(3)) is None
 
 
 @pytest.mark.parametrize("shape", [(5, 3, 24, 24), (3, 1, 16, 10), (2, 3, 200, 100)])

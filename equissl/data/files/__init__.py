@@ -1,1 +1,1 @@
-"""Folders of image files: scanning, decoding, labels, splits and checks."""
+"""Folders of image files: scanning, decoding, labels, splits and a summary."""

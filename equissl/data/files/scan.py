@@ -1,7 +1,7 @@
-"""Which images a folder holds, in which order, with which labels and in which split.
+"""Image files below a folder, in natural order, with their labels.
 
-Order and split depend on the paths below the folder alone, not on the file system, the machine or the day;
-labels are only taken from folders or from a table when asked for.
+Order and split depend on the paths below the folder alone, not on the file system or the machine; labels are
+read from folders or from a table on request only.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from equissl.data.files.labels import label_names, natural
 from equissl.data.files.split import split_folders
 from equissl.errors import UserError
 
-# HEIC cannot be read, but a folder of a phone's images should say so and not look empty.
-IMAGES = frozenset(
+# HEIC cannot be read, but a folder of a phone's images should be reported as such, not as empty.
+IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff"}
     | {".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".jpx", ".avif", ".ico", ".heic", ".heif"}
 )
-# Camera raw files begin like TIFF, but what Pillow finds in them is a thumbnail.
-OTHERS = frozenset(
+# Camera raw files start like TIFF, but Pillow reads only their thumbnail.
+OTHER_SUFFIXES = frozenset(
     {".txt", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".md", ".html", ".pdf", ".py"}
     | {".npy", ".npz", ".pt", ".pth", ".mat", ".pkl", ".h5", ".parquet", ".db", ".ini", ".log", ".svg"}
     | {".zip", ".tar", ".gz", ".tgz", ".xz", ".mp4", ".avi", ".mov", ".dng", ".nef", ".cr2", ".arw"}
@@ -33,24 +33,24 @@ OTHERS = frozenset(
 
 @dataclass(frozen=True)
 class Listing:
-    """Images below a folder.
+    """Image files below a folder, with labels.
 
     Args:
         root: the folder.
         files: paths relative to ``root``, with forward slashes.
-        target: one label per file, -1 where unknown.
-        classes: names of the labels.
+        targets: one label per file, -1 where unknown.
+        classes: class names, by label.
     """
 
     root: Path
     files: tuple[str, ...]
-    target: tuple[int, ...]
+    targets: tuple[int, ...]
     classes: tuple[str, ...] = ()
 
-    def rows(self, rows: Sequence[int]) -> Listing:
-        """Some of the images."""
-        files = tuple(self.files[i] for i in rows)
-        return Listing(self.root, files, tuple(self.target[i] for i in rows), self.classes)
+    def select(self, indices: Sequence[int]) -> Listing:
+        """The files ``indices``, in that order."""
+        files = tuple(self.files[i] for i in indices)
+        return Listing(self.root, files, tuple(self.targets[i] for i in indices), self.classes)
 
     def __len__(self) -> int:
         return len(self.files)
@@ -59,23 +59,23 @@ class Listing:
 def scan(path: str, labels: str = "none") -> Listing:
     """All images below a folder, in natural order (``2.jpg`` before ``10.jpg``).
 
-    Hidden files and folders are left out, and so is what is no image by its suffix; a file whose suffix
-    says nothing is looked into. Links are followed. Where there are split folders, only they count.
+    Hidden files and folders are skipped, and so are files with other suffixes; a file with an unknown suffix
+    is an image if its first bytes are. Links are followed. With split folders, other folders are skipped.
 
     Args:
-        labels: "none", "folders" (the first folder on the way to an image, below ``train`` or ``test`` where
-            there are such), or the path of a ``.csv`` file with columns ``file`` and ``label``; it may be
+        labels: "none", "folders" (the first folder of an image's path, below ``train`` or ``test`` if there
+            are split folders), or the path of a ``.csv`` file with columns ``file`` and ``label``; it may be
             relative to the folder, and so are its files.
 
     Raises:
-        UserError: no such folder, no images in it, or labels that cannot be had; the message says what
-            was expected and names the nearest that exists.
+        UserError: no such folder, no images in it, or no such labels; the message names the nearest valid
+            value.
     """
     root = existing_folder(path)
-    others: Counter[str] = Counter()
-    files = tuple(sorted(_walk(str(root), "", (), others), key=natural))
+    other_suffixes: Counter[str] = Counter()
+    files = tuple(sorted(_walk(str(root), "", (), other_suffixes), key=natural))
     if not files:
-        raise UserError(_nothing(root, others))
+        raise UserError(_no_images(root, other_suffixes))
     folders = split_folders(root)
     if folders:
         files = tuple(f for f in files if f.split("/")[0] in folders.values())
@@ -86,27 +86,27 @@ def scan(path: str, labels: str = "none") -> Listing:
 
 
 def existing_folder(path: str) -> Path:
-    """The folder a user named.
+    """The folder at a path of the user.
 
     Raises:
-        UserError: it does not exist or is no folder; the message names the nearest that does.
+        UserError: there is none; the message names the nearest that exists.
     """
     folder = Path(path).expanduser()
     if os.path.isdir(folder):
         return folder
     if os.path.exists(folder):
         raise UserError(
-            f"data.path={path!r} is a file, but a folder of images is expected (unpack an archive first)"
+            f"data.path={path!r} is a file; expected a folder of images (unpack an archive first)"
         )
     part, parent = folder, folder.parent
     while not os.path.isdir(parent):
         part, parent = parent, parent.parent
     siblings = [n for n in _subfolders(parent) if not n.startswith(".")]
     close = difflib.get_close_matches(part.name, siblings, n=1)
-    hint = f"{str(parent.absolute())!r} exists, but has no {part.name!r}"
+    hint = f"{str(parent.absolute())!r} has no {part.name!r}"
     if close:
         hint = f"did you mean {str(parent / close[0])!r}?"
-    raise UserError(f"data.path={path!r} does not exist; expected a folder of images; {hint}")
+    raise UserError(f"data.path={path!r} does not exist (expected a folder of images); {hint}")
 
 
 def _subfolders(folder: Path) -> list[str]:
@@ -138,9 +138,9 @@ def _walk(folder: str, relative: str, above: tuple[str, ...], others: Counter[st
 
 def _may_be_image(entry: os.DirEntry[str]) -> bool:
     suffix = os.path.splitext(entry.name)[1].lower()
-    if suffix in IMAGES:
+    if suffix in IMAGE_SUFFIXES:
         return entry.is_symlink() or entry.is_file()  # a link that leads nowhere is reported as bad
-    if suffix in OTHERS or not os.path.isfile(entry.path):
+    if suffix in OTHER_SUFFIXES or not os.path.isfile(entry.path):
         return False
     try:
         with open(entry.path, "rb") as file:
@@ -149,9 +149,9 @@ def _may_be_image(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _nothing(root: Path, others: Counter[str]) -> str:
-    found = ", ".join(f"{n} {suffix or 'without suffix'}" for suffix, n in others.most_common(5))
+def _no_images(root: Path, others: Counter[str]) -> str:
+    other_files = ", ".join(f"{n} {suffix or 'without suffix'}" for suffix, n in others.most_common(5))
     return (
         f"data.path: no images below {str(root)!r}; expected files such as .jpg, .png or .webp, "
-        f"in folders of any depth; found {found or 'no files at all'}"
+        f"in folders of any depth (got {other_files or 'no files'})"
     )

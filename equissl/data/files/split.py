@@ -1,4 +1,4 @@
-"""Which of a folder's images are for training and which for testing."""
+"""Train and test splits of an image folder: by split folders, or by a hash of each path."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ SPLIT_FOLDERS: dict[Split, tuple[str, ...]] = {
 }
 
 
-def split_rows(root: Path, files: Sequence[str], split: Split, test_share: float) -> list[int]:
-    """Which images belong to a split.
+def split_indices(root: Path, files: Sequence[str], split: Split, test_fraction: float) -> list[int]:
+    """Indices of the images of a split.
 
-    Folders ``train`` and ``test`` (or ``val``) are the splits where both exist. Otherwise a hash of each
-    path decides, so that an image stays where it is when others are added; either split gets at least
-    one image if there are two.
+    Folders ``train`` and ``test`` (or ``val``) are the splits where both exist. Otherwise the split is a hash
+    of each path, so that an image stays in its split when others are added; each split gets at least one
+    image if there are two.
 
     Raises:
         UserError: the split is empty.
@@ -32,30 +32,34 @@ def split_rows(root: Path, files: Sequence[str], split: Split, test_share: float
         rows = [i for i, f in enumerate(files) if f.startswith(prefix)]
         where = f"the folder {root / folders[split]}"
     else:
-        values = [position(f, "split") for f in files]
-        test = {i for i, v in enumerate(values) if v < test_share}
-        if test_share > 0 and len(values) > 1:
+        values = [hash_fraction(f, "split") for f in files]
+        test = {i for i, v in enumerate(values) if v < test_fraction}
+        if test_fraction > 0 and len(values) > 1:
             test = (test | {values.index(min(values))}) - {values.index(max(values))}
         rows = [i for i in range(len(values)) if (i in test) == (split == "test")]
-        where = f"with data.test_share={test_share:g} and {len(files)} images the {split} split"
+        where = f"with data.test_fraction={test_fraction:g} and {len(files)} images the {split} split"
     if not rows:
         raise UserError(f"data.path: {where} holds no images")
     return rows
 
 
 def split_folders(root: Path) -> dict[Split, str]:
-    """Split -> the name of its folder below ``root``; empty unless there is one for each."""
-    found: dict[Split, str] = {}
+    """Split -> its folder below ``root``; empty unless both splits have one."""
+    folders: dict[Split, str] = {}
     splits: tuple[Split, ...] = ("train", "test")
     for split in splits:
         names = [n for n in SPLIT_FOLDERS[split] if os.path.isdir(root / n)]
         if not names:
             return {}
-        found[split] = names[0]
-    return found
+        folders[split] = names[0]
+    return folders
 
 
-def position(file: str, use: str) -> float:
-    """A number in [0, 1) that belongs to a relative path, one per ``use``."""
+def hash_fraction(file: str, use: str) -> float:
+    """A hash of a relative path as a number in [0, 1), one per ``use``.
+
+    >>> 0 <= hash_fraction("cats/1.jpg", "split") < 1
+    True
+    """
     digest = hashlib.blake2b(os.fsencode(file), digest_size=8, person=use.encode()).digest()
     return int.from_bytes(digest, "big") / 2**64

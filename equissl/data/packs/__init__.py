@@ -1,1 +1,1 @@
-"""Large archives: packing, reading packed images, downloads."""
+"""Large archives: download, packing into shards, and datasets on packs."""

@@ -1,4 +1,4 @@
-"""Large files from the web: what was fetched before a break is kept, and what arrives is checked."""
+"""Resumable downloads of large files, checked by size and SHA-256."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _BLOCK = 1 << 20
 
 @dataclass(frozen=True)
 class Remote:
-    """A file on the web.
+    """A file to download.
 
     Args:
-        name: of the file to write.
-        size: in bytes, 0 if not known.
-        sha256: in hexadecimal, "" if not known.
+        name: of the local file.
+        size: in bytes, 0 if unknown.
+        sha256: in hexadecimal, "" if unknown.
     """
 
     url: str
@@ -49,48 +49,48 @@ PUBLISHED = {"3diebench": THREEDIEBENCH}  # name -> the archive first, then smal
 def download(
     name: str, out: Path | str, *, url: str = "", sha256: str = "", progress: Progress = no_progress
 ) -> list[Path]:
-    """Fetch a published dataset's files into a folder; an interrupted download is resumed.
+    """Download the files of a published dataset into a folder; an interrupted download is resumed.
 
     Args:
         name: a key of ``PUBLISHED``.
-        url: of the archive, if another than the published one.
-        sha256: refuse an archive with another checksum.
+        url: of the archive, instead of the published one.
+        sha256: expected checksum of the archive, "" for any.
 
     Returns:
         The files, the archive last.
 
     Raises:
-        UserError: no such dataset, or a file cannot be had.
+        UserError: no such dataset, or a file cannot be downloaded.
     """
     if name not in PUBLISHED:
-        raise UserError(f"nothing called {name!r} can be fetched; {nearest(name, PUBLISHED)}")
+        raise UserError(f"no dataset called {name!r}; {nearest(name, PUBLISHED)}")
     archive, *lists = PUBLISHED[name]
     archive = replace(archive, url=url or archive.url, sha256=sha256)
-    # The small ones first, so that a mistake in the address is seen before the long wait.
-    return [fetch(remote, Path(out), progress=progress) for remote in (*lists, archive)]
+    # Small files first, so that a wrong address fails early.
+    return [download_file(remote, Path(out), progress=progress) for remote in (*lists, archive)]
 
 
-def fetch(
+def download_file(
     remote: Remote,
     folder: Path,
     *,
-    attempts: int = 8,
+    max_attempts: int = 8,
     timeout: float = 60.0,
     wait: Callable[[float], None] = time.sleep,
     progress: Progress = no_progress,
 ) -> Path:
-    """Fetch a file into ``folder``; one that is there already is only checked.
+    """Download a file into ``folder``; an existing one is only checked.
 
-    What has arrived is kept in ``<name>.part``, also when the process is killed. An attempt that brought
-    new bytes does not count towards ``attempts``. If the server's file has changed meanwhile, or it cannot
-    send a part, the file is fetched from its start.
+    Partial downloads are kept in ``<name>.part``, also when the process is killed. An attempt that received
+    new bytes does not count towards ``max_attempts``. If the server's file has changed meanwhile, or it
+    cannot send a range, the download starts again.
 
     Args:
-        timeout: seconds without a byte after which a connection counts as broken.
-        wait: sleeps between attempts: 1, 2, 4, ... seconds, 60 at most.
+        timeout: seconds without a byte after which a connection is given up.
+        wait: called with the seconds between attempts: 1, 2, 4, ..., at most 60.
 
     Raises:
-        UserError: it cannot be had, or what arrived is not what was expected (it is deleted then).
+        UserError: the download failed, or the file is not the expected one (and is deleted).
     """
     target = folder / remote.name
     if target.exists():
@@ -107,15 +107,15 @@ def fetch(
             reason = f"the connection ended after {_size(part):,} of {size:,} bytes"
         except urllib.error.HTTPError as error:
             if error.code < 500 and error.code not in (408, 429):
-                raise UserError(f"{remote.url} cannot be fetched: {error.code} {error.reason}") from error
+                raise UserError(f"{remote.url} cannot be downloaded ({error.code} {error.reason})") from error
             reason = f"{error.code} {error.reason}"
         except (OSError, http.client.HTTPException) as error:
             reason = str(error) or type(error).__name__
         failures = 0 if _size(part) > before else failures + 1
-        if failures >= attempts:
+        if failures >= max_attempts:
             raise UserError(
-                f"{remote.url} cannot be fetched: {reason}; {_size(part):,} bytes are kept in {str(part)!r}, "
-                "and the same command goes on from there"
+                f"{remote.url} cannot be downloaded ({reason}). {_size(part):,} bytes are kept in "
+                f"{str(part)!r}; the same command continues from there"
             )
         wait(min(2.0 ** max(failures - 1, 0), 60.0))
     _check(remote, part, size)
@@ -125,63 +125,65 @@ def fetch(
 
 
 def _receive(remote: Remote, part: Path, timeout: float, progress: Progress) -> int:
-    """Append what one connection brings; returns the size of the whole file."""
-    start, known = _size(part), _read_stamp(part)
+    """Append the bytes of one connection; returns the size of the whole file."""
+    start, stamp = _size(part), _read_stamp(part)
     headers = {"User-Agent": "equissl", "Accept-Encoding": "identity"}
-    if start and known:
-        headers |= {"Range": f"bytes={start}-", "If-Range": known}
+    if start and stamp:
+        headers |= {"Range": f"bytes={start}-", "If-Range": stamp}
     elif start:
-        start = 0  # nothing says that the bytes are of the file that is there now
+        start = 0  # no stamp: the bytes may be of an older version of the file
     try:
-        answer = urllib.request.urlopen(urllib.request.Request(remote.url, headers=headers), timeout=timeout)
+        response = urllib.request.urlopen(
+            urllib.request.Request(remote.url, headers=headers), timeout=timeout
+        )
     except urllib.error.HTTPError as error:
-        if error.code == 416:  # there is nothing after what is here: complete, or too long
+        if error.code == 416:  # no bytes after ours: complete, or too long
             total = int(error.headers.get("Content-Range", "*/0").rpartition("/")[2] or 0)
             if total == start:
                 return total
             part.unlink()
         raise
-    with answer:
-        begins, total = _range(answer, start)
-        stamp = answer.headers.get("ETag") or answer.headers.get("Last-Modified") or ""
-        # A weak tag promises no equal bytes, so it cannot be gone on from.
+    with response:
+        begins, total = _range(response, start)
+        stamp = response.headers.get("ETag") or response.headers.get("Last-Modified") or ""
+        # A weak tag does not promise equal bytes, so the download cannot be resumed.
         write_json(_stamp(part), "" if stamp.startswith("W/") else stamp)
         with part.open("ab" if begins else "wb") as file:
             done = begins
-            while block := answer.read(_BLOCK):
+            while block := response.read(_BLOCK):
                 file.write(block)
                 done += len(block)
-                progress(f"fetching {remote.name}", done, max(total, done))
+                progress(f"downloading {remote.name}", done, max(total, done))
     return total or remote.size or done
 
 
-def _range(answer: http.client.HTTPResponse, asked: int) -> tuple[int, int]:
+def _range(response: http.client.HTTPResponse, start: int) -> tuple[int, int]:
     """(first byte that comes, size of the whole file or 0)."""
-    if answer.status != 206:
-        return 0, int(answer.headers.get("Content-Length") or 0)
-    span, _, total = answer.headers.get("Content-Range", "").removeprefix("bytes ").partition("/")
-    if span.partition("-")[0] != str(asked):
-        raise http.client.HTTPException(f"asked for bytes from {asked}, got {span!r}")
-    return asked, int(total) if total.isdigit() else 0
+    if response.status != 206:
+        return 0, int(response.headers.get("Content-Length") or 0)
+    span, _, total = response.headers.get("Content-Range", "").removeprefix("bytes ").partition("/")
+    if span.partition("-")[0] != str(start):
+        raise http.client.HTTPException(f"requested bytes from {start}, got {span!r}")
+    return start, int(total) if total.isdigit() else 0
 
 
 def _check(remote: Remote, path: Path, size: int) -> None:
-    wrong = ""
+    problem = ""
     if size and _size(path) != size:
-        wrong = f"has {_size(path):,} bytes instead of {size:,}"
+        problem = f"has {_size(path):,} bytes instead of {size:,}"
     elif remote.size and _size(path) != remote.size:
-        wrong = f"has {_size(path):,} bytes instead of {remote.size:,}"
+        problem = f"has {_size(path):,} bytes instead of {remote.size:,}"
     elif remote.sha256:
         with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-        if found != remote.sha256.lower():
-            wrong = f"has the checksum {found} instead of {remote.sha256}"
-    if not wrong:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if digest != remote.sha256.lower():
+            problem = f"has SHA-256 {digest} instead of {remote.sha256}"
+    if not problem:
         return
     if path.suffix == ".part":
         path.unlink()
-        raise UserError(f"what {remote.url} sent {wrong}; it was deleted, so try again")
-    raise UserError(f"{str(path)!r} {wrong}; delete it to fetch it again")
+        raise UserError(f"{remote.url} {problem}; the download was deleted. Try again")
+    raise UserError(f"{str(path)!r} {problem}; delete it to download it again")
 
 
 def _size(path: Path) -> int:

@@ -1,4 +1,4 @@
-"""Where 3DIEBench keeps what: objects, latents, classes and the published split."""
+"""The file layout of 3DIEBench: archive or folder, objects, latents, classes and the published split."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 
 from equissl.data.base import Split
 from equissl.data.files.scan import existing_folder
-from equissl.data.packs.packed import Entry, Pack, numbered
+from equissl.data.packs.packing import Entry, Pack, numbered
 from equissl.errors import UserError
 from equissl.storage import atomic_open
 
-OBJECTS = 52_472
-PUBLISHED: dict[Split, int] = {"train": 41_920, "test": 10_552}
+NUM_OBJECTS = 52_472
+NUM_PUBLISHED: dict[Split, int] = {"train": 41_920, "test": 10_552}
 _LISTS: dict[Split, str] = {"train": "train_images.npy", "test": "val_images.npy"}
 _ARCHIVES = (".tar.gz", ".tgz", ".tar")
 _NAMES = (
@@ -36,36 +36,35 @@ _NAMES = (
     "04256520 sofa,04330267 stove,04379243 table,04401088 telephone,04460130 tower,04468005 train,"
     "04530566 vessel,04554684 washer"
 )
-# Synset -> its name, in the order of the labels, which are ranks of the synsets.
+# Synset -> class name; a label is the rank of the synset.
 SYNSETS: dict[str, str] = dict(sorted((s[:8], s[9:]) for s in _NAMES.split(",")))
 
 
 @dataclass(frozen=True)
 class Source:
-    """A folder of objects, a tar archive of one, or nothing any more once it is packed."""
+    """The folder of objects, or a tar archive of it; may be deleted once it is packed."""
 
     path: Path
 
     @staticmethod
     def find(path: str) -> Source:
-        """What ``path`` means: itself, or the folder ``3DIEBench`` in it.
+        """The source at ``path``: itself, or the folder ``3DIEBench`` in it.
 
         Raises:
-            UserError: there is no such thing, nor a pack of it.
+            UserError: there is neither a source nor a pack of it.
         """
-        given = Path(path).expanduser()
-        if given.is_file() and given.name.endswith(_ARCHIVES):
-            return Source(given)
-        inner = given / "3DIEBench"
-        for folder in (inner, given):
-            found = Source(folder)
-            if (folder.is_dir() and folder != given) or found.default_pack.is_dir():
-                return found
+        root = Path(path).expanduser()
+        if root.is_file() and root.name.endswith(_ARCHIVES):
+            return Source(root)
+        for folder in (root / "3DIEBench", root):
+            source = Source(folder)
+            if (folder.is_dir() and folder != root) or source.default_pack.is_dir():
+                return source
         return Source(existing_folder(path))
 
     @staticmethod
     def recognises(path: Path) -> bool:
-        """Whether there is a folder of this layout, by its first object."""
+        """Whether ``path`` is a folder of this layout, by its first object."""
         if not path.is_dir():
             return False
         folder = path / "3DIEBench" if (path / "3DIEBench").is_dir() else path
@@ -83,36 +82,36 @@ class Source:
         return self.path.with_name(f"{stem or self.path.name}.packed")
 
     def count(self) -> int:
-        """How many objects there are; the official number for an archive, which is not opened for it.
+        """Number of objects; for an archive the published number, without reading it.
 
         Raises:
             UserError: a folder of another layout.
         """
         if not self.is_folder:
             if not self.path.exists():
-                raise UserError(f"data.path: {str(self.path)!r} is gone, and its pack is not complete")
-            return OBJECTS
+                raise UserError(f"data.path: {str(self.path)!r} does not exist, and its pack is incomplete")
+            return NUM_OBJECTS
         objects = self._objects()
         first = next((o for o in objects if (self.path / o / "image_0.jpg").exists()), None)
         if first is None:
-            held = sorted(e.name for e in os.scandir(self.path))[:5]
+            names = sorted(e.name for e in os.scandir(self.path))[:5]
             raise UserError(
-                f"data.path: {str(self.path)!r} has another layout than 3DIEBench; expected "
+                f"data.path: {str(self.path)!r} does not have the layout of 3DIEBench (expected "
                 f"<synset>/<object>/image_0.jpg and latent_0.npy, such as "
-                f"02691156/1a04e3eab45ca15dd86060f189eb133/image_0.jpg, but it holds {held}"
+                f"02691156/1a04e3eab45ca15dd86060f189eb133/image_0.jpg, got {names})"
             )
         return len(objects)
 
     def entries(self) -> Iterator[Entry]:
-        """Every image, in an order that does not change."""
+        """All images, in a fixed order."""
         return self._in_folder() if self.is_folder else self._in_archive()
 
     def copy_lists(self, folder: Path) -> None:
-        """Keep the published split with a pack."""
+        """Copy the published split into the folder of a pack."""
         for name in _LISTS.values():
-            for place in (self.path, self.path.parent):
-                if (place / name).is_file():
-                    shutil.copyfile(place / name, folder / name)
+            for parent in (self.path, self.path.parent):
+                if (parent / name).is_file():
+                    shutil.copyfile(parent / name, folder / name)
                     break
 
     def _objects(self) -> list[str]:
@@ -130,30 +129,30 @@ class Source:
                 yield Entry(owner, view, _Files(folder, view))
 
     def _in_archive(self) -> Iterator[Entry]:
-        waiting: dict[tuple[str, int], bytes] = {}
+        unpaired: dict[tuple[str, int], bytes] = {}
         read = 0
         try:
             with tarfile.open(self.path, "r|*") as archive:
                 for member in archive:
-                    found = _member(member.name)
-                    file = archive.extractfile(member) if found and member.isfile() else None
-                    if not found or file is None:
+                    name = _member(member.name)
+                    file = archive.extractfile(member) if name and member.isfile() else None
+                    if not name or file is None:
                         continue
-                    owner, view, is_image = found
-                    data, other = file.read(), waiting.pop((owner, view), None)
+                    owner, view, is_image = name
+                    data, other = file.read(), unpaired.pop((owner, view), None)
                     if other is None:
-                        waiting[owner, view] = data
+                        unpaired[owner, view] = data
                         continue
                     read += 1
                     yield Entry(owner, view, _Content(*((data, other) if is_image else (other, data))))
         except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
             raise UserError(
-                f"data.path: the archive {str(self.path)!r} is damaged or ends early, after {read:,} "
-                f"images ({error}); fetch it again: `equissl download 3diebench` goes on where it was. "
-                "What has been packed is kept"
+                f"data.path: the archive {str(self.path)!r} is damaged or truncated after {read:,} "
+                f"images ({error}). Download it again: `equissl download 3diebench` resumes. "
+                "Finished shards are kept"
             ) from error
-        for owner, view in sorted(waiting):
-            yield Entry(owner, view, _Half())
+        for owner, view in sorted(unpaired):
+            yield Entry(owner, view, _Unpaired())
 
 
 @dataclass(frozen=True)
@@ -180,9 +179,9 @@ class _Content:
 
 
 @dataclass(frozen=True)
-class _Half:
+class _Unpaired:
     def __call__(self) -> tuple[bytes, NDArray[np.float64]]:
-        raise ValueError("only one of image and latents is in the archive")
+        raise ValueError("the archive has only one of image and latents")
 
 
 def _latent(data: bytes) -> NDArray[np.float64]:
@@ -191,14 +190,14 @@ def _latent(data: bytes) -> NDArray[np.float64]:
     except (ValueError, EOFError, OSError) as error:
         raise ValueError(f"the latents cannot be read ({error})") from error
     if not isinstance(values, np.ndarray) or values.dtype.kind not in "fiu" or values.ndim != 1:
-        raise ValueError("the latents are not a row of numbers")
+        raise ValueError("the latents are not a vector of numbers")
     if len(values) not in (7, 10) or not np.isfinite(values).all():
-        raise ValueError(f"the latents are not 7 or 10 finite numbers, but {values.tolist()[:12]}")
+        raise ValueError(f"the latents are not 7 or 10 finite numbers, got {values.tolist()[:12]}")
     return values.astype(np.float64)
 
 
 def _member(name: str) -> tuple[str, int, bool] | None:
-    """(object, view, whether it is the image) of ``3DIEBench/<synset>/<object>/image_3.jpg``."""
+    """(object, view, is an image) of ``3DIEBench/<synset>/<object>/image_3.jpg``."""
     kind, _, rest = "/".join(name.split("/")[-3:]).partition("/")
     owner, _, file = rest.partition("/")
     for prefix, suffix in (("image_", ".jpg"), ("latent_", ".npy")):
@@ -209,57 +208,57 @@ def _member(name: str) -> tuple[str, int, bool] | None:
 
 
 def published(source: Source, pack: Pack, split: Split) -> list[str]:
-    """The objects of a split by the published lists; one list is enough, the rest is the other split.
+    """Objects of a split by the published lists; one list is enough, the other split is the rest.
 
     Raises:
-        UserError: neither list is there, they contradict each other or the folder, or the counts of the
-            whole of 3DIEBench are not the published ones.
+        UserError: there is no list, the lists contradict each other or the folder, or the counts of the
+            complete 3DIEBench are not the published ones.
     """
     lists = {s: _list([pack.folder, source.path, source.path.parent], name) for s, name in _LISTS.items()}
-    there = set(pack.owners)
-    given = {s: set(names) for s, names in lists.items() if names is not None}
-    if not given:
+    objects = set(pack.owners)
+    listed = {s: set(names) for s, names in lists.items() if names is not None}
+    if not listed:
         raise UserError(
-            f"data.path: neither train_images.npy nor val_images.npy is in {str(source.path)!r} or beside "
-            "it; place one there (they are in the repository facebookresearch/SIE), or set data.split=hash"
+            f"data.path: neither train_images.npy nor val_images.npy is in {str(source.path)!r} or its "
+            "parent. Copy one there (from the repository facebookresearch/SIE), or set data.split=hash"
         )
-    unknown = sorted(set().union(*given.values()) - there)
-    both = sorted(given["train"] & given["test"]) if len(given) == 2 else []
-    # An image that could not be packed may take its object with it; more than that is another archive.
-    if both or len(unknown) > 0.05 * sum(map(len, given.values())):
-        wrong = (
+    unknown = sorted(set().union(*listed.values()) - objects)
+    both = sorted(listed["train"] & listed["test"]) if len(listed) == 2 else []
+    # An object is missing where none of its images could be packed; more missing ones mean another archive.
+    if both or len(unknown) > 0.05 * sum(map(len, listed.values())):
+        problem = (
             f"{len(both)} objects, such as {both[0]!r}, in both"
             if both
-            else (f"{len(unknown)} objects, such as {unknown[0]!r}, that are not there")
+            else (f"{len(unknown)} objects, such as {unknown[0]!r}, that do not exist")
         )
-        raise UserError(f"data.path: the lists beside {str(source.path)!r} name {wrong}")
+        raise UserError(f"data.path: the lists next to {str(source.path)!r} name {problem}")
     other: Split = "test" if split == "train" else "train"
-    chosen = given[split] & there if split in given else there - given[other]
-    if len(there) == OBJECTS and len(chosen) != PUBLISHED[split]:
+    selected = listed[split] & objects if split in listed else objects - listed[other]
+    if len(objects) == NUM_OBJECTS and len(selected) != NUM_PUBLISHED[split]:
         raise UserError(
-            f"data.path: the {split} split has {len(chosen):,} objects instead of the published "
-            f"{PUBLISHED[split]:,}; are the lists beside {str(source.path)!r} the right ones?"
+            f"data.path: the {split} split has {len(selected):,} objects instead of the published "
+            f"{NUM_PUBLISHED[split]:,}; are the lists next to {str(source.path)!r} of this archive?"
         )
-    return sorted(chosen)
+    return sorted(selected)
 
 
-def _list(places: Sequence[Path], name: str) -> list[str] | None:
-    path = next((p / name for p in places if (p / name).is_file()), None)
+def _list(folders: Sequence[Path], name: str) -> list[str] | None:
+    path = next((p / name for p in folders if (p / name).is_file()), None)
     if path is None:
         return None
     try:
         values = np.load(path, allow_pickle=False)
         return [str(v).strip("/") for v in values.reshape(-1).tolist()]
     except (ValueError, EOFError, OSError) as error:
-        raise UserError(f"data.path: {str(path)!r} is no list of objects ({error})") from error
+        raise UserError(f"data.path: {str(path)!r} is not a list of objects ({error})") from error
 
 
-def write_split(root: Path, objects: Sequence[str], held_out: Collection[str]) -> None:
-    """The lists of a split in the official form, ``/<synset>/<object>/`` and their labels."""
+def write_split(root: Path, objects: Sequence[str], test_objects: Collection[str]) -> None:
+    """Write the lists of a split in the published format: ``/<synset>/<object>/`` and labels."""
     synsets = sorted({o.partition("/")[0] for o in objects})
     synsets = list(SYNSETS) if set(synsets) <= set(SYNSETS) else synsets
     for name, keep in (("train", False), ("val", True)):
-        names = [o for o in objects if (o in held_out) == keep]
+        names = [o for o in objects if (o in test_objects) == keep]
         labels = [synsets.index(o.partition("/")[0]) for o in names]
         for kind, column in (
             ("images", np.array([f"/{o}/" for o in names], dtype=np.str_)),

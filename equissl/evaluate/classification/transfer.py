@@ -61,8 +61,8 @@ class Renumbered(Dataset):
     def files(self) -> tuple[str, ...]:
         return self._dataset.files
 
-    def rendered(self, index: Tensor, params: Params) -> Tensor | None:
-        return self._dataset.rendered(index, params)
+    def render(self, index: Tensor, params: Params) -> Tensor | None:
+        return self._dataset.render(index, params)
 
     def fingerprint(self, index: Tensor) -> str:
         return f"{self._dataset.fingerprint(index)} {self._target[index].tolist()}"

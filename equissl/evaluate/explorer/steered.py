@@ -184,7 +184,7 @@ def start(
     for slide in made:
         truth = slide.images
         if truth is None:
-            drawn = dataset.rendered(torch.full((len(slide.values),), row), slide.wanted)
+            drawn = dataset.render(torch.full((len(slide.values),), row), slide.wanted)
             truth = None if drawn is None else as_float(drawn).cpu()
         first.append(None if truth is None else sum(map(len, versions)))
         versions += [] if truth is None else [truth]

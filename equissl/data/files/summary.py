@@ -1,4 +1,4 @@
-"""What a folder of images holds and what is wrong with it, before anything is trained."""
+"""Summary of an image folder: formats, sizes, unreadable files, labels, duplicates and decoding speed."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ import numpy as np
 
 from equissl.data.base import BadImage
 from equissl.data.files.decode import Header, decode, printable, read_header
+from equissl.data.files.reader import ImageReader
 from equissl.data.files.scan import Listing, scan
-from equissl.data.files.split import position, split_folders
-from equissl.data.files.streamed import Reader
-from equissl.data.loader import ahead
+from equissl.data.files.split import hash_fraction, split_folders
+from equissl.data.loader import prefetch_map
 from equissl.errors import UserError
 from equissl.progress import Progress, no_progress
 
 LEVELS = (0.0, 0.05, 0.5, 0.95, 1.0)  # the quantiles of a summary
-_SIZE = 224  # pixels; what the speed is measured at
+_SPEED_SIZE = 224  # pixels, of the decoding speed
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What ``summarise`` found.
+    """Statistics of an image folder, see ``summarise``.
 
     Args:
         path: the folder.
-        images: how many files count as images.
-        decoded: how many of them were decoded; formats, modes, sides, aspects and bad files are of these.
+        images: number of image files.
+        decoded: number of decoded images, of which formats, modes, sides, aspects and bad files are.
         formats, modes: name -> count, most frequent first.
         sides: quantiles ``LEVELS`` of the shorter side in pixels.
         aspects: quantiles ``LEVELS`` of width / height.
         bad: files that cannot be used.
-        splits: split -> its folder; empty if a hash will decide.
-        folders: label folder -> count; empty if there are fewer than two.
-        compared: how many images were looked at for duplicates.
+        splits: split -> its folder; empty for a split by hash.
+        folders: class folder -> count; empty if there are fewer than two.
+        compared: number of images compared for duplicates.
         duplicates: groups of files with equal content.
         images_per_second: decoded at 224 pixels with all cores.
     """
@@ -61,27 +61,35 @@ class Summary:
 def summarise(
     path: str, sample: int = 2000, compare: int = 100_000, progress: Progress = no_progress
 ) -> Summary:
-    """Look through a folder.
+    """Statistics of the images in a folder.
+
+    >>> import tempfile
+    >>> from equissl.data.image_folder import write_images
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> write_images(Path(folder.name), {"cats": 3, "dogs": 2})
+    >>> summarise(folder.name).folders
+    {'cats': 3, 'dogs': 2}
+    >>> folder.cleanup()
 
     Args:
-        sample: decode at most this many images, chosen by a hash of their paths.
-        compare: look for duplicates among at most this many.
+        sample: maximum number of decoded images, chosen by a hash of their paths.
+        compare: maximum number of images compared for duplicates.
 
     Raises:
         UserError: the folder does not exist or holds no images.
     """
     listing = scan(path)
-    chosen = sorted(range(len(listing)), key=lambda i: position(listing.files[i], "check"))
-    began = time.perf_counter()
-    headers, bad = _decode_all(listing.rows(sorted(chosen[:sample])), progress)
-    seconds = time.perf_counter() - began
-    compared = listing.rows(sorted(chosen[:compare]))
+    order = sorted(range(len(listing)), key=lambda i: hash_fraction(listing.files[i], "check"))
+    start = time.perf_counter()
+    headers, bad = _decode_all(listing.select(sorted(order[:sample])), progress)
+    seconds = time.perf_counter() - start
+    compared = listing.select(sorted(order[:compare]))
     return Summary(
         path=path,
         images=len(listing),
         decoded=len(headers) + len(bad),
-        formats=_counted(h.format for h in headers),
-        modes=_counted(h.mode for h in headers),
+        formats=_count(h.format for h in headers),
+        modes=_count(h.mode for h in headers),
         sides=_quantiles([min(h.width, h.height) for h in headers]),
         aspects=_quantiles([h.width / h.height for h in headers]),
         bad=tuple(bad),
@@ -93,42 +101,43 @@ def summarise(
     )
 
 
-def lines(summary: Summary, most: int = 10) -> list[str]:
-    """A summary for people, at most ``most`` files of each kind."""
+def format_summary(summary: Summary, max_files: int = 10) -> list[str]:
+    """A summary as lines of text, with at most ``max_files`` files of each kind."""
     s = summary
     text = [f"{s.images:,} images below {printable(s.path)}"]
     if s.decoded < s.images:
-        text.append(f"of which {s.decoded:,} were decoded; what follows is about these unless it says so")
-    text.append(f"formats: {_listed(s.formats)}; modes: {_listed(s.modes)}")
+        text.append(f"of which {s.decoded:,} were decoded, for formats, sizes and unreadable files")
+    text.append(f"formats: {_format_counts(s.formats)}; modes: {_format_counts(s.modes)}")
     if s.sides:
         text.append(
-            f"shorter side, pixels: {_spread(s.sides, '.0f')}; width / height: {_spread(s.aspects, '.2f')}"
+            f"shorter side (px): {_format_quantiles(s.sides, '.0f')}; "
+            f"width / height: {_format_quantiles(s.aspects, '.2f')}"
         )
-    text.append(f"unreadable: {len(s.bad):,} ({len(s.bad) / s.decoded:.1%})")
-    text += [f"  {bad.path}: {bad.reason}" for bad in s.bad[:most]]
+    text.append(f"unreadable: {len(s.bad):,} ({100 * len(s.bad) / s.decoded:.1f} %)")
+    text += [f"  {bad.path}: {bad.reason}" for bad in s.bad[:max_files]]
     text.append(_split_line(s.splits))
-    text.append(_label_line(s.folders, most))
+    text.append(_label_line(s.folders, max_files))
     among = "" if s.compared == s.images else f" among {s.compared:,} compared"
     text.append(f"duplicates: {sum(len(group) - 1 for group in s.duplicates):,}{among}")
-    text += [f"  {' = '.join(map(printable, group[:4]))}" for group in s.duplicates[:most]]
-    text.append(f"decoding: about {s.images_per_second:,.0f} images per second at {_SIZE} pixels")
+    text += [f"  {' = '.join(map(printable, group[:4]))}" for group in s.duplicates[:max_files]]
+    text.append(f"decoding: {s.images_per_second:,.0f} img/s at {_SPEED_SIZE} px")
     return text
 
 
 def _decode_all(listing: Listing, progress: Progress) -> tuple[list[Header], list[BadImage]]:
     def examine(file: str) -> Header | BadImage:
         header = read_header(listing.root / file, file)
-        image = decode(listing.root / file, file, _SIZE)
+        image = decode(listing.root / file, file, _SPEED_SIZE)
         return image if isinstance(image, BadImage) else header
 
-    threads = Reader(_SIZE).threads
+    threads = ImageReader(_SPEED_SIZE).threads
     headers: list[Header] = []
     bad: list[BadImage] = []
-    for found in ahead(examine, listing.files, 4 * threads, threads):
-        if isinstance(found, BadImage):
-            bad.append(found)
+    for result in prefetch_map(examine, listing.files, 4 * threads, threads):
+        if isinstance(result, BadImage):
+            bad.append(result)
         else:
-            headers.append(found)
+            headers.append(result)
         progress("reading images", len(headers) + len(bad), len(listing))
     return headers, bad
 
@@ -166,11 +175,11 @@ def _label_folders(path: str) -> dict[str, int]:
         listing = scan(path, "folders")
     except UserError:
         return {}
-    counts = Counter(listing.target)
+    counts = Counter(listing.targets)
     return {name: counts[i] for i, name in enumerate(listing.classes)}
 
 
-def _counted(names: Iterable[str]) -> dict[str, int]:
+def _count(names: Iterable[str]) -> dict[str, int]:
     return dict(Counter(names).most_common())
 
 
@@ -178,24 +187,26 @@ def _quantiles(values: Sequence[float]) -> tuple[float, ...]:
     return tuple(float(q) for q in np.quantile(values, LEVELS)) if values else ()
 
 
-def _listed(counts: Mapping[str, int]) -> str:
+def _format_counts(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {count:,}" for name, count in counts.items()) or "none"
 
 
-def _spread(values: Sequence[float], form: str) -> str:
+def _format_quantiles(values: Sequence[float], form: str) -> str:
     low, early, middle, late, high = (format(v, form) for v in values)
-    return f"median {middle}, 90% from {early} to {late}, all from {low} to {high}"
+    return f"median {middle}, 90 % in [{early}, {late}], range [{low}, {high}]"
 
 
 def _split_line(splits: Mapping[str, str]) -> str:
     if splits:
         return "splits: " + ", ".join(f"{split} is the folder {name}" for split, name in splits.items())
-    return "splits: none in the folder; a hash of each path will set data.test_share of them aside"
+    return "splits: no train and test folders; data.test_fraction of the images by a hash of each path"
 
 
-def _label_line(folders: Mapping[str, int], most: int) -> str:
+def _label_line(folders: Mapping[str, int], max_files: int) -> str:
     if not folders:
-        return "labels: no folders that could be classes"
-    shown = dict(list(folders.items())[:most])
-    more = ", ..." if len(folders) > most else ""
-    return f"labels: {len(folders)} folders, used only with data.labels=folders: {_listed(shown)}{more}"
+        return "labels: no class folders"
+    first = dict(list(folders.items())[:max_files])
+    more = ", ..." if len(folders) > max_files else ""
+    return (
+        f"labels: {len(folders)} class folders, used with data.labels=folders: {_format_counts(first)}{more}"
+    )

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from equissl.data.files.check import lines, summarise
+from equissl.data.files.summary import format_summary, summarise
 from equissl.data.image_folder import write_images
 from equissl.errors import UserError
 
@@ -38,15 +38,15 @@ def test_counts(tmp_path: Path) -> None:
 def test_a_sample_says_that_it_is_one(tmp_path: Path) -> None:
     summary = summarise(str(folder(tmp_path)), sample=5, compare=4)
     assert (summary.images, summary.decoded, summary.compared) == (12, 5, 4)
-    text = "\n".join(lines(summary))
+    text = "\n".join(format_summary(summary))
     assert "of which 5 were decoded" in text and "among 4 compared" in text
-    assert "of which" not in "\n".join(lines(summarise(str(tmp_path))))
+    assert "of which" not in "\n".join(format_summary(summarise(str(tmp_path))))
 
 
 def test_lines_name_what_is_wrong(tmp_path: Path) -> None:
-    text = lines(summarise(str(folder(tmp_path))))
+    text = format_summary(summarise(str(folder(tmp_path))))
     assert text[0] == f"12 images below {tmp_path}"
-    assert "unreadable: 1 (8.3%)" in text
+    assert "unreadable: 1 (8.3 %)" in text
     assert "  dog/bad.jpg: is empty (0 bytes)" in text
     assert "  cat/1.png = dog/same.png" in text
     assert any("data.labels=folders: cat 6, dog 6" in line for line in text)
@@ -57,12 +57,12 @@ def test_split_folders_are_named(tmp_path: Path) -> None:
     summary = summarise(str(tmp_path))
     assert summary.splits == {"train": "train", "test": "val"}
     assert summary.folders == {}
-    assert "splits: train is the folder train, test is the folder val" in lines(summary)
+    assert "splits: train is the folder train, test is the folder val" in format_summary(summary)
 
 
 def test_a_folder_of_nothing_but_bad_files(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_text("no")
-    assert "unreadable: 1 (100.0%)" in lines(summarise(str(tmp_path)))
+    assert "unreadable: 1 (100.0 %)" in format_summary(summarise(str(tmp_path)))
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
-"""Millions of small files packed once into a few large ones, which are then mapped into memory.
+"""Packs: millions of small JPEG files in a few memory-mapped shards.
 
-A pack is a folder of shards, ``00000.bin`` with the bytes of many JPEGs and ``00000.npz`` with where each
-starts, whose image it is and its latents, and ``pack.json`` once everything is there. A shard is
-there whole or not at all, so packing that was interrupted goes on where it was.
+A pack is a folder of shards, ``00000.bin`` with the bytes of many JPEGs and ``00000.npz`` with the byte
+offset, object and latents of each, and ``pack.json`` once all shards are written. Shards are written
+atomically, so interrupted packing continues with the next shard.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ _VERSION = 1
 
 @dataclass(frozen=True)
 class Entry:
-    """One image to be packed.
+    """An image to be packed.
 
     Args:
         owner: the object it shows, such as "02691156/1a04e3ea".
-        view: which of the object's images.
-        load: gives the JPEG's bytes and the latents; raises OSError or ValueError if either is unusable.
+        view: index among the object's images.
+        load: returns the JPEG's bytes and the latents; raises OSError or ValueError if either cannot be used.
     """
 
     owner: str
@@ -50,11 +50,11 @@ class Pack:
 
     Args:
         owners: names of the objects, sorted.
-        owner: (N,) int64, of each image.
+        owner: (N,) int64, the object of each image.
         view: (N,) int64.
         latents: (N, L) float64.
-        places: (N, 3) int64: shard, first byte, one past the last.
-        bad: what could not be packed.
+        byte_ranges: (N, 3) int64: shard, first byte, one past the last.
+        bad: images that could not be packed.
     """
 
     folder: Path
@@ -62,33 +62,33 @@ class Pack:
     owner: Tensor
     view: Tensor
     latents: Tensor
-    places: NDArray[np.int64]
+    byte_ranges: NDArray[np.int64]
     bad: tuple[BadImage, ...]
 
     def image(self, row: int, size: int) -> Tensor | BadImage:
         """(3, size, size) uint8."""
-        shard, start, stop = self.places[row].tolist()
+        shard, start, stop = self.byte_ranges[row].tolist()
         data = self._files[shard][start:stop].tobytes()
         return decode_bytes(data, f"{self.owners[int(self.owner[row])]}/image_{int(self.view[row])}", size)
 
     @cached_property
     def _files(self) -> dict[int, NDArray[np.uint8]]:
-        used = np.unique(self.places[:, 0]).tolist()
+        used = np.unique(self.byte_ranges[:, 0]).tolist()
         return {n: np.memmap(self.folder / f"{n:05d}.bin", dtype=np.uint8, mode="r") for n in used}
 
 
 def write_pack(
     folder: Path,
     entries: Iterable[Entry],
-    facts: dict[str, int],
+    metadata: dict[str, int],
     total: int,
     progress: Progress = no_progress,
 ) -> None:
-    """Pack ``entries``, whose order must be the same each time; shards that exist are not written again.
+    """Write a pack of ``entries``, whose order must not change; shards that exist are not written again.
 
     Args:
-        facts: kept in ``pack.json``, to tell whether a pack is of what is there.
-        total: how many images are expected, for the progress alone.
+        metadata: stored in ``pack.json``, to compare with the source later.
+        total: expected number of images, for the progress alone.
     """
     folder.mkdir(parents=True, exist_ok=True)
     iterator = iter(entries)
@@ -100,7 +100,7 @@ def write_pack(
             _write_shard(folder, number, chunk)
         done = number * SHARD + len(chunk)
         progress("packing images", done, max(total, done))
-    write_json(folder / "pack.json", {"version": _VERSION, "shards": number, **facts})
+    write_json(folder / "pack.json", {"version": _VERSION, "shards": number, **metadata})
 
 
 def _write_shard(folder: Path, number: int, chunk: Sequence[Entry]) -> None:
@@ -137,28 +137,28 @@ def _write_shard(folder: Path, number: int, chunk: Sequence[Entry]) -> None:
 
 def _check_jpeg(data: bytes) -> None:
     if data[:2] != b"\xff\xd8":
-        raise ValueError("the image is no JPEG" if data else "the image is empty (0 bytes)")
+        raise ValueError("the image is not a JPEG" if data else "the image is empty (0 bytes)")
     if data[-2:] != b"\xff\xd9":
         raise ValueError("the image is truncated: it does not end as a JPEG does")
 
 
-def pack_facts(folder: Path) -> dict[str, int] | None:
-    """What ``pack.json`` says, or None if packing has not finished.
+def pack_metadata(folder: Path) -> dict[str, int] | None:
+    """The metadata in ``pack.json``, None for an unfinished pack.
 
     Raises:
-        UserError: it cannot be read or is of another version.
+        UserError: it cannot be read, or has another version.
     """
     path = folder / "pack.json"
     if not path.exists():
         return None
     try:
-        facts: dict[str, int] = json.loads(path.read_text())
-        known = facts["version"] == _VERSION
+        metadata: dict[str, int] = json.loads(path.read_text())
+        is_current = metadata["version"] == _VERSION
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{str(path)!r} cannot be read ({error}); delete the folder to pack again") from error
-    if not known:
+    if not is_current:
         raise UserError(f"{str(folder)!r} was packed by another version; delete it to pack again")
-    return facts
+    return metadata
 
 
 def read_pack(folder: Path, progress: Progress = no_progress) -> Pack:
@@ -167,11 +167,11 @@ def read_pack(folder: Path, progress: Progress = no_progress) -> Pack:
     Raises:
         UserError: a shard is missing or damaged, or there is no image in it.
     """
-    facts = pack_facts(folder) or {}
+    metadata = pack_metadata(folder) or {}
     names: dict[str, int] = {}
     columns: list[tuple[NDArray[np.int64], ...]] = []
     latents, bad = [], []
-    for number in range(facts.get("shards", 0)):
+    for number in range(metadata.get("shards", 0)):
         try:
             with np.load(folder / f"{number:05d}.npz") as file:
                 shard = {k: file[k] for k in file.files}
@@ -187,12 +187,14 @@ def read_pack(folder: Path, progress: Progress = no_progress) -> Pack:
         if not len(shard["owner"]):
             continue
         ids = np.array([names.setdefault(n, len(names)) for n in shard["owners"].tolist()], dtype=np.int64)
-        where = np.full(len(shard["owner"]), number)
-        columns.append((ids[shard["owner"]], shard["view"], where, shard["ends"][:-1], shard["ends"][1:]))
+        shard_index = np.full(len(shard["owner"]), number)
+        columns.append(
+            (ids[shard["owner"]], shard["view"], shard_index, shard["ends"][:-1], shard["ends"][1:])
+        )
         latents.append(shard["latents"])
-        progress("reading the index", number + 1, facts["shards"])
+        progress("reading the index", number + 1, metadata["shards"])
     if not columns:
-        raise UserError(f"no image in {str(folder)!r} can be used; the first reasons: {bad[:5]}")
+        raise UserError(f"no image in {str(folder)!r} can be used (first reasons: {bad[:5]})")
     if len({part.shape[1] for part in latents}) > 1:
         raise UserError(f"images in {str(folder)!r} have different numbers of latents")
     owner, view, shards, starts, stops = (np.concatenate(c) for c in zip(*columns, strict=True))
@@ -212,14 +214,18 @@ def read_pack(folder: Path, progress: Progress = no_progress) -> Pack:
     )
 
 
-def rows_of(pack: Pack, chosen: Iterable[str]) -> Tensor:
-    """The rows of the images of some objects, (n,) int64 in the pack's order."""
-    wanted = set(chosen)
-    keep = torch.tensor([name in wanted for name in pack.owners])
-    return keep[pack.owner].nonzero()[:, 0]
+def rows_of(pack: Pack, objects: Iterable[str]) -> Tensor:
+    """Rows of all images of some objects, (n,) int64 in the pack's order."""
+    selected = set(objects)
+    mask = torch.tensor([name in selected for name in pack.owners])
+    return mask[pack.owner].nonzero()[:, 0]
 
 
 def numbered(names: Iterator[str], prefix: str, suffix: str) -> list[int]:
-    """The numbers in ``prefix<number>suffix``, sorted; other names are passed over."""
+    """The numbers in names ``prefix<number>suffix``, sorted; other names are skipped.
+
+    >>> numbered(iter(["image_10.jpg", "image_2.jpg", "notes.txt"]), "image_", ".jpg")
+    [2, 10]
+    """
     middle = (n[len(prefix) : -len(suffix)] for n in names if n.startswith(prefix) and n.endswith(suffix))
     return sorted(int(m) for m in middle if m.isdigit())

@@ -1,0 +1,210 @@
+"""Reading image files: all at once into memory, or each time they are used."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from equissl.data.base import BadImage, Dataset, InMemoryDataset
+from equissl.data.batch import Batch
+from equissl.data.files.decode import Fit, Header, decode, read_header
+from equissl.data.files.scan import Listing
+from equissl.data.loader import prefetch_map
+from equissl.errors import UserError
+from equissl.params import Params, Space
+from equissl.progress import Progress, no_progress
+
+T = TypeVar("T")
+
+_BLOCK_SIZE = 32  # files per task of a thread: small enough for a smooth progress bar
+_MAX_NAMED = 5  # bad files in a message
+
+
+@dataclass(frozen=True)
+class ImageReader:
+    """Decodes image files to squares of one size, with threads.
+
+    Args:
+        size: side in pixels of the square.
+        fit: how an image becomes a square.
+        max_bad_fraction: fraction of unreadable files, in [0, 1], above which ``check_bad`` raises.
+        num_workers: threads; 0 for one per core.
+    """
+
+    size: int
+    fit: Fit = "crop"
+    max_bad_fraction: float = 0.05
+    num_workers: int = 0
+
+    def load(self, listing: Listing, progress: Progress = no_progress) -> InMemoryDataset:
+        """Decode all files into memory.
+
+        Raises:
+            UserError: too many files are bad.
+        """
+        images = torch.empty(len(listing), 3, self.size, self.size, dtype=torch.uint8)
+        good: list[int] = []
+        bad: list[BadImage] = []
+        for row, image in self._each(listing, self.decode, "reading images", progress):
+            if isinstance(image, BadImage):
+                bad.append(image)
+            else:
+                images[len(good)] = image
+                good.append(row)
+        self.check_bad(bad, len(listing))
+        params = Params.of(Space(), {}, count=len(good))
+        targets = torch.tensor(listing.targets, dtype=torch.int64)[good]
+        files = tuple(listing.files[i] for i in good)
+        return InMemoryDataset(
+            images[: len(good)], params, targets, listing.classes, bad_files=tuple(bad), file_names=files
+        )
+
+    def stream(self, listing: Listing, progress: Progress = no_progress) -> StreamedDataset:
+        """Check all headers now; decode each image when it is used.
+
+        Raises:
+            UserError: too many files are bad.
+        """
+        good: list[int] = []
+        bad: list[BadImage] = []
+        for row, header in self._each(listing, _header, "checking files", progress):
+            if isinstance(header, BadImage):
+                bad.append(header)
+            else:
+                good.append(row)
+        self.check_bad(bad, len(listing))
+        return StreamedDataset(self, listing.select(good), bad)
+
+    def decode(self, listing: Listing, row: int) -> Tensor | BadImage:
+        """One image: (3, size, size) uint8."""
+        file = listing.files[row]
+        return decode(listing.root / file, file, self.size, self.fit)
+
+    @property
+    def threads(self) -> int:
+        """Number of decoding threads; Pillow releases the GIL."""
+        if self.num_workers:
+            return self.num_workers
+        return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+    def check_bad(self, bad: Sequence[BadImage], count: int) -> None:
+        """Check the number of bad files among ``count``.
+
+        Raises:
+            UserError: more than ``max_bad_fraction`` are bad; it names the first few.
+        """
+        if len(bad) <= self.max_bad_fraction * count and len(bad) < count:
+            return
+        fraction = len(bad) / count
+        problem = f"data.path: none of the {count} images can be read"
+        if len(bad) < count:
+            problem = (
+                f"data.max_bad_fraction={self.max_bad_fraction:g}: {len(bad)} of {count} images "
+                f"({100 * fraction:.1f} %) cannot be read. Repair or remove them, or skip them with "
+                f"data.max_bad_fraction={math.ceil(fraction * 100) / 100:g}"
+            )
+        lines = [f"{b.path}: {b.reason}" for b in bad[:_MAX_NAMED]]
+        lines += [f"and {len(bad) - _MAX_NAMED} more"] if len(bad) > _MAX_NAMED else []
+        raise UserError("\n  ".join([f"{problem}:", *lines]))
+
+    def _each(
+        self, listing: Listing, work: Callable[[Listing, int], T], task: str, progress: Progress
+    ) -> Iterator[tuple[int, T]]:
+        def block(rows: range) -> list[T]:
+            return [work(listing, row) for row in rows]
+
+        count = len(listing)
+        blocks = [range(a, min(a + _BLOCK_SIZE, count)) for a in range(0, count, _BLOCK_SIZE)]
+        results = prefetch_map(block, blocks, 4 * self.threads, self.threads)
+        for rows, block_results in zip(blocks, results, strict=True):
+            yield from zip(rows, block_results, strict=True)
+            progress(task, rows.stop, count)
+
+
+class StreamedDataset(Dataset):
+    """Images decoded whenever they are used.
+
+    One that cannot be decoded is replaced by the next that can; its label becomes -1 and it is added to
+    ``bad_images``.
+
+    Args:
+        reader: size, fit and threads.
+        listing: files with readable headers.
+        bad_headers: the other files.
+    """
+
+    def __init__(self, reader: ImageReader, listing: Listing, bad_headers: Sequence[BadImage] = ()):
+        self._reader, self._listing, self._bad_headers = reader, listing, tuple(bad_headers)
+        self._failed: dict[int, BadImage] = {}
+        self._targets = torch.tensor(listing.targets, dtype=torch.int64)
+
+    @property
+    def spaces(self) -> Mapping[str, Space]:
+        return {"image": Space()}
+
+    @property
+    def labels(self) -> Tensor:
+        return self._targets
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self._listing.classes
+
+    @property
+    def groups(self) -> Tensor:
+        return torch.arange(len(self._targets))
+
+    @property
+    def bad_images(self) -> tuple[BadImage, ...]:
+        failed = dict(self._failed)  # a thread may be adding to it
+        return (*self._bad_headers, *(failed[i] for i in sorted(failed)))
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        return tuple(self._listing.files)
+
+    def fingerprint(self, index: Tensor) -> str:
+        """Digest of name, size and modification time of each file, without decoding."""
+        listing, digest = self._listing, hashlib.blake2b(digest_size=16)
+        digest.update(f"{self._reader.size} {self._reader.fit} {listing.root.resolve()}".encode())
+        for row in index.tolist():
+            file, state = listing.files[row], (listing.root / listing.files[row]).stat()
+            entry = (os.fsencode(file), state.st_size, state.st_mtime_ns, int(self._targets[row]))
+            digest.update(repr(entry).encode())
+        return digest.hexdigest()
+
+    def batch(self, index: Tensor, epoch: int = 0) -> Batch:
+        """The samples ``index``, decoded.
+
+        Raises:
+            UserError: too many files cannot be decoded.
+        """
+        size, threads = self._reader.size, self._reader.threads
+        images = torch.empty(len(index), 3, size, size, dtype=torch.uint8)
+        for k, image in enumerate(prefetch_map(self._readable, index.tolist(), 2 * threads, threads)):
+            images[k] = image
+        params = Params.of(Space(), {}, count=len(index))
+        return Batch({"image": images}, {"image": params}, self._targets[index], index)
+
+    def _readable(self, number: int) -> Tensor:
+        """Image ``number``, or the next that can be decoded; ``check_bad`` raises if there is none."""
+        while True:
+            image = self._failed.get(number) or self._reader.decode(self._listing, number)
+            if isinstance(image, Tensor):
+                return image
+            self._failed[number], self._targets[number] = image, -1
+            self._reader.check_bad(self.bad_images, len(self) + len(self._bad_headers))
+            number = (number + 1) % len(self)
+
+
+def _header(listing: Listing, row: int) -> Header | BadImage:
+    file = listing.files[row]
+    return read_header(listing.root / file, file)

@@ -1,0 +1,139 @@
+"""Dataset on a pack: images decoded whenever they are used, or all at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from equissl.data.base import BadImage, Dataset, InMemoryDataset, PartnerSampler
+from equissl.data.batch import Batch
+from equissl.data.files.reader import ImageReader
+from equissl.data.loader import prefetch_map
+from equissl.data.packs.packing import Pack
+from equissl.params import Params, Space
+from equissl.progress import Progress, no_progress
+
+
+class PackedDataset(Dataset):
+    """Images of a pack, decoded whenever they are used.
+
+    One that cannot be decoded is replaced by the next that can, with its factors and label, and is added to
+    ``bad_images``.
+
+    Args:
+        rows: (N,) rows of the pack.
+        params, targets: factors and labels of those rows.
+        reader: size, threads and maximum fraction of bad images.
+        swap_channels: exchange red and blue.
+    """
+
+    def __init__(
+        self,
+        pack: Pack,
+        rows: Tensor,
+        params: Params,
+        targets: Tensor,
+        classes: tuple[str, ...],
+        reader: ImageReader,
+        paired: bool = False,
+        swap_channels: bool = False,
+    ):
+        self._pack, self._rows, self._params, self._targets = pack, rows, params, targets
+        self._classes, self._reader, self._swap = classes, reader, swap_channels
+        self._groups = pack.owner[rows]
+        self._partners = PartnerSampler(self._groups) if paired else None
+        self._failed: dict[int, BadImage] = {}
+
+    @property
+    def spaces(self) -> Mapping[str, Space]:
+        names = ("image",) if self._partners is None else ("image", "partner")
+        return dict.fromkeys(names, self._params.space)
+
+    @property
+    def labels(self) -> Tensor:
+        return self._targets
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self._classes
+
+    @property
+    def groups(self) -> Tensor:
+        return self._groups
+
+    @property
+    def bad_images(self) -> tuple[BadImage, ...]:
+        failed = dict(self._failed)  # a thread may be adding to it
+        return (*self._pack.bad, *(failed[i] for i in sorted(failed)))
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        views = self._pack.view[self._rows].tolist()
+        owners = [self._pack.owners[i] for i in self._groups.tolist()]
+        return tuple(f"{owner}/image_{view}.jpg" for owner, view in zip(owners, views, strict=True))
+
+    def batch(self, index: Tensor, epoch: int = 0) -> Batch:
+        """The samples ``index``, decoded.
+
+        Raises:
+            UserError: too many images cannot be decoded.
+        """
+        indices = {"image": index}
+        if self._partners is not None:
+            indices["partner"] = self._partners.sample(index, epoch)
+        images, params = {}, {}
+        for name in indices:
+            images[name], indices[name] = self._decode_all(indices[name])
+            params[name] = self._params[indices[name]]
+        return Batch(images, params, self._targets[indices["image"]], index)
+
+    def load(self, progress: Progress = no_progress) -> InMemoryDataset:
+        """All images decoded into memory, without the bad ones."""
+        size, threads = self._reader.size, self._reader.threads
+        good: list[int] = []
+        images = torch.empty(len(self), 3, size, size, dtype=torch.uint8)
+        for number, image in enumerate(prefetch_map(self._decode, range(len(self)), 4 * threads, threads)):
+            if isinstance(image, BadImage):
+                self._failed[number] = image
+            else:
+                images[len(good)] = image
+                good.append(number)
+            if number % 100 == 99 or number + 1 == len(self):
+                progress("reading images", number + 1, len(self))
+        self._reader.check_bad(self.bad_images, len(self) + len(self._pack.bad))
+        rows, files = torch.tensor(good), self.files
+        dataset = InMemoryDataset(images[: len(good)], self._params[rows], self._targets[rows], self._classes)
+        return replace(
+            dataset,
+            group_ids=self._groups[rows],
+            paired=self._partners is not None,
+            bad_files=self.bad_images,
+            file_names=tuple(files[i] for i in good),
+        )
+
+    def _decode_all(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Images of the samples ``index``, and the samples that they are of."""
+        size, threads = self._reader.size, self._reader.threads
+        images, used = torch.empty(len(index), 3, size, size, dtype=torch.uint8), index.clone()
+        for k, (image, number) in enumerate(
+            prefetch_map(self._readable, index.tolist(), 2 * threads, threads)
+        ):
+            images[k], used[k] = image, number
+        return images, used
+
+    def _readable(self, number: int) -> tuple[Tensor, int]:
+        """Image ``number``, or the next that can be decoded, and its number."""
+        while True:
+            image = self._failed.get(number) or self._decode(number)
+            if isinstance(image, Tensor):
+                return image, number
+            self._failed[number] = image
+            self._reader.check_bad(self.bad_images, len(self) + len(self._pack.bad))
+            number = (number + 1) % len(self)
+
+    def _decode(self, number: int) -> Tensor | BadImage:
+        image = self._pack.image(int(self._rows[number]), self._reader.size)
+        return image.flip(0) if self._swap and isinstance(image, Tensor) else image
