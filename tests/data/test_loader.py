@@ -151,16 +151,18 @@ def test_several_workers_keep_the_order() -> None:
 
 def test_stopping_early_waits_only_for_what_is_being_made() -> None:
     made: list[int] = []
-    gate = threading.Event()
+    begun, gate = threading.Event(), threading.Event()
 
     def make(number: int) -> int:
         made.append(number)
         if number:
+            begun.set()
             gate.wait()
         return number
 
     source = prefetch_map(make, range(30), depth=10)
     next(source)
+    assert begun.wait(60)
     threading.Timer(0.2, gate.set).start()
     source.close()  # type: ignore[attr-defined]
     assert made == [0, 1]
