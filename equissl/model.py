@@ -1,4 +1,4 @@
-"""An encoder trained by one base objective plus weighted equivariance modules; the only sum there is."""
+"""Encoder with an invariance objective and weighted equivariance objectives; returns named loss terms."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from torch import Tensor, nn
 
 from equissl.encoder.encoder import Encoded, Encoder
 from equissl.objective import Base, Equivariance, Objective, Outcome
-from equissl.params import PATCH_MASK
-from equissl.views import View
+from equissl.views import View, joint_mask
 
 BatchNormMode = Literal["all_views", "per_view"]
 
 
 class Model(nn.Module):
-    """total = base(views) + sum of weight * module(views).
+    """Loss = base(views) + sum over modules of weight * module(views).
 
     Args:
-        base: None for a method that learns from equivariance alone.
+        base: the invariance objective; None to learn from equivariance alone.
+        modules: name -> equivariance objective.
         weights: module name -> its factor in the sum.
         encoded_views: the views to encode, in order.
         batch_norm: "all_views" encodes views of one image size in a single pass, so BatchNorm sees them
@@ -54,41 +54,31 @@ class Model(nn.Module):
         return terms
 
     def encode(self, views: Mapping[str, View]) -> dict[str, Encoded]:
-        """The encoded views, by name."""
+        """Encode the views that are to be encoded; returns them by name."""
         if self.batch_norm == "per_view":
-            return {
-                name: self.encoder(views[name].images, self._hidden(views, [name]))
-                for name in self.encoded_views
-            }
-        sizes: dict[torch.Size, list[str]] = {}
+            return {n: self.encoder(views[n].images, views[n].mask) for n in self.encoded_views}
+        by_shape: dict[torch.Size, list[str]] = {}
         for name in self.encoded_views:
-            sizes.setdefault(views[name].images.shape[1:], []).append(name)
+            by_shape.setdefault(views[name].images.shape[1:], []).append(name)
         encoded: dict[str, Encoded] = {}
-        for names in sizes.values():
-            whole = self.encoder(torch.cat([views[n].images for n in names]), self._hidden(views, names))
+        for names in by_shape.values():
+            group = [views[n] for n in names]
+            joint = self.encoder(torch.cat([v.images for v in group]), joint_mask(group))
             start = 0
-            for name in names:
-                stop = start + len(views[name].images)
-                encoded[name] = whole.rows(start, stop)
+            for name, view in zip(names, group, strict=True):
+                stop = start + len(view.images)
+                encoded[name] = joint.rows(start, stop)
                 start = stop
         return encoded
 
-    def _hidden(self, views: Mapping[str, View], names: Sequence[str]) -> Tensor | None:
-        """Which patches are hidden, view after view, (B, patches); None if no view hides any."""
-        known = {n: views[n].params.values[PATCH_MASK] for n in names if PATCH_MASK in views[n].params.values}
-        if not known:
-            return None
-        patches = next(iter(known.values())).shape[1]
-        shown = [known.get(n, views[n].images.new_zeros(len(views[n].images), patches)) for n in names]
-        return torch.cat(shown)
-
     def after_step(self, progress: float) -> None:
+        """Update EMA encoders, queues and schedules; ``progress``: fraction of all steps done, in (0, 1]."""
         for objective in self.objectives.values():
             objective.after_step(self.encoder, progress)
 
     @property
     def objectives(self) -> dict[str, Objective]:
-        """All of them by the name their parameters begin with."""
+        """Base and modules by the prefix of their parameters' names."""
         base: dict[str, Objective] = {} if self.base is None else {"base": self.base}
         return base | {f"equivariance.{n}": m for n, m in self.modules_by_name.items()}
 

@@ -1,47 +1,53 @@
-"""From a batch of samples to the views an objective compares, each with the record of how it was made."""
+"""Views: augmented images of a batch with the recorded parameters of their augmentations."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
 from equissl.augment.base import Augmentation, Identity, Orbit
 from equissl.augment.engine import Engine, render
 from equissl.augment.record import recompute
 from equissl.data.batch import Batch
-from equissl.params import Params, Space, interpolate
+from equissl.params import PATCH_MASK, Params, Space, interpolate
 
 
 @dataclass(frozen=True)
 class View:
-    """Images (B, C, h, w) and how they came to be."""
+    """Images (B, C, h, w) with the recorded parameters of their augmentation."""
 
     images: Tensor
     params: Params
 
+    @property
+    def mask(self) -> Tensor | None:
+        """(B, patches), row by row, 1 where the mask token replaces a patch; None without ``PatchMask``."""
+        return self.params.values.get(PATCH_MASK)
+
 
 @dataclass(frozen=True)
 class Fresh:
-    """Draw the augmentation anew."""
+    """Sample new augmentation parameters for this view (the default)."""
 
 
 @dataclass(frozen=True)
 class SameAs:
-    """Reuse another view's draw: one change, two images (CARE, STL)."""
+    """Reuse the augmentation parameters of another view, on another image (CARE, STL)."""
 
     view: str
 
 
 @dataclass(frozen=True)
 class Between:
-    """A point on the way between two other views' draws (reconstruction of the way).
+    """Interpolate the augmentation parameters of two other views (intermediate reconstruction).
 
     Args:
-        start, end: views that stand before this one. A start of "" is ``end`` without ``factors``.
-        fraction: of the way, in [0, 1].
-        factors: which ones are moved, the others are those of ``end``; all of them if empty.
+        start, end: earlier views. A start of "" is ``end`` with ``factors`` at their neutral values.
+        fraction: position between start and end, in [0, 1].
+        factors: those that are interpolated, the others are those of ``end``; all of them if empty.
 
     Raises:
         ValueError: the fraction is outside [0, 1], or a start of "" without factors.
@@ -56,7 +62,7 @@ class Between:
         if not 0 <= self.fraction <= 1:
             raise ValueError(f"Between.fraction must be in [0, 1], got {self.fraction}")
         if not self.start and not self.factors:
-            raise ValueError("Between.start is '', so Between.factors must name what was not done there")
+            raise ValueError("Between.start is '', so Between.factors must name the neutral factors")
 
 
 @dataclass(frozen=True)
@@ -64,9 +70,10 @@ class ViewSpec:
     """How one view is made from a batch.
 
     Args:
-        image: which image of the batch is augmented.
-        draw: anew, as another view, or between two views that stand before this one.
-        orbit: every element of a group applied after the augmentation.
+        augment: the augmentation.
+        image: name of the image of the batch that is augmented.
+        draw: where its parameters come from: new, another view's, or between those of two earlier views.
+        orbit: a group whose elements are all applied after the augmentation.
         encode: False for an image that only serves as a target.
     """
 
@@ -84,10 +91,10 @@ class ViewSpec:
 def intermediate_views(
     view: str, spec: ViewSpec, factors: tuple[str, ...], count: int = 2
 ) -> dict[str, ViewSpec]:
-    """Images at equal distances between ``view`` with nothing done to ``factors`` and ``view`` itself.
+    """Intermediate targets between ``view`` with ``factors`` neutral and ``view`` itself (arXiv:2503.18753).
 
-    They are called "way_1" to "way_COUNT"; number k is made from the source directly with k / (count + 1) of
-    every value, and only serves as a target (arXiv:2503.18753).
+    They are called "way_1" to "way_COUNT"; number k is made from the source directly, with k / (count + 1) of
+    every parameter, and is not encoded.
 
     Args:
         spec: how ``view`` is made.
@@ -97,17 +104,20 @@ def intermediate_views(
     """
     if count < 1:
         raise ValueError(f"count must be at least 1, got {count}")
-    places = {f"way_{k}": k / (count + 1) for k in range(1, count + 1)}
-    return {n: replace(spec, draw=Between("", view, p, factors), encode=False) for n, p in places.items()}
+    fractions = {f"way_{k}": k / (count + 1) for k in range(1, count + 1)}
+    return {n: replace(spec, draw=Between("", view, f, factors), encode=False) for n, f in fractions.items()}
 
 
 def make_views(
     batch: Batch, specs: Mapping[str, ViewSpec], seed: int, epoch: int = 0, engine: Engine = "torch"
 ) -> dict[str, View]:
-    """Make float views in the order of ``specs``, so that one may refer to those before it.
+    """Make the views of a batch, in the order of ``specs``, so that one may refer to earlier ones.
 
     Each (seed, epoch, view name, image) has its own random stream: adding a view, or changing the
-    batch an image falls into, leaves the other draws as they were.
+    batch an image falls into, does not change the other parameters.
+
+    Returns:
+        view name -> float images in [0, 1] with their parameters.
     """
     views: dict[str, View] = {}
     draws: dict[str, Params] = {}
@@ -128,8 +138,19 @@ def make_views(
     return views
 
 
+def joint_mask(views: Sequence[View]) -> Tensor | None:
+    """The masks of several views, concatenated; zeros for a view without one, None if no view has one."""
+    masks = [view.mask for view in views if view.mask is not None]
+    if not masks:
+        return None
+    patches = masks[0].shape[1]
+    return torch.cat(
+        [v.images.new_zeros(len(v.images), patches) if v.mask is None else v.mask for v in views]
+    )
+
+
 def _between(start: Params | None, end: Params, fraction: float, factors: tuple[str, ...]) -> Params:
-    moved = end.select(factors or end.space.names)
-    first = moved.space.neutral(end.count).filled(moved.space, end.device) if start is None else start
-    way = interpolate(first.select(moved.space.names), moved, fraction)
-    return Params(end.space, {**end.values, **way.values}, {**end.applied, **way.applied}, end.count)
+    last = end.select(factors or end.space.names)
+    first = last.space.neutral(end.count).filled(last.space, end.device) if start is None else start
+    middle = interpolate(first.select(last.space.names), last, fraction)
+    return Params(end.space, {**end.values, **middle.values}, {**end.applied, **middle.applied}, end.count)

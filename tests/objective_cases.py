@@ -52,7 +52,7 @@ BASES = {
     "ibot": IBOT.Config(assigning=DISTILLATION),
     "dinov2": DINOv2.Config(assigning=replace(DISTILLATION, separate=True, balance="sinkhorn")),
 }
-MASKED = ("ibot", "dinov2")  # need a transformer and views that hide patches
+MASKED = ("ibot", "dinov2")  # need a transformer and views with masked patches
 DECODER = DecoderConfig(channels=(8, 8))
 MODULES = {
     "equimod": EquiMod.Config(**SMALL, predictor=Affine(parameter_width=8)),

@@ -23,7 +23,7 @@ from equissl.invariance.simsiam import simsiam_loss
 from equissl.invariance.vicreg import vicreg_terms
 from equissl.losses.contrastive import info_nce, nt_xent
 from equissl.losses.similarity import negative_cosine
-from equissl.nn.ema import teacher_momentum
+from equissl.nn.ema import ema_momentum
 from equissl.params import Binary, Circular, Cyclic, Params, Real, Space
 from equissl.training.optim import LARSOptimizer, WarmupCosine
 
@@ -91,7 +91,7 @@ def test_byol(path: Path) -> None:
 def test_momentum_encoder(path: Path) -> None:
     g = read(path)
     total = int(g["ema_total_steps"])
-    momenta = [teacher_momentum(float(g["ema_tau_base"]), k / total) for k in range(len(g["ema_tau"]))]
+    momenta = [ema_momentum(float(g["ema_tau_base"]), k / total) for k in range(len(g["ema_tau"]))]
     same(torch.tensor(momenta, dtype=torch.float64), g["ema_tau"])
     for name in ("trunk_weight", "bn_weight", "bn_bias", "proj_weight", "proj_bias"):
         target = g[f"ema_init_{name}"].clone()

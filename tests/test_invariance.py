@@ -120,7 +120,7 @@ def test_the_queue_is_first_in_first_out(size: int) -> None:
     expected: deque[Tensor] = deque(module.queue.clone(), maxlen=size)
     for step in range(5):
         keys = torch.nn.functional.normalize(rows(1, n=5 + 3 * (step % 2), d=4, seed=step)[0].float(), dim=1)
-        module.remember(keys)
+        module.enqueue(keys)
         expected.extend(keys)
         start = int(module.pointer)
         torch.testing.assert_close(module.queue.roll(-start, 0), torch.stack(list(expected)))
@@ -243,7 +243,7 @@ def test_teachers_keep_or_copy_statistics(copies: bool) -> None:
     with torch.no_grad():
         encoder.backbone[1].running_mean.add_(5)  # type: ignore[operator,union-attr]
     before = teacher.encoder.backbone[1].running_mean.clone()  # type: ignore[operator,union-attr]
-    teacher.follow(encoder, head, 0.9)
+    teacher.update_ema(encoder, head, 0.9)
     moved = teacher.encoder.backbone[1].running_mean - before  # type: ignore[operator,union-attr]
     assert bool((moved == 5).all()) is copies and bool((moved == 0).all()) is not copies
     assert not any(p.requires_grad for p in teacher.parameters())

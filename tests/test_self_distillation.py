@@ -59,7 +59,7 @@ def test_both_losses_equal_a_loop(separate: bool, balance: Any) -> None:
     seen = {v: distillation.teacher.encoder.eval()(made[v].images) for v in ("a", "b")}
     large = {v: distillation.teacher.head["image"](seen[v].vector) for v in seen}
     small = {v: slow(seen[v].grid.flatten(2).transpose(1, 2).flatten(0, 1)) for v in seen}
-    hidden = torch.cat([made[v].params.values[PATCH_MASK] for v in ("a", "b")])
+    mask = torch.cat([made[v].params.values[PATCH_MASK] for v in ("a", "b")])
     if balance == "center":
         wanted = {v: ((x - distillation.center) / 0.04).softmax(1) for v, x in large.items()}
         places = {v: ((x - distillation.patch_center) / 0.04).softmax(1) for v, x in small.items()}
@@ -69,7 +69,7 @@ def test_both_losses_equal_a_loop(separate: bool, balance: Any) -> None:
         wanted = dict(zip(large, both.split(5), strict=True))
         everything = torch.cat([small[v] for v in ("a", "b")])
         places_all = torch.zeros_like(everything)
-        places_all[hidden.flatten() > 0] = slow_sinkhorn(everything[hidden.flatten() > 0], 0.04)
+        places_all[mask.flatten() > 0] = slow_sinkhorn(everything[mask.flatten() > 0], 0.04)
         places_all = places_all.view(10, 16, -1)
     student = {v: (one(encoded[v].vector) / 0.2).log_softmax(1) for v in ("a", "b")}
     expected = -((wanted["a"] * student["b"]).sum(1).mean() + (wanted["b"] * student["a"]).sum(1).mean()) / 2
@@ -78,7 +78,7 @@ def test_both_losses_equal_a_loop(separate: bool, balance: Any) -> None:
     for row in range(10):
         tokens = encoded["ab"[row // 5]].grid[row % 5].flatten(1).T  # type: ignore[index]
         scores = (two(tokens) / 0.2).log_softmax(1)
-        which = hidden[row].nonzero()[:, 0].tolist()
+        which = mask[row].nonzero()[:, 0].tolist()
         each = [-float((places_all[row, k] * scores[k].detach()).sum()) for k in which]
         total += sum(each) / len(each)
     assert float(found["patches"].detach()) == pytest.approx(0.5 * total / 10, rel=1e-4)
@@ -121,10 +121,10 @@ def test_koleo_equals_a_loop() -> None:
 
 def test_images_that_hide_nothing_count_as_zero() -> None:
     student, wanted = torch.randn(2, 3, 4), torch.rand(2, 3, 4).softmax(2)
-    hidden = torch.tensor([[1.0, 0, 1], [0, 0, 0]])
+    mask = torch.tensor([[1.0, 0, 1], [0, 0, 0]])
     scores = (student / 0.1).log_softmax(2)
     expected = -sum(float((wanted[0, k] * scores[0, k]).sum()) for k in (0, 2)) / 2 / 2
-    assert float(patch_loss(student, wanted, hidden, 0.1)) == pytest.approx(expected, rel=1e-5)
+    assert float(patch_loss(student, wanted, mask, 0.1)) == pytest.approx(expected, rel=1e-5)
 
 
 def test_dinov2_adds_the_spread() -> None:
@@ -137,13 +137,13 @@ def test_dinov2_adds_the_spread() -> None:
     assert set(base(made, encoded).losses) == {"assignment", "patches"}
 
 
-def test_the_student_does_not_see_hidden_patches() -> None:
+def test_the_student_does_not_see_masked_patches() -> None:
     """Their pixels change nothing for the student, and something for the teacher."""
     base, encoder, made, encoded = build(IBOT.Config(assigning=ASSIGNING))
-    hidden = made["a"].params.values[PATCH_MASK]
-    where = hidden.view(5, 1, 4, 4).repeat_interleave(4, 2).repeat_interleave(4, 3)
+    mask = made["a"].params.values[PATCH_MASK]
+    where = mask.view(5, 1, 4, 4).repeat_interleave(4, 2).repeat_interleave(4, 3)
     other = torch.where(where > 0, torch.rand_like(made["a"].images), made["a"].images)
-    torch.testing.assert_close(encoder(other, hidden).grid, encoded["a"].grid, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(encoder(other, mask).grid, encoded["a"].grid, atol=1e-5, rtol=1e-4)
     (whole,) = base.distillation.teacher.encode([made["a"].images])
     torch.testing.assert_close(whole.grid, encoder(made["a"].images).grid)
     assert not torch.allclose(whole.grid, encoded["a"].grid, atol=1e-2)
@@ -174,7 +174,7 @@ def test_local_crops_are_whole_and_centers_move() -> None:
     assert base.distillation.patch_center.any()
 
 
-def test_masks_hide_what_they_say() -> None:
+def test_masks_have_the_stated_ratio() -> None:
     mask = PatchMask(grid_size=14, mask_ratio=(0.1, 0.5), p=0.5)
     drawn = mask.sample(Stream.of(torch.arange(400), "masks"), (224, 224))
     value, on = drawn.values[PATCH_MASK], drawn.applied[PATCH_MASK]
@@ -183,7 +183,7 @@ def test_masks_hide_what_they_say() -> None:
     share = value[on].mean(1)
     assert float(share.min()) >= 0.095 and float(share.max()) <= 0.505
     assert float(share.std()) > 0.08  # uniform in [0.1, 0.5]: 0.115
-    # In blocks: a hidden patch's right neighbour is hidden far more often than by chance.
+    # In blocks: a masked patch's right neighbour is masked far more often than by chance.
     grid = value[on].view(-1, 14, 14)
     joint_batch_norm = float((grid[:, :, 1:] * grid[:, :, :-1]).sum() / grid[:, :, :-1].sum())
     assert joint_batch_norm > float(share.mean()) + 0.25
@@ -206,13 +206,13 @@ def test_masks_hide_what_they_say() -> None:
             lambda: IBOT.Config().build(
                 tiny_transformer(), {n: s.space(Space()) for n, s in tiny_views().items()}
             ),
-            "hides no patches",
+            "masks no patches",
         ),
         (
             lambda: IBOT.Config().build(
                 tiny_transformer(), {v: Pipeline((PatchMask(grid_size=14),)).space for v in ("a", "b")}
             ),
-            r"masks of 196 patches, but the encoder has 4 x 4",
+            r"masks 196 patches, but the encoder has 4 x 4",
         ),
     ],
 )

@@ -30,7 +30,7 @@ class BackboneConfig(ABC):
         mean, std: per channel, subtracted from and divided into images in [0, 1].
         weights: a local file of weights to start from (safetensors or torch), "" for random ones.
         size: side of the images in pixels; needed by models with a fixed input size (ViTs).
-        mask_token: learn what stands for a hidden patch (transformers; views with a ``PatchMask``).
+        mask_token: learn a token that replaces masked patches (transformers; views with a ``PatchMask``).
     """
 
     parts: Mapping[str, int] = field(default_factory=dict)

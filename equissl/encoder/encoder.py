@@ -1,28 +1,27 @@
-"""A backbone whose feature vector is cut into named parts."""
+"""Encoder: a backbone with input normalisation, whose feature vector is split into named parts."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from equissl.encoder import masking
+from equissl.encoder.masking import build_mask_token, masked_patches
 from equissl.errors import nearest
-from equissl.params import PATCH_MASK, Space
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """Images after the encoder.
+    """Features of a batch of images.
 
     Args:
         vector: (B, D) pooled features.
-        grid: (B, D, h, w) features before pooling, a transformer's patches where they lie in the image;
-            None for a backbone that only gives vectors.
-        parts: part name -> columns of ``vector``; "all" is always there.
+        grid: (B, D, h, w) features before pooling; a transformer's patch tokens at their positions. None for
+            a backbone that only returns vectors.
+        parts: part name -> columns of ``vector``; always has "all".
     """
 
     vector: Tensor
@@ -30,17 +29,17 @@ class Encoded:
     parts: Mapping[str, slice]
 
     def part(self, name: str) -> Tensor:
-        """The columns called ``name``: (B, d)."""
+        """The columns of part ``name``: (B, d)."""
         return self.vector[:, self.parts[name]]
 
     def grid_part(self, name: str) -> Tensor:
-        """The channels of the grid called ``name``: (B, d, h, w).
+        """The channels of part ``name`` in the feature map: (B, d, h, w).
 
         Raises:
-            ValueError: there is no grid.
+            ValueError: there is no feature map.
         """
         if self.grid is None:
-            raise ValueError("the backbone gives vectors only, but features at every place are needed")
+            raise ValueError("the backbone returns vectors only, but a feature map is needed")
         return self.grid[:, self.parts[name]]
 
     def rows(self, start: int, stop: int) -> Encoded:
@@ -49,15 +48,15 @@ class Encoded:
 
 
 class Encoder(nn.Module):
-    """Normalises images, runs a backbone, pools if needed, and names the parts of the result.
+    """Normalises images, runs a backbone, pools if needed, and names the parts of the features.
 
     Args:
-        backbone: any module (B, C, H, W) -> (B, D) or (B, D, h, w); a timm model also yields its grid, and
-            its classifier, if it has one, is a linear layer on every place of it.
+        backbone: any module (B, C, H, W) -> (B, D) or (B, D, h, w). Of a timm model the feature map is kept
+            too, and its classifier, if it has one, is applied at every position.
         parts: part name -> width, in order; must add up to D. Without it there is only "all".
-        mean, std: per channel, on [0, 1] images.
-        probe: (C, H, W) of the images it is used with; one is used to find D.
-        mask_token: learn what stands for a hidden patch of a transformer (``augment.PatchMask``).
+        mean, std: per channel, for images in [0, 1].
+        probe: (C, H, W) of the images it is used with; D is measured on one of zeros.
+        mask_token: learn a token that replaces masked patches (transformers; ``augment.PatchMask``).
 
     Raises:
         ValueError: ``parts`` do not add up to the backbone's width, or a mask token for no transformer.
@@ -83,11 +82,10 @@ class Encoder(nn.Module):
         self.size = probe[-1]
         width, self.grid_shape = _shapes(backbone, probe)
         self.parts = _slices(parts or {}, width)
-        hidden = masking.token(backbone) if mask_token else None
-        self.register_parameter("mask_token", hidden)
+        self.register_parameter("mask_token", build_mask_token(backbone) if mask_token else None)
 
     def width(self, part: str = "all") -> int:
-        """Columns of a part.
+        """Number of columns of a part.
 
         Raises:
             KeyError: no part has this name.
@@ -98,10 +96,10 @@ class Encoder(nn.Module):
         return int(columns.stop - columns.start)
 
     def grid_size(self) -> tuple[int, int]:
-        """(h, w) of the grid for an image of the size it is used with.
+        """(h, w) of the feature map for an image of the size it is used with.
 
         Raises:
-            ValueError: the backbone gives vectors only, or its grid has other channels than its vectors.
+            ValueError: the backbone returns vectors only, or its feature map has other channels than these.
         """
         if self.grid_shape is None:
             raise ValueError("it reads features at every place, but the backbone only gives vectors")
@@ -113,37 +111,17 @@ class Encoder(nn.Module):
             )
         return height, width
 
-    def check_masks(self, spaces: Mapping[str, Space], views: Sequence[str]) -> None:
-        """
-        Raises:
-            ValueError: patches cannot be hidden, or one of the views does not say which are, or of how many.
-        """
-        height, width = self.grid_size()
-        if self.mask_token is None:
-            raise ValueError("it hides patches, so it needs a transformer with encoder.mask_token=true")
-        for view in views:
-            known = [f for f in spaces[view] if f.name == PATCH_MASK]
-            if not known:
-                raise ValueError(
-                    f"view {view!r} hides no patches; end its policy with PatchMask(grid_size={height})"
-                )
-            if known[0].size != height * width:
-                raise ValueError(
-                    f"view {view!r} draws masks of {known[0].size} patches, but the encoder has {height} x "
-                    f"{width}: PatchMask(grid_size={height})"
-                )
-
-    def forward(self, images: Tensor, hidden: Tensor | None = None) -> Encoded:
+    def forward(self, images: Tensor, mask: Tensor | None = None) -> Encoded:
         """
         Args:
             images: (B, C, H, W) in [0, 1].
-            hidden: (B, h * w), 1 where a patch is replaced by the mask token, row by row.
+            mask: (B, h * w) in row-major order, 1 where a patch is replaced by the mask token.
         """
         x = (images - self.mean) / self.std
-        if hidden is None:
+        if mask is None:
             vector, grid = _features(self.backbone, x)
         else:
-            with masking.hiding(self.backbone, self.mask_token, hidden):
+            with masked_patches(self.backbone, self.mask_token, mask):
                 vector, grid = _features(self.backbone, x)
         return Encoded(vector, grid, self.parts)
 

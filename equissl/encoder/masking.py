@@ -1,4 +1,4 @@
-"""Hidden patches of a transformer: a learned token stands where a patch was (BEiT, arXiv:2106.08254, 2.3)."""
+"""Masked patches of a transformer: a learned mask token in place of embeddings (BEiT, arXiv:2106.08254)."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 
-def token(backbone: nn.Module) -> nn.Parameter:
-    """What stands for a hidden patch before training: zeros, (D,).
+def build_mask_token(backbone: nn.Module) -> nn.Parameter:
+    """A mask token of zeros, (D,), for a timm transformer.
 
     Raises:
-        ValueError: the backbone is no transformer of timm's kind.
+        ValueError: the backbone has no patch embedding.
     """
     if not hasattr(backbone, "patch_embed") or not hasattr(backbone, "embed_dim"):
         raise ValueError("mask_token is for transformers of patches, but the backbone is none")
@@ -22,22 +22,22 @@ def token(backbone: nn.Module) -> nn.Parameter:
 
 
 @contextmanager
-def hiding(backbone: nn.Module, mask_token: Tensor | None, hidden: Tensor) -> Iterator[None]:
-    """Within, the patch embedding yields the token where ``hidden`` (B, h * w) is 1; positions stay known.
+def masked_patches(backbone: nn.Module, mask_token: Tensor | None, mask: Tensor) -> Iterator[None]:
+    """Within, the token replaces patch embeddings where ``mask`` (B, h * w) is 1; positions are added after.
 
     Raises:
-        ValueError: no token was asked for, or the mask is not for as many patches as the image has.
+        ValueError: there is no mask token, or the mask is not for as many patches as the image has.
     """
     if mask_token is None:
-        raise ValueError("patches are hidden, but the encoder has no mask token; set encoder.mask_token=true")
+        raise ValueError("patches are masked, but the encoder has no mask token; set encoder.mask_token=true")
 
     def replace(module: nn.Module, args: Any, embedded: Tensor) -> Tensor:
         shape = embedded.shape[:-1]
-        if hidden.numel() != shape.numel():
+        if mask.numel() != shape.numel():
             raise ValueError(
-                f"the mask is for {hidden.shape[1]} patches, but an image has {shape.numel() // shape[0]}"
+                f"the mask is for {mask.shape[1]} patches, but an image has {shape.numel() // shape[0]}"
             )
-        return torch.where(hidden.view(*shape, 1) > 0.5, mask_token.to(embedded.dtype), embedded)
+        return torch.where(mask.view(*shape, 1) > 0.5, mask_token.to(embedded.dtype), embedded)
 
     # A hook, because timm's transformers have no other way in between embedding and blocks.
     handle = backbone.patch_embed.register_forward_hook(replace)  # type: ignore[union-attr]

@@ -1,8 +1,8 @@
-"""A student that assigns images and hidden patches to prototypes as a slow teacher does."""
+"""A student that assigns images and masked patches to prototypes as a slow teacher does."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,9 +13,11 @@ from equissl.distributed import mean
 from equissl.encoder.encoder import Encoded, Encoder
 from equissl.losses.distillation import centred, dino_loss_of, patch_loss, sinkhorn
 from equissl.losses.precision import check_temperature, to_float32
-from equissl.nn.ema import Teacher, check_momentum, teacher_momentum
+from equissl.nn.ema import Teacher, check_momentum, ema_momentum
 from equissl.nn.heads import HeadNorm, HiddenNorm, project
 from equissl.nn.prototype_head import PrototypeHead, PrototypeNorm
+from equissl.params import PATCH_MASK, Space
+from equissl.views import View
 
 Balance = Literal["center", "sinkhorn"]
 
@@ -36,7 +38,7 @@ class Assigning:
         warmup: share of training over which they move linearly, in [0, 1].
         balance: "center" subtracts a running mean of the teacher's outputs; "sinkhorn" balances each batch.
         center_momentum: of that mean.
-        freeze_prototypes: share of training during which the last layer rests.
+        freeze_prototypes: share of training during which the last layer is frozen.
         momentum: of the teacher at the first step; grows to 1 along a cosine.
         copy_buffers: also move the teacher's BatchNorm buffers.
         batch_norm: whether BatchNorm in heads and teacher sees all views at once or one by one.
@@ -73,7 +75,7 @@ class Assigning:
 
 @dataclass(frozen=True)
 class Assigned:
-    """Losses of images and of hidden patches, (); bottlenecks of all crops, (B, projector[-1]) each."""
+    """Losses of images and of masked patches, (); bottlenecks of all crops, (B, projector[-1]) each."""
 
     images: Tensor
     patches: Tensor
@@ -101,30 +103,30 @@ class Distillation(nn.Module):
         self.fresh: tuple[Tensor, Tensor] | None = None  # mean outputs that wait for the end of the step
 
     def forward(
-        self, large: Sequence[Encoded], small: Sequence[Encoded], images: Sequence[Tensor], hidden: Tensor
+        self, large: Sequence[Encoded], small: Sequence[Encoded], images: Sequence[Tensor], mask: Tensor
     ) -> Assigned:
         """
         Args:
-            large, small: crops as the student saw them; patches of the large ones were hidden.
-            images: of the large crops, all of which the teacher sees.
-            hidden: (len(large), B, patches), 1 where a patch was hidden.
+            large, small: features of the student's crops; patches of the large ones were masked.
+            images: of the large crops, unmasked, for the teacher.
+            mask: (len(large), B, patches), 1 where a patch was masked.
         """
         c = self.config
         own, patch = _head(self.head, "image"), _head(self.head, "patch")
-        resting = self.progress < c.freeze_prototypes
+        frozen = self.progress < c.freeze_prototypes
         embedded = project(own.embed, [e.part(self.part) for e in (*large, *small)], c.batch_norm)
-        student = [own.assign(e, resting) for e in embedded]
+        student = [own.assign(e, frozen) for e in embedded]
         tokens = torch.cat([_tokens(e, self.part) for e in large])
-        places = patch.assign(patch.embed(tokens.flatten(0, 1)), resting).unflatten(0, tokens.shape[:2])  # type: ignore[no-untyped-call]
+        places = patch.assign(patch.embed(tokens.flatten(0, 1)), frozen).unflatten(0, tokens.shape[:2])  # type: ignore[no-untyped-call]
         with torch.no_grad():
-            wanted, patches = self._taught(images, hidden.flatten(0, 1))
+            wanted, patches = self._taught(images, mask.flatten(0, 1))
         return Assigned(
             dino_loss_of(student, wanted, c.temperature),
-            patch_loss(places, patches, hidden.flatten(0, 1), c.temperature),
+            patch_loss(places, patches, mask.flatten(0, 1), c.temperature),
             embedded,
         )
 
-    def _taught(self, images: Sequence[Tensor], hidden: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
+    def _taught(self, images: Sequence[Tensor], mask: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
         """What the teacher says of the large crops, (B, K) each, and of their patches, (rows, patches, K)."""
         c = self.config
         seen = self.teacher.encode(images)
@@ -140,18 +142,51 @@ class Distillation(nn.Module):
         if c.balance == "center":
             wanted, patches = centred(image, self.center, first), centred(places, self.patch_center, second)
         else:
-            wanted, patches = sinkhorn(image, first), sinkhorn(places, second, hidden.flatten())
-        return torch.split(wanted, count), patches.view(*hidden.shape, -1)
+            wanted, patches = sinkhorn(image, first), sinkhorn(places, second, mask.flatten())
+        return torch.split(wanted, count), patches.view(*mask.shape, -1)
 
     @torch.no_grad()
     def after_step(self, encoder: Encoder, progress: float) -> None:
         c = self.config
-        self.teacher.follow(encoder, self.head, teacher_momentum(c.momentum, progress))
+        self.teacher.update_ema(encoder, self.head, ema_momentum(c.momentum, progress))
         self.progress.fill_(progress)
         if self.fresh is not None:
             for center, fresh in zip((self.center, self.patch_center), self.fresh, strict=True):
                 center.lerp_(mean(fresh).to(center.dtype), 1 - c.center_momentum)
             self.fresh = None
+
+
+def check_masks(encoder: Encoder, spaces: Mapping[str, Space], views: Sequence[str]) -> None:
+    """
+    Raises:
+        ValueError: the encoder cannot mask patches, or a view has no mask or one of another size.
+    """
+    height, width = encoder.grid_size()
+    if encoder.mask_token is None:
+        raise ValueError("it masks patches, so it needs a transformer with encoder.mask_token=true")
+    for view in views:
+        masks = [f for f in spaces[view] if f.name == PATCH_MASK]
+        if not masks:
+            raise ValueError(
+                f"view {view!r} masks no patches; end its policy with PatchMask(grid_size={height})"
+            )
+        if masks[0].size != height * width:
+            raise ValueError(
+                f"view {view!r} masks {masks[0].size} patches, but the encoder has {height} x {width}: "
+                f"PatchMask(grid_size={height})"
+            )
+
+
+def stacked_masks(views: Mapping[str, View], names: Sequence[str]) -> Tensor:
+    """The masks of the named views: (len(names), B, patches).
+
+    Raises:
+        ValueError: a view has none.
+    """
+    masks = [mask for name in names if (mask := views[name].mask) is not None]
+    if len(masks) < len(names):
+        raise ValueError(f"views {tuple(names)} need masks; end their policies with a PatchMask")
+    return torch.stack(masks)
 
 
 def _head(heads: nn.Module, kind: str) -> PrototypeHead:

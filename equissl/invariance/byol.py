@@ -9,7 +9,7 @@ from torch import Tensor
 
 from equissl.encoder.encoder import Encoder
 from equissl.losses.similarity import negative_cosine
-from equissl.nn.ema import Teacher, check_momentum, teacher_momentum
+from equissl.nn.ema import Teacher, check_momentum, ema_momentum
 from equissl.nn.heads import MLP, HeadNorm, project
 from equissl.objective import Base, Encodings, Outcome, Spaces, Views
 
@@ -80,7 +80,7 @@ class BYOL(Base):
         return Outcome({"similarity": loss}, dict(zip(c.views, z, strict=True)))
 
     def after_step(self, encoder: Encoder, progress: float) -> None:
-        self.teacher.follow(encoder, self.projector, teacher_momentum(self.config.momentum, progress))
+        self.teacher.update_ema(encoder, self.projector, ema_momentum(self.config.momentum, progress))
 
 
 def byol_loss(predicted: Tensor, target: Tensor) -> Tensor:

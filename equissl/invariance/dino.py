@@ -12,7 +12,7 @@ from equissl.distributed import mean
 from equissl.encoder.encoder import Encoder
 from equissl.losses.distillation import dino_loss
 from equissl.losses.precision import check_temperature, to_float32
-from equissl.nn.ema import Teacher, check_momentum, teacher_momentum
+from equissl.nn.ema import Teacher, check_momentum, ema_momentum
 from equissl.nn.heads import HeadNorm, HiddenNorm, project
 from equissl.nn.prototype_head import PrototypeHead, PrototypeNorm
 from equissl.objective import Base, Encodings, Outcome, Spaces, Views
@@ -54,7 +54,7 @@ class DINO(Base):
             teacher_temperature: at the start and after the warm-up, above 0; lower is sharper.
             warmup: share of training over which the teacher's temperature moves linearly, in [0, 1].
             center_momentum: of the running mean that is subtracted from the teacher's outputs.
-            freeze_prototypes: share of training during which the last layer rests (one epoch in the paper).
+            freeze_prototypes: fraction of training with a frozen last layer (one epoch in the paper).
             momentum: of the teacher at the first step; grows to 1 along a cosine.
             copy_buffers: also move the teacher's BatchNorm buffers (the original never does).
             batch_norm: whether BatchNorm in head and teacher sees all views at once or one by one.
@@ -110,8 +110,8 @@ class DINO(Base):
         c = self.config
         crops = self.config.reads()
         embedded = project(self.head.embed, [encoded[v].part(c.part) for v in crops], c.batch_norm)
-        resting = self.progress < c.freeze_prototypes
-        student = [self.head.assign(e, resting) for e in embedded]
+        frozen = self.progress < c.freeze_prototypes
+        student = [self.head.assign(e, frozen) for e in embedded]
         teacher = self.teacher([views[v].images for v in c.views])
         start, end = c.teacher_temperature
         warm = (self.progress / c.warmup).clamp(max=1) if c.warmup else 1.0
@@ -123,7 +123,7 @@ class DINO(Base):
     @torch.no_grad()
     def after_step(self, encoder: Encoder, progress: float) -> None:
         c = self.config
-        self.teacher.follow(encoder, self.head, teacher_momentum(c.momentum, progress))
+        self.teacher.update_ema(encoder, self.head, ema_momentum(c.momentum, progress))
         self.progress.fill_(progress)
         if self.fresh is not None:
             self.center.lerp_(mean(self.fresh).to(self.center.dtype), 1 - c.center_momentum)

@@ -8,10 +8,9 @@ from typing import ClassVar
 import torch
 
 from equissl.encoder.encoder import Encoder
-from equissl.invariance._self_distillation import Assigning, Distillation
+from equissl.invariance._self_distillation import Assigning, Distillation, check_masks, stacked_masks
 from equissl.losses.regularization import koleo
 from equissl.objective import Base, Encodings, Outcome, Spaces, Views
-from equissl.params import PATCH_MASK
 
 
 class DINOv2(Base):
@@ -67,7 +66,7 @@ class DINOv2(Base):
                     raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
 
         def build(self, encoder: Encoder, spaces: Spaces) -> DINOv2:
-            encoder.check_masks(spaces, self.views)
+            check_masks(encoder, spaces, self.views)
             return DINOv2(self, encoder)
 
         def reads(self) -> tuple[str, ...]:
@@ -85,7 +84,7 @@ class DINOv2(Base):
             large,
             [encoded[v] for v in c.local],
             [views[v].images for v in c.views],
-            torch.stack([views[v].params.values[PATCH_MASK] for v in c.views]),
+            stacked_masks(views, c.views),
         )
         losses = {"assignment": c.image_weight * found.images, "patches": c.patch_weight * found.patches}
         if c.spread_weight:

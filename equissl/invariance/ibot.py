@@ -1,22 +1,19 @@
-"""iBOT: assign crops and hidden patches to prototypes as a slow teacher does, which sees everything."""
+"""iBOT: assign crops and masked patches to prototypes as a slow teacher does, which sees everything."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-
 from equissl.encoder.encoder import Encoder
-from equissl.invariance._self_distillation import Assigning, Distillation
+from equissl.invariance._self_distillation import Assigning, Distillation, check_masks, stacked_masks
 from equissl.objective import Base, Encodings, Outcome, Spaces, Views
-from equissl.params import PATCH_MASK
 
 
 class IBOT(Base):
     """Masked patch prediction beside DINO (arXiv:2111.07832, eq. 1-3).
 
-    The student sees ``views`` with patches hidden (``augment.PatchMask`` at the end of their policies,
+    The student sees ``views`` with masked patches (``augment.PatchMask`` at the end of their policies,
     ``encoder.mask_token=true``) and ``local`` whole; the teacher sees ``views`` whole. Publishes the
     normalised bottlenecks as embeddings: (B, assigning.projector[-1]).
     """
@@ -62,7 +59,7 @@ class IBOT(Base):
                     raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
 
         def build(self, encoder: Encoder, spaces: Spaces) -> IBOT:
-            encoder.check_masks(spaces, self.views)
+            check_masks(encoder, spaces, self.views)
             return IBOT(self, encoder)
 
         def reads(self) -> tuple[str, ...]:
@@ -79,7 +76,7 @@ class IBOT(Base):
             [encoded[v] for v in c.views],
             [encoded[v] for v in c.local],
             [views[v].images for v in c.views],
-            torch.stack([views[v].params.values[PATCH_MASK] for v in c.views]),
+            stacked_masks(views, c.views),
         )
         losses = {"assignment": c.image_weight * found.images, "patches": c.patch_weight * found.patches}
         return Outcome(losses, dict(zip(c.reads(), found.embeddings, strict=True)))

@@ -14,7 +14,7 @@ from equissl.encoder.encoder import Encoder
 from equissl.losses.contrastive import info_nce
 from equissl.losses.precision import check_temperature
 from equissl.losses.similarity import Directions
-from equissl.nn.ema import MomentumSchedule, Teacher, check_momentum, teacher_momentum
+from equissl.nn.ema import MomentumSchedule, Teacher, check_momentum, ema_momentum
 from equissl.nn.heads import MLP, HeadNorm, HiddenNorm, project
 from equissl.objective import Base, Encodings, Outcome, Spaces, Views
 
@@ -115,14 +115,14 @@ class MoCo(Base):
 
     def after_step(self, encoder: Encoder, progress: float) -> None:
         c = self.config
-        momentum = teacher_momentum(c.momentum, progress, c.momentum_schedule)
-        self.teacher.follow(encoder, self.projector, momentum)
+        momentum = ema_momentum(c.momentum, progress, c.momentum_schedule)
+        self.teacher.update_ema(encoder, self.projector, momentum)
         if self.fresh:
-            self.remember(torch.cat([gather(k) for k in self.fresh]))
+            self.enqueue(torch.cat([gather(k) for k in self.fresh]))
             self.fresh = ()
 
     @torch.no_grad()
-    def remember(self, keys: Tensor) -> None:
+    def enqueue(self, keys: Tensor) -> None:
         """Put keys (n, d) in place of the oldest; of more than the queue holds, the last ones stay."""
         size = len(self.queue)
         places = (self.pointer + torch.arange(len(keys), device=keys.device)[-size:]) % size

@@ -8,7 +8,7 @@ from typing import ClassVar
 from equissl.encoder.encoder import Encoder
 from equissl.losses.contrastive import info_nce
 from equissl.losses.precision import check_temperature
-from equissl.nn.ema import MomentumSchedule, Teacher, check_momentum, teacher_momentum
+from equissl.nn.ema import MomentumSchedule, Teacher, check_momentum, ema_momentum
 from equissl.nn.heads import MLP, HeadNorm, OutputNorm, project
 from equissl.objective import Base, Encodings, Outcome, Spaces, Views
 
@@ -93,5 +93,5 @@ class MoCoV3(Base):
 
     def after_step(self, encoder: Encoder, progress: float) -> None:
         c = self.config
-        momentum = teacher_momentum(c.momentum, progress, c.momentum_schedule)
-        self.teacher.follow(encoder, self.projector, momentum)
+        momentum = ema_momentum(c.momentum, progress, c.momentum_schedule)
+        self.teacher.update_ema(encoder, self.projector, momentum)

@@ -40,19 +40,19 @@ def dino_loss_of(student: Sequence[Tensor], wanted: Sequence[Tensor], temperatur
         return total / (len(wanted) * (len(student) - 1))
 
 
-def patch_loss(student: Tensor, wanted: Tensor, hidden: Tensor, temperature: float) -> Tensor:
-    """Cross entropy of hidden patches, averaged over those of an image, then over images (iBOT, eq. 2).
+def patch_loss(student: Tensor, wanted: Tensor, mask: Tensor, temperature: float) -> Tensor:
+    """Cross entropy of masked patches, averaged over those of an image, then over images (iBOT, eq. 2).
 
-    An image that hides nothing counts as 0, as in the released code.
+    An image without masked patches counts as 0, as in the released code.
 
     Args:
         student, wanted: (n, p, K), outputs and the teacher's assignments.
-        hidden: (n, p), 1 where the patch was hidden from the student.
+        mask: (n, p), 1 where the patch was masked for the student.
     """
     with full_precision(student):
         scores = (to_float32(student) / temperature).log_softmax(2)
         each = -(wanted * scores).sum(2)
-        return ((each * hidden).sum(1) / hidden.sum(1).clamp(min=1)).mean()
+        return ((each * mask).sum(1) / mask.sum(1).clamp(min=1)).mean()
 
 
 def centred(output: Tensor, center: Tensor, temperature: float | Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""A slowly moving copy of an encoder and its head, as BYOL, MoCo and DINO learn from."""
+"""EMA teacher: a momentum encoder and head, as in BYOL, MoCo and DINO."""
 
 from __future__ import annotations
 
@@ -17,14 +17,16 @@ MomentumSchedule = Literal["cosine", "constant"]
 
 
 class Teacher(nn.Module):
-    """A copy of an encoder and a head that no gradient reaches and that follows the originals.
+    """Exponential moving average of an encoder and a head; no gradient reaches it.
 
-    A copy, never a reference: the online encoder belongs to the model and is saved there.
+    timm's ModelEmaV3 updates weights in the same way, but averages or copies buffers always, where most
+    papers let the teacher's BatchNorm keep statistics of its own, and it stays in evaluation mode.
 
     Args:
+        encoder, head: copied; the online encoder belongs to the model and is saved there.
         part: which columns of the features the head reads.
         batch_norm: whether BatchNorm sees all views at once or one by one.
-        copy_buffers: also move the BatchNorm statistics; otherwise the teacher gathers its own.
+        copy_buffers: copy BatchNorm statistics in every update; otherwise the teacher keeps its own.
     """
 
     def __init__(
@@ -47,7 +49,7 @@ class Teacher(nn.Module):
 
     @torch.no_grad()
     def encode(self, images: Sequence[Tensor]) -> tuple[Encoded, ...]:
-        """Views of one size, (B, C, h, w) each -> what the encoder says of each, before the head."""
+        """Views of one size, (B, C, h, w) each -> features of each, before the head."""
         if self.batch_norm == "per_view":
             return tuple(self.encoder(view) for view in images)
         whole, count = self.encoder(torch.cat(list(images))), len(images[0])
@@ -58,18 +60,22 @@ class Teacher(nn.Module):
         return result
 
     @torch.no_grad()
-    def follow(self, encoder: Encoder, head: nn.Module, momentum: float) -> None:
-        """Move to momentum * own + (1 - momentum) * original."""
-        slow: list[Tensor] = list(self.parameters())
-        fast = [p.detach() for p in (*encoder.parameters(), *head.parameters())]
-        torch._foreach_lerp_(slow, fast, 1 - momentum)
+    def update_ema(self, encoder: Encoder, head: nn.Module, momentum: float) -> None:
+        """weights <- momentum * weights + (1 - momentum) * online weights."""
+        ema: list[Tensor] = list(self.parameters())
+        online = [p.detach() for p in (*encoder.parameters(), *head.parameters())]
+        torch._foreach_lerp_(ema, online, 1 - momentum)
         if self.copy_buffers:
-            for mine, theirs in zip(self.buffers(), (*encoder.buffers(), *head.buffers()), strict=True):
-                mine.copy_(theirs)
+            for buffer, source in zip(self.buffers(), (*encoder.buffers(), *head.buffers()), strict=True):
+                buffer.copy_(source)
 
 
-def teacher_momentum(base: float, progress: float, schedule: MomentumSchedule = "cosine") -> float:
-    """Momentum after a share ``progress`` of all steps: from base to 1 (BYOL, section 3.3), or constant."""
+def ema_momentum(base: float, progress: float, schedule: MomentumSchedule = "cosine") -> float:
+    """EMA momentum after a fraction ``progress`` of the steps: from base to 1 (BYOL, 3.3), or constant.
+
+    >>> [round(ema_momentum(0.99, progress), 4) for progress in (0.0, 0.5, 1.0)]
+    [0.99, 0.995, 1.0]
+    """
     if schedule == "constant":
         return base
     return 1 - (1 - base) * (math.cos(math.pi * progress) + 1) / 2

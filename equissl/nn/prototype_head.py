@@ -48,12 +48,12 @@ class PrototypeHead(nn.Module):
         with full_precision(z):
             return F.normalize(to_float32(z), dim=1)
 
-    def assign(self, embedding: Tensor, resting: Tensor | None = None) -> Tensor:
-        """``resting``: () bool, whether no gradient reaches the prototypes."""
+    def assign(self, embedding: Tensor, frozen: Tensor | None = None) -> Tensor:
+        """``frozen``: () bool, whether no gradient reaches the prototypes."""
         directions = F.normalize(self.prototypes, dim=1)
         weight = directions if self.lengths is None else directions * self.lengths
-        if resting is not None:
-            weight = torch.where(resting, weight.detach(), weight)
+        if frozen is not None:
+            weight = torch.where(frozen, weight.detach(), weight)
         return F.linear(embedding, weight)
 
     def forward(self, x: Tensor) -> Tensor:

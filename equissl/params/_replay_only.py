@@ -14,7 +14,7 @@ PATCH_MASK = "patch_mask"  # the factor of that name says which patches of a vie
 
 @dataclass(frozen=True)
 class Mask(Factor):
-    """One number per patch, row by row: 1 is hidden, 0 shown.
+    """One number per patch, row by row: 1 is masked, 0 visible.
 
     It is there for encoders and replays: its encoding is empty, so that no network predicts it.
     """

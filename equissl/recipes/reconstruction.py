@@ -204,7 +204,7 @@ def way_views(
 
 
 def masked(family: str, count: int) -> dict[str, ViewSpec]:
-    """DINO's ten crops, the large ones with hidden patches, the second one moved."""
+    """DINO's ten crops, the large ones with masked patches, the second one moved."""
     crops, mask = multi_crop(scale=(0.32, 1.0), local_scale=(0.05, 0.32)), PatchMask(grid_size=14)
     views = way_views(Pipeline((crops["a"], mask)), crops["b"], paths.PATHS[family], count)
     views["b"] = replace(views["b"], augment=Pipeline((views["b"].augment, mask)))

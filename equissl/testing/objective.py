@@ -34,7 +34,7 @@ def tiny_encoder(parts: Mapping[str, int] | None = None, width: int = 16) -> Enc
 
 
 def tiny_transformer(parts: Mapping[str, int] | None = None) -> Encoder:
-    """A small transformer whose patches can be hidden, with a grid; seeded."""
+    """A small transformer whose patches can be masked, with a grid; seeded."""
     config = EncoderConfig(
         name="test_vit", size=SIDE, options={"patch_size": 4}, width=16, parts=parts or {}, mask_token=True
     )
@@ -60,7 +60,7 @@ def tiny_views() -> dict[str, ViewSpec]:
 
 
 def masked_views() -> dict[str, ViewSpec]:
-    """Those whose augmented views hide patches of ``tiny_transformer``."""
+    """Those whose augmented views mask patches of ``tiny_transformer``."""
     mask = PatchMask(grid_size=4, p=1.0)
     return {
         n: s if n == "plain" else replace(s, augment=Pipeline((s.augment, mask)))

@@ -1,4 +1,4 @@
-"""Patches to hide from a transformer, recorded and drawn like any other augmentation."""
+"""Patches masked for a transformer, recorded and sampled like any other augmentation."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FLAT = 0.3  # least ratio of a block's sides
 
 @dataclass(frozen=True)
 class PatchMask(Augmentation):
-    """Draw which patches are hidden, in blocks; pixels stay, the encoder puts its mask token there.
+    """Sample which patches are masked, in blocks; pixels stay, the encoder puts its mask token there.
 
     Blocks of random area and shape are added as long as they fit (BEiT, arXiv:2106.08254, algorithm 1);
     single patches fill up to the number wanted, which the original leaves open. A teacher that is given the
@@ -31,7 +31,7 @@ class PatchMask(Augmentation):
         grid_size: patches along each side of the view.
         mask_ratio: range of the fraction that is masked, within (0, 1] (iBOT, DINOv2: 0.1 to 0.5, from
             memory).
-        p: probability of hiding anything (0.5 there).
+        p: probability of masking anything (0.5 there).
 
     Raises:
         ValueError: a field is out of its range.
@@ -66,14 +66,14 @@ class PatchMask(Augmentation):
     def sample(self, stream: Stream, size: tuple[int, int]) -> Params:
         count = self.grid_size**2
         wanted = (stream.uniform("ratio", 1, *self.mask_ratio) * count).round().clamp(min=1)
-        hidden = torch.zeros(
+        mask = torch.zeros(
             len(stream), self.grid_size, self.grid_size, dtype=torch.bool, device=wanted.device
         )
         for k in range(_TRIES):
-            more = hidden | self._block(stream.uniform(f"block {k}", 4), wanted - _count(hidden))
-            hidden = torch.where((_count(more) <= wanted)[..., None], more, hidden)
-        # Hidden patches come first, then the others by chance, so that each image hides exactly its number.
-        order = hidden.flatten(1) + stream.uniform("rest", count) * 0.5
+            more = mask | self._block(stream.uniform(f"block {k}", 4), wanted - _count(mask))
+            mask = torch.where((_count(more) <= wanted)[..., None], more, mask)
+        # Masked patches come first, then the others by chance, so that each image masks exactly its number.
+        order = mask.flatten(1) + stream.uniform("rest", count) * 0.5
         rank = order.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
         values = {PATCH_MASK: (rank < wanted).float()}
         return Params.of(self.space, values, stream.chance("applied", self.p))
@@ -98,5 +98,5 @@ class PatchMask(Augmentation):
         return rows[:, :, None] & columns[:, None, :]
 
 
-def _count(hidden: Tensor) -> Tensor:
-    return hidden.flatten(1).sum(1, keepdim=True)
+def _count(mask: Tensor) -> Tensor:
+    return mask.flatten(1).sum(1, keepdim=True)
