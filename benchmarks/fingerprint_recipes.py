@@ -129,7 +129,7 @@ def _numbers(value: Any, change: Callable[[int], int]) -> Any:
     if isinstance(value, int):
         return change(value)
     if isinstance(value, PatchMask):
-        return replace(value, side=4)
+        return replace(value, grid_size=4)
     if isinstance(value, tuple):
         return tuple(_numbers(v, change) for v in value)
     if isinstance(value, Mapping):
