@@ -20,23 +20,23 @@ from equissl.data.base import Split
 from equissl.encoder.encoder import Encoder
 from equissl.evaluate.audit.audit import audit
 from equissl.evaluate.audit.sensitivity import Sensitivity
-from equissl.evaluate.base import Score, Table
+from equissl.evaluate.base import FeatureTable, Score
 from equissl.evaluate.classification.fewshot import FewShot
 from equissl.evaluate.classification.finetune import FineTune
 from equissl.evaluate.classification.knn import KNN
-from equissl.evaluate.classification.linear import LinearProbe
-from equissl.evaluate.classification.sgd import SGDProbe
+from equissl.evaluate.classification.linear_probe import LinearProbe
+from equissl.evaluate.classification.sgd_probe import SGDProbe
 from equissl.evaluate.collapse import Collapse
 from equissl.evaluate.context import EvaluationContext
 from equissl.evaluate.equivariance.alignment import Alignment
 from equissl.evaluate.equivariance.equivariance import Equivariance
-from equissl.evaluate.equivariance.retrieval import ORIGINAL
-from equissl.evaluate.equivariance.retrieve import Retrieval
+from equissl.evaluate.equivariance.retrieval import Retrieval
+from equissl.evaluate.equivariance.retrieval_metrics import SIE_PROTOCOL
 from equissl.evaluate.explorer.neighbors import neighbours
 from equissl.evaluate.explorer.steering import Size, steering
+from equissl.evaluate.factors.absolute import Factors
 from equissl.evaluate.factors.families import Families
 from equissl.evaluate.factors.homography import Homography
-from equissl.evaluate.factors.known import Factors
 from equissl.evaluate.factors.relative import RelativeFactors
 from equissl.params import Binary, Circular, Cyclic, Params, Real, Rotation, Space
 from equissl.photonics.data import Crystals
@@ -58,7 +58,7 @@ def tiny_encoder(channels: int = 3, seed: int = 0) -> Encoder:
     return Encoder(layers, {"inv": 5, "equi": 7}, *grey, probe=(channels, 32, 32)).eval()
 
 
-def features(count: int, seed: int) -> Table:
+def features(count: int, seed: int) -> FeatureTable:
     """Noisy features of labels and factors, images in groups of three, some without a label."""
     g = torch.Generator().manual_seed(seed)
     space = Space((Real("size"), Circular("hue"), Binary("flip"), Cyclic("turns"), Rotation("pose")))
@@ -76,7 +76,7 @@ def features(count: int, seed: int) -> Table:
     width = vectors.shape[1]
     parts = {"inv": slice(0, 4), "equi": slice(4, width), "all": slice(0, width)}
     labels[torch.arange(count) % 11 == 5] = -1
-    return Table(vectors, labels, params, torch.arange(count) // 3, parts)
+    return FeatureTable(vectors, labels, params, torch.arange(count) // 3, parts)
 
 
 EVALUATIONS: Mapping[str, Any] = {
@@ -91,16 +91,16 @@ EVALUATIONS: Mapping[str, Any] = {
     "relativefactors/ridge": RelativeFactors(probe="ridge", seed=1),
     "relativefactors/mlp": RelativeFactors(("size", "turns"), probe="mlp"),
     "sgdprobe": SGDProbe(lrs=(0.1, 1.0), inits=2, epochs=3, batch_size=32),
-    "sgdprobe/standardise": SGDProbe(lrs=(0.3,), inits=1, epochs=2, standardise=True, seed=2),
+    "sgdprobe/standardise": SGDProbe(lrs=(0.3,), inits=1, epochs=2, standardize=True, seed=2),
 }
-INSPECTIONS: Mapping[str, Any] = {
+ENCODER_EVALUATIONS: Mapping[str, Any] = {
     "alignment": Alignment(),
     "equivariance": Equivariance(),
     "families": Families(hidden=(8,), pairs=20),
-    "finetune": FineTune(shares=(0.5, 1.0), epochs=2, batch_size=8),
+    "finetune": FineTune(fractions=(0.5, 1.0), epochs=2, batch_size=8),
     "homography": Homography(hidden=(8,), pairs=20),
     "retrieval": Retrieval(),
-    "retrieval/original": Retrieval(protocol=ORIGINAL, seed=1),
+    "retrieval/original": Retrieval(protocol=SIE_PROTOCOL, seed=1),
     "sensitivity": Sensitivity(),
 }
 
@@ -119,7 +119,7 @@ def predictive() -> tuple[Encoder, dict[str, Any]]:
     return encoder.eval(), found
 
 
-def subject() -> EvaluationContext:
+def context() -> EvaluationContext:
     encoder, modules = predictive()
     train_set, test_set = recipes.solids(objects=12), recipes.solids(split="test", objects=40)
     rows: dict[Split, torch.Tensor] = {"train": torch.arange(48), "test": torch.arange(40)}
@@ -128,10 +128,10 @@ def subject() -> EvaluationContext:
 
 def evaluation_cases() -> Cases:
     cases: Cases = {}
-    for name, question in EVALUATIONS.items():
-        cases[f"evaluate/{name}"] = partial(_evaluated, question)
-    for name, question in INSPECTIONS.items():
-        cases[f"evaluate/{name}"] = partial(_inspected, question)
+    for name, evaluation in EVALUATIONS.items():
+        cases[f"evaluate/{name}"] = partial(_evaluated, evaluation)
+    for name, evaluation in ENCODER_EVALUATIONS.items():
+        cases[f"evaluate/{name}"] = partial(_encoder_evaluated, evaluation)
     cases |= {
         "evaluate/extracted": _extracted,
         "evaluate/neighbours": _neighbours,
@@ -143,30 +143,30 @@ def evaluation_cases() -> Cases:
     return cases
 
 
-def _evaluated(question: Any) -> Iterable[Score]:
-    scores: Iterable[Score] = question.run(features(150, 0), features(60, 1))
+def _evaluated(evaluation: Any) -> Iterable[Score]:
+    scores: Iterable[Score] = evaluation.run(features(150, 0), features(60, 1))
     return scores
 
 
-def _inspected(question: Any) -> Iterable[Score]:
-    scores: Iterable[Score] = question.run(subject())
+def _encoder_evaluated(evaluation: Any) -> Iterable[Score]:
+    scores: Iterable[Score] = evaluation.run(context())
     return scores
 
 
 def _extracted() -> list[Any]:
-    asked = subject()
-    return [asked.features("train").vectors, asked.features("test", presets.simclr(32), 1).vectors]
+    made = context()
+    return [made.features("train").vectors, made.features("test", presets.simclr(32), 1).vectors]
 
 
 def _neighbours() -> Any:
-    asked = subject()
-    return neighbours(asked.features("test"), asked.datasets["test"], asked.rows["test"])
+    made = context()
+    return neighbours(made.features("test"), made.datasets["test"], made.rows["test"])
 
 
 def _steering() -> Any:
-    asked = subject()
+    made = context()
     size = Size(images=2, others=12, views=3, steps=5, nearest=3)
-    return steering(asked.modules, asked.encoder, asked.datasets["test"], asked.rows["test"], size=size)
+    return steering(made.modules, made.encoder, made.datasets["test"], made.rows["test"], size=size)
 
 
 def _audit() -> Any:

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from equissl.data.base import Dataset
-from equissl.evaluate.base import Table
+from equissl.evaluate.base import FeatureTable
 from equissl.evaluate.factors.relative import RelativeFactors
 from equissl.invariance.vicreg import VICReg
 from equissl.runs.folder import open_run
@@ -25,7 +25,7 @@ PAIRS = 4000
 
 
 @torch.no_grad()
-def tables(loaded: LoadedRun, dataset: Dataset, count: int) -> tuple[Table, Table]:
+def tables(loaded: LoadedRun, dataset: Dataset, count: int) -> tuple[FeatureTable, FeatureTable]:
     """The invariant half of the features, and its embedding."""
     assert isinstance(loaded.model.base, VICReg)
     index = torch.arange(min(len(dataset), count))
@@ -36,7 +36,7 @@ def tables(loaded: LoadedRun, dataset: Dataset, count: int) -> tuple[Table, Tabl
         embeddings.append(loaded.model.base.projector(features[-1]))
     params = dataset.batch(index).params["image"]
     labels, groups = dataset.labels[index], dataset.groups[index]
-    first, second = (Table(torch.cat(x), labels, params, groups, {}) for x in (features, embeddings))
+    first, second = (FeatureTable(torch.cat(x), labels, params, groups, {}) for x in (features, embeddings))
     return first, second
 
 

@@ -138,7 +138,7 @@ def test_help_of_evaluate_lists_what_there_is_without_torch() -> None:
     code = (
         "import sys\nfrom equissl.cli.main import main\nmain(['evaluate', '--help'])\n"
         "assert not {'torch', 'timm', 'numpy', 'sklearn'} & set(sys.modules), 'slow'\n"
-        "from equissl.evaluate.protocol import USUAL, available\n"
+        "from equissl.evaluate.protocol import DEFAULT, available\n"
         "print(*('NAME ' + n for n in available()), sep='\\n')\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -28,8 +28,8 @@ from equissl.recipe import Recipe, check_views
 from equissl.recipes import equimod
 from equissl.testing.augment import check_augmentation
 from equissl.testing.data import check_dataset
-from equissl.testing.evaluate import check_evaluation
-from equissl.testing.inspection import check_encoder_evaluation
+from equissl.testing.encoder_evaluation import check_encoder_evaluation
+from equissl.testing.evaluation import check_evaluation
 
 AUGMENTATIONS = registry.subclasses(Augmentation)
 DATASETS = registry.subclasses(Data)

@@ -17,11 +17,11 @@ from equissl.config import registry
 from equissl.data.solids import Solids
 from equissl.equivariance.sie import SIE
 from equissl.errors import UserError
-from equissl.evaluate.factors.changes import changes
 from equissl.evaluate.factors.families import Families
 from equissl.evaluate.factors.homography import Homography
+from equissl.evaluate.factors.pairs import transformed_pairs
 from equissl.evaluate.metrics import mean_r2
-from equissl.evaluate.probes.linear import ridge
+from equissl.evaluate.probes.ridge import ridge
 from equissl.recipe import Recipe
 from equissl.recipes import reconstruction
 from equissl.report import write
@@ -32,7 +32,7 @@ from equissl.runs.load import load_run
 from equissl.storage import read_rows
 from equissl.study.plan import jobs
 from equissl.study.presets import reconstruction as studies
-from equissl.testing.inspection import example_context
+from equissl.testing.encoder_evaluation import example_context
 from equissl.training.options import Options
 
 TINY = Solids(size=32, objects=12, views=4)
@@ -105,15 +105,19 @@ def test_a_broken_drawing_is_left_out(tmp_path: Path) -> None:
 
 def test_families_read_what_the_features_hold() -> None:
     """By the numbers of one family: the score is that of the linear reading, part by part."""
-    subject = example_context(60)
-    scores = list(Families(("blur",), hidden=(), pairs=30).run(subject))
-    assert {s.part for s in scores} == set(subject.features().features())
-    train, test = changes(subject, paths.PATHS["blur"], ("path_blur_sigma",), 30)
-    assert train.truth.shape[0] == min(30, len(subject.rows["train"]))
-    assert torch.equal(test.truth, test.changed.params.values["path_blur_sigma"])
-    said = ridge(train.features()["all"], train.truth, train.plain.groups, test.features()["all"]).predicted
+    context = example_context(60)
+    scores = list(Families(("blur",), hidden=(), pairs=30).run(context))
+    assert {s.part for s in scores} == set(context.features().by_part())
+    train, test = transformed_pairs(context, paths.PATHS["blur"], ("path_blur_sigma",), 30)
+    assert train.targets.shape[0] == min(30, len(context.rows["train"]))
+    assert torch.equal(test.targets, test.changed.params.values["path_blur_sigma"])
+    predictions = ridge(
+        train.by_part()["all"], train.targets, train.plain.groups, test.by_part()["all"]
+    ).predictions
     found = next(s for s in scores if s.part == "all")
-    assert found.name == "family_linear/blur" and found.value == pytest.approx(mean_r2(said, test.truth))
+    assert found.name == "family_linear/blur" and found.value == pytest.approx(
+        mean_r2(predictions, test.targets)
+    )
 
 
 def test_the_order_of_colours_is_no_target() -> None:
@@ -124,8 +128,8 @@ def test_the_order_of_colours_is_no_target() -> None:
 
 
 def test_corners_of_a_constant_are_as_far_as_they_are_spread() -> None:
-    subject = example_context(60)
-    scores = {(s.name, s.baseline): s for s in Homography(hidden=(8,), pairs=40).run(subject)}
+    context = example_context(60)
+    scores = {(s.name, s.baseline): s for s in Homography(hidden=(8,), pairs=40).run(context)}
     error = scores["homography/corner_error", "constant"].value
     # Shifts are uniform in [0, 0.15] along both axes: the mean distance from the centre of that square.
     assert error == pytest.approx(0.3826 * 0.15, rel=0.15)

@@ -189,7 +189,7 @@ def row(run: str, value: float, base: str, module: str) -> dict[str, Any]:
     labels = {"base": base, "module": module}
     return {
         "run": run, "name": "knn/top1", "value": value, "baseline": "", "part": "all", "labels": labels,
-        "machine": "m", "count": 9, "unit": "share",
+        "machine": "m", "count": 9, "unit": "fraction",
     }  # fmt: skip
 
 

@@ -16,8 +16,8 @@ from equissl.data.image_folder import ImageFolder
 from equissl.errors import UserError
 from equissl.evaluate import protocol
 from equissl.evaluate.base import Score
-from equissl.evaluate.cache import Store
-from equissl.evaluate.classification.transfer import Renumbered
+from equissl.evaluate.cache import FeatureCache
+from equissl.evaluate.classification.relabeled import RelabeledDataset
 from equissl.evaluate.context import EvaluationContext
 from equissl.evaluate.explorer.neighbors import neighbours
 from equissl.evaluate.explorer.reconstructions import redrawn
@@ -90,7 +90,7 @@ def evaluate_run(
     Raises:
         UserError: an unknown name or setting, or an evaluation asked for by name that is impossible here.
     """
-    questions = protocol.choose(options.evaluations, options.settings, options.seed)
+    evaluations = protocol.select_evaluations(options.evaluations, options.settings, options.seed)
     loaded = load_run(open_run(Path(run)), trusted, backbone=backbone)
     size = loaded.config.size
     if isinstance(data, Path | str):  # nothing needs to be held out where test images come from elsewhere
@@ -104,9 +104,9 @@ def evaluate_run(
             test_split = "train"  # a folder without splits of its own is a test split as a whole
     test_set = (test or data).open(test_split, progress)
     if test is not None and test_set.classes != train_set.classes:
-        test_set = Renumbered(test_set, train_set.classes)
+        test_set = RelabeledDataset(test_set, train_set.classes)
     context = evaluation_context(loaded, train_set, test_set, options, progress)
-    scores = score_run(loaded, context, questions, options.evaluations if options.strict else ())
+    scores = score_run(loaded, context, evaluations, options.evaluations if options.strict else ())
     write_explorers(loaded, context, options.steer)
     record_scores(loaded, scores, "evaluate", data, source=describe_data(data, test))
     return scores
@@ -127,7 +127,7 @@ def evaluation_context(
         {"train": train, "test": test},
         {"train": train_rows, "test": _sample(test, options.count, options.seed)},
         {n: m for n, m in loaded.model.modules_by_name.items() if isinstance(m, Predictive)},
-        Store(loaded.run.path / "features"),
+        FeatureCache(loaded.run.path / "features"),
         options.seed,
         options.device,
         progress,
@@ -137,20 +137,20 @@ def evaluation_context(
 def score_run(
     loaded: LoadedRun,
     context: EvaluationContext,
-    questions: Mapping[str, protocol.Question],
+    evaluations: Mapping[str, protocol.EvaluationLike],
     strict: Sequence[str] = (),
 ) -> list[Score]:
     """Scores of a run, then those of its random-init baseline ("random").
 
     Args:
-        strict: names of evaluations that must be possible here.
+        strict: names of evaluations that must be available.
 
     Raises:
-        UserError: what is missing for each of ``strict``, before anything long is computed.
+        UserError: why any of ``strict`` is not available, before anything long is computed.
     """
-    scores = protocol.ask(questions, context, strict=[n for n in strict if n in questions])
+    scores = protocol.run_evaluations(evaluations, context, strict=[n for n in strict if n in evaluations])
     encoder = random_baseline(loaded.config, context.seed).to(context.device)
-    untrained = protocol.ask(questions, replace(context, encoder=encoder, modules={}))
+    untrained = protocol.run_evaluations(evaluations, replace(context, encoder=encoder, modules={}))
     # This is itself a baseline: what is compared with it is not repeated.
     own = [s for s in untrained if not s.baseline and s.part == "all"]
     return scores + [replace(s, baseline="random") for s in own]

@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from equissl.augment.base import Augmentation
-from equissl.evaluate.base import Estimate, share
-from equissl.evaluate.probes.linear import ridge, split
+from equissl.evaluate.probes.base import group_split
+from equissl.evaluate.probes.ridge import ridge
+from equissl.evaluate.statistics import Estimate, proportion
 from equissl.params import Params, Space
 from equissl.random import Stream
 
@@ -54,11 +55,11 @@ def orientation_accuracy(images: Tensor, group: str, seed: int = 0) -> Orientati
     features = torch.cat([simple_features(transform(images, group, k)) for k in elements])
     labels = torch.arange(len(elements)).repeat_interleave(count)
     groups = torch.arange(count).repeat(len(elements))
-    train, test = split(groups, TEST_FRACTION, seed)
+    train, test = group_split(groups, TEST_FRACTION, seed)
     targets = F.one_hot(labels, len(elements)).float()
     probe = ridge(features[train], targets[train], groups[train], features[test], seed)
-    correct = probe.predicted.argmax(1) == labels[test]
-    return OrientationAccuracy(share(correct, groups[test], seed), 1 / len(elements))
+    correct = probe.predictions.argmax(1) == labels[test]
+    return OrientationAccuracy(proportion(correct, groups[test], seed), 1 / len(elements))
 
 
 def transform(images: Tensor, group: str, element: int) -> Tensor:

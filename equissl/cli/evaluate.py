@@ -31,7 +31,7 @@ def evaluate(given: Given) -> int:
         lambda: path and existing_folder(str(path)),
         lambda: test and existing_folder(str(test)),
         lambda: shared.device(given),
-        lambda: protocol.choose(given["evaluations"], given.settings),
+        lambda: protocol.select_evaluations(given["evaluations"], given.settings),
         lambda: _check_labels(given),
     )
     run = open_run(Path(given.things[0]))

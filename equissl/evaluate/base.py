@@ -1,10 +1,9 @@
-"""The contract of an evaluation: tables of frozen features in, scores out."""
+"""The interface of evaluations: tables of frozen features in, scores out."""
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
 
@@ -14,20 +13,21 @@ from torch import Tensor
 from equissl.augment.base import Augmentation
 from equissl.data.base import Data
 from equissl.encoder.encoder import Encoder
+from equissl.evaluate.statistics import Estimate
 from equissl.params import Params
 from equissl.progress import Progress, no_progress
 from equissl.random import Stream
 
 
 @dataclass(frozen=True)
-class Table:
-    """Features of one split, with everything that is known of each image.
+class FeatureTable:
+    """Features of the images of one split, with their labels and factors.
 
     Args:
         vectors: (N, D) float32.
         labels: (N,) int64, -1 where unknown.
-        params: factors known for each image (a dataset's own, or an augmentation's draw).
-        groups: (N,) int64; rows of one group are never split between fitting and scoring.
+        params: factors of each image (the dataset's own, or the parameters of an augmentation).
+        groups: (N,) int64; images of one group (an object) are never split between fitting and scoring.
         parts: part name -> columns of ``vectors``.
     """
 
@@ -40,9 +40,9 @@ class Table:
     def __len__(self) -> int:
         return len(self.vectors)
 
-    def __getitem__(self, rows: Tensor) -> Table:
+    def __getitem__(self, rows: Tensor) -> FeatureTable:
         """The images ``rows``, integer or bool (n,)."""
-        return Table(
+        return FeatureTable(
             self.vectors[rows],
             self.labels[rows],
             self.params[rows],
@@ -50,36 +50,36 @@ class Table:
             self.parts,
         )
 
-    def order(self) -> Tensor:
+    def canonical_order(self) -> Tensor:
         """Rows by group and then by the features themselves, (N,), however the images were ordered."""
         direction = Stream.of(torch.arange(self.vectors.shape[1]), "direction").normal("d").double()
         rows = (self.vectors.double() * direction[:, 0]).sum(1).argsort(stable=True)
         return rows[self.groups[rows].argsort(stable=True)]
 
-    def features(self) -> dict[str, Tensor]:
-        """Part name -> its columns (N, d), the whole vector first."""
+    def by_part(self) -> dict[str, Tensor]:
+        """Part name -> its columns (N, d), the whole vector ("all") first."""
         whole = {"all": self.vectors}
         return {**whole, **{n: self.vectors[:, c] for n, c in self.parts.items() if n != "all"}}
 
 
 @dataclass(frozen=True)
 class Score:
-    """One number with what is needed to read it, one line of ``scores.jsonl``.
+    """One measured number with its interval and context: one line of ``scores.jsonl``.
 
     Args:
         name: what was measured, "linear/top1", "knn/top1", "factor/hue", "equivariance/absolute".
         value: the number, in ``unit``.
         low, high: 95 % interval; None where there is none.
-        unit: "share", "R2", "balanced accuracy", "cosine", "ratio", "degrees".
+        unit: "fraction", "R2", "balanced accuracy", "cosine", "ratio", "degrees".
         count: how many images (or episodes, or pairs) stand behind it.
         part: which columns of the features.
-        baseline: "" for the model itself; what it is compared with is called "constant" (one answer for
-            all), "random" (untrained weights), "identity" (nothing moves) or "shuffled" (wrong parameters).
+        baseline: "" for the model itself; otherwise "constant" (one prediction for all images), "random"
+            (random initialisation), "identity" (the embedding stays) or "shuffled" (wrong parameters).
         seed: the seed of the probe.
-        extra: settings and finer numbers; "repeats" says how many answers each of the ``count`` gave, where
-            it gave more than one.
-        title: what people call it, "Linear accuracy, top-1"; reports fall back to the name.
-        group: the heading it stands under, of ``evaluate.titles`` or any other.
+        extra: settings and finer numbers; "repeats": predictions per each of the ``count``, where there are
+            several.
+        title: display name, "Linear accuracy, top-1"; reports fall back to ``name``.
+        group: heading in reports, of ``evaluate.titles`` or any other.
         higher_is_better: None if neither end is better by itself; then models are not compared by it.
         paper: "arXiv:..." of the measure; that of the evaluation if it is not given.
     """
@@ -98,6 +98,11 @@ class Score:
     group: str = ""
     higher_is_better: bool | None = None
     paper: str = ""
+
+    @classmethod
+    def of(cls, name: str, estimate: Estimate, **fields: Any) -> Score:
+        """A score with the value and the interval of ``estimate``."""
+        return cls(name, **asdict(estimate), **fields)
 
     def row(self) -> dict[str, object]:
         """Plain data for JSON."""
@@ -124,14 +129,14 @@ class Named:
 
 
 class Evaluation(Named, ABC):
-    """A question asked of frozen features; subclasses are frozen dataclasses."""
+    """A measure of frozen features; subclasses are frozen dataclasses."""
 
     @abstractmethod
-    def run(self, train: Table, test: Table) -> Iterator[Score]:
-        """Fit on ``train``, score on ``test``. Yields nothing where the question has no meaning here."""
+    def run(self, train: FeatureTable, test: FeatureTable) -> Iterator[Score]:
+        """Fit on ``train``, score on ``test``. Yields nothing where it is unavailable."""
 
-    def missing(self, train: Table, test: Table) -> str:
-        """Why the question has no meaning here, as a sentence that says what is needed; "" if it has one."""
+    def unavailable_reason(self, train: FeatureTable, test: FeatureTable) -> str:
+        """Why it cannot be measured here, as a sentence that says what is needed; "" if it can."""
         return ""
 
     @classmethod
@@ -166,87 +171,3 @@ class Downstream(Named, ABC):
         Raises:
             UserError: the data does not have what the task needs.
         """
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A number with its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-
-
-def estimate(
-    statistic: Callable[[Tensor], float], groups: Tensor, rounds: int = 200, seed: int = 0
-) -> Estimate:
-    """A statistic of all rows with its bootstrap interval, which always contains it.
-
-    Args:
-        statistic: row numbers (n,) -> value.
-        groups: (N,) rows of one group are drawn together.
-    """
-    value = statistic(torch.arange(len(groups)))
-    low, high = bootstrap(statistic, groups, rounds, seed)
-    return Estimate(value, min(low, value), max(high, value))
-
-
-def share(correct: Tensor, groups: Tensor, seed: int = 0) -> Estimate:
-    """The share of True in (N,) bool: Wilson's interval, or the bootstrap's if images share groups.
-
-    Source: Wilson, JASA 22 (1927).
-    """
-    count, value = len(correct), float(correct.double().mean())
-    if len(torch.unique(groups)) < count:
-        return estimate(lambda rows: float(correct[rows].double().mean()), groups, seed=seed)
-    z = 1.959964
-    centre = (value + z**2 / (2 * count)) / (1 + z**2 / count)
-    half = z / (1 + z**2 / count) * math.sqrt(value * (1 - value) / count + (z / count) ** 2 / 4)
-    return Estimate(value, min(centre - half, value), max(centre + half, value))
-
-
-def bootstrap(
-    statistic: Callable[[Tensor], float], groups: Tensor, rounds: int = 200, seed: int = 0
-) -> tuple[float, float]:
-    """A 95 % interval by resampling groups with replacement.
-
-    Args:
-        statistic: row numbers (n,) -> value.
-        groups: (N,) rows of one group are drawn together.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    order = groups.argsort(dim=0, stable=True)
-    _, counts = torch.unique(groups, return_counts=True)
-    starts = counts.cumsum(0) - counts
-    values = []
-    for _ in range(rounds):
-        picked = torch.randint(len(counts), (len(counts),), generator=generator)
-        lengths = counts[picked]
-        # Row k of the sample is the k-th minus (rows of the groups before) of its own group.
-        shift = starts[picked] - (lengths.cumsum(0) - lengths)
-        rows = torch.arange(int(lengths.sum())) + shift.repeat_interleave(lengths)
-        values.append(statistic(order[rows]))
-    bounds = torch.tensor([0.025, 0.975], dtype=torch.float64)
-    low, high = torch.tensor(values, dtype=torch.float64).quantile(bounds)
-    return float(low), float(high)
-
-
-def jackknife(statistic: Callable[[Tensor], float], groups: Tensor, folds: int = 10) -> Estimate | None:
-    """A statistic with its 95 % interval from leaving out one fold of the groups after the other.
-
-    For what repeated images would bias, such as a rank. None below four groups.
-
-    Args:
-        statistic: row numbers (n,) -> value.
-        groups: (N,) rows of one group are left out together.
-    """
-    names, which = torch.unique(groups, return_inverse=True)
-    if len(names) < 4:
-        return None
-    # By the hash of a group, so that the order of the images does not matter.
-    place = Stream.of(names, "jackknife").keys.argsort(stable=True).argsort()
-    fold = place[which] % folds
-    left = [statistic((fold != k).nonzero()[:, 0]) for k in range(min(folds, len(names)))]
-    value, without = statistic(torch.arange(len(groups))), torch.tensor(left, dtype=torch.float64)
-    half = 1.959964 * math.sqrt(float(without.var(correction=0)) * (len(left) - 1))
-    return Estimate(value, value - half, value + half)

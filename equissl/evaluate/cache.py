@@ -1,4 +1,4 @@
-"""Features on disk: computed once, found again by a digest of everything they depend on."""
+"""A cache of features on disk, keyed by a digest of everything they depend on."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from equissl.evaluate.base import Table
+from equissl.evaluate.base import FeatureTable
 from equissl.params import Params, Space
 from equissl.storage import write_bytes
 
@@ -24,22 +24,21 @@ SUFFIX = ".safetensors"
 
 
 @dataclass(frozen=True)
-class Store:
-    """Tables of features in a folder, one file each; the ones not used for longest go first.
+class FeatureCache:
+    """Tables of features in a folder, one file each; the least recently used are removed first.
 
-    A reader finds a file whole or not at all, and one that cannot be read is made anew. Nothing in it is
-    executed.
+    Files are written atomically, and one that cannot be read is made anew. Nothing in them is executed.
 
     Args:
-        folder: made when the first table is kept; None keeps nothing.
-        limit_gb: most that all files may take, in 10^9 bytes.
+        folder: created with the first table; None caches nothing.
+        limit_gb: maximum size of all files, in 10^9 bytes.
     """
 
     folder: Path | None = None
     limit_gb: float = 2.0
 
-    def table(self, key: str, space: Space, make: Callable[[], Table]) -> Table:
-        """The table called ``key``: read if it is there, otherwise made and kept.
+    def table(self, key: str, space: Space, make: Callable[[], FeatureTable]) -> FeatureTable:
+        """The table of ``key``: read if it is there, otherwise made and written.
 
         Args:
             key: a digest of all that the table depends on.
@@ -48,13 +47,13 @@ class Store:
         if self.folder is None:
             return make()
         path = self.folder / f"{key}{SUFFIX}"
-        found = _read(path, space)
-        if found is None:
-            found = make()
-            self._write(path, found)
-        return found
+        table = _read(path, space)
+        if table is None:
+            table = make()
+            self._write(path, table)
+        return table
 
-    def _write(self, path: Path, table: Table) -> None:
+    def _write(self, path: Path, table: FeatureTable) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(path, _packed(table))
         self._make_room(path)
@@ -96,7 +95,7 @@ def _code() -> str:
     return digest.hexdigest()
 
 
-def _packed(table: Table) -> bytes:
+def _packed(table: FeatureTable) -> bytes:
     tensors = {"vectors": table.vectors, "labels": table.labels, "groups": table.groups}
     tensors |= {f"value/{k}": v for k, v in table.params.values.items()}
     tensors |= {f"applied/{k}": v for k, v in table.params.applied.items()}
@@ -105,7 +104,7 @@ def _packed(table: Table) -> bytes:
     return save({k: v.clone().contiguous() for k, v in tensors.items()}, {"parts": json.dumps(parts)})
 
 
-def _read(path: Path, space: Space) -> Table | None:
+def _read(path: Path, space: Space) -> FeatureTable | None:
     """None if there is no such file, or none that makes sense."""
     try:
         with safe_open(path, framework="pt") as file:
@@ -118,4 +117,4 @@ def _read(path: Path, space: Space) -> Table | None:
     except (OSError, SafetensorError, KeyError, ValueError):
         return None
     columns = {name: slice(start, stop) for name, (start, stop) in parts.items()}
-    return Table(tensors["vectors"], tensors["labels"], params, tensors["groups"], columns)
+    return FeatureTable(tensors["vectors"], tensors["labels"], params, tensors["groups"], columns)

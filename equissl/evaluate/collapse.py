@@ -1,24 +1,25 @@
-"""Have the features collapsed? Spread, effective rank, uniformity and alignment."""
+"""Collapse of features: standard deviation, effective rank, uniformity and alignment."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from equissl.evaluate.base import Evaluation, Score, Table, jackknife
+from equissl.evaluate.base import Evaluation, FeatureTable, Score
+from equissl.evaluate.statistics import jackknife
 from equissl.evaluate.titles import COLLAPSE
 from equissl.random import shuffled
 
 
 @dataclass(frozen=True)
 class Collapse(Evaluation):
-    """Spread, effective rank and uniformity of the test features, for every part.
+    """Standard deviation, RankMe and uniformity of the test features, for every part.
 
     Intervals leave out a tenth of the groups at a time, since repeated images would lower a rank.
 
@@ -44,35 +45,30 @@ class Collapse(Evaluation):
 
     limit: int = 5000
 
-    def missing(self, train: Table, test: Table) -> str:
-        return "" if len(test) > 1 else f"spread needs 2 test images or more, but there is {len(test)}"
+    def unavailable_reason(self, train: FeatureTable, test: FeatureTable) -> str:
+        return "" if len(test) > 1 else f"it needs 2 test images or more, but there is {len(test)}"
 
-    def run(self, train: Table, test: Table) -> Iterator[Score]:
-        if self.missing(train, test):
+    def run(self, train: FeatureTable, test: FeatureTable) -> Iterator[Score]:
+        if self.unavailable_reason(train, test):
             return
-        chosen = test[shuffled(len(test), "collapse")[: self.limit]]
-        for part in test.features():
-            whole, few = test.features()[part], chosen.features()[part]
-            width = {"width": whole.shape[1]}
-            healthy = {**width, "healthy": 1 / math.sqrt(whole.shape[1])}
-            std = _score("collapse/std", embedding_std, whole, test, part, healthy)
+        subset = test[shuffled(len(test), "collapse")[: self.limit]]
+        for part in test.by_part():
+            width = test.by_part()[part].shape[1]
+            std = _score("std", embedding_std, test, part, healthy=1 / math.sqrt(width))
             yield replace(std, title="Embedding std", paper="arXiv:2011.10566")
-            yield replace(_score("collapse/rank_me", rank_me, whole, test, part, width), title="RankMe")
-            uniform = _score("collapse/uniformity", uniformity, few, chosen, part, width)
+            yield replace(_score("rank_me", rank_me, test, part), title="RankMe")
+            uniform = _score("uniformity", uniformity, subset, part)
             yield replace(uniform, title="Uniformity", paper="arXiv:2005.10242")
 
 
 def _score(
-    name: str,
-    statistic: Callable[[Tensor], float],
-    x: Tensor,
-    table: Table,
-    part: str,
-    extra: Mapping[str, object],
+    name: str, statistic: Callable[[Tensor], float], table: FeatureTable, part: str, **extra: float
 ) -> Score:
-    found = jackknife(lambda rows: statistic(x[rows]), table.groups)
-    bounds = asdict(found) if found else {"value": statistic(x)}
-    return Score(name, **bounds, count=len(table), part=part, extra=extra, group=COLLAPSE)
+    x = table.by_part()[part]
+    result = jackknife(lambda rows: statistic(x[rows]), table.groups)
+    value = Score.of("", result) if result else Score("", statistic(x))
+    extra = {"width": x.shape[1], **extra}
+    return replace(value, name=f"collapse/{name}", count=len(table), part=part, extra=extra, group=COLLAPSE)
 
 
 def embedding_std(x: Tensor) -> float:
@@ -80,15 +76,23 @@ def embedding_std(x: Tensor) -> float:
 
     0 is collapse; features spread evenly over the sphere reach 1/sqrt(D). Source: arXiv:2011.10566,
     section 4.1.
+
+    >>> embedding_std(torch.ones(8, 4))
+    0.0
     """
     return float(F.normalize(x.double(), dim=1).std(0, correction=0).mean())
 
 
 def rank_me(x: Tensor) -> float:
-    """The effective rank, exp of the entropy of the singular values: (N, D) -> [1, min(N, D)].
+    """RankMe: effective rank, exp of the entropy of the singular values: (N, D) -> [1, min(N, D)].
 
     Source: arXiv:2210.02885, equation 1, without its 1e-7, which guards a logarithm that is not taken
     of 0 here. Features that are all 0 have rank 0.
+
+    >>> round(rank_me(torch.eye(4)), 6)
+    4.0
+    >>> round(rank_me(torch.ones(8, 4)), 6)
+    1.0
     """
     x = x.double()
     gram = x.T @ x if len(x) >= x.shape[1] else x @ x.T
@@ -99,10 +103,13 @@ def rank_me(x: Tensor) -> float:
 
 
 def uniformity(x: Tensor, scale: float = 2.0) -> float:
-    """log of the mean over pairs of exp(-scale * squared distance) of normalised rows: (N, D) -> at most 0.
+    """Uniformity: log of the mean over pairs of exp(-scale * squared distance) of normalised rows.
 
-    0 is collapse; about -2 * scale when random directions meet at right angles. Source:
+    (N, D) -> at most 0. 0 is collapse; about -2 * scale when random directions are orthogonal. Source:
     arXiv:2005.10242, section 4.1.2.
+
+    >>> uniformity(torch.eye(3))
+    -4.0
     """
     x = F.normalize(x.double(), dim=1)
     total, count = 0.0, len(x)
@@ -113,9 +120,12 @@ def uniformity(x: Tensor, scale: float = 2.0) -> float:
 
 
 def alignment(a: Tensor, b: Tensor, power: float = 2.0) -> float:
-    """Mean distance to a power between normalised rows of two views: (N, D), (N, D) -> at least 0.
+    """Alignment: mean distance to a power between normalised rows of two views: (N, D), (N, D) -> at least 0.
 
     0 is invariance. Source: arXiv:2005.10242, section 4.1.1.
+
+    >>> alignment(torch.eye(3), 2 * torch.eye(3))
+    0.0
     """
     difference = F.normalize(a.double(), dim=1) - F.normalize(b.double(), dim=1)
     return float(difference.norm(dim=1).pow(power).mean())

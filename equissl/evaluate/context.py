@@ -1,4 +1,4 @@
-"""The contract of an evaluation that must look at images again, and what it is given."""
+"""Evaluations that need the encoder and its images, and the context they run in."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from torch import Tensor
 from equissl.augment.base import Augmentation
 from equissl.data.base import Dataset, Split
 from equissl.encoder.encoder import Encoder
-from equissl.evaluate.base import Named, Score, Table
-from equissl.evaluate.cache import Store, fingerprint, weights_fingerprint
+from equissl.evaluate.base import FeatureTable, Named, Score
+from equissl.evaluate.cache import FeatureCache, fingerprint, weights_fingerprint
 from equissl.evaluate.features import extract
 from equissl.objective import Predictive
 from equissl.params import Space
@@ -23,15 +23,15 @@ from equissl.progress import Progress, no_progress
 
 @dataclass(frozen=True)
 class EvaluationContext:
-    """An encoder, the images it is asked about, and its features, which are taken once.
+    """An encoder, the images it is evaluated on, and its features, which are computed once.
 
     Args:
         encoder: on ``device``.
         datasets: "train" and "test".
         rows: which samples of each, (N,) int64.
-        modules: trained modules that predict, by name, on ``device``; an untrained encoder has none.
-        store: where features are kept.
-        seed: of augmentations that are drawn.
+        modules: trained modules that predict embeddings, by name, on ``device``; none of random baselines.
+        cache: where features are kept.
+        seed: of the parameters of augmentations.
         image: which image of a sample.
     """
 
@@ -39,50 +39,56 @@ class EvaluationContext:
     datasets: Mapping[Split, Dataset]
     rows: Mapping[Split, Tensor]
     modules: Mapping[str, Predictive] = field(default_factory=dict)
-    store: Store = Store()
+    cache: FeatureCache = FeatureCache()
     seed: int = 0
     device: torch.device | str = "cpu"
     progress: Progress = no_progress
     image: str = "image"
 
-    def features(self, split: Split = "test", augment: Augmentation | None = None, draw: int = 0) -> Table:
-        """Features of a split; with an augmentation, its draw is all that ``params`` holds."""
+    def features(
+        self, split: Split = "test", augment: Augmentation | None = None, view_index: int = 0
+    ) -> FeatureTable:
+        """Features of a split; with an augmentation, ``params`` holds its parameters alone."""
         if augment is not None:
-            drawn = f"{type(augment).__module__}:{augment}", draw, self.seed
-            return self._stored(split, augment.space, drawn, augment, draw)
+            key = f"{type(augment).__module__}:{augment}", view_index, self.seed
+            return self._cached(split, augment.space, key, augment, view_index)
         if split not in self._plain:  # every evaluation asks for these
-            self._plain[split] = self._stored(split, self.datasets[split].spaces[self.image])
+            self._plain[split] = self._cached(split, self.datasets[split].spaces[self.image])
         return self._plain[split]
 
-    def _stored(
+    def channels(self) -> int:
+        """Channels of the test images."""
+        return self.datasets["test"].batch(self.rows["test"][:1]).images[self.image].shape[1]
+
+    def _cached(
         self,
         split: Split,
         space: Space,
-        drawn: object = "",
+        key: object = "",
         augment: Augmentation | None = None,
-        draw: int = 0,
-    ) -> Table:
-        def make() -> Table:
+        view_index: int = 0,
+    ) -> FeatureTable:
+        def make() -> FeatureTable:
             return extract(
                 self.encoder,
                 self.datasets[split],
                 index=self.rows[split],
                 augment=augment,
                 image=self.image,
-                known=augment is None,
-                draw=draw,
+                dataset_params=augment is None,
+                view_index=view_index,
                 seed=self.seed,
                 device=self.device,
                 progress=self.progress,
             )
 
-        if self.store.folder is None:
+        if self.cache.folder is None:
             return make()
         if split not in self._digests:
             self._digests[split] = self.datasets[split].fingerprint(self.rows[split])
         device = torch.device(self.device).type
         parts = self._weights, self._digests[split], self.rows[split].tolist()
-        return self.store.table(fingerprint(*parts, self.image, drawn, device, space), space, make)
+        return self.cache.table(fingerprint(*parts, self.image, key, device, space), space, make)
 
     @cached_property
     def _weights(self) -> str:
@@ -93,19 +99,19 @@ class EvaluationContext:
         return {}
 
     @cached_property
-    def _plain(self) -> dict[Split, Table]:
+    def _plain(self) -> dict[Split, FeatureTable]:
         return {}
 
 
 class EncoderEvaluation(Named, ABC):
-    """A question that needs the encoder and its images; subclasses are frozen dataclasses."""
+    """A measure that needs the encoder and its images; subclasses are frozen dataclasses."""
 
     @abstractmethod
-    def run(self, subject: EvaluationContext) -> Iterator[Score]:
-        """Yields nothing where the question has no meaning here. Leaves the encoder as it was."""
+    def run(self, context: EvaluationContext) -> Iterator[Score]:
+        """Yields nothing where it is unavailable. Leaves the encoder as it was."""
 
-    def missing(self, subject: EvaluationContext) -> str:
-        """Why the question has no meaning here, as a sentence that says what is needed; "" if it has one."""
+    def unavailable_reason(self, context: EvaluationContext) -> str:
+        """Why it cannot be measured here, as a sentence that says what is needed; "" if it can."""
         return ""
 
     @classmethod

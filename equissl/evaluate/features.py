@@ -1,4 +1,4 @@
-"""From images to tables of frozen features."""
+"""Extraction of frozen features."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from equissl.augment.batched import as_float
 from equissl.data.base import Dataset
 from equissl.data.batch import Batch
 from equissl.encoder.encoder import Encoder
-from equissl.evaluate.base import Table
+from equissl.evaluate.base import FeatureTable
 from equissl.params import Params, Space, concatenate
 from equissl.progress import Progress, no_progress
 from equissl.random import Stream
@@ -28,42 +28,42 @@ def extract(
     index: Tensor | None = None,
     augment: Augmentation | None = None,
     image: str = "image",
-    known: bool = True,
-    draw: int = 0,
+    dataset_params: bool = True,
+    view_index: int = 0,
     seed: int = 0,
     batch_size: int = 256,
     device: torch.device | str = "cpu",
     progress: Progress = no_progress,
-) -> Table:
-    """The features of a split, in evaluation mode; the encoder is left as it was found.
+) -> FeatureTable:
+    """Features of a dataset in evaluation mode; the encoder is left in the mode it was in.
 
     Args:
-        index: (N,) which samples, in this order; all of them if absent.
-        augment: applied to every image first; its draw joins the known factors in ``params``.
-        known: False leaves the factors that the dataset knows out of ``params``.
-        draw: which draw of the augmentation, so that several can be compared.
+        index: (N,) which samples, in this order; all if absent.
+        augment: applied to every image first; its parameters join the factors of the dataset in ``params``.
+        dataset_params: False leaves the factors of the dataset out of ``params``.
+        view_index: which of several independent views of an image, from 0.
         device: where the encoder is; the table is always on the CPU.
 
     Raises:
-        ValueError: there is no image, or the augmentation redraws a factor the dataset knows.
+        ValueError: there is no image, or the augmentation samples a factor that the dataset records.
     """
     index = torch.arange(len(dataset)) if index is None else index
     if not len(index):
         raise ValueError("no images to take features of")
     vectors, params, parts = [], [], {}
-    with evaluating(encoder), torch.inference_mode():
+    with eval_mode(encoder), torch.inference_mode():
         for rows in torch.split(index, batch_size):
             batch = dataset.batch(rows).to(device)
-            if not known:
+            if not dataset_params:
                 batch = replace(batch, params={image: Space().neutral(len(rows))})
-            view = make_view(batch, augment, image, draw, seed)
+            view = make_view(batch, augment, image, view_index, seed)
             encoded = encoder(view.images)
             vectors.append(encoded.vector.float().cpu())
             params.append(view.params.to("cpu"))
             parts = dict(encoded.parts)
             progress("features", sum(map(len, vectors)), len(index))
     # Joined outside inference mode, so that a table may be trained on.
-    return Table(
+    return FeatureTable(
         torch.cat(vectors),
         dataset.labels[index],
         concatenate(params),
@@ -76,32 +76,34 @@ def make_view(
     batch: Batch,
     augment: Augmentation | None = None,
     image: str = "image",
-    draw: int = 0,
+    view_index: int = 0,
     seed: int = 0,
 ) -> View:
-    """One evaluation view of a batch; the plain image without an augmentation."""
-    images, known = as_float(batch.images[image]), batch.params[image]
+    """One evaluation view of a batch: the plain images if there is no augmentation."""
+    images, recorded = as_float(batch.images[image]), batch.params[image]
     if augment is None:
-        return View(images, known)
-    params = drawn(batch, augment, image, draw, seed, batch.index)
-    return View(augment.apply(images, params), known | params)
+        return View(images, recorded)
+    params = sample_params(batch, augment, image, view_index, seed, batch.index)
+    return View(augment.apply(images, params), recorded | params)
 
 
-def drawn(batch: Batch, augment: Augmentation, image: str, draw: int, seed: int, owners: Tensor) -> Params:
-    """What an augmentation draws for the samples ``owners`` (B,), on the device of the images."""
+def sample_params(
+    batch: Batch, augment: Augmentation, image: str, view_index: int, seed: int, owners: Tensor
+) -> Params:
+    """Parameters of an augmentation for the samples ``owners`` (B,), on the device of the images."""
     images = batch.images[image]
-    stream = Stream.of(owners.to(images.device), seed, "evaluate", draw)
+    stream = Stream.of(owners.to(images.device), seed, "evaluate", view_index)
     return augment.sample(stream, (images.shape[-2], images.shape[-1]))
 
 
-def applied(augment: Augmentation, params: Params) -> Tensor:
-    """Which images an augmentation did anything to, bool (N,)."""
+def applied_rows(augment: Augmentation, params: Params) -> Tensor:
+    """Which images an augmentation was applied to, bool (N,)."""
     flags = [params.applied[name] for name in augment.space.names]
     return torch.stack(flags).any(0) if flags else torch.zeros(len(params), dtype=torch.bool)
 
 
 @contextmanager
-def evaluating(*modules: nn.Module) -> Iterator[None]:
+def eval_mode(*modules: nn.Module) -> Iterator[None]:
     """Evaluation mode, and afterwards every submodule in the mode it was in."""
     modes = [(part, part.training) for module in modules for part in module.modules()]
     for module in modules:

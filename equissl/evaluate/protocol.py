@@ -1,4 +1,4 @@
-"""Which evaluations there are, how they are chosen, and asking them of a subject."""
+"""Selecting evaluations by name, and running them on one encoder."""
 
 from __future__ import annotations
 
@@ -12,89 +12,91 @@ from equissl.errors import UserError, nearest
 from equissl.evaluate.base import Evaluation, Named, Score
 from equissl.evaluate.context import EncoderEvaluation, EvaluationContext
 
-Question = Evaluation | EncoderEvaluation
-USUAL = ("linearprobe", "knn", "factors", "collapse", "equivariance", "retrieval")  # seconds, given features
+EvaluationLike = Evaluation | EncoderEvaluation
+# A few seconds each, given features.
+DEFAULT = ("linearprobe", "knn", "factors", "collapse", "equivariance", "retrieval")
 
 
 def entries(*kinds: type[Named]) -> list[Entry]:
-    """Every evaluation that derives from ``kinds``, by its own name, sorted by kind."""
+    """Registry entries of every evaluation that derives from ``kinds``, sorted by kind."""
     return [e for kind in kinds for e in registry.subclasses(kind)]
 
 
-def available() -> dict[str, Question]:
-    """Every evaluation by its name, with its default settings."""
+def available() -> dict[str, EvaluationLike]:
+    """Every evaluation by name, with its default settings."""
     return {e.name: e.value() for e in sorted(entries(Evaluation, EncoderEvaluation), key=lambda e: e.name)}
 
 
-def choose(
-    names: Sequence[str] = ("usual",), changes: Mapping[str, str] | None = None, seed: int = 0
-) -> dict[str, Question]:
+def select_evaluations(
+    names: Sequence[str] = ("usual",), settings: Mapping[str, str] | None = None, seed: int = 0
+) -> dict[str, EvaluationLike]:
     """Evaluations by name.
 
     Args:
-        names: of evaluations; "usual" stands for ``USUAL``, "all" for all.
-        changes: settings as text, "knn.k" -> "200".
-        seed: of every evaluation that has one, unless ``changes`` say otherwise.
+        names: of evaluations; "usual" stands for ``DEFAULT``, "all" for all.
+        settings: as text, "knn.k" -> "200".
+        seed: of every evaluation that has one, unless ``settings`` say otherwise.
 
     Raises:
         UserError: with every unknown name and setting, and every impossible value.
     """
     known = available()
-    wide = {"usual": USUAL, "all": tuple(known)}
-    wanted = dict.fromkeys(n for name in names for n in wide.get(name, (name,)))
+    aliases = {"usual": DEFAULT, "all": tuple(known)}
+    selected = dict.fromkeys(n for name in names for n in aliases.get(name, (name,)))
     problems = [
-        f"evaluations: none is called {n!r}; {nearest(n, [*known, *wide])}" for n in wanted if n not in known
+        f"evaluations: none is called {n!r}; {nearest(n, [*known, *aliases])}"
+        for n in selected
+        if n not in known
     ]
-    if not wanted:
-        problems.append(f"evaluations: none is named; {nearest('', [*known, *wide])}")
-    for path in changes or {}:
+    if not selected:
+        problems.append(f"evaluations: none is named; {nearest('', [*known, *aliases])}")
+    for path in settings or {}:
         name = path.partition(".")[0]
         if name not in known:
             problems.append(
                 f"{path}: there is no such setting and no such evaluation; {nearest(name, known)}"
             )
-        elif name not in wanted:
-            problems.append(f"{path}: {name} is not among the evaluations; add it: evaluations=usual,{name}")
+        elif name not in selected:
+            problems.append(f"{path}: {name} is not selected; add it: evaluations=usual,{name}")
     if problems:
         raise UserError(problems)
-    chosen = {name: _seeded(known[name], seed) for name in wanted}
-    return overrides.override(chosen, changes or {})
+    return overrides.override({name: _seeded(known[name], seed) for name in selected}, settings or {})
 
 
-def ask(
-    questions: Mapping[str, Question], subject: EvaluationContext, strict: Sequence[str] = ()
+def run_evaluations(
+    evaluations: Mapping[str, EvaluationLike], context: EvaluationContext, strict: Sequence[str] = ()
 ) -> list[Score]:
-    """Every score; a question without meaning here gives none.
+    """All scores of the evaluations that are available here.
 
     Args:
-        strict: names whose having no meaning is the user's mistake.
+        strict: names of evaluations that must be available.
 
     Raises:
-        UserError: what is missing for each of ``strict``, before anything long is computed.
+        UserError: why any of ``strict`` is not available, before anything long is computed.
     """
-    absent = {name: _missing(question, subject) for name, question in questions.items()}
-    problems = [f"{name} cannot be measured: {absent[name]}" for name in strict if absent.get(name)]
+    reasons = {name: _unavailable_reason(e, context) for name, e in evaluations.items()}
+    problems = [f"{name} cannot be measured: {reasons[name]}" for name in strict if reasons.get(name)]
     if problems:
         raise UserError(problems)
     scores: list[Score] = []
-    for name, question in questions.items():
-        if absent[name]:
+    for name, evaluation in evaluations.items():
+        if reasons[name]:
             continue
-        if isinstance(question, Evaluation):
-            found = question.run(subject.features("train"), subject.features("test"))
+        if isinstance(evaluation, Evaluation):
+            results = evaluation.run(context.features("train"), context.features("test"))
         else:
-            found = question.run(subject)
-        scores += [s if s.paper else replace(s, paper=question.paper) for s in found]
+            results = evaluation.run(context)
+        scores += [s if s.paper else replace(s, paper=evaluation.paper) for s in results]
     return scores
 
 
-def _missing(question: Question, subject: EvaluationContext) -> str:
-    if isinstance(question, Evaluation):
-        return question.missing(subject.features("train"), subject.features("test"))
-    return question.missing(subject)
+def _unavailable_reason(evaluation: EvaluationLike, context: EvaluationContext) -> str:
+    if isinstance(evaluation, Evaluation):
+        return evaluation.unavailable_reason(context.features("train"), context.features("test"))
+    return evaluation.unavailable_reason(context)
 
 
-def _seeded(question: Any, seed: int) -> Question:
-    named = {f.name for f in fields(question)}
-    seeded: Question = replace(question, seed=seed) if "seed" in named else question
+def _seeded(evaluation: Any, seed: int) -> EvaluationLike:
+    names = {f.name for f in fields(evaluation)}
+    seeded: EvaluationLike = replace(evaluation, seed=seed) if "seed" in names else evaluation
     return seeded

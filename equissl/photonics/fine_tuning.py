@@ -16,8 +16,9 @@ from equissl.augment.base import Augmentation
 from equissl.data.base import Data
 from equissl.encoder.encoder import Encoder
 from equissl.errors import UserError
-from equissl.evaluate.base import Downstream, Score, estimate
-from equissl.evaluate.features import evaluating
+from equissl.evaluate.base import Downstream, Score
+from equissl.evaluate.features import eval_mode
+from equissl.evaluate.statistics import estimate
 from equissl.photonics.data import Crystals, CrystalSet
 from equissl.photonics.dos import empty_lattice, relative_errors
 from equissl.progress import Progress, no_progress
@@ -192,7 +193,7 @@ class Tuned:
     def predict(self, images: Tensor) -> Tensor:
         """(N, 1, size, size) in [0, 1] -> densities of states (N, kept), on the CPU."""
         device = next(self.network.parameters()).device
-        with evaluating(self.network), torch.inference_mode():
+        with eval_mode(self.network), torch.inference_mode():
             pieces = [self.network(i.to(device)).cpu() for i in torch.split(images, _TOGETHER)]
         return torch.cat(pieces) + self.empty
 

@@ -9,7 +9,7 @@ WORDS = {
     "linear/top1": "Linear accuracy, top-1",
     "linear/top5": "Linear accuracy, top-5",
     "linear_sgd/top1": "Linear accuracy by SGD, top-1",
-    "homography/corner_error": "Corners of a warp, mean error (share of the side, lower is better)",
+    "homography/corner_error": "Corners of a warp, mean error (fraction of the side, lower is better)",
     "homography/corners": "Corners of a warp, R²",
     "alignment/simclr": "Alignment of two views",
     "knn/top1": "kNN accuracy, top-1",
@@ -22,7 +22,7 @@ WORDS = {
     "collapse/uniformity": "Uniformity",
     "loss": "Total loss",
 }
-UNITS = {"R2": "R²", "share": ""}  # a share needs no word: its measure is called an accuracy
+UNITS = {"R2": "R²", "fraction": ""}  # needs no word: its measure is called an accuracy
 SHOT = re.compile(r"fewshot/(\d+)")
 TUNED = re.compile(r"finetune/([\d.e-]+)")
 # Beside the factor, in a line of its own definition or probe.

@@ -20,7 +20,7 @@ from equissl.api.evaluate import EvaluationOptions, evaluate_run
 from equissl.api.pretrain import pretrain, resume
 from equissl.errors import Stopped, UserError
 from equissl.evaluate import protocol
-from equissl.evaluate.audit.audit import FEWEST, check_names
+from equissl.evaluate.audit.audit import MIN_IMAGES, check_names
 from equissl.evaluate.base import Downstream, Evaluation
 from equissl.evaluate.context import EncoderEvaluation
 from equissl.progress import Display
@@ -160,10 +160,10 @@ def _check_audits(study: Study, planned: Sequence[Job]) -> None:
                 )
     for data in {str(j.recipe.data): j.recipe.data for j in planned}.values() if study.audits else ():
         groups = len(torch.unique(data.open("test").groups))
-        if groups < FEWEST:
+        if groups < MIN_IMAGES:
             raise UserError(
-                f"the study audits {', '.join(study.audits)}, which needs at least {FEWEST} different test "
-                f"images (objects), but the data has {groups}"
+                f"the study audits {', '.join(study.audits)}, which needs at least {MIN_IMAGES} different "
+                f"test images (objects), but the data has {groups}"
             )
 
 

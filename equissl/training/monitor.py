@@ -9,9 +9,9 @@ from equissl.data.base import Dataset
 from equissl.encoder.encoder import Encoder
 from equissl.evaluate.classification.knn import KNN
 from equissl.evaluate.collapse import embedding_std, rank_me
-from equissl.evaluate.factors.known import Factors
+from equissl.evaluate.factors.absolute import Factors
 from equissl.evaluate.features import extract
-from equissl.evaluate.probes.linear import split
+from equissl.evaluate.probes.base import group_split
 from equissl.random import shuffled
 
 IMAGES = 1024
@@ -37,7 +37,7 @@ def monitor(
         "std": embedding_std(table.vectors) * table.vectors.shape[1] ** 0.5,
         "rank_me": rank_me(table.vectors),
     }
-    fit, held = split(table.groups, 0.5, seed)
+    fit, held = group_split(table.groups, 0.5, seed)
     if not len(fit) or not len(held):
         return row
     train, test = table[fit], table[held]

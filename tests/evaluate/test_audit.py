@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from equissl.data.base import InMemoryDataset
 from equissl.encoder.encoder import Encoder
 from equissl.errors import UserError
-from equissl.evaluate.audit.audit import audit, read_factors
-from equissl.evaluate.audit.factors import AUDITS, alone, factors_of
-from equissl.evaluate.base import Score, Table
-from equissl.evaluate.factors.pair import pair_table, relative_probe
-from equissl.evaluate.probes.linear import split
+from equissl.evaluate.audit.audit import audit, change_scores
+from equissl.evaluate.audit.factors import AUDITS, audited_augmentation, factors_of
+from equissl.evaluate.base import FeatureTable, Score
+from equissl.evaluate.factors.pairs import pair_table
+from equissl.evaluate.probes.base import group_split
+from equissl.evaluate.probes.kernel_ridge import relative_probe
 from equissl.params import Circular, Params, Real, Space
 from equissl.random import Stream
 
@@ -89,14 +90,14 @@ def test_noise_tells_nothing() -> None:
             assert score.value == 0.5 if score.unit == "balanced accuracy" else -0.2 < score.value <= 0
 
 
-def test_the_same_question_gets_the_same_answer_in_any_batches() -> None:
-    def ask(batch_size: int) -> list[Score]:
+def test_scores_repeat_whatever_the_batches() -> None:
+    def scores_of(batch_size: int) -> list[Score]:
         return audit(
             wrapped(Thumbnail()), make_images(), count=60, factors=["rotation"], batch_size=batch_size
         )
 
-    first, second = ask(60), ask(17)
-    assert first == ask(60)
+    first, second = scores_of(60), scores_of(17)
+    assert first == scores_of(60)
     assert [s.value for s in first] == pytest.approx([s.value for s in second], abs=1e-4)
 
 
@@ -109,7 +110,10 @@ def test_a_flip_is_not_told_by_features_that_did_not_move() -> None:
 
     scores = audit(wrapped(Blind()), make_images(), factors=["horizontal_flip"])
     assert scores[0].value < 0.65
-    assert alone("hue") == AUDITS["hue"] and alone("grayscale") != AUDITS["grayscale"]
+    assert (
+        audited_augmentation("hue") == AUDITS["hue"]
+        and audited_augmentation("grayscale") != AUDITS["grayscale"]
+    )
 
 
 def test_mistakes_are_explained() -> None:
@@ -122,13 +126,13 @@ def test_mistakes_are_explained() -> None:
         audit(encoder, make_images(1), factors=["hue"])
 
 
-def test_grey_images_are_asked_what_has_a_meaning() -> None:
+def test_grey_images_get_the_audits_that_suit_them() -> None:
     progress: list[tuple[int, int]] = []
 
-    def told(what: str, done: int, total: int) -> None:
+    def report(what: str, done: int, total: int) -> None:
         progress.append((done, total))
 
-    scores = audit(wrapped(Thumbnail()), make_images(1), count=60, progress=told)
+    scores = audit(wrapped(Thumbnail()), make_images(1), count=60, progress=report)
     assert {s.name for s in scores} >= {"audit/brightness", "audit/rotation"}
     assert not {s.name for s in scores} & {"audit/hue", "audit/contrast"}
     done = [d for d, _ in progress]
@@ -143,24 +147,26 @@ def test_an_angle_is_read_from_a_pair_though_no_linear_map_can() -> None:
     mix = Stream.of(torch.arange(2), "mix").normal("mix", 64)
     space = Space((Circular("angle"),))
 
-    def table(angle: Tensor, noise: str) -> Table:
+    def table(angle: Tensor, noise: str) -> FeatureTable:
         vectors = Circular("angle").encode(angle) @ mix + 0.1 * stream.normal(noise, 64)
         params = Params.of(space, {"angle": angle})
-        return Table(vectors, torch.zeros(500), params, torch.arange(500), {"all": slice(0, 64)})
+        return FeatureTable(vectors, torch.zeros(500), params, torch.arange(500), {"all": slice(0, 64)})
 
     pairs = pair_table(table(start, "first"), table(start + change, "second"))
-    assert next(read_factors(pairs, ["angle"])).value > 0.97
+    assert next(change_scores(pairs, ["angle"])).value > 0.97
     goal = Circular("angle").encode(pairs.params.values["angle"])
-    fit, held = split(pairs.groups, 0.3)
-    assert RidgeCV().fit(pairs.vectors[fit], goal[fit]).score(pairs.vectors[held], goal[held]) < 0.05
+    fit, held_out = group_split(pairs.groups, 0.3)
+    assert RidgeCV().fit(pairs.vectors[fit], goal[fit]).score(pairs.vectors[held_out], goal[held_out]) < 0.05
 
 
 def test_pairs_hold_the_change() -> None:
     space = Space((Real("size"),))
 
-    def table(sizes: list[float], groups: Tensor) -> Table:
+    def table(sizes: list[float], groups: Tensor) -> FeatureTable:
         values = torch.tensor(sizes)[:, None]
-        return Table(values, torch.zeros(2), Params.of(space, {"size": values}), groups, {"all": slice(0, 1)})
+        return FeatureTable(
+            values, torch.zeros(2), Params.of(space, {"size": values}), groups, {"all": slice(0, 1)}
+        )
 
     same = torch.arange(2)
     pairs = pair_table(table([1.0, 2.0], same), table([4.0, 9.0], same))
@@ -176,10 +182,10 @@ def test_an_outlier_does_not_ruin_the_rest() -> None:
     change = stream.normal("change")
     before = stream.normal("before", 30)
     after = before + change @ Stream.of(torch.arange(1), "way").normal("way", 30)
-    fit, held = torch.arange(200), torch.arange(200, 300)
+    fit, held_out = torch.arange(200), torch.arange(200, 300)
     after[250] += 1000
     params = Params.of(Space((Real("change"),)), {"change": change})
     parts = {"plain": slice(0, 30), "changed": slice(30, 60)}
-    pairs = Table(torch.cat([before, after], 1), torch.zeros(300), params, torch.arange(300), parts)
-    said = relative_probe(pairs, change, fit, held).predicted
-    assert said[50].abs() < 20
+    pairs = FeatureTable(torch.cat([before, after], 1), torch.zeros(300), params, torch.arange(300), parts)
+    predictions = relative_probe(pairs, change, fit, held_out).predictions
+    assert predictions[50].abs() < 20

@@ -1,4 +1,4 @@
-"""Features on disk: found again when nothing changed, made anew when anything did."""
+"""The feature cache: read when nothing changed, made anew when anything did."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from evaluate.small import Brighten, dataset, encoder
 
 from equissl.data.base import InMemoryDataset
 from equissl.data.image_folder import ImageFolder, write_images
-from equissl.evaluate.cache import Store, weights_fingerprint
+from equissl.evaluate.cache import FeatureCache, weights_fingerprint
 from equissl.evaluate.context import EvaluationContext
 from equissl.params import Params, Real, Space
 from equissl.progress import Progress, no_progress
-from equissl.testing.evaluate import example_table
+from equissl.testing.evaluation import example_table
 
 
-def subject(
+def make_context(
     folder: Path, data: InMemoryDataset | None = None, progress: Progress = no_progress, **more: object
 ) -> EvaluationContext:
     data = data or dataset(20)
     rows = {"train": torch.arange(0, 20, 2), "test": torch.arange(1, 20, 2)}
     made = EvaluationContext(
-        encoder(), {"train": data, "test": data}, rows, {}, Store(folder), progress=progress
+        encoder(), {"train": data, "test": data}, rows, {}, FeatureCache(folder), progress=progress
     )  # type: ignore[arg-type, dict-item]
     return replace(made, **more)  # type: ignore[arg-type]
 
@@ -33,21 +33,21 @@ class Counter:
     """How many images went through an encoder."""
 
     def __init__(self) -> None:
-        self.seen = 0
+        self.count = 0
 
     def __call__(self, what: str, done: int, total: int) -> None:
-        self.seen += total if done == total else 0
+        self.count += total if done == total else 0
 
 
 def taken(folder: Path, **more: object) -> int:
     counter = Counter()
-    subject(folder, progress=counter, **more).features("test")  # type: ignore[arg-type]
-    return counter.seen
+    make_context(folder, progress=counter, **more).features("test")  # type: ignore[arg-type]
+    return counter.count
 
 
 def test_a_table_comes_back_as_it_was(tmp_path: Path) -> None:
     table, other = example_table(40, "kept"), example_table(40, "other")
-    store = Store(tmp_path)
+    store = FeatureCache(tmp_path)
     store.table("k", table.params.space, lambda: table)
     back = store.table("k", table.params.space, lambda: other)
     assert torch.equal(back.vectors, table.vectors) and torch.equal(back.labels, table.labels)
@@ -61,12 +61,12 @@ def test_features_are_taken_once_and_by_the_next_run_too(tmp_path: Path) -> None
     assert taken(tmp_path) == 10
     assert taken(tmp_path) == 0
     counter = Counter()
-    asked = subject(tmp_path, progress=counter)
-    moved = asked.features("test", Brighten())
-    assert counter.seen == 10 and torch.equal(asked.features("test", Brighten()).vectors, moved.vectors)
-    assert counter.seen == 10
-    assert not torch.equal(asked.features("test", Brighten(), draw=1).vectors, moved.vectors)
-    assert counter.seen == 20 and len(list(tmp_path.iterdir())) == 3
+    context = make_context(tmp_path, progress=counter)
+    moved = context.features("test", Brighten())
+    assert counter.count == 10 and torch.equal(context.features("test", Brighten()).vectors, moved.vectors)
+    assert counter.count == 10
+    assert not torch.equal(context.features("test", Brighten(), view_index=1).vectors, moved.vectors)
+    assert counter.count == 20 and len(list(tmp_path.iterdir())) == 3
 
 
 @pytest.mark.parametrize("what", ["weights", "pixel", "label", "factor", "rows", "image statistics"])
@@ -108,7 +108,7 @@ def test_the_least_used_make_room(tmp_path: Path) -> None:
     table = example_table(100, "big")
     size = 0.0
     for k in range(4):
-        Store(tmp_path, limit_gb=size * 2.5 / 1e9 if size else 1).table(
+        FeatureCache(tmp_path, limit_gb=size * 2.5 / 1e9 if size else 1).table(
             str(k), table.params.space, lambda: table
         )
         size = next(tmp_path.iterdir()).stat().st_size
@@ -121,7 +121,7 @@ def test_an_interrupted_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest
 
     monkeypatch.setattr(Path, "replace", fail)
     with pytest.raises(OSError, match="disk full"):
-        Store(tmp_path).table("k", Space(), lambda: example_table(5, "x"))
+        FeatureCache(tmp_path).table("k", Space(), lambda: example_table(5, "x"))
     assert not list(tmp_path.iterdir())
 
 

@@ -14,12 +14,13 @@ from golden_files import golden
 
 from equissl.errors import UserError
 from equissl.evaluate.base import Evaluation, Score
-from equissl.evaluate.classification.knn import KNN, vote
-from equissl.evaluate.classification.linear import LinearProbe
+from equissl.evaluate.classification.knn import KNN
+from equissl.evaluate.classification.linear_probe import LinearProbe
 from equissl.evaluate.collapse import Collapse, alignment, embedding_std, rank_me, uniformity
-from equissl.evaluate.factors.known import Factors
+from equissl.evaluate.factors.absolute import Factors
+from equissl.evaluate.probes.knn import knn
 from equissl.params import Params, Rotation, Space
-from equissl.testing.evaluate import check_evaluation, example_table
+from equissl.testing.evaluation import check_evaluation, example_table
 
 
 @pytest.mark.parametrize("kind", [LinearProbe, KNN, Factors, Collapse])
@@ -31,26 +32,26 @@ def test_knn_equals_scikit_learn() -> None:
     from sklearn.neighbors import KNeighborsClassifier
 
     g = torch.Generator().manual_seed(0)
-    bank, queries = torch.randn(90, 6, generator=g), torch.randn(1500, 6, generator=g)
+    train, queries = torch.randn(90, 6, generator=g), torch.randn(1500, 6, generator=g)
     labels = torch.randint(5, (90,), generator=g)
     model = KNeighborsClassifier(7, metric="cosine", weights=lambda distance: np.exp((1 - distance) / 0.07))
-    wanted = torch.from_numpy(model.fit(bank, labels).predict(queries))
-    assert torch.equal(vote(bank, labels, queries, 7, 0.07), wanted)
+    expected = torch.from_numpy(model.fit(train, labels).predict(queries))
+    assert torch.equal(knn(train, labels, queries, 7, 0.07), expected)
 
 
 def test_knn_survives_small_temperatures_and_few_images() -> None:
-    bank = torch.eye(4)
-    assert vote(bank, torch.tensor([2, 0, 1, 1]), bank, 20, 1e-4).tolist() == [2, 0, 1, 1]
+    train = torch.eye(4)
+    assert knn(train, torch.tensor([2, 0, 1, 1]), train, 20, 1e-4).tolist() == [2, 0, 1, 1]
 
 
 @pytest.mark.golden
 @pytest.mark.parametrize("path", golden("essl"), ids=lambda p: p.stem)
 def test_golden_knn(path: Path) -> None:
     with np.load(path) as file:
-        bank, query = torch.from_numpy(file["knn_bank"]), torch.from_numpy(file["knn_query"])
+        train, query = torch.from_numpy(file["knn_bank"]), torch.from_numpy(file["knn_query"])
         labels = torch.from_numpy(file["knn_bank_labels"])
-        said = vote(bank, labels, query, int(file["knn_k"]), float(file["knn_temperature"]))
-        assert said.tolist() == file["knn_predicted_top1"].tolist()
+        predictions = knn(train, labels, query, int(file["knn_k"]), float(file["knn_temperature"]))
+        assert predictions.tolist() == file["knn_predicted_top1"].tolist()
 
 
 def test_images_without_a_label_do_not_count() -> None:
@@ -60,7 +61,7 @@ def test_images_without_a_label_do_not_count() -> None:
         assert counts == {int((test.labels >= 0).sum())} != {len(test)}
 
 
-def test_factors_asks_for_known_names() -> None:
+def test_factors_must_be_recorded() -> None:
     train, test = example_table(30, "train"), example_table(30, "test")
     with pytest.raises(UserError, match=r"'hues'.*did you mean 'hue'"):
         list(Factors(("hues",)).run(train, test))
@@ -71,8 +72,8 @@ def test_factors_asks_for_known_names() -> None:
 def test_factors_leaves_out_what_does_not_vary() -> None:
     train, test = example_table(60, "train"), example_table(30, "test")
     values = {**test.params.values, "hue": torch.full((30, 1), 0.3)}
-    still = replace(test, params=replace(test.params, values=values))
-    assert not list(Factors(("hue",)).run(train, still))
+    constant = replace(test, params=replace(test.params, values=values))
+    assert not list(Factors(("hue",)).run(train, constant))
 
 
 def test_the_sign_of_a_quaternion_does_not_matter() -> None:
@@ -99,9 +100,9 @@ def test_parts_are_read_apart() -> None:
 
 def test_the_constant_baseline_is_computed() -> None:
     train, test = example_table(243, "train"), example_table(77, "test")
-    found = {s.name: s for s in Factors().run(train, test) if s.baseline == "constant"}
-    assert -0.2 < found["factor/size"].value < 0 and found["factor/size"].value != 0
-    assert found["factor/turns"].value == 0.25 and found["factor/flip"].value == 0.5
+    result = {s.name: s for s in Factors().run(train, test) if s.baseline == "constant"}
+    assert -0.2 < result["factor/size"].value < 0 and result["factor/size"].value != 0
+    assert result["factor/turns"].value == 0.25 and result["factor/flip"].value == 0.5
     most = [s for s in LinearProbe().run(train, test) if s.baseline == "constant"]
     known = test.labels[test.labels >= 0]
     top = train.labels[train.labels >= 0].mode().values
@@ -117,12 +118,12 @@ def test_rank_me_counts_directions() -> None:
 
 
 def test_rank_me_of_two_known_singular_values() -> None:
-    share = torch.tensor([0.75, 0.25])
-    wanted = math.exp(-(0.75 * math.log(0.75) + 0.25 * math.log(0.25)))
-    assert rank_me(torch.diag(share)) == pytest.approx(wanted)
+    singular = torch.tensor([0.75, 0.25])
+    expected = math.exp(-(0.75 * math.log(0.75) + 0.25 * math.log(0.25)))
+    assert rank_me(torch.diag(singular)) == pytest.approx(expected)
 
 
-def test_spread_of_healthy_and_collapsed_features() -> None:
+def test_std_of_healthy_and_collapsed_features() -> None:
     healthy = torch.randn(4000, 16, generator=torch.Generator().manual_seed(0))
     assert embedding_std(healthy) == pytest.approx(1 / 4, rel=0.02)
     collapsed = torch.ones(50, 16)

@@ -6,11 +6,11 @@ import pytest
 import torch
 from evaluate.small import Brighten, dataset, encoder
 
-from equissl.evaluate.features import evaluating, extract
+from equissl.evaluate.features import eval_mode, extract
 from equissl.params import Params, Real, Space
 
 
-def test_the_encoder_is_left_as_it_was_found() -> None:
+def test_the_encoder_is_left_as_it_was() -> None:
     e = encoder().train()
     e.backbone.drop.eval()
     before = {k: v.clone() for k, v in e.state_dict().items()}
@@ -25,7 +25,7 @@ def test_modes_return_after_an_error() -> None:
     e = encoder().train()
 
     def interrupted() -> None:
-        with evaluating(e):
+        with eval_mode(e):
             assert not e.training
             raise RuntimeError("stop")
 
@@ -44,7 +44,7 @@ def test_batches_do_not_matter(batch_size: int) -> None:
     assert len(table) == 50 and dict(table.parts) == dict(e.parts)
 
 
-def test_rows_are_the_samples_asked_for() -> None:
+def test_rows_are_the_samples_of_index() -> None:
     e, data = encoder(), replace(dataset(), group_ids=torch.arange(50) // 5)
     whole = extract(e, data, augment=Brighten())
     index = torch.tensor([44, 3, 3, 17])
@@ -55,7 +55,7 @@ def test_rows_are_the_samples_asked_for() -> None:
     assert torch.equal(some.params.values["glow"], whole.params.values["glow"][index])
 
 
-def test_the_recorded_draw_is_the_one_applied() -> None:
+def test_the_recorded_parameters_are_the_ones_applied() -> None:
     e, data = encoder(), dataset()
     plain, bright = extract(e, data), extract(e, data, augment=Brighten())
     shift = bright.vectors - plain.vectors
@@ -64,13 +64,13 @@ def test_the_recorded_draw_is_the_one_applied() -> None:
     assert plain.params.space.names == ("light",) and bright.params.space.names == ("light", "glow")
 
 
-def test_draws_and_seeds_differ() -> None:
+def test_views_and_seeds_differ() -> None:
     e, data = encoder(), dataset()
-    draws = [
-        extract(e, data, augment=Brighten(), draw=d, seed=s).params.values["glow"]
+    glow = [
+        extract(e, data, augment=Brighten(), view_index=d, seed=s).params.values["glow"]
         for d, s in ((0, 0), (1, 0), (0, 1))
     ]
-    assert not torch.equal(draws[0], draws[1]) and not torch.equal(draws[0], draws[2])
+    assert not torch.equal(glow[0], glow[1]) and not torch.equal(glow[0], glow[2])
 
 
 def test_a_table_can_be_trained_on() -> None:
@@ -86,7 +86,7 @@ def test_known_factors_can_be_left_out() -> None:
     clash = replace(data, params=Params.of(space, {"glow": torch.ones(50, 1)}))
     with pytest.raises(ValueError, match="glow"):
         extract(encoder(), clash, augment=Brighten())
-    table = extract(encoder(), clash, augment=Brighten(), known=False)
+    table = extract(encoder(), clash, augment=Brighten(), dataset_params=False)
     assert table.params.values["glow"].max() < 0.5
 
 

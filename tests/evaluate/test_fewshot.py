@@ -8,23 +8,25 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from equissl.evaluate.base import Table
+from equissl.evaluate.base import FeatureTable
 from equissl.evaluate.classification.fewshot import FewShot
 from equissl.params import Space
 
 
-def table(classes: int = 6, each: int = 12, noise: float = 0.5, width: int = 8, per_group: int = 1) -> Table:
+def table(
+    classes: int = 6, each: int = 12, noise: float = 0.5, width: int = 8, per_group: int = 1
+) -> FeatureTable:
     g = torch.Generator().manual_seed(0)
     labels = torch.arange(classes).repeat_interleave(each)
     vectors = torch.randn(classes, width, generator=g)[labels]
     vectors = vectors + noise * torch.randn(len(labels), width, generator=g)
     groups = torch.arange(len(labels)) // per_group
-    return Table(vectors, labels, Space().neutral(len(labels)), groups, {"all": slice(0, width)})
+    return FeatureTable(vectors, labels, Space().neutral(len(labels)), groups, {"all": slice(0, width)})
 
 
 def test_prototypes_equal_a_loop() -> None:
     data, probe = table(), FewShot(ways=3, shots=(2,), queries=3, episodes=20)
-    data = data[data.order()]
+    data = data[data.canonical_order()]
     right = []
     for number in range(20):
         rows = probe._episode(data, 2, 3, number)
@@ -34,8 +36,8 @@ def test_prototypes_equal_a_loop() -> None:
         for k, cls in enumerate(rows):
             for row in cls[2:]:
                 query = F.normalize(data.vectors[row], dim=0)
-                known = [F.normalize(data.vectors[c[:2]], dim=1).mean(0) for c in rows]
-                cosines = [float(F.cosine_similarity(query, mean, dim=0)) for mean in known]
+                prototypes = [F.normalize(data.vectors[c[:2]], dim=1).mean(0) for c in rows]
+                cosines = [float(F.cosine_similarity(query, mean, dim=0)) for mean in prototypes]
                 right.append(cosines.index(max(cosines)) == k)
     score = next(probe.run(data, data))
     assert score.value == pytest.approx(sum(right) / len(right))
@@ -45,9 +47,9 @@ def test_prototypes_equal_a_loop() -> None:
 def test_the_interval_is_the_papers() -> None:
     data = table(noise=1.5)
     probe = FewShot(ways=3, shots=(1,), queries=5, episodes=50)
-    ordered = data[data.order()]
+    ordered = data[data.canonical_order()]
     rows = torch.stack([r for k in range(50) if (r := probe._episode(ordered, 1, 5, k)) is not None])
-    each = probe._recognised(F.normalize(ordered.vectors, dim=1)[rows], 1)
+    each = probe._accuracy(F.normalize(ordered.vectors, dim=1)[rows], 1)
     score = next(probe.run(data, data))
     assert score.low is not None and 0.34 < score.value < 0.97
     assert score.value - score.low == pytest.approx(1.959964 * float(each.std(correction=0)) / 50**0.5)
@@ -69,7 +71,7 @@ def test_both_heads_read_separated_classes() -> None:
 
 def test_one_object_is_never_learnt_from_and_asked() -> None:
     data = table(classes=5, each=24, per_group=3)
-    data = data[data.order()]
+    data = data[data.canonical_order()]
     for number in range(30):
         rows = FewShot()._episode(data, 1, 5, number)
         assert rows is not None
@@ -85,8 +87,8 @@ def test_one_object_is_never_learnt_from_and_asked() -> None:
         (replace(table(), labels=torch.full((72,), -1)), "but there are 0"),
     ],
 )
-def test_too_little_is_said_and_gives_nothing(data: Table, expected: str) -> None:
-    assert expected in FewShot().missing(data, data)
+def test_too_little_is_said_and_gives_nothing(data: FeatureTable, expected: str) -> None:
+    assert expected in FewShot().unavailable_reason(data, data)
     assert not list(FewShot().run(data, data))
 
 

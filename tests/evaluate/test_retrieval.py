@@ -17,9 +17,14 @@ from torch import Tensor
 from equissl.data.base import InMemoryDataset
 from equissl.encoder.encoder import Encoded
 from equissl.evaluate.base import Score
-from equissl.evaluate.equivariance import retrieval as module_under_test
-from equissl.evaluate.equivariance.embedded import Embedded, embed
-from equissl.evaluate.equivariance.retrieval import ORIGINAL, Protocol, answer, retrieval
+from equissl.evaluate.equivariance import retrieval_metrics as module_under_test
+from equissl.evaluate.equivariance.embeddings import ObjectEmbeddings, embed
+from equissl.evaluate.equivariance.retrieval_metrics import (
+    SIE_PROTOCOL,
+    RetrievalProtocol,
+    retrieval_scores,
+    retrieve,
+)
 from equissl.params import Params, Real, Rotation, Space, euler_quaternion
 
 POSE = Space((Rotation("pose", keep_sign=True),))
@@ -38,11 +43,11 @@ class Matrices:
         return torch.einsum("bk,bi,kio->bo", change.encode(), source.vector, self.weight)
 
 
-def table(vectors: Tensor, euler: Tensor, views: int, every: bool = False) -> Embedded:
+def table(vectors: Tensor, euler: Tensor, views: int, every: bool = False) -> ObjectEmbeddings:
     params = Params.of(POSE, {"pose": euler_quaternion(euler).float()})
     groups = torch.arange(len(vectors)) // views
     features = vectors if every else vectors[::views]
-    return Embedded(vectors, features, {"all": slice(0, vectors.shape[1])}, params, groups)
+    return ObjectEmbeddings(vectors, features, {"all": slice(0, vectors.shape[1])}, params, groups)
 
 
 def named(scores: Iterator[Score]) -> dict[str, float]:
@@ -50,83 +55,93 @@ def named(scores: Iterator[Score]) -> dict[str, float]:
 
 
 @pytest.mark.golden
-@pytest.mark.parametrize("normalise", [True, False])
+@pytest.mark.parametrize("normalize", [True, False])
 @pytest.mark.parametrize("path", golden("sie_retrieval"), ids=lambda p: p.stem)
-def test_the_originals_numbers(path: Path, normalise: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module_under_test, "_NUMBERS", 9_000)  # several pieces
+def test_the_originals_numbers(path: Path, normalize: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module_under_test, "_MAX_NUMBERS", 9_000)  # several pieces
     with np.load(path) as file:
         g = {k: torch.from_numpy(np.array(file[k])) for k in file.files}
     width, views = g["embeddings_train"].shape[1], int(g["n_views"])
     weight = g["hypernet_weight"].view(width, width, 4)[:, :, [3, 0, 1, 2]].permute(2, 1, 0)
     tables = {s: table(g[f"embeddings_{s}"], g[f"euler_{s}"], views) for s in ("train", "val")}
-    protocol, ending = replace(ORIGINAL, normalise=normalise), "" if normalise else "_unnormalised"
+    protocol, ending = replace(SIE_PROTOCOL, normalize=normalize), "" if normalize else "_unnormalised"
     for split in ("train", "val"):
         banks = {"same": (tables[split],), "all": (tables["train"], tables["val"])}
-        found = named(retrieval(Matrices(weight), tables[split], banks, split=split, protocol=protocol))
+        scores = named(
+            retrieval_scores(Matrices(weight), tables[split], banks, split=split, protocol=protocol)
+        )
         key = f"{split}_{split}{ending}"
-        ranks = answer(Matrices(weight), tables[split], protocol=protocol).rank
+        ranks = retrieve(Matrices(weight), tables[split], protocol=protocol).rank
         assert torch.equal(ranks, g[f"{key}__ranks"].double())
-        assert found[f"retrieval/{split}/mrr"] == pytest.approx(float(g[f"{key}__MRR"]), abs=1e-6)
+        assert scores[f"retrieval/{split}/mrr"] == pytest.approx(float(g[f"{key}__MRR"]), abs=1e-6)
         for k in (1, 2, 5, 10):
-            assert found[f"retrieval/{split}/hits@{k}"] == pytest.approx(
+            assert scores[f"retrieval/{split}/hits@{k}"] == pytest.approx(
                 float(g[f"{key}__H_at_{k}"]), abs=1e-6
             )
-        assert found[f"retrieval/{split}/pre/same/pose"] == pytest.approx(float(g[f"{key}__PRE"]), abs=1e-6)
-    wanted = float(g[f"val_all{ending}__PRE"])
-    assert found["retrieval/val/pre/all/pose"] == pytest.approx(wanted, abs=1e-6)
+        assert scores[f"retrieval/{split}/pre/same/pose"] == pytest.approx(float(g[f"{key}__PRE"]), abs=1e-6)
+    expected = float(g[f"val_all{ending}__PRE"])
+    assert scores["retrieval/val/pre/all/pose"] == pytest.approx(expected, abs=1e-6)
 
 
-def reference(module: Matrices, asked: Embedded, protocol: Protocol) -> tuple[list[float], list[int]]:
+def reference(
+    module: Matrices, embeddings: ObjectEmbeddings, protocol: RetrievalProtocol
+) -> tuple[list[float], list[int]]:
     """One query after the other."""
     ranks, nearest = [], []
-    unit = F.normalize(asked.vectors, dim=1) if protocol.normalise else asked.vectors
-    for group in asked.groups.unique():
-        rows = (asked.groups == group).nonzero()[:, 0].tolist()
+    unit = F.normalize(embeddings.vectors, dim=1) if protocol.normalize else embeddings.vectors
+    for group in embeddings.groups.unique():
+        rows = (embeddings.groups == group).nonzero()[:, 0].tolist()
         for source in rows if protocol.sources == "every" else rows[:1]:
-            for wanted in rows:
-                if wanted == source and not protocol.identity:
+            for target in rows:
+                if target == source and not protocol.identity:
                     continue
-                p, q = asked.params.values["pose"][source], asked.params.values["pose"][wanted]
+                p, q = embeddings.params.values["pose"][source], embeddings.params.values["pose"][target]
                 change = Params.of(POSE, {"pose": POSE["pose"].between(p[None], q[None])})
                 where = source if protocol.sources == "every" else int(group)
-                start = Encoded(asked.features[where][None], None, {})
-                moved = module.predict(start, change)
-                moved = (F.normalize(moved, dim=1) if protocol.normalise else moved)[0]
-                similarity = unit @ moved
-                if not protocol.source_counts:
+                start = Encoded(embeddings.features[where][None], None, {})
+                predicted = module.predict(start, change)
+                predicted = (F.normalize(predicted, dim=1) if protocol.normalize else predicted)[0]
+                similarity = unit @ predicted
+                if not protocol.source_is_candidate:
                     similarity[source] = -torch.inf
-                ranks.append(1.0 + sum(bool(similarity[r] > similarity[wanted]) for r in rows))
+                ranks.append(1.0 + sum(bool(similarity[r] > similarity[target]) for r in rows))
                 nearest.append(int(similarity.argmax()))
     return ranks, nearest
 
 
 @pytest.mark.parametrize(
-    "protocol", [Protocol(), Protocol(sources="every"), ORIGINAL, Protocol(sources="every", normalise=False)]
+    "protocol",
+    [
+        RetrievalProtocol(),
+        RetrievalProtocol(sources="every"),
+        SIE_PROTOCOL,
+        RetrievalProtocol(sources="every", normalize=False),
+    ],
 )
-def test_a_slow_reference_agrees(protocol: Protocol, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module_under_test, "_NUMBERS", 400)
+def test_a_slow_reference_agrees(protocol: RetrievalProtocol, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module_under_test, "_MAX_NUMBERS", 400)
     torch.manual_seed(0)
-    asked = table(torch.randn(30, 6), torch.rand(30, 3), 5, every=protocol.sources == "every")
+    embeddings = table(torch.randn(30, 6), torch.rand(30, 3), 5, every=protocol.sources == "every")
     # Objects of different sizes, the last three of the second object now the first's.
-    groups = asked.groups.clone()
+    groups = embeddings.groups.clone()
     groups[7:10] = 0
     firsts = [int((groups == g).nonzero()[0]) for g in groups.unique()]
-    features = asked.vectors if protocol.sources == "every" else asked.vectors[firsts]
-    asked = replace(asked, groups=groups, features=features)
+    features = embeddings.vectors if protocol.sources == "every" else embeddings.vectors[firsts]
+    embeddings = replace(embeddings, groups=groups, features=features)
     module = Matrices(torch.randn(4, 6, 6))
-    got = answer(module, asked, {"same": (asked,)}, protocol=protocol)
-    ranks, nearest = reference(module, asked, protocol)
-    # The order within an object is by source, then wanted in both; objects in pieces of one source step.
-    assert sorted(got.rank.tolist()) == sorted(ranks)
-    assert sorted(got.found["same"].tolist()) == sorted(nearest)
+    results = retrieve(module, embeddings, {"same": (embeddings,)}, protocol=protocol)
+    ranks, nearest = reference(module, embeddings, protocol)
+    # The order within an object is by source, then target in both; objects in pieces of one source step.
+    assert sorted(results.rank.tolist()) == sorted(ranks)
+    assert sorted(results.nearest["same"].tolist()) == sorted(nearest)
     if protocol.sources == "first":
-        assert got.rank.tolist() == ranks and got.found["same"].tolist() == nearest
+        assert results.rank.tolist() == ranks and results.nearest["same"].tolist() == nearest
 
 
 def test_collapsed_embeddings_are_chance() -> None:
-    asked = table(torch.ones(100, 4), torch.rand(100, 3), 10)
+    embeddings = table(torch.ones(100, 4), torch.rand(100, 3), 10)
     module = Matrices(torch.eye(4).repeat(4, 1, 1))
-    scores = {(s.name, s.baseline): s for s in retrieval(module, asked, protocol=ORIGINAL)}
+    scores = {(s.name, s.baseline): s for s in retrieval_scores(module, embeddings, protocol=SIE_PROTOCOL)}
     assert scores["retrieval/test/hits@1", ""].value == 0.0
     assert scores["retrieval/test/mrr", ""].value == pytest.approx(1 / 5.5)
     chance = scores["retrieval/test/mrr", "constant"].value
@@ -143,11 +158,17 @@ def test_an_oracle_finds_everything_and_chance_is_the_specs() -> None:
     for k in range(4):
         product = POSE["pose"].between(torch.eye(4) * torch.tensor([1.0, -1, -1, -1]), torch.eye(4)[[k] * 4])
         weight[k] = product  # row i: e_i e_k
-    asked = table(pose, euler, 50)
-    scores = {(s.name, s.baseline): s.value for s in retrieval(Matrices(weight), asked, protocol=Protocol())}
+    embeddings = table(pose, euler, 50)
+    scores = {
+        (s.name, s.baseline): s.value
+        for s in retrieval_scores(Matrices(weight), embeddings, protocol=RetrievalProtocol())
+    }
     assert scores["retrieval/test/mrr", ""] > 0.999
     assert scores["retrieval/test/pre/same/pose", ""] < 1e-3
-    original = {(s.name, s.baseline): s.value for s in retrieval(Matrices(weight), asked, protocol=ORIGINAL)}
+    original = {
+        (s.name, s.baseline): s.value
+        for s in retrieval_scores(Matrices(weight), embeddings, protocol=SIE_PROTOCOL)
+    }
     assert original["retrieval/test/mrr", "constant"] == pytest.approx(0.090, abs=1e-3)
     assert original["retrieval/test/pre/same/pose", "constant"] == pytest.approx(0.627, abs=0.02)
 
@@ -161,8 +182,8 @@ class Glow:
         return torch.cat([target.vector, torch.ones(len(target.vector), 1)], 1)
 
     def predict(self, source: Encoded, change: Params) -> Tensor:
-        moved = source.vector + 4 * change.values["glow"]  # the encoder divides images by 0.25
-        return torch.cat([moved, torch.ones(len(moved), 1)], 1)
+        predicted = source.vector + 4 * change.values["glow"]  # the encoder divides images by 0.25
+        return torch.cat([predicted, torch.ones(len(predicted), 1)], 1)
 
 
 def test_embedding_augmented_photographs() -> None:
@@ -173,8 +194,8 @@ def test_embedding_augmented_photographs() -> None:
     assert not glow[:, 0].any() and (glow[:, 1:] > 0).all()
     alone = embed(Glow(), encoder(), photographs, augment=Brighten(), views=8, batch_size=8)  # type: ignore[arg-type]
     torch.testing.assert_close(alone.vectors, made.vectors)
-    found = named(retrieval(Glow(), made))  # type: ignore[arg-type]
-    assert found["retrieval/test/mrr"] > 0.95
+    scores = named(retrieval_scores(Glow(), made))  # type: ignore[arg-type]
+    assert scores["retrieval/test/mrr"] > 0.95
     with pytest.raises(ValueError, match="views must be at least 2"):
         embed(Glow(), encoder(), photographs, augment=Brighten(), views=1)  # type: ignore[arg-type]
 
@@ -189,5 +210,5 @@ def test_images_of_known_objects_need_no_augmentation() -> None:
 
 
 def test_contradictions_are_refused() -> None:
-    with pytest.raises(ValueError, match="source_counts"):
-        Protocol(identity=True)
+    with pytest.raises(ValueError, match="source_is_candidate"):
+        RetrievalProtocol(identity=True)

@@ -18,7 +18,7 @@ from equissl.data.base import InMemoryDataset
 from equissl.data.solids import Solids
 from equissl.encoder.encoder import Encoded, Encoder
 from equissl.evaluate.audit.factors import AUDITS
-from equissl.evaluate.explorer.slides import BOX, FactorSweep, apart, grid, slides
+from equissl.evaluate.explorer.factor_sweeps import BOX, FactorSweep, apart, grid, slides
 from equissl.evaluate.explorer.sprite import sprite
 from equissl.evaluate.explorer.steering import SILENT, Size, steering
 from equissl.params import (

@@ -15,10 +15,10 @@ from equissl.evaluate import titles
 from equissl.evaluate.audit.audit import audit
 from equissl.evaluate.base import Evaluation, Score
 from equissl.evaluate.context import EncoderEvaluation
-from equissl.evaluate.factors.known import Factors
+from equissl.evaluate.factors.absolute import Factors
 from equissl.photonics.fine_tuning import _score
-from equissl.testing.evaluate import example_table
-from equissl.testing.inspection import example_context
+from equissl.testing.encoder_evaluation import example_context
+from equissl.testing.evaluation import example_table
 
 FROM_FEATURES = registry.subclasses(Evaluation)
 FROM_ENCODERS = registry.subclasses(EncoderEvaluation)
@@ -73,7 +73,7 @@ def _check_declared(cls: Any, scores: list[Score]) -> None:
     if cls.needs_labels and issubclass(cls, Evaluation):
         table = example_table(60, "test")
         blank = type(table)(table.vectors, table.labels * 0 - 1, table.params, table.groups, table.parts)
-        assert cls.example().missing(blank, blank) and not list(cls.example().run(blank, blank))
+        assert cls.example().unavailable_reason(blank, blank) and not list(cls.example().run(blank, blank))
 
 
 def test_labels_are_declared_where_they_are_needed() -> None:

@@ -47,7 +47,7 @@ EQUIVARIANT: Scores = {
     "collapse/rank_me": (61.7, 0),
     "collapse/std": (0.0433, 0),
 }
-UNITS = {"linear": "share", "knn": "share", "factor": "R2", "audit": "R2", "equivariance": "ratio"}
+UNITS = {"linear": "fraction", "knn": "fraction", "factor": "R2", "audit": "R2", "equivariance": "ratio"}
 
 
 def unit(name: str) -> str:

@@ -1,4 +1,4 @@
-"""The augmentations an audit asks about, each alone, with ranges wide enough to be seen."""
+"""The augmentations of the audit, one at a time, with ranges wide enough to be visible."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class _CropInPlace(Augmentation):
     """Cut out a random box and resize it to the short side of the image it came from.
 
     Args:
-        area: range of the box's share of the image, within (0, 1].
+        area: range of the box's fraction of the image area, within (0, 1].
     """
 
     stream_name: ClassVar[str] = "CropInPlace"
@@ -51,7 +51,7 @@ class _CropInPlace(Augmentation):
 AUDITS: Mapping[str, Augmentation] = {
     "crop": _CropInPlace(),
     "horizontal_flip": HorizontalFlip(p=0.5),
-    # Mirrored, not black, outside the image: black corners would tell the angle.
+    # Mirrored, not black, outside the image: black corners would reveal the angle.
     "rotation": Rotate(degrees=(-180.0, 180.0), padding_mode="reflection"),
     "hue": ColorJitter(0, 0, 0, hue=0.5, p=1),
     "saturation": ColorJitter(0, 0, saturation=0.8, hue=0, p=1),
@@ -60,20 +60,20 @@ AUDITS: Mapping[str, Augmentation] = {
     "blur": GaussianBlur(sigma=(0.1, 2.0), p=1),
     "grayscale": Grayscale(p=0.5),
 }
-COLORFUL = frozenset({"hue", "saturation", "contrast", "grayscale"})  # need three channels
+NEEDS_COLOR = frozenset({"hue", "saturation", "contrast", "grayscale"})  # need three channels
 
 
 def factors_of(name: str) -> tuple[str, ...]:
-    """The factors that the audit ``name`` asks about: the one of that name, or all of its augmentation."""
+    """The factors of the audit ``name``: the one of that name, or all of its augmentation."""
     names = AUDITS[name].space.names
     return (name,) if name in names else names
 
 
-def alone(name: str) -> Augmentation:
-    """The augmentation as it is audited.
+def audited_augmentation(name: str) -> Augmentation:
+    """The augmentation of the audit ``name``.
 
-    One that may also do nothing would be given away by features that have not moved at all, so images of
-    both kinds are cropped first.
+    Where it is applied to some images only, all are cropped first: otherwise features that have not moved at
+    all would tell.
     """
     augment = AUDITS[name]
     optional = augment.space.select(factors_of(name))

@@ -1,93 +1,93 @@
-"""How far do features move when one thing about an image changes?"""
+"""Sensitivity: how far features move under one augmentation at a time."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from equissl.evaluate.audit.audit import check_names, fitting
+from equissl.evaluate.audit.audit import check_names, suitable_audits
 from equissl.evaluate.audit.factors import AUDITS
-from equissl.evaluate.base import Score, estimate
+from equissl.evaluate.base import Score
 from equissl.evaluate.context import EncoderEvaluation, EvaluationContext
-from equissl.evaluate.equivariance.measures import residual
-from equissl.evaluate.features import applied
+from equissl.evaluate.equivariance.measures import cosine_distance
+from equissl.evaluate.features import applied_rows
+from equissl.evaluate.statistics import estimate
 from equissl.evaluate.titles import SENSITIVITY, title
 
 
 @dataclass(frozen=True)
 class Sensitivity(EncoderEvaluation):
-    """Cosine distance that each augmentation alone moves features, over that between random images.
+    """Mean cosine distance from plain to augmented features, divided by that between different images.
 
-    0 is invariance; at 1 an augmented image is as far from itself as another image is. Beside each the
-    distance before the division is in ``extra``. Images that an augmentation was not applied to do not
-    count. Nothing is yielded for features that are all alike. Source: our own definition; it needs no
+    One augmentation at a time. 0 is invariance; at 1 an augmented image is as far from the plain one as
+    another image is. ``extra`` holds the distance before the division. Images that an augmentation was not
+    applied to do not count. Nothing is yielded for constant features. Source: our own definition; it needs no
     labels and no probe, so it says how much features move, not whether the change can be read from them.
 
     Args:
         augmentations: names of audits; all that suit the images if empty.
-        draws: of each augmentation for every image.
+        num_views: augmented views of every image.
     """
 
     name: ClassVar[str] = "sensitivity"
     scores: ClassVar[tuple[str, ...]] = ("sensitivity",)
 
     augmentations: tuple[str, ...] = ()
-    draws: int = 1
+    num_views: int = 1
 
     def __post_init__(self) -> None:
         check_names(self.augmentations)
-        if self.draws < 1:
-            raise ValueError(f"draws must be at least 1, got {self.draws}")
+        if self.num_views < 1:
+            raise ValueError(f"num_views must be at least 1, got {self.num_views}")
 
-    def missing(self, subject: EvaluationContext) -> str:
-        count = len(subject.rows["test"])
+    def unavailable_reason(self, context: EvaluationContext) -> str:
+        count = len(context.rows["test"])
         return "" if count > 1 else f"it needs 2 test images or more, but there is {count}"
 
-    def run(self, subject: EvaluationContext) -> Iterator[Score]:
-        if self.missing(subject):
+    def run(self, context: EvaluationContext) -> Iterator[Score]:
+        if self.unavailable_reason(context):
             return
-        plain = subject.features("test")
-        channels = subject.datasets["test"].batch(subject.rows["test"][:1]).images[subject.image].shape[1]
-        for name in fitting(self.augmentations, channels):
-            moved = [subject.features("test", AUDITS[name], draw) for draw in range(self.draws)]
-            on = torch.cat([applied(AUDITS[name], table.params) for table in moved])
-            groups = plain.groups.repeat(self.draws)[on]
+        plain = context.features("test")
+        for name in suitable_audits(self.augmentations, context.channels()):
+            views = [context.features("test", AUDITS[name], view) for view in range(self.num_views)]
+            applied = torch.cat([applied_rows(AUDITS[name], view.params) for view in views])
+            groups = plain.groups.repeat(self.num_views)[applied]
             if not len(groups):
                 continue
-            for part, x in plain.features().items():
-                distance = torch.cat([residual(x, table.features()[part]) for table in moved])[on]
-                apart = distance_to_others(x).repeat(self.draws)[on]
-                if not float(apart.mean()) > 1e-9:
+            for part, x in plain.by_part().items():
+                distance = torch.cat([cosine_distance(x, view.by_part()[part]) for view in views])[applied]
+                others = distance_to_others(x).repeat(self.num_views)[applied]
+                if not float(others.mean()) > 1e-9:
                     continue
                 result = estimate(
-                    lambda rows, d=distance, a=apart: float(d[rows].mean() / a[rows].mean()),  # type: ignore[misc]
+                    lambda rows, d=distance, o=others: float(d[rows].mean() / o[rows].mean()),  # type: ignore[misc]
                     groups,
-                    seed=subject.seed,
+                    seed=context.seed,
                 )
-                yield Score(
+                yield Score.of(
                     f"sensitivity/{name}",
-                    **asdict(result),
+                    result,
                     unit="ratio",
                     count=len(groups),
                     part=part,
-                    seed=subject.seed,
-                    extra={"distance": float(distance.mean()), "draws": self.draws},
+                    seed=context.seed,
+                    extra={"distance": float(distance.mean()), "num_views": self.num_views},
                     title=title(name),
                     group=SENSITIVITY,
                 )
 
     @classmethod
     def example(cls) -> Sensitivity:
-        return cls(("brightness", "horizontal_flip"), draws=2)
+        return cls(("brightness", "horizontal_flip"), num_views=2)
 
 
 def distance_to_others(x: Tensor) -> Tensor:
-    """The mean cosine distance of each row to all others: (N, D) -> (N,) in [0, 2], float64."""
+    """Mean cosine distance of each row to all others: (N, D) -> (N,) in [0, 2], float64."""
     unit = F.normalize(x.double(), dim=1)
     similar = unit @ unit.sum(0) - unit.square().sum(1)
     return (1 - similar / (len(x) - 1)).clamp(min=0)

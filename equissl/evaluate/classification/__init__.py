@@ -1,1 +1,1 @@
-"""Classification from frozen features and by fine-tuning."""
+"""Classification accuracy of frozen features (linear, kNN, few-shot) and of fine-tuned encoders."""

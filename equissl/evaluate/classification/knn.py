@@ -1,17 +1,15 @@
-"""Do neighbours in feature space share a class? The weighted nearest-neighbour classifier."""
+"""k-nearest-neighbour accuracy of frozen features."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
-
-from equissl.evaluate.base import Evaluation, Score, Table, share
-from equissl.evaluate.classification.linear import labelled, without_classes
+from equissl.evaluate.base import Evaluation, FeatureTable, Score
+from equissl.evaluate.classification.labels import labelled, no_classes_reason
+from equissl.evaluate.probes.knn import knn
+from equissl.evaluate.statistics import proportion
 from equissl.evaluate.titles import ACCURACY
 
 
@@ -24,7 +22,7 @@ class KNN(Evaluation):
     yielded below two classes.
 
     Args:
-        k: neighbours; all training images where there are fewer.
+        k: neighbors; all training images where there are fewer.
         temperature: above 0; small ones let the nearest decide.
     """
 
@@ -50,22 +48,22 @@ class KNN(Evaluation):
         if self.k < 1 or not self.temperature > 0:
             raise ValueError(f"k and temperature must be above 0, got {self.k}, {self.temperature}")
 
-    def missing(self, train: Table, test: Table) -> str:
-        return without_classes(train, test)
+    def unavailable_reason(self, train: FeatureTable, test: FeatureTable) -> str:
+        return no_classes_reason(train, test)
 
-    def run(self, train: Table, test: Table) -> Iterator[Score]:
-        if self.missing(train, test):
+    def run(self, train: FeatureTable, test: FeatureTable) -> Iterator[Score]:
+        if self.unavailable_reason(train, test):
             return
         train, test = labelled(train), labelled(test)
         extra = {"k": min(self.k, len(train)), "temperature": self.temperature}
-        unseen = test.features()
-        for part, bank in train.features().items():
-            said = vote(bank, train.labels, unseen[part], self.k, self.temperature)
-            result = share(said == test.labels, test.groups)
-            yield Score(
+        test_parts = test.by_part()
+        for part, x in train.by_part().items():
+            predictions = knn(x, train.labels, test_parts[part], self.k, self.temperature)
+            accuracy = proportion(predictions == test.labels, test.groups)
+            yield Score.of(
                 "knn/top1",
-                **asdict(result),
-                unit="share",
+                accuracy,
+                unit="fraction",
                 count=len(test),
                 part=part,
                 extra=extra,
@@ -73,18 +71,3 @@ class KNN(Evaluation):
                 group=ACCURACY,
                 higher_is_better=True,
             )
-
-
-def vote(bank: Tensor, labels: Tensor, queries: Tensor, k: int, temperature: float) -> Tensor:
-    """The class with most votes: (N, D), (N,), (M, D) -> (M,) int64; the lowest of equals."""
-    bank = F.normalize(bank, dim=1)
-    classes, k = int(labels.max()) + 1, min(k, len(bank))
-    answers = []
-    for chunk in torch.split(F.normalize(queries, dim=1), 1024):
-        nearest = (chunk @ bank.T).topk(k, dim=1)
-        # The greatest is taken out first, so that no temperature overflows.
-        cosine = nearest.values.double()
-        weight = ((cosine - cosine[:, :1]) / temperature).exp()
-        votes = torch.zeros(len(chunk), classes, dtype=torch.float64)
-        answers.append(votes.scatter_add_(1, labels[nearest.indices], weight).argmax(1))
-    return torch.cat(answers)

@@ -1,4 +1,4 @@
-"""Do a module's predictions follow the images? EquiMod's two measures, each augmentation alone."""
+"""EquiMod's absolute and relative equivariance of modules that predict embeddings."""
 
 from __future__ import annotations
 
@@ -6,65 +6,63 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from equissl.evaluate.audit.audit import check_names, fitting
+from equissl.evaluate.audit.audit import check_names, suitable_audits
 from equissl.evaluate.audit.factors import AUDITS, factors_of
 from equissl.evaluate.base import Score
 from equissl.evaluate.context import EncoderEvaluation, EvaluationContext
-from equissl.evaluate.equivariance.measures import measure
+from equissl.evaluate.equivariance.measures import equivariance_scores
 
 
 @dataclass(frozen=True)
 class Equivariance(EncoderEvaluation):
-    """EquiMod's absolute and relative measures of every module that predicts, per augmentation alone.
+    """EquiMod's absolute and relative equivariance of every module, one augmentation at a time.
 
-    See ``evaluate.measures`` for the definitions and the two baselines. An augmentation none of whose
+    ``equivariance.measures`` holds the definitions and the two baselines. An augmentation none of whose
     factors a module reads is left out. With several such modules a score's name ends in the module's.
 
     Args:
         augmentations: names of audits; all that suit the images if empty.
-        draws: of each augmentation for every image.
+        num_views: augmented views of every image.
     """
 
     paper: ClassVar[str] = "arXiv:2211.01244"
     name: ClassVar[str] = "equivariance"
     scores: ClassVar[tuple[str, ...]] = ("equivariance",)
     augmentations: tuple[str, ...] = ()
-    draws: int = 1
+    num_views: int = 1
 
     def __post_init__(self) -> None:
         check_names(self.augmentations)
-        if self.draws < 1:
-            raise ValueError(f"draws must be at least 1, got {self.draws}")
+        if self.num_views < 1:
+            raise ValueError(f"num_views must be at least 1, got {self.num_views}")
 
-    def missing(self, subject: EvaluationContext) -> str:
-        return (
-            "" if subject.modules else "it needs a module that predicts, such as EquiMod, and there is none"
-        )
+    def unavailable_reason(self, context: EvaluationContext) -> str:
+        needed = "it needs a module that predicts embeddings, such as EquiMod, and there is none"
+        return "" if context.modules else needed
 
-    def run(self, subject: EvaluationContext) -> Iterator[Score]:
-        dataset, index = subject.datasets["test"], subject.rows["test"]
-        channels = dataset.batch(index[:1]).images[subject.image].shape[1]
-        names = fitting(self.augmentations, channels)
-        for name, module in subject.modules.items():
-            known = set(module.space.names)
-            for score in measure(
+    def run(self, context: EvaluationContext) -> Iterator[Score]:
+        dataset, index = context.datasets["test"], context.rows["test"]
+        names = suitable_audits(self.augmentations, context.channels())
+        for name, module in context.modules.items():
+            read = set(module.space.names)
+            for score in equivariance_scores(
                 module,
-                subject.encoder,
+                context.encoder,
                 dataset,
-                {n: AUDITS[n] for n in names if set(factors_of(n)) & known},
+                {n: AUDITS[n] for n in names if set(factors_of(n)) & read},
                 index=index,
-                image=subject.image,
-                draws=self.draws,
-                seed=subject.seed,
-                device=subject.device,
-                progress=subject.progress,
+                image=context.image,
+                num_views=self.num_views,
+                seed=context.seed,
+                device=context.device,
+                progress=context.progress,
             ):
-                extra = {**score.extra, "module": name, "draws": self.draws}
+                extra = {**score.extra, "module": name, "num_views": self.num_views}
                 score = replace(score, extra=extra)
-                if len(subject.modules) > 1:
+                if len(context.modules) > 1:
                     score = replace(score, name=f"{score.name}/{name}", title=f"{score.title}, {name}")
                 yield score
 
     @classmethod
     def example(cls) -> Equivariance:
-        return cls(("brightness",), draws=2)
+        return cls(("brightness",), num_views=2)

@@ -11,14 +11,14 @@ from torch import Tensor
 
 from equissl.augment.batched import as_float
 from equissl.data.base import Dataset
-from equissl.evaluate.base import Table
+from equissl.evaluate.base import FeatureTable
 
 SMALL = 64  # pixels; up to this side an image is stored without loss
 LARGEST = 160  # pixels; larger images are shrunk
 
 
 def neighbours(
-    table: Table,
+    table: FeatureTable,
     dataset: Dataset,
     index: Tensor | None = None,
     queries: int = 6,
@@ -73,7 +73,7 @@ def _evenly(rows: Tensor, count: int) -> Tensor:
     return rows[torch.arange(count) * len(rows) // max(count, 1)]
 
 
-def _card(table: Table, dataset: Dataset, index: Tensor, row: int, view: str) -> dict[str, object]:
+def _card(table: FeatureTable, dataset: Dataset, index: Tensor, row: int, view: str) -> dict[str, object]:
     label, sample = int(table.labels[row]), index[row : row + 1]
     name = dataset.classes[label] if 0 <= label < len(dataset.classes) else ""
     image = dataset.batch(sample).images[view][0]

@@ -17,9 +17,9 @@ from equissl.augment.batched import as_float
 from equissl.data.base import Dataset
 from equissl.encoder.encoder import Encoder
 from equissl.evaluate.explorer.neighbors import spread
+from equissl.evaluate.explorer.sources import Bank, Network, start, told
 from equissl.evaluate.explorer.sprite import sprite
-from equissl.evaluate.explorer.steered import Bank, Network, start, told
-from equissl.evaluate.features import evaluating
+from equissl.evaluate.features import eval_mode
 from equissl.objective import Predictive
 from equissl.params import concatenate
 from equissl.progress import Progress, no_progress
@@ -86,7 +86,7 @@ def steering(
         return {"explorers": found, "note": LONELY}
     for name, module in modules.items():
         parts = [m for m in (module, encoder) if isinstance(m, nn.Module)]
-        with evaluating(*parts), torch.inference_mode():
+        with eval_mode(*parts), torch.inference_mode():
             network = Network(module, encoder, device)
             explorer = _explorer(network, dataset, rows, size, image, seed, progress)
         if explorer["sources"]:

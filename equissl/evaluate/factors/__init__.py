@@ -1,1 +1,1 @@
-"""How well known factors, absolute or relative, are read from features."""
+"""Regression and classification of factors, absolute or relative, from frozen features."""

@@ -1,19 +1,20 @@
-"""The four-family suite: which numbers of a transformation do the features of both images tell?"""
+"""The four-family suite: regression of the parameters of rotation, colour, blur and translation."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import ClassVar
 
 from equissl.augment.paths import PATHS, continuous_factors
 from equissl.errors import nearest
-from equissl.evaluate.base import Score, estimate
+from equissl.evaluate.base import Score
 from equissl.evaluate.context import EncoderEvaluation, EvaluationContext
-from equissl.evaluate.factors.changes import changes
+from equissl.evaluate.factors.pairs import too_few_pairs_reason, transformed_pairs
 from equissl.evaluate.metrics import component_r2, mean_r2
-from equissl.evaluate.probes.linear import ridge
-from equissl.evaluate.probes.mlp import network
+from equissl.evaluate.probes.mlp import mlp
+from equissl.evaluate.probes.ridge import ridge
+from equissl.evaluate.statistics import estimate
 from equissl.evaluate.titles import FAMILIES as GROUP
 from equissl.evaluate.titles import title
 
@@ -24,17 +25,17 @@ FAMILIES = ("rotation", "color", "blur", "translation")
 class Families(EncoderEvaluation):
     """R2 of the parameters of each family from both images' frozen features, for every part.
 
-    "family/NAME" reads them with a network, "family_linear/NAME" by multiple linear regression with a small
-    ridge (arXiv:2412.03314 and 2503.18753: 1 - RSS / TSS; here of each parameter, then averaged: how the
+    "family/NAME" is by an MLP, "family_linear/NAME" by multiple linear regression with a small ridge
+    (arXiv:2412.03314 and 2503.18753: 1 - RSS / TSS; here of each parameter, then averaged: how the
     papers pool parameters is not given). Ranges are those of ``augment.paths``. Our choice, after SIE's
     probe: two layers of 1024, stopped on held-out images instead of after 300 epochs. A constant scores 0.
 
     Args:
         families: of ``augment.paths.PATHS``.
-        hidden: the network's layers; empty for the linear reading only.
+        hidden: widths of the MLP's layers; empty for the linear probe only.
         pairs: to fit on, at most.
-        parts: that the network reads; all if empty.
-        seed: of the network.
+        parts: that the MLP reads; all if empty.
+        seed: of the MLP.
 
     Raises:
         ValueError: a family that does not exist.
@@ -57,38 +58,36 @@ class Families(EncoderEvaluation):
         if self.pairs < 10:
             raise ValueError(f"pairs must be at least 10, got {self.pairs}")
 
-    def missing(self, subject: EvaluationContext) -> str:
-        count = min(len(subject.rows[s]) for s in ("train", "test"))
-        if count < 10:
-            return f"it needs 10 training and 10 test images or more, but there are {count}"
-        shape = subject.datasets["test"].batch(subject.rows["test"][:1]).images[subject.image].shape
-        return "colours need three channels" if "color" in self.families and shape[1] != 3 else ""
+    def unavailable_reason(self, context: EvaluationContext) -> str:
+        reason = too_few_pairs_reason(context)
+        grey = "color" in self.families and context.channels() != 3
+        return reason or ("the family color needs images with three channels" if grey else "")
 
-    def run(self, subject: EvaluationContext) -> Iterator[Score]:
-        if self.missing(subject):
+    def run(self, context: EvaluationContext) -> Iterator[Score]:
+        if self.unavailable_reason(context):
             return
         for name in self.families:
-            train, test = changes(subject, PATHS[name], continuous_factors(PATHS[name]), self.pairs)
-            unseen = test.features()
-            for part, x in train.features().items():
-                given = (x, train.truth, train.plain.groups, unseen[part], self.seed)
-                readings = {"family_linear": ridge(*given)}
+            train, test = transformed_pairs(context, PATHS[name], continuous_factors(PATHS[name]), self.pairs)
+            test_parts = test.by_part()
+            for part, x in train.by_part().items():
+                data = (x, train.targets, train.plain.groups, test_parts[part], self.seed)
+                results = {"family_linear": ridge(*data)}
                 if self.hidden and (part in self.parts or not self.parts):
-                    readings["family"] = network(*given, hidden=self.hidden)
-                for kind, reading in readings.items():
-                    found = estimate(
-                        lambda rows, s=reading.predicted, t=test.truth: mean_r2(s[rows], t[rows]),  # type: ignore[misc]
+                    results["family"] = mlp(*data, hidden=self.hidden)
+                for kind, result in results.items():
+                    explained = estimate(
+                        lambda rows, p=result.predictions, t=test.targets: mean_r2(p[rows], t[rows]),  # type: ignore[misc]
                         test.plain.groups,
                         seed=self.seed,
                     )
-                    yield Score(
+                    yield Score.of(
                         f"{kind}/{name}",
-                        **asdict(found),
+                        explained,
                         unit="R2",
-                        count=len(test.truth),
+                        count=len(test.targets),
                         part=part,
                         seed=self.seed,
-                        extra={"columns": component_r2(reading.predicted, test.truth), "pairs": len(x)},
+                        extra={"columns": component_r2(result.predictions, test.targets), "pairs": len(x)},
                         title=title(name, "linear" if kind == "family_linear" else "MLP"),
                         group=GROUP,
                         higher_is_better=True,

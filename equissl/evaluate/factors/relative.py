@@ -1,4 +1,4 @@
-"""What changed between two images of one object, read from both their features."""
+"""Regression of the change of each factor between two images of one object from both features."""
 
 from __future__ import annotations
 
@@ -9,11 +9,17 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from equissl.evaluate.base import Evaluation, Score, Table
-from equissl.evaluate.factors.known import constant, scores, target, varies
-from equissl.evaluate.factors.pair import relative_probe
-from equissl.evaluate.probes.linear import ProbeResult, logistic, ridge
-from equissl.evaluate.probes.mlp import network
+from equissl.evaluate.base import Evaluation, FeatureTable, Score
+from equissl.evaluate.factors.pairs import pair_parts
+from equissl.evaluate.factors.scoring import (
+    constant_prediction,
+    factor_scores,
+    factor_targets,
+    fit_factor_probe,
+    varies,
+)
+from equissl.evaluate.probes.base import ProbeResult
+from equissl.evaluate.probes.kernel_ridge import relative_probe
 from equissl.params import Factor, Space, between
 from equissl.random import Stream
 
@@ -24,11 +30,11 @@ class RelativeFactors(Evaluation):
 
     Every image is the source of one pair, whose other image is the next of its group, so images that
     are alone in their group are left out. A change is ``params.between``, encoded as its kind does it. This
-    is the SIE benchmark's question (arXiv:2302.10283), with pairs that are drawn once and a constant's
+    is the SIE benchmark's task (arXiv:2302.10283), with pairs that are sampled once and a constant's
     score beside it.
 
     Args:
-        factors: which; all that vary if empty.
+        factors: names; all that vary if empty.
         probe: "kernel" (products of features and their differences, exact), "ridge" (linear; logistic
             regression for classes) or "mlp" (the nearest to the benchmark's own).
         limit: training pairs, at most; the kernel's time grows with its cube.
@@ -47,82 +53,83 @@ class RelativeFactors(Evaluation):
         if self.probe not in ("kernel", "ridge", "mlp"):
             raise ValueError(f"probe must be kernel, ridge or mlp, got {self.probe!r}")
 
-    def missing(self, train: Table, test: Table) -> str:
-        if not self._asked(test.params.space).names:
-            return f"no factor {'of ' + ', '.join(self.factors) if self.factors else ''} is known here"
-        if not len(_pairs(train, self.seed)[0]) or not len(_pairs(test, self.seed)[0]):
+    def unavailable_reason(self, train: FeatureTable, test: FeatureTable) -> str:
+        if not self._selected(test.params.space).names:
+            names = f" of {', '.join(self.factors)}" if self.factors else ""
+            return f"it needs factors, but the dataset records none{names}"
+        if not len(_pair_rows(train, self.seed)[0]) or not len(_pair_rows(test, self.seed)[0]):
             return "it needs several images of one object, but each image is of another"
         return ""
 
-    def run(self, train: Table, test: Table) -> Iterator[Score]:
-        if self.missing(train, test):
+    def run(self, train: FeatureTable, test: FeatureTable) -> Iterator[Score]:
+        if self.unavailable_reason(train, test):
             return
-        ends = _pairs(train, self.seed), _pairs(test, self.seed)
-        kept = Stream.of(torch.arange(len(ends[0][0])), self.seed, "pairs").keys.argsort()[: self.limit]
-        learnt, asked = (train, ends[0][0][kept], ends[0][1][kept]), (test, *ends[1])
-        for factor in self._asked(test.params.space):
-            truth = _change(factor, *learnt), _change(factor, *asked)
-            if varies(truth[0]) and varies(truth[1]):
-                yield from self._read(factor, _joined(*learnt), _joined(*asked), *truth)
+        first, second = _pair_rows(train, self.seed)
+        kept = Stream.of(torch.arange(len(first)), self.seed, "pairs").keys.argsort()[: self.limit]
+        train_rows, test_rows = (first[kept], second[kept]), _pair_rows(test, self.seed)
+        for factor in self._selected(test.params.space):
+            targets = _change(factor, train, *train_rows), _change(factor, test, *test_rows)
+            if varies(targets[0]) and varies(targets[1]):
+                pairs = _joined(train, *train_rows), _joined(test, *test_rows)
+                yield from self._scores(factor, *pairs, *targets)
 
-    def _asked(self, space: Space) -> Space:
+    def _selected(self, space: Space) -> Space:
         return space.select([n for n in space.names if not self.factors or n in self.factors])
 
-    def _read(
-        self, factor: Factor, train: Table, test: Table, known: Tensor, truth: Tensor
+    def _scores(
+        self, factor: Factor, train: FeatureTable, test: FeatureTable, y: Tensor, y_test: Tensor
     ) -> Iterator[Score]:
         half = train.vectors.shape[1] // 2
         for part, columns in {"all": slice(0, half), **train.parts}.items():
             sides = [slice(s + columns.start, s + columns.stop) for s in (0, half)]
             few = [replace(t, vectors=torch.cat([t.vectors[:, s] for s in sides], 1)) for t in (train, test)]
-            said = self._fit(few[0], few[1], known, truth, factor.discrete)
-            extra: dict[str, object] = {"probe": self.probe, "weight": said.weight}
-            found = said.predicted, truth, test.groups
-            yield from scores("relative", factor, *found, part, seed=self.seed, extra=extra)
-        guess = constant(known, len(test)), truth, test.groups
-        yield from scores("relative", factor, *guess, baseline="constant", seed=self.seed)
+            result = self._fit(few[0], few[1], y, y_test)
+            extra = {"probe": self.probe, "penalty": result.penalty}
+            yield from factor_scores(
+                "relative", factor, result.predictions, y_test, test.groups, part, seed=self.seed, extra=extra
+            )
+        constant = constant_prediction(y, len(test))
+        yield from factor_scores(
+            "relative", factor, constant, y_test, test.groups, baseline="constant", seed=self.seed
+        )
 
-    def _fit(self, train: Table, test: Table, known: Tensor, truth: Tensor, discrete: bool) -> ProbeResult:
-        given = train.vectors, known, train.groups, test.vectors, self.seed
-        if self.probe == "mlp":
-            return network(*given)
-        if self.probe == "ridge":
-            return logistic(*given, balanced=True) if discrete else ridge(*given)
-        count, width = len(train), train.vectors.shape[1] // 2
+    def _fit(self, train: FeatureTable, test: FeatureTable, y: Tensor, y_test: Tensor) -> ProbeResult:
+        if self.probe != "kernel":
+            return fit_factor_probe(self.probe, train.vectors, y, train.groups, test.vectors, self.seed)
         vectors = torch.cat([train.vectors, test.vectors])
-        # Groups of either split are numbered apart; the truth of the test pairs is not looked at.
+        # Groups of either split are numbered apart; the targets of the test pairs are not used.
         groups = torch.cat([train.groups, test.groups + int(train.groups.max()) + 1])
-        parts = {"plain": slice(0, width), "changed": slice(width, 2 * width)}
         labels = torch.cat([train.labels, test.labels])
-        pairs = Table(vectors, labels, Space().neutral(len(vectors)), groups, parts)
-        rows = torch.arange(len(vectors))
-        return relative_probe(pairs, torch.cat([known, truth]), rows[:count], rows[count:], self.seed)
+        parts = pair_parts(vectors.shape[1] // 2)
+        pairs = FeatureTable(vectors, labels, Space().neutral(len(vectors)), groups, parts)
+        fit, held_out = torch.arange(len(vectors)).tensor_split([len(train)])
+        return relative_probe(pairs, torch.cat([y, y_test]), fit, held_out, self.seed)
 
     @classmethod
     def example(cls) -> RelativeFactors:
         return cls(factors=("size",), limit=300)
 
 
-def _pairs(table: Table, seed: int) -> tuple[Tensor, Tensor]:
+def _pair_rows(table: FeatureTable, seed: int) -> tuple[Tensor, Tensor]:
     """Rows of the first and of the second image of every pair, (P,) int64 each."""
-    order = table.order()
+    order = table.canonical_order()
     groups = table.groups[order]
     _, which, counts = torch.unique_consecutive(groups, return_inverse=True, return_counts=True)
     starts = (counts.cumsum(0) - counts)[which]
-    place, size = torch.arange(len(order)) - starts, counts[which]
-    # How far the partner is: drawn once for a group, so that every image is once a target too.
+    position, size = torch.arange(len(order)) - starts, counts[which]
+    # How far the partner is: sampled once for a group, so that every image is once a target too.
     step = (Stream.of(groups, seed, "partner").uniform("step")[:, 0] * (size - 1)).long() + 1
-    partner = order[starts + (place + step) % size]
+    partner = order[starts + (position + step) % size]
     several = size > 1
     return order[several], partner[several]
 
 
-def _joined(table: Table, first: Tensor, second: Tensor) -> Table:
+def _joined(table: FeatureTable, first: Tensor, second: Tensor) -> FeatureTable:
     vectors = torch.cat([table.vectors[first], table.vectors[second]], 1)
     return replace(table[first], vectors=vectors)
 
 
-def _change(factor: Factor, table: Table, first: Tensor, second: Tensor) -> Tensor:
+def _change(factor: Factor, table: FeatureTable, first: Tensor, second: Tensor) -> Tensor:
     space = Space((factor,))
     params = table.params.select((factor.name,))
-    return target(factor.relative(), between(params[first], params[second], space))
+    return factor_targets(factor.relative(), between(params[first], params[second], space))

@@ -12,7 +12,7 @@ from torch import Tensor
 from equissl.augment.batched import as_float
 from equissl.data.base import Dataset
 from equissl.encoder.encoder import Encoded, Encoder
-from equissl.evaluate.explorer.slides import FactorSweep, apart, slides
+from equissl.evaluate.explorer.factor_sweeps import FactorSweep, apart, slides
 from equissl.evaluate.explorer.sprite import sprite
 from equissl.objective import Predictive
 from equissl.params import Params, between

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from equissl.evaluate.base import bootstrap, estimate, jackknife, share
+from equissl.evaluate.statistics import bootstrap, estimate, jackknife, proportion
 
 
 def test_wilson_matches_scipy() -> None:
@@ -11,15 +11,15 @@ def test_wilson_matches_scipy() -> None:
 
     for hits, count in ((0, 7), (7, 7), (3, 20), (911, 1000)):
         correct = torch.arange(count) < hits
-        found = share(correct, torch.arange(count))
-        wanted = binomtest(hits, count).proportion_ci(method="wilson")
-        assert found.value == pytest.approx(hits / count)
-        assert (found.low, found.high) == pytest.approx((wanted.low, wanted.high), abs=1e-6)
+        result = proportion(correct, torch.arange(count))
+        expected = binomtest(hits, count).proportion_ci(method="wilson")
+        assert result.value == pytest.approx(hits / count)
+        assert (result.low, result.high) == pytest.approx((expected.low, expected.high), abs=1e-6)
 
 
 def test_bootstrap_of_a_mean_has_the_known_width() -> None:
     x = torch.randn(400, generator=torch.Generator().manual_seed(0)).double()
-    low, high = bootstrap(lambda rows: float(x[rows].mean()), torch.arange(400), rounds=2000)
+    low, high = bootstrap(lambda rows: float(x[rows].mean()), torch.arange(400), num_resamples=2000)
     assert high - low == pytest.approx(2 * 1.96 * float(x.std()) / 20, rel=0.1)
 
 
@@ -31,15 +31,15 @@ def test_bootstrap_draws_whole_groups() -> None:
         seen.append(torch.bincount(rows, minlength=6).tolist())
         return 0.0
 
-    bootstrap(statistic, groups, rounds=50)
+    bootstrap(statistic, groups, num_resamples=50)
     for counts in seen:
         assert counts[0] == counts[2] == counts[5] and counts[1] == counts[3]
         assert counts[0] + counts[1] + counts[4] == 3  # as many groups as there are
 
 
-def test_copies_of_a_image_do_not_narrow_the_interval() -> None:
+def test_copies_of_an_image_do_not_narrow_the_interval() -> None:
     x = (torch.arange(40) % 3 == 0).repeat_interleave(10)
-    own, shared = share(x, torch.arange(400)), share(x, torch.arange(400) // 10)
+    own, shared = proportion(x, torch.arange(400)), proportion(x, torch.arange(400) // 10)
     assert shared.value == own.value
     assert shared.high - shared.low > 2 * (own.high - own.low)
 
@@ -51,10 +51,10 @@ def test_estimate_holds_a_value_that_resampling_never_reaches() -> None:
 
 def test_jackknife_of_a_mean_is_its_standard_error() -> None:
     x = torch.randn(200, generator=torch.Generator().manual_seed(0)).double()
-    found = jackknife(lambda rows: float(x[rows].mean()), torch.arange(200), folds=200)
-    assert found is not None
-    wanted = 1.959964 * float(x.std()) / 200**0.5
-    assert found.high - found.value == pytest.approx(wanted, rel=1e-6)
+    result = jackknife(lambda rows: float(x[rows].mean()), torch.arange(200), folds=200)
+    assert result is not None
+    expected = 1.959964 * float(x.std()) / 200**0.5
+    assert result.high - result.value == pytest.approx(expected, rel=1e-6)
     order = torch.randperm(200, generator=torch.Generator().manual_seed(1))
     again = jackknife(lambda rows: float(x[order][rows].mean()), order, folds=10)
     ten = jackknife(lambda rows: float(x[rows].mean()), torch.arange(200), folds=10)

@@ -1,4 +1,4 @@
-"""Training images from one place, test images from another."""
+"""Test images from another folder than the training images, their classes matched by name."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from equissl.errors import UserError
 from equissl.params import Params, Space
 
 
-class Renumbered(Dataset):
+class RelabeledDataset(Dataset):
     """A dataset whose labels are numbered as in another, by the names of their classes.
 
     Args:
         dataset: any.
-        classes: names in the wanted order.
+        classes: names in the order of the other dataset.
 
     Raises:
         UserError: a class of ``dataset`` is not among them.
@@ -27,15 +27,14 @@ class Renumbered(Dataset):
     def __init__(self, dataset: Dataset, classes: tuple[str, ...]):
         unknown = [name for name in dataset.classes if name not in classes]
         if unknown:
-            shown = ", ".join(map(repr, unknown[:5])) + (", ..." if len(unknown) > 5 else "")
             raise UserError(
-                f"test images have classes that no training image has: {shown}; "
-                f"training has {', '.join(map(repr, classes[:5])) or 'none'}{', ...' if classes[5:] else ''}"
+                f"test images have classes that no training image has: {_listed(unknown)}; "
+                f"training has {_listed(classes) or 'none'}"
             )
         self._dataset, self._classes = dataset, classes
-        # One more place at the end, which -1 (no label) points to.
-        places = torch.tensor([*(classes.index(name) for name in dataset.classes), -1])
-        self._target: Tensor = places[dataset.labels]
+        # One more number at the end, which -1 (no label) points to.
+        numbers = torch.tensor([*(classes.index(name) for name in dataset.classes), -1])
+        self._labels: Tensor = numbers[dataset.labels]
 
     @property
     def spaces(self) -> Mapping[str, Space]:
@@ -43,7 +42,7 @@ class Renumbered(Dataset):
 
     @property
     def labels(self) -> Tensor:
-        return self._target
+        return self._labels
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -65,8 +64,12 @@ class Renumbered(Dataset):
         return self._dataset.render(index, params)
 
     def fingerprint(self, index: Tensor) -> str:
-        return f"{self._dataset.fingerprint(index)} {self._target[index].tolist()}"
+        return f"{self._dataset.fingerprint(index)} {self._labels[index].tolist()}"
 
     def batch(self, index: Tensor, epoch: int = 0) -> Batch:
         batch = self._dataset.batch(index, epoch)
-        return Batch(batch.images, batch.params, self._target[index], batch.index)
+        return Batch(batch.images, batch.params, self._labels[index], batch.index)
+
+
+def _listed(names: tuple[str, ...] | list[str]) -> str:
+    return ", ".join(map(repr, names[:5])) + (", ..." if len(names) > 5 else "")

@@ -1,4 +1,4 @@
-"""What a module that predicts makes of every image of a set, kept once for retrieval."""
+"""Embeddings of every image of a set by a module that predicts, computed once for retrieval."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from equissl.augment.base import Augmentation
 from equissl.data.base import Dataset
 from equissl.encoder.encoder import Encoder
-from equissl.evaluate.features import evaluating, make_view
+from equissl.evaluate.features import eval_mode, make_view
 from equissl.objective import Predictive
 from equissl.params import Params, concatenate
 from equissl.progress import Progress, no_progress
@@ -22,15 +22,15 @@ Sources = Literal["first", "every"]
 
 
 @dataclass(frozen=True)
-class Embedded:
-    """What a module makes of every image of a set.
+class ObjectEmbeddings:
+    """Embeddings and features of every image of a set, with the object that each image shows.
 
     Args:
         vectors: (N, d) embeddings, ``Predictive.target``.
-        features: (N, D) encoder features, or (S, D) of the first image of every object alone, from which
-            is predicted.
+        features: (N, D) encoder features, or (S, D) of the first image of every object alone; predictions
+            start from them.
         parts: of the features.
-        params: the module's factors of each image.
+        params: the factors of each image that the module reads.
         groups: (N,) int64, the object.
     """
 
@@ -54,13 +54,13 @@ def embed(
     batch_size: int = 256,
     device: torch.device | str = "cpu",
     progress: Progress = no_progress,
-) -> Embedded:
-    """Embed the images of a set once; 2.6 million of 1024 numbers take 10.7 GB and no more.
+) -> ObjectEmbeddings:
+    """Embed the images of a set once; 2.6 million embeddings of 1024 numbers take 10.7 GB and no more.
 
     Args:
         index: (N,) which samples; all if absent. Objects are the dataset's groups.
-        augment: makes an object of every image: itself first, then ``views`` - 1 draws of the augmentation.
-        sources: whose features are kept, to predict from.
+        augment: makes an object of every image: itself first, then ``views`` - 1 augmented views.
+        sources: whose features are kept, as starting points of predictions.
 
     Raises:
         ValueError: there is no image, or ``views`` is below 2.
@@ -68,29 +68,29 @@ def embed(
     if augment is not None and views < 2:
         raise ValueError(f"views must be at least 2, got {views}")
     index = torch.arange(len(dataset)) if index is None else index
-    draws = 1 if augment is None else views
+    per_object = 1 if augment is None else views
     groups = dataset.groups[index] if augment is None else torch.arange(len(index))
-    groups, count = groups.repeat_interleave(draws), len(index) * draws
+    groups, count = groups.repeat_interleave(per_object), len(index) * per_object
     if not count:
         raise ValueError("no images to embed")
     first = torch.ones(count, dtype=torch.bool)
     if sources == "first":
-        order, starts, _ = by_object(groups)
+        order, starts, _ = sort_by_object(groups)
         first = torch.zeros(count, dtype=torch.bool)
         first[order[starts]] = True
     vectors, features, params, done = torch.empty(0), [], [], 0
     parts: Mapping[str, slice] = {}
     modules = [m for m in (module, encoder) if isinstance(m, nn.Module)]
-    with evaluating(*modules), torch.inference_mode():
-        for rows in torch.split(index, max(1, batch_size // draws)):
+    with eval_mode(*modules), torch.inference_mode():
+        for rows in torch.split(index, max(1, batch_size // per_object)):
             batch = dataset.batch(rows).to(device)
             made = [make_view(batch)] + [
-                make_view(batch, augment, draw=draw, seed=seed) for draw in range(1, draws)
+                make_view(batch, augment, view_index=k, seed=seed) for k in range(1, per_object)
             ]
-            # Image by image: the draws of one stand together.
+            # Image by image: the views of one stand together.
             images = torch.stack([v.images for v in made], 1).flatten(0, 1)
-            known = concatenate([v.params.filled(module.space, images.device) for v in made])
-            by_image = torch.arange(len(known)).view(draws, -1).T.flatten()
+            joint = concatenate([v.params.filled(module.space, images.device) for v in made])
+            by_image = torch.arange(len(joint)).view(per_object, -1).T.flatten()
             encoded = encoder(images)
             embedding = module.target(encoded).float().cpu()
             stop = done + len(embedding)
@@ -98,13 +98,13 @@ def embed(
                 vectors = torch.empty(count, embedding.shape[1])
             vectors[done:stop] = embedding
             features.append(encoded.vector.float().cpu()[first[done:stop]])
-            params.append(known[by_image.to(images.device)].to("cpu"))
+            params.append(joint[by_image.to(images.device)].to("cpu"))
             parts, done = dict(encoded.parts), stop
             progress("embeddings", done, count)
-    return Embedded(vectors, torch.cat(features), parts, concatenate(params), groups)
+    return ObjectEmbeddings(vectors, torch.cat(features), parts, concatenate(params), groups)
 
 
-def by_object(groups: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def sort_by_object(groups: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Rows sorted by object, in their order; where each object starts; how many images it has."""
     order = groups.argsort(stable=True)
     _, counts = torch.unique(groups, return_counts=True)
@@ -112,7 +112,7 @@ def by_object(groups: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def whole_objects(groups: Tensor, count: int, seed: int = 0) -> Tensor:
-    """The images of objects chosen by chance, about ``count`` in all: (N,) int64 -> (n,) int64, sorted."""
+    """Images of randomly chosen whole objects, about ``count`` in all: (N,) int64 -> (n,) int64, sorted."""
     _, which, sizes = torch.unique(groups, return_inverse=True, return_counts=True)
     order = shuffled(len(sizes), seed, "objects")
     many = max(1, int((sizes[order].cumsum(0) <= count).sum()))

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from equissl.augment.base import Augmentation
 from equissl.augment.geometry.random_resized_crop import RandomResizedCrop
-from equissl.evaluate.audit.audit import fitting
+from equissl.evaluate.audit.audit import suitable_audits
 from equissl.evaluate.audit.factors import AUDITS, factors_of
 from equissl.params import (
     Circular,
@@ -74,7 +74,7 @@ def slides(space: Space, image: Tensor, recorded: Params, span: Params, steps: i
     free = set(space.names) - set(recorded.space.names)
     if set(BOX) & free:
         yield from _crops(image, recorded, steps)
-    for audit in fitting((), image.shape[1]):
+    for audit in suitable_audits((), image.shape[1]):
         for name in factors_of(audit):
             if name in free and name not in BOX:
                 yield _augmented(AUDITS[audit], name, image, recorded, steps)

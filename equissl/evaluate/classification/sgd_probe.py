@@ -1,0 +1,107 @@
+"""The linear probe of many papers: accuracy of linear layers trained by SGD on frozen features."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from equissl.evaluate.base import Evaluation, FeatureTable, Score
+from equissl.evaluate.classification.labels import labelled, no_classes_reason
+from equissl.evaluate.probes.base import argbest, validation_split
+from equissl.evaluate.probes.scaler import StandardScaler
+from equissl.evaluate.probes.sgd import fit_linear_layers
+from equissl.evaluate.statistics import estimate
+from equissl.evaluate.titles import ACCURACY
+
+
+@dataclass(frozen=True)
+class SGDProbe(Evaluation):
+    """Top-1 accuracy of a linear layer trained by SGD on frozen features, for every part of them.
+
+    All lrs train at once on four fifths of the training groups, the best on the others is taken, and
+    ``inits`` layers are trained with it on all of them; the score is their mean. ``lrs=30`` alone is
+    E-SSL's protocol (arXiv:2111.00899, released code: lr 30, momentum 0.9, 100 epochs of batches of 256,
+    a cosine to 0, 5 initialisations), except that features are of images without augmentation.
+
+    Args:
+        lrs: peak learning rates to choose from.
+        inits: layers, each with its own initial weights.
+        standardize: columns of mean 0 and standard deviation 1; E-SSL leaves them as they are.
+        seed: of weights, order and the split that chooses the lr.
+    """
+
+    paper: ClassVar[str] = "arXiv:2111.00899"
+    name: ClassVar[str] = "sgdprobe"
+    scores: ClassVar[tuple[str, ...]] = ("linear_sgd",)
+    needs_labels: ClassVar[bool] = True
+    lrs: tuple[float, ...] = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
+    inits: int = 5
+    epochs: int = 100
+    batch_size: int = 256
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    standardize: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.lrs or not all(lr > 0 for lr in self.lrs):
+            raise ValueError(f"lrs must be numbers above 0, got {self.lrs}")
+        for name in ("inits", "epochs", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+
+    @classmethod
+    def example(cls) -> SGDProbe:
+        return cls(lrs=(1.0, 30.0), inits=2, epochs=30)
+
+    def unavailable_reason(self, train: FeatureTable, test: FeatureTable) -> str:
+        return no_classes_reason(train, test)
+
+    def run(self, train: FeatureTable, test: FeatureTable) -> Iterator[Score]:
+        if self.unavailable_reason(train, test):
+            return
+        train, test = labelled(train), labelled(test)
+        test_parts = test.by_part()
+        for part, x in train.by_part().items():
+            lr = self._best_lr(x, train)
+            predictions = self._predict(x, train.labels, test_parts[part], [lr] * self.inits)
+            correct = (predictions == test.labels).double()
+            accuracy = estimate(lambda rows, c=correct: float(c[:, rows].mean()), test.groups, seed=self.seed)  # type: ignore[misc]
+            extra = {
+                "lr": lr,
+                "repeats": self.inits,
+                "std": float(correct.mean(1).std(correction=0)),
+                "epochs": self.epochs,
+            }
+            yield Score.of(
+                "linear_sgd/top1",
+                accuracy,
+                unit="fraction",
+                count=len(test),
+                part=part,
+                seed=self.seed,
+                extra=extra,
+                title="Linear accuracy by SGD, top-1",
+                group=ACCURACY,
+                higher_is_better=True,
+            )
+
+    def _best_lr(self, x: Tensor, train: FeatureTable) -> float:
+        if len(self.lrs) == 1:
+            return self.lrs[0]
+        fit, held_out = validation_split(train.groups, self.seed)
+        predictions = self._predict(x[fit], train.labels[fit], x[held_out], self.lrs)
+        return self.lrs[argbest((predictions == train.labels[held_out]).double().mean(1).tolist())]
+
+    def _predict(self, x: Tensor, y: Tensor, x_test: Tensor, lrs: Sequence[float]) -> Tensor:
+        """Classes (S, M) predicted by S layers."""
+        if self.standardize:
+            scaler = StandardScaler.fit(x)
+            x, x_test = scaler.transform(x), scaler.transform(x_test)
+        weight, bias = fit_linear_layers(
+            x, y, lrs, self.epochs, self.batch_size, self.momentum, self.weight_decay, self.seed
+        )
+        return (x_test @ weight + bias[:, None]).argmax(2)
