@@ -121,7 +121,7 @@ def test_continuous_parameters_are_regressed(error: str, power: int) -> None:
 
 def test_what_cannot_be_asked_is_refused() -> None:
     views = {"small": ViewSpec(CROP)}
-    with pytest.raises(ValueError, match="hue takes any value of a range"):
+    with pytest.raises(ValueError, match="hue is continuous"):
         build(views, targets={"it": FactorClassification(factors=("hue",))})
     with pytest.raises(KeyError, match="no factor named 'quarter_turns'"):
         build(views)

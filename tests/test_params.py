@@ -139,7 +139,7 @@ def test_errors_name_what_is_wrong() -> None:
             2,
         )
     flips = Params.of(Space((Binary("flip"),)), {"flip": torch.tensor([[0.0], [1.0]])})
-    with pytest.raises(TypeError, match="no values in between"):
+    with pytest.raises(TypeError, match="cannot be interpolated"):
         interpolate(flips, flips[torch.tensor([1, 0])], 0.5)
 
 

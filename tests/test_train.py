@@ -19,7 +19,7 @@ from torch import Tensor, nn
 import equissl
 from equissl.augment.base import Augmentation, Pipeline
 from equissl.augment.color.color_jitter import ColorJitter
-from equissl.augment.engine import chosen
+from equissl.augment.engine import resolve_engine
 from equissl.augment.geometry.random_resized_crop import RandomResizedCrop
 from equissl.config.serialize import from_dict, to_dict
 from equissl.data.image_folder import ImageFolder, write_images
@@ -97,7 +97,7 @@ def test_it_learns(tmp_path: Path) -> None:
 def test_the_run_folder_is_complete(straight: Run) -> None:
     names = {p.name for p in straight.path.iterdir()}
     assert names >= {"recipe.json", "environment.json", "log.jsonl", "checkpoints", "bad_images.csv"}
-    assert straight.recipe() == replace(tiny(), engine=chosen("auto"))  # settled when the run began
+    assert straight.recipe() == replace(tiny(), engine=resolve_engine("auto"))  # settled when the run began
     row = straight.rows("log.jsonl")[0]
     assert row["loss"] == pytest.approx(row["base/contrast"] + row["equimod/contrast"], rel=1e-5)
     monitors = [r for r in straight.rows("log.jsonl") if "rank_me" in r]
@@ -249,7 +249,7 @@ def test_ones_own_encoder_and_augmentation(tmp_path: Path) -> None:
     package = Swapped.__module__.partition(".")[0]
     with pytest.raises(UserError, match=f"trust={package}"):
         run.recipe()
-    settled = replace(recipe, engine=chosen("auto"))
+    settled = replace(recipe, engine=resolve_engine("auto"))
     assert to_dict(run.recipe(("equissl", package))) == to_dict(settled)
     assert equissl.audit(own, torch.rand(60, 3, 16, 16), count=60, factors=("brightness",))
 

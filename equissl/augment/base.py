@@ -60,11 +60,11 @@ class Augmentation(ABC):
     @property
     @abstractmethod
     def space(self) -> Space:
-        """The factors a draw records, with units, neutral values and closed-form scales."""
+        """The factors that ``sample`` records, with units, neutral values and scales."""
 
     @abstractmethod
     def sample(self, stream: Stream, size: tuple[int, int]) -> Params:
-        """One draw per image of ``stream``, on its device; ``size`` is the source's (H, W) in pixels."""
+        """Sample parameters, one row per image of ``stream``; ``size`` is the source's (H, W) in pixels."""
 
     @abstractmethod
     def apply(self, images: Tensor, params: Params) -> Tensor:
@@ -75,7 +75,7 @@ class Augmentation(ABC):
         """
 
     def native(self, params: Params) -> NativeStep | None:
-        """The same as ``apply``, said to ``native.c``; None where it is not written there."""
+        """The operation for ``native.c``; None if it is not implemented there."""
         return None
 
     def output_size(self, size: tuple[int, int]) -> tuple[int, int]:
@@ -83,7 +83,7 @@ class Augmentation(ABC):
         return size
 
     def moments(self) -> Moments:
-        """First and second moment of what ``sample`` stores, over draws that were applied or not.
+        """First and second moments of the values that ``sample`` returns, applied or not.
 
         Keys are factor names, and "NAME/applied" for the flag of a factor. In closed form where there is
         one; otherwise by simulation with a fixed seed on a source of ``REFERENCE_SIZE``.
@@ -118,10 +118,17 @@ class Identity(Augmentation):
 
 @dataclass(frozen=True)
 class Pipeline(Augmentation):
-    """Several augmentations, one after the other.
+    """Augmentations applied one after the other (torchvision's Compose).
 
     Raises:
         ValueError: a step is no augmentation.
+
+    >>> from equissl import augment
+    >>> pipeline = augment.Pipeline((augment.RandomResizedCrop(32), augment.HorizontalFlip()))
+    >>> pipeline.space.names
+    ('crop_top', 'crop_left', 'crop_height', 'crop_width', 'horizontal_flip')
+    >>> pipeline.output_size((64, 48))
+    (32, 32)
     """
 
     stream_name: ClassVar[str] = "Pipeline"
@@ -136,16 +143,17 @@ class Pipeline(Augmentation):
         return sum((s.space for s in self.steps), Space())
 
     def sample(self, stream: Stream, size: tuple[int, int]) -> Params:
-        drawn = []
-        seen: Counter[str] = Counter()
+        sampled = []
+        occurrences: Counter[str] = Counter()
         for step in self.steps:
-            # Keyed by what a step is, not by its place: taking one out leaves the other draws as they were.
+            # Keyed by the kind of step, not its position: removing one leaves the others' samples unchanged.
             name = step.stream_name
-            seen[name] += 1
-            own = stream.fork(name if seen[name] == 1 else f"{name}/{seen[name]}")
-            drawn.append(step.sample(own, size))
+            occurrences[name] += 1
+            k = occurrences[name]
+            own = stream.fork(name if k == 1 else f"{name}/{k}")
+            sampled.append(step.sample(own, size))
             size = step.output_size(size)
-        return merge(drawn, len(stream))
+        return merge(sampled, len(stream))
 
     def apply(self, images: Tensor, params: Params) -> Tensor:
         for step in self.steps:
@@ -174,10 +182,17 @@ class Orbit(Protocol):
 
 
 def replay(augmentation: Augmentation, images: Tensor, record: Mapping[str, Tensor]) -> Tensor:
-    """Apply a record of plain tensors, as read from a table: factor name -> (B, size).
+    """Apply recorded parameters, given as plain tensors: factor name -> (B, size).
 
     Raises:
-        ValueError: the record lacks a factor, or one has not a row for each image.
+        ValueError: the record lacks a factor, or a factor does not have one row per image.
+
+    >>> import torch
+    >>> from equissl import augment
+    >>> images = torch.arange(4.0).view(1, 1, 2, 2)
+    >>> augment.replay(augment.HorizontalFlip(), images, {"horizontal_flip": torch.ones(1, 1)})
+    tensor([[[[1., 0.],
+              [3., 2.]]]])
     """
     for name in augmentation.space.names:
         if name not in record:
@@ -190,7 +205,8 @@ def replay(augmentation: Augmentation, images: Tensor, record: Mapping[str, Tens
 
 
 def check_steps(field: str, steps: tuple[Augmentation, ...]) -> None:
-    """
+    """Check a tuple of augmentations.
+
     Raises:
         ValueError: ``steps`` is no tuple of augmentations.
     """

@@ -1,4 +1,4 @@
-"""Ways to carry out a record: torch operations, native code, or torch operations compiled into one."""
+"""Apply recorded parameters with batched torch operations, native code or torch.compile."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ from equissl.errors import UserError
 from equissl.params import Params
 
 Engine = Literal["auto", "torch", "native", "compile"]
-_NUMBERS = itertools.count()
-_CHUNK = 1 << 20  # numbers; what torch holds at once on a CPU, so that memory does not grow with the batch
+_COUNTER = itertools.count()
+_MAX_CHUNK_NUMEL = 1 << 20  # on a CPU, so that memory does not grow with the batch
 
 
 def check_engine(engine: str) -> None:
-    """
+    """Check the name of an engine.
+
     Raises:
         ValueError: there is no such engine.
     """
@@ -31,11 +32,11 @@ def check_engine(engine: str) -> None:
         raise ValueError(f"engine must be one of {', '.join(get_args(Engine))}, got {engine!r}")
 
 
-def chosen(engine: Engine, device: torch.device | str = "cpu") -> Engine:
-    """What "auto" means on a device: native code on a CPU with a C compiler, torch elsewhere.
+def resolve_engine(engine: Engine, device: torch.device | str = "cpu") -> Engine:
+    """Resolve "auto" on a device: native code on a CPU with a C compiler, torch elsewhere.
 
     Raises:
-        UserError: "native" is asked for and cannot be had.
+        UserError: engine "native" is not available.
     """
     on_cpu = torch.device(device).type == "cpu"
     if engine == "native":
@@ -56,18 +57,18 @@ def render(
     dtype: torch.dtype | None = None,
     channels_last: bool = False,
 ) -> Tensor:
-    """The views that a record describes.
+    """Make the views that recorded parameters describe.
 
-    An image comes out bit for bit the same with any neighbors and in any batch. Engines differ from each
+    An image's view is bit for bit the same in any batch. Engines differ from each
     other by rounding (at most 1e-5 on images of usual sizes); where an operation jumps, as solarize does at
     its threshold, a value that rounding puts on the other side differs by the jump.
 
     Args:
         images: (B, C, H, W), uint8 or float in [0, 1]; half precision is computed in single.
-        params: the record, on the same device, one row per image.
+        params: recorded parameters, on the same device, one row per image.
         engine: "torch" is the reference. "native" takes one pass per image in C (CPU only; steps that are
-            not written there run on torch). "compile" fuses the torch operations (about a minute once
-            per policy and shape; torch keeps the result in its cache folder). "auto" see ``chosen``.
+            not native_step there run on torch). "compile" fuses the torch operations (about a minute once
+            per policy and shape; torch keeps the result in its cache folder). "auto" see ``resolve_engine``.
         dtype: of the views, floating; by default float32, or float64 for images in float64.
         channels_last: whether the channels of a pixel lie together in memory.
 
@@ -76,27 +77,30 @@ def render(
 
     Raises:
         UserError: "native" without a C compiler or not on a CPU.
-        ValueError: the record is of another number of images or on another device, or ``dtype`` is not
+        ValueError: the parameters are of another number of images or on another device, or ``dtype`` is not
             floating.
     """
     check_engine(engine)
     if params.count != len(images):
-        raise ValueError(f"a record of {params.count} images cannot be carried out on {len(images)}")
+        raise ValueError(f"parameters of {params.count} images cannot be applied to {len(images)}")
     if params.device not in (None, images.device):
-        raise ValueError(f"the record is on {params.device}, the images are on {images.device}")
+        raise ValueError(f"the parameters are on {params.device}, the images on {images.device}")
     if dtype is None:
         dtype = torch.float64 if images.dtype == torch.float64 else torch.float32
     if not dtype.is_floating_point:
         raise ValueError(f"dtype must be floating, got {dtype}")
     if images.dtype in (torch.float16, torch.bfloat16):
         images = images.float()
-    way = chosen(engine, images.device)
-    if way == "native" and images.dtype in (torch.uint8, torch.float32):
+    resolved = resolve_engine(engine, images.device)
+    if resolved == "native" and images.dtype in (torch.uint8, torch.float32):
         stored = dtype if dtype in (torch.float32, torch.bfloat16) else torch.float32
         return _native(augmentation, images, params, stored, channels_last).to(dtype)
-    apply = _compiled(augmentation) if way == "compile" else functools.partial(_apply, augmentation)
+    apply = _compiled(augmentation) if resolved == "compile" else functools.partial(_apply, augmentation)
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    views = _in_chunks(augmentation, images, params, apply) if way != "compile" else apply(images, params)
+    if resolved == "compile":
+        views = apply(images, params)
+    else:
+        views = _in_chunks(augmentation, images, params, apply)
     return views.to(dtype, memory_format=layout)
 
 
@@ -107,7 +111,7 @@ def _apply(augmentation: Augmentation, images: Tensor, params: Params) -> Tensor
 @functools.cache
 def _compiled(augmentation: Augmentation) -> Callable[[Tensor, Params], Tensor]:
     # A code object of its own: torch gives up on one that it has compiled eight times.
-    code = _apply.__code__.replace(co_name=f"_apply_{next(_NUMBERS)}")
+    code = _apply.__code__.replace(co_name=f"_apply_{next(_COUNTER)}")
     own = types.FunctionType(code, _apply.__globals__)
     compiled: Callable[[Tensor, Params], Tensor] = torch.compile(
         functools.partial(own, augmentation), dynamic=False
@@ -120,7 +124,7 @@ def _in_chunks(
 ) -> Tensor:
     height, width = augmentation.output_size((images.shape[2], images.shape[3]))
     each = images.shape[1] * max(images.shape[2] * images.shape[3], height * width)
-    step = max(1, _CHUNK // each)
+    step = max(1, _MAX_CHUNK_NUMEL // each)
     if images.device.type != "cpu" or len(images) <= step:
         return apply(images, params)
     views: Tensor | None = None
@@ -136,17 +140,17 @@ def _in_chunks(
 def _native(
     augmentation: Augmentation, images: Tensor, params: Params, dtype: torch.dtype, channels_last: bool
 ) -> Tensor:
-    """Runs of steps that are native go there together; the ones between them run on torch."""
-    waiting: list[NativeStep] = []
+    """Consecutive native steps run together in one pass; the others run on torch in between."""
+    pending: list[NativeStep] = []
     for step in _steps(augmentation):
-        written = step.native(params)
-        if written is not None:
-            waiting.append(written)
+        native_step = step.native(params)
+        if native_step is not None:
+            pending.append(native_step)
             continue
-        if waiting:
-            images, waiting = native.run(images, waiting, torch.float32, False), []
+        if pending:
+            images, pending = native.run(images, pending, torch.float32, False), []
         images = _in_chunks(step, images, params, functools.partial(_apply, step))
-    return native.run(images, waiting, dtype, channels_last)
+    return native.run(images, pending, dtype, channels_last)
 
 
 def _steps(augmentation: Augmentation) -> Iterator[Augmentation]:

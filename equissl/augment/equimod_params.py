@@ -22,7 +22,7 @@ _FACTORS = ("brightness", "contrast", "saturation")
 
 
 def equimod_vector(params: Params, height: Tensor | float, width: Tensor | float, count: Count) -> Tensor:
-    """A record as EquiMod's code writes it.
+    """Parameters in the layout of EquiMod's released code.
 
     Args:
         params: absolute values; a factor that is missing counts as not applied.
@@ -50,7 +50,7 @@ def equimod_statistics(
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of the vector, in closed form from the policies (the crop by simulation).
 
-    Views that draw from different policies are pooled by averaging their first and second moments.
+    Views with different policies are pooled by averaging their first and second moments.
 
     Args:
         size: of the source in pixels, (H, W).
@@ -64,24 +64,24 @@ def equimod_statistics(
 
 
 def _moments(
-    known: Mapping[str, tuple[Tensor, Tensor]], size: tuple[int, int], count: Count
+    moments: Mapping[str, tuple[Tensor, Tensor]], size: tuple[int, int], count: Count
 ) -> tuple[Tensor, Tensor]:
-    rest = {"brightness": 1.0, "contrast": 1.0, "saturation": 1.0}
+    neutral = {"brightness": 1.0, "contrast": 1.0, "saturation": 1.0}
     first: list[float] = []
     second: list[float] = []
 
     def add(name: str, scale: float = 1.0) -> None:
-        if name in known:
-            first.extend((known[name][0] * scale).tolist())
-            second.extend((known[name][1] * scale**2).tolist())
+        if name in moments:
+            first.extend((moments[name][0] * scale).tolist())
+            second.extend((moments[name][1] * scale**2).tolist())
         else:
-            first.append(rest.get(name, 0.0))
-            second.append(rest.get(name, 0.0) ** 2)
+            first.append(neutral.get(name, 0.0))
+            second.append(neutral.get(name, 0.0) ** 2)
 
     def add_flag(name: str) -> None:
-        share = float(known[f"{name}/applied"][0]) if f"{name}/applied" in known else 0.0
-        first.append(share)
-        second.append(share)
+        fraction = float(moments[f"{name}/applied"][0]) if f"{name}/applied" in moments else 0.0
+        first.append(fraction)
+        second.append(fraction)
 
     for name, pixels in zip(_CROP, (size[0], size[1], size[0], size[1]), strict=True):
         add(name, pixels)
@@ -98,10 +98,10 @@ def _moments(
     return torch.tensor(first, dtype=torch.float64), torch.tensor(second, dtype=torch.float64)
 
 
-def _value(params: Params, name: str, rest: float) -> Tensor:
+def _value(params: Params, name: str, neutral: float) -> Tensor:
     if name in params.values:
         return params.values[name]
-    return params.values["crop_top"].new_full((len(params), 1), rest)
+    return params.values["crop_top"].new_full((len(params), 1), neutral)
 
 
 def _flag(params: Params, name: str) -> Tensor:

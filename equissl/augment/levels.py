@@ -1,4 +1,4 @@
-"""Augmentations with a few levels instead of a range, so that a network can be asked which one it was."""
+"""Blur and solarization with a few discrete levels, so that a network can classify the level."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ def run(images: Tensor, steps: Sequence[NativeStep], dtype: torch.dtype, channel
             )
     count, channels, height, width = images.shape
     if channels != 3 and any(s.kind in _NEEDS_RGB for s in steps):
-        raise ValueError(f"color needs images with 3 channels, got {channels}")
+        raise ValueError(f"color operations need images with 3 channels, got {channels}")
     sizes, taps = _sizes_and_taps((height, width), steps)
     values = [None if s.values is None else s.values.to(torch.float32).contiguous() for s in steps]
     table = (_Step * len(steps))(*(_pack(s, v) for s, v in zip(steps, values, strict=True)))

@@ -1,4 +1,4 @@
-"""All elements of an augmentation with finitely many, or one of them: QuarterTurn, Jigsaw, a flip..."""
+"""Orbits of augmentations with finitely many values: all elements, or a random one."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class FullOrbit:
     """Every element of an augmentation applied to every image (E-SSL, arXiv:2111.00899, section 3).
 
     The elements are all values of its factors, all combinations if it has several; the first is the
-    neutral one, which leaves the image as it is. How often the augmentation draws them does not matter.
+    neutral one, which leaves the image as it is. The augmentation's probability does not matter.
 
     Raises:
-        ValueError: the augmentation has no factor, or one that takes infinitely many values.
+        ValueError: the augmentation has no factor, or one with infinitely many values.
     """
 
     augmentation: Augmentation
@@ -40,7 +40,7 @@ class FullOrbit:
 
     @property
     def order(self) -> int:
-        """How many elements there are."""
+        """Number of elements."""
         return len(next(iter(_elements(self.augmentation).values())))
 
     def expand(self, images: Tensor, params: Params) -> tuple[Tensor, Params]:
@@ -60,10 +60,12 @@ def QuarterTurns() -> FullOrbit:
 
 @dataclass(frozen=True)
 class RandomElement(Augmentation):
-    """One element of an augmentation with finitely many: E-SSL's orbit with a single draw, or an invariance.
+    """One random element of an augmentation with finitely many values.
+
+    E-SSL's orbit with a single sample, or an augmentation to be invariant to.
 
     Args:
-        augmentation: its factors are drawn anew, whatever its own probability is.
+        augmentation: its factors are sampled uniformly, whatever its own probability is.
         p: probability of an element that is not the neutral one, each of which is as likely; by default all
             elements are, the neutral one too.
 
@@ -129,7 +131,7 @@ def _elements(augmentation: Augmentation) -> dict[str, Tensor]:
     """Factor name -> its value in every element, (order, factor.size); the neutral element is the first."""
     space = augmentation.space
     if not len(space):
-        raise ValueError(f"{type(augmentation).__name__} draws nothing, so it has no elements")
+        raise ValueError(f"{type(augmentation).__name__} has no factors, so it has no elements")
     every = [factor.elements() for factor in space]
     index = torch.tensor(list(itertools.product(*(range(len(e)) for e in every))))
     return {factor.name: e[k] for factor, e, k in zip(space, every, index.unbind(1), strict=True)}

@@ -1,4 +1,4 @@
-"""Exact symmetries of a periodic image: rolls by whole pixels, half rolls, and one of two mirrors."""
+"""Exact symmetries of periodic images: rolls by whole pixels, half rolls and flips."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from equissl.random import Stream
 
 @dataclass(frozen=True)
 class Roll(Augmentation):
-    """Shift a periodic image by whole pixels, uniformly along both axes; what leaves it comes back.
+    """Shift a periodic image by whole pixels, uniformly along both axes.
 
     Raises:
         ValueError: ``p`` is outside [0, 1].
@@ -48,7 +48,7 @@ class Roll(Augmentation):
     def apply(self, images: Tensor, params: Params) -> Tensor:
         count, channels, height, width = images.shape
         rows, columns = (
-            _sources(params.values[name], pixels)
+            _source_indices(params.values[name], pixels)
             for name, pixels in (("roll_down", height), ("roll_right", width))
         )
         image = torch.arange(count, device=images.device).view(-1, 1, 1, 1)
@@ -56,10 +56,10 @@ class Roll(Augmentation):
         return images[image, channel, rows[:, None, :, None], columns[:, None, None, :]]
 
 
-def _sources(shift: Tensor, pixels: int) -> Tensor:
-    """Which pixel comes to each place: shifts (B, 1) as fractions -> int64 (B, pixels)."""
-    places = torch.arange(pixels, device=shift.device)
-    return (places - (shift * pixels).round().long()).remainder(pixels)
+def _source_indices(shift: Tensor, pixels: int) -> Tensor:
+    """Source index of each pixel along one side: shifts (B, 1) as fractions -> int64 (B, pixels)."""
+    target = torch.arange(pixels, device=shift.device)
+    return (target - (shift * pixels).round().long()).remainder(pixels)
 
 
 @dataclass(frozen=True)

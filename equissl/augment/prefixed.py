@@ -1,4 +1,4 @@
-"""An augmentation under other names, so that one policy can hold it twice."""
+"""An augmentation with prefixed factor names, so that one pipeline can hold it twice."""
 
 from __future__ import annotations
 
@@ -39,15 +39,15 @@ class Prefixed(Augmentation):
         return Space(tuple(replace(f, name=self.prefix + f.name) for f in self.augmentation.space))
 
     def sample(self, stream: Stream, size: tuple[int, int]) -> Params:
-        drawn = self.augmentation.sample(stream.fork(self.prefix), size)
-        values, applied = self._longer(drawn.values), self._longer(drawn.applied)
-        return Params(self.space, values, applied, drawn.count)
+        sampled = self.augmentation.sample(stream.fork(self.prefix), size)
+        values, applied = self._prefixed(sampled.values), self._prefixed(sampled.applied)
+        return Params(self.space, values, applied, sampled.count)
 
     def apply(self, images: Tensor, params: Params) -> Tensor:
-        return self.augmentation.apply(images, self._own(params))
+        return self.augmentation.apply(images, self._unprefixed(params))
 
     def native(self, params: Params) -> NativeStep | None:
-        return self.augmentation.native(self._own(params))
+        return self.augmentation.native(self._unprefixed(params))
 
     def output_size(self, size: tuple[int, int]) -> tuple[int, int]:
         return self.augmentation.output_size(size)
@@ -55,11 +55,11 @@ class Prefixed(Augmentation):
     def moments(self) -> Moments:
         return {self.prefix + name: pair for name, pair in self.augmentation.moments().items()}
 
-    def _longer(self, named: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def _prefixed(self, named: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {self.prefix + name: value for name, value in named.items()}
 
-    def _own(self, params: Params) -> Params:
-        """What the augmentation would have recorded itself."""
+    def _unprefixed(self, params: Params) -> Params:
+        """The parameters under the augmentation's own names."""
         space = self.augmentation.space
         values = {n: params.values[self.prefix + n] for n in space.names}
         applied = {n: params.applied[self.prefix + n] for n in space.names}

@@ -1,4 +1,4 @@
-"""The augmentations of published methods, as plain functions; images stay in [0, 1] (not normalized)."""
+"""Augmentation pipelines of published methods; images stay in [0, 1] (not normalized)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from equissl.augment.geometry.flip import HorizontalFlip
 from equissl.augment.geometry.random_resized_crop import RandomResizedCrop
 from equissl.augment.geometry.resample import Interpolation
 
-_SMALL = 64  # pixels; below it EquiMod's CIFAR-10 column applies, from it on the ImageNet column
+_IMAGENET_MIN_SIZE = 64  # pixels; smaller images take EquiMod's CIFAR-10 values
 
 
 def simclr(
@@ -26,12 +26,17 @@ def simclr(
     """SimCLR's augmentation (arXiv:2002.05709, appendix A).
 
     Args:
-        strength: of the color jitter; the paper takes 1 on ImageNet and 0.5 on CIFAR-10.
-        blur: its probability, 0 for none (CIFAR-10); the filter spans a tenth of the image.
+        strength: of the color jitter; 1 on ImageNet and 0.5 on CIFAR-10 in the paper.
+        blur: probability of the Gaussian blur, 0 for none (CIFAR-10); the kernel spans a tenth of the image.
+        scale: range of the crop's area as a fraction of the image.
+
+    >>> from equissl.augment import presets
+    >>> presets.simclr(32, strength=0.5, blur=0).space.names[4:]
+    ('horizontal_flip', 'brightness', 'contrast', 'saturation', 'hue', 'color_order', 'grayscale')
     """
     strengths = (0.8 * strength, 0.8 * strength, 0.8 * strength, 0.2 * strength)
     steps = _crop_and_color(size, scale, interpolation, strengths)
-    return Pipeline((*steps, GaussianBlur(_odd(size // 10), p=blur)) if blur else steps)
+    return Pipeline((*steps, GaussianBlur(_next_odd(size // 10), p=blur)) if blur else steps)
 
 
 def equimod_simclr_cifar10() -> Pipeline:
@@ -48,18 +53,18 @@ def equimod_simclr_imagenet() -> Pipeline:
 def equimod_byol(view: Literal[1, 2], size: int = 32) -> Pipeline:
     """EquiMod on BYOL (arXiv:2211.01244, released code): view 1 is always blurred, view 2 also solarized.
 
-    Both views know the same factors. Below 64 pixels the values are those of CIFAR-10, else of ImageNet.
+    Both views have the same factors. Below 64 pixels the values are those of CIFAR-10, else of ImageNet.
 
     Raises:
         ValueError: ``view`` is neither 1 nor 2.
     """
-    return asymmetric(view, size, (0.2, 1.0) if size < _SMALL else (0.08, 1.0))
+    return asymmetric(view, size, (0.2, 1.0) if size < _IMAGENET_MIN_SIZE else (0.08, 1.0))
 
 
 def asymmetric(view: Literal[1, 2], size: int = 224, scale: tuple[float, float] = (0.08, 1.0)) -> Pipeline:
-    """BYOL's two policies (arXiv:2006.07733, appendix B), also Barlow Twins', VICReg's and MoCo v3's.
+    """BYOL's two pipelines (arXiv:2006.07733, appendix B), also Barlow Twins', VICReg's and MoCo v3's.
 
-    View 1 is always blurred, view 2 seldom blurred and sometimes solarized; both know the same factors.
+    View 1 is always blurred, view 2 with p=0.1 and solarized with p=0.2; both have the same factors.
 
     Raises:
         ValueError: ``view`` is neither 1 nor 2.
@@ -73,7 +78,7 @@ def asymmetric(view: Literal[1, 2], size: int = 224, scale: tuple[float, float] 
 def moco_v2(size: int = 224) -> Pipeline:
     """MoCo v2's augmentation, also SimSiam's (arXiv:2003.04297, released code); no blur below 64 pixels."""
     steps = _crop_and_color(size, (0.2, 1.0), "bilinear", (0.4, 0.4, 0.4, 0.1))
-    return Pipeline(steps if size < _SMALL else (*steps, GaussianBlur(23, (0.1, 2.0), p=0.5)))
+    return Pipeline(steps if size < _IMAGENET_MIN_SIZE else (*steps, GaussianBlur(23, (0.1, 2.0), p=0.5)))
 
 
 def multi_crop(
@@ -85,7 +90,7 @@ def multi_crop(
 ) -> dict[str, Pipeline]:
     """DINO's crops by view name (arXiv:2104.14294, released code): "a", "b", "local_1", "local_2", ...
 
-    Without local crops the authors take large ones of ``scale=(0.14, 1.0)``.
+    Without local crops the authors use ``scale=(0.14, 1.0)``.
 
     Raises:
         ValueError: ``num_local_crops`` is below 0.
@@ -103,7 +108,7 @@ def essl_cifar10(size: int = 32) -> Pipeline:
 
 
 def essl_imagenet(view: Literal[1, 2]) -> Pipeline:
-    """E-SSL on ImageNet (released code): the views that are compared, augmented as BYOL's.
+    """E-SSL on ImageNet (released code): the two views of the invariance loss, augmented as BYOL's.
 
     Raises:
         ValueError: ``view`` is neither 1 nor 2.
@@ -115,7 +120,7 @@ def essl_imagenet_small(scale: tuple[float, float] = (0.05, 0.14)) -> Pipeline:
     """E-SSL on ImageNet (released code): the transformed view, 96 pixels, never solarized.
 
     Args:
-        scale: (0.08, 1) is the alternative that is reported too.
+        scale: (0.08, 1) is the paper's alternative.
     """
     steps = _crop_and_color(96, scale, "bilinear", (0.4, 0.4, 0.2, 0.1))
     return Pipeline((*steps, GaussianBlur(23, p=0.1)))
@@ -147,9 +152,9 @@ def _crop_and_color(
 
 def _asymmetric(size: int, scale: tuple[float, float], blur: float, solarize: float) -> Pipeline:
     steps = _crop_and_color(size, scale, "bicubic", (0.4, 0.4, 0.2, 0.1))
-    kernel = 3 if size < _SMALL else 23
+    kernel = 3 if size < _IMAGENET_MIN_SIZE else 23
     return Pipeline((*steps, GaussianBlur(kernel, p=blur), Solarize(p=solarize)))
 
 
-def _odd(pixels: int) -> int:
+def _next_odd(pixels: int) -> int:
     return pixels + 1 - pixels % 2

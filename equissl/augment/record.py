@@ -1,6 +1,6 @@
-"""Augmentations without any training: views of images, a table of what was done, and both again later.
+"""Views of images with a record of their parameters, for use without training.
 
-Training draws through ``recompute`` too, so that views made here are those of a run with the same seed,
+Training samples through ``recompute`` too, so that views made here are those of a run with the same seed,
 epoch, image and view.
 """
 
@@ -26,11 +26,11 @@ Cell = float | int | bool | str | tuple[float, ...] | None
 
 @dataclass(frozen=True)
 class Table:
-    """Parameters by name, one row per view of an image.
+    """Augmentation parameters by name, one row per view of an image.
 
     Args:
-        columns: "image", "view", then one column per factor; a yes-or-no factor holds bools, a discrete one
-            whole numbers, one of several numbers (an order of color operations) tuples. A factor that a
+        columns: "image", "view", then one column per factor; a binary factor holds bools, a discrete one
+            integers, a factor of several numbers (an order of color operations) tuples. A factor that a
             view does not have is ``None``, one that was not applied has its neutral value.
         units: factor name -> unit, "" for none.
     """
@@ -46,16 +46,16 @@ class Table:
         """Names with units: "hue [turns]"."""
         return tuple(f"{n} [{self.units[n]}]" if self.units.get(n) else n for n in self.columns)
 
-    def csv(self, path: Path | str) -> None:
-        """Write as CSV; numbers in the fewest digits that give the same float32 again."""
+    def to_csv(self, path: Path | str) -> None:
+        """Write as CSV; numbers with the fewest digits that round-trip float32."""
         with Path(path).open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(self.headings)
-            writer.writerows([_exact(cell) for cell in row] for row in self._rows())
+            writer.writerows([_full_precision(cell) for cell in row] for row in self._rows())
 
     def __str__(self) -> str:
         """Aligned columns, numbers to four digits."""
-        rows = [self.headings, *(tuple(_short(cell) for cell in row) for row in self._rows())]
+        rows = [self.headings, *(tuple(_four_digits(cell) for cell in row) for row in self._rows())]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         return "\n".join("  ".join(c.rjust(w) for c, w in zip(r, widths, strict=True)) for r in rows)
 
@@ -65,13 +65,22 @@ class Table:
 
 @dataclass(frozen=True)
 class Record:
-    """How views came to be.
+    """Parameters of views, with all that is needed to make the same views again.
 
     Args:
-        policies: view name -> what it was drawn from.
-        params: view name -> what was drawn, one row per image.
-        index: (B,) int64, the images' numbers.
-        engine: what carries the record out; engines differ by rounding.
+        policies: view name -> the augmentation its parameters were sampled from.
+        params: view name -> sampled parameters, one row per image.
+        index: (B,) int64, indices of the images in their dataset.
+        engine: implementation that made the views; engines differ by rounding.
+
+    >>> import torch
+    >>> from equissl import augment
+    >>> images = torch.rand(2, 3, 32, 32)
+    >>> (a, b), record = augment.views(images, augment.HorizontalFlip(p=0.5))
+    >>> record.table().columns["horizontal_flip"]
+    [True, False, False, True]
+    >>> torch.equal(record.replay(images)[0], a)
+    True
     """
 
     policies: Mapping[str, Augmentation]
@@ -80,7 +89,7 @@ class Record:
     engine: Engine = "torch"
 
     def table(self) -> Table:
-        """Every parameter by name, all views of the first image, then all of the second, ..."""
+        """All parameters by name: the views of the first image, then those of the second, ..."""
         factors: dict[str, Factor] = {}
         for params in self.params.values():
             for factor in params.space:
@@ -91,17 +100,17 @@ class Record:
             "view": [view for _, view in rows],
         }
         for name, factor in factors.items():
-            known = {v: cells(factor, p.values[name]) for v, p in self.params.items() if name in p.values}
-            columns[name] = [known[view][k] if view in known else None for k, view in rows]
+            cells_of = {v: cells(factor, p.values[name]) for v, p in self.params.items() if name in p.values}
+            columns[name] = [cells_of[view][k] if view in cells_of else None for k, view in rows]
         return Table(columns, {n: f.unit for n, f in factors.items()})
 
     def replay(self, images: Tensor) -> tuple[Tensor, ...]:
-        """The views of ``images`` (B, C, H, W) again, from the recorded values alone and bit for bit."""
-        made = []
+        """The same views of ``images`` (B, C, H, W), bit for bit, from the recorded values alone."""
+        replayed = []
         for view, params in self.params.items():
-            again = Params.of(params.space, params.values, count=len(images))
-            made.append(render(self.policies[view], images, again, self.engine))
-        return tuple(made)
+            recorded = Params.of(params.space, params.values, count=len(images))
+            replayed.append(render(self.policies[view], images, recorded, self.engine))
+        return tuple(replayed)
 
 
 def views(
@@ -114,34 +123,44 @@ def views(
     index: Tensor | Sequence[int] | None = None,
     engine: Engine = "torch",
 ) -> tuple[tuple[Tensor, ...], Record]:
-    """Views of images and how they came to be.
+    """Augmented views of images, and the record of their parameters.
 
     Args:
         images: (B, C, H, W), uint8 or float in [0, 1], on any device.
-        policy: of every view, or view name -> its own (then ``count`` is not read).
-        count: how many views; they are called "a", "b", ... as in the recipes.
+        policy: augmentation of all views, or view name -> augmentation (then ``count`` is ignored).
+        count: number of views; they are named "a", "b", ... as in the recipes.
         seed, epoch: of the random streams.
-        index: (B,) numbers of the images; 0, 1, ... if absent. A draw belongs to its number.
+        index: (B,) indices of the images, which key the random streams; 0, 1, ... by default.
         engine: see ``equissl.augment.engine``.
 
     Returns:
         One (B, C, h, w) float tensor per view, and their record.
 
     Raises:
-        ValueError: ``images``, ``policy``, ``count`` or ``index`` is not of that kind.
+        ValueError: ``images``, ``policy``, ``count`` or ``index`` has the wrong shape or type.
+
+    >>> import torch
+    >>> from equissl import augment
+    >>> (a, b), record = augment.views(torch.rand(4, 3, 64, 64), augment.presets.simclr(32))
+    >>> a.shape
+    torch.Size([4, 3, 32, 32])
+    >>> record.params["b"].values["hue"].shape
+    torch.Size([4, 1])
     """
     if images.ndim != 4 or not (images.dtype == torch.uint8 or images.is_floating_point()):
-        shape, kind = tuple(images.shape), images.dtype
-        raise ValueError(f"images must be (B, C, H, W), uint8 or float in [0, 1], got {shape} {kind}")
-    policies = _named(policy, count)
-    numbers = torch.arange(len(images)) if index is None else torch.as_tensor(index)
-    if numbers.shape != (len(images),):
-        raise ValueError(f"index must hold one number per image, {len(images)}, got {tuple(numbers.shape)}")
+        shape, dtype = tuple(images.shape), images.dtype
+        raise ValueError(f"images must be (B, C, H, W), uint8 or float in [0, 1], got {shape} {dtype}")
+    policies = _policies(policy, count)
+    indices = torch.arange(len(images)) if index is None else torch.as_tensor(index)
+    if indices.shape != (len(images),):
+        raise ValueError(
+            f"index must have shape ({len(images)},), one entry per image, got {tuple(indices.shape)}"
+        )
     size = (images.shape[2], images.shape[3])
-    where = numbers.to(images.device)
-    params = {name: recompute(p, seed, epoch, where, name, size) for name, p in policies.items()}
-    made = tuple(render(policies[name], images, drawn, engine) for name, drawn in params.items())
-    return made, Record(policies, params, numbers.cpu(), engine)
+    on_device = indices.to(images.device)
+    params = {name: recompute(p, seed, epoch, on_device, name, size) for name, p in policies.items()}
+    rendered = tuple(render(policies[name], images, p, engine) for name, p in params.items())
+    return rendered, Record(policies, params, indices.cpu(), engine)
 
 
 def recompute(
@@ -152,18 +171,24 @@ def recompute(
     view: str,
     size: tuple[int, int],
 ) -> Params:
-    """What a view was, or will be, drawn as: a function of these arguments alone.
+    """Parameters of a view, a function of these arguments alone: those of training, before or after it.
 
     Args:
-        index: (B,) numbers of the images in their dataset.
+        index: (B,) indices of the images in their dataset.
         view: the view's name.
         size: (H, W) of the source in pixels.
+
+    >>> from equissl import augment
+    >>> policy = augment.presets.simclr(32)
+    >>> params = augment.recompute(policy, seed=0, epoch=3, index=[5], view="b", size=(64, 64))
+    >>> params.space.names[:4]
+    ('crop_top', 'crop_left', 'crop_height', 'crop_width')
     """
     return policy.sample(Stream.of(torch.as_tensor(index), seed, epoch, view), size)
 
 
 def cells(factor: Factor, values: Tensor) -> list[Cell]:
-    """Values (B, size) of a factor as people read them."""
+    """Values (B, size) of a factor as Python bools, integers, floats or tuples."""
     if factor.discrete and factor.encoded_size == 1:
         return [bool(v) for v in values[:, 0].tolist()]
     rows = values.double().tolist()
@@ -172,7 +197,7 @@ def cells(factor: Factor, values: Tensor) -> list[Cell]:
     return [row[0] if factor.size == 1 else tuple(row) for row in rows]
 
 
-def _named(policy: Augmentation | Mapping[str, Augmentation], count: int) -> Mapping[str, Augmentation]:
+def _policies(policy: Augmentation | Mapping[str, Augmentation], count: int) -> Mapping[str, Augmentation]:
     if isinstance(policy, Augmentation):
         if not 1 <= count <= len(string.ascii_lowercase):
             raise ValueError(f"count must be from 1 to {len(string.ascii_lowercase)}, got {count}")
@@ -180,29 +205,29 @@ def _named(policy: Augmentation | Mapping[str, Augmentation], count: int) -> Map
     if not isinstance(policy, Mapping) or not all(isinstance(p, Augmentation) for p in policy.values()):
         raise ValueError(f"policy must be an Augmentation, or view name -> Augmentation, got {policy!r}")
     if not policy:
-        raise ValueError("policy names no view")
+        raise ValueError("policy must name at least one view")
     return dict(policy)
 
 
-def _exact(cell: Cell) -> str:
+def _full_precision(cell: Cell) -> str:
     match cell:
         case None:
             return ""
         case tuple():
-            return " ".join(map(_exact, cell))
+            return " ".join(map(_full_precision, cell))
         case float():
             return str(np.float32(cell))
     return str(cell)
 
 
-def _short(cell: Cell) -> str:
+def _four_digits(cell: Cell) -> str:
     match cell:
         case None:
             return "-"
         case bool():
             return "yes" if cell else "no"
         case tuple():
-            return " ".join(map(_short, cell))
+            return " ".join(map(_four_digits, cell))
         case float():
             return f"{cell:.4g}"
     return str(cell)

@@ -1,7 +1,7 @@
-"""How an image came to be: named factors, the arithmetic each obeys, and a batch of their values.
+"""Factors of variation of images: their kinds, their arithmetic, and batches of their values.
 
 A ``Factor`` is a kind of quantity (a hue, a flip, a pose), a ``Space`` an ordered set of them, known before
-any data exists so that every head can size itself, and ``Params`` one value per image. Values are stored
+any data exists so that every head can be sized from it, and ``Params`` one value per image. Values are stored
 in natural units (fractions of the image, radians, turns) and encoded to numbers of order one for networks.
 """
 

@@ -13,7 +13,7 @@ from equissl.params._factor import Factor
 
 @dataclass(frozen=True)
 class Real(Factor):
-    """A number on a line; ``scale`` is its root-mean-square distance from ``rest``."""
+    """A real number; ``scale`` is its root-mean-square distance from ``neutral_value``."""
 
     neutral_value: float = 0.0
     scale: float = 1.0
@@ -60,7 +60,7 @@ class Real(Factor):
 
 @dataclass(frozen=True)
 class Circular(Factor):
-    """An angle or a hue: values that differ by ``period`` are the same."""
+    """A periodic number, such as an angle or a hue; values that differ by ``period`` are equal."""
 
     period: float = 2 * math.pi
 

@@ -15,7 +15,7 @@ from equissl.params._factor import Factor
 
 @dataclass(frozen=True)
 class Binary(Factor):
-    """Done or not done: 1 or 0. A network predicts its logit."""
+    """A binary value, 1 (applied) or 0; networks predict its logit."""
 
     discrete: ClassVar[bool] = True
 
@@ -46,7 +46,7 @@ class Binary(Factor):
 class Cyclic(Factor):
     """An element of the cyclic group of ``order`` elements, such as quarter turns.
 
-    Also one of ``order`` levels, where a change is the difference of their numbers, modulo ``order``.
+    Also one of ``order`` levels, where a change is the difference of their indices modulo ``order``.
     """
 
     order: int = 4
@@ -63,8 +63,8 @@ class Cyclic(Factor):
         return (target - source).remainder(self.order)
 
     def encode(self, value: Tensor) -> Tensor:
-        kind = value.squeeze(1).round().long().remainder(self.order)
-        return F.one_hot(kind, self.order).to(value.dtype)
+        index = value.squeeze(1).round().long().remainder(self.order)
+        return F.one_hot(index, self.order).to(value.dtype)
 
     def decode(self, encoded: Tensor) -> Tensor:
         return encoded.argmax(1, keepdim=True).to(encoded.dtype)
@@ -81,7 +81,7 @@ class Cyclic(Factor):
 
 @dataclass(frozen=True)
 class Permutation(Factor):
-    """An order of ``length`` things: entry k is which of them comes k-th. Encoded as a matrix."""
+    """A permutation of ``length`` items, entry k the index of the k-th; encoded as a permutation matrix."""
 
     length: int = 4
 
@@ -105,17 +105,17 @@ class Permutation(Factor):
 
     def decode(self, encoded: Tensor) -> Tensor:
         scores = encoded.reshape(-1, self.length, self.length)
-        chosen = []
-        for k in range(self.length):  # greedy: each place takes the best thing that is left
+        order = []
+        for k in range(self.length):  # greedy: each position takes the best item left
             best = scores[:, k].argmax(1, keepdim=True)
-            chosen.append(best)
+            order.append(best)
             scores = scores.scatter(2, best[:, None].expand(-1, self.length, 1), -torch.inf)
-        return torch.cat(chosen, 1).to(encoded.dtype)
+        return torch.cat(order, 1).to(encoded.dtype)
 
     def error(self, predicted: Tensor, value: Tensor) -> Tensor:
         logits = predicted.reshape(-1, self.length, self.length).transpose(1, 2)
         return F.cross_entropy(logits, value.round().long(), reduction="none").mean(1)
 
     def elements(self) -> Tensor:
-        """The 24 orders, lexicographically."""
+        """All permutations, lexicographically."""
         return torch.tensor(list(itertools.permutations(range(self.length))), dtype=torch.float32)

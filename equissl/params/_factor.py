@@ -1,4 +1,4 @@
-"""The contract of a factor: a kind of quantity and its arithmetic."""
+"""Interface of a factor of variation: its values, their arithmetic and their encoding."""
 
 from __future__ import annotations
 
@@ -12,36 +12,36 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Factor(ABC):
-    """One thing that varies in an image, and the arithmetic it obeys.
+    """A factor of variation of images and its arithmetic.
 
-    Values are float tensors of shape (B, size). ``unit`` is for people: "fraction", "turns", "radians".
+    Values are float tensors of shape (B, size). ``unit`` is for display: "fraction", "turns", "radians".
     """
 
     name: str
     unit: str = field(default="", kw_only=True)
-    discrete: ClassVar[bool] = False  # a class to recognise rather than a number to regress
+    discrete: ClassVar[bool] = False  # predicted by classification rather than regression
 
     @property
     def size(self) -> int:
-        """Numbers a value consists of."""
+        """Number of components of a value."""
         return 1
 
     @property
     @abstractmethod
     def encoded_size(self) -> int:
-        """Numbers a network reads or predicts for this factor."""
+        """Number of components of the encoding that networks read or predict."""
 
     @abstractmethod
     def neutral(self, n: int) -> Tensor:
-        """The value meaning "nothing was done": (n, size)."""
+        """The value that leaves an image unchanged: (n, size)."""
 
     @abstractmethod
     def between(self, source: Tensor, target: Tensor) -> Tensor:
-        """What takes ``source`` to ``target``: (B, size), (B, size) -> (B, size)."""
+        """The change from ``source`` to ``target``: (B, size), (B, size) -> (B, size)."""
 
     @abstractmethod
     def encode(self, value: Tensor) -> Tensor:
-        """(B, size) -> (B, encoded_size), numbers of order one."""
+        """Encoding for networks, of order one: (B, size) -> (B, encoded_size)."""
 
     @abstractmethod
     def decode(self, encoded: Tensor) -> Tensor:
@@ -49,39 +49,39 @@ class Factor(ABC):
 
     @abstractmethod
     def error(self, predicted: Tensor, value: Tensor) -> Tensor:
-        """How wrong a prediction is: (B, encoded_size), (B, size) -> (B,), at least 0."""
+        """Error of predictions, at least 0: (B, encoded_size), (B, size) -> (B,)."""
 
     def relative(self) -> Factor:
-        """The factor that ``between`` yields values of."""
+        """The factor of the values that ``between`` returns."""
         return self
 
     def pooled(self, other: Factor) -> Factor:
-        """The factor that describes values of both, when two views draw from different ranges."""
+        """One factor for the values of both, where two views sample from different ranges."""
         if self != other:
             raise ValueError(f"two different factors share the name {self.name!r}: {self}, {other}")
         return self
 
     def alias(self, value: Tensor) -> Tensor:
-        """Other numbers that mean the same value: (B, size) -> (B, size)."""
+        """Another representation of the same value (q and -q): (B, size) -> (B, size)."""
         return value
 
     def interpolate(self, start: Tensor, end: Tensor, fraction: float) -> Tensor:
-        """The value a ``fraction`` of the way along: (B, size), (B, size) -> (B, size).
+        """The value a ``fraction`` of the way from start to end: (B, size), (B, size) -> (B, size).
 
         Raises:
-            TypeError: the factor has no values in between (a flip, an order).
+            TypeError: the factor cannot be interpolated (a flip, an order).
         """
-        raise TypeError(f"{self.name} has no values in between")
+        raise TypeError(f"{self.name} cannot be interpolated")
 
     def elements(self) -> Tensor:
         """Every value a finite factor can take, the neutral one first: (n, size).
 
         Raises:
-            ValueError: the factor takes infinitely many (a hue, a pose).
+            ValueError: the factor has infinitely many values (a hue, a pose).
         """
-        raise ValueError(f"{self.name} takes any value of a range, so there is no list of all of them")
+        raise ValueError(f"{self.name} is continuous and has no finite list of values")
 
     def element(self, value: Tensor) -> Tensor:
-        """Which of ``elements`` each value is: (B, size) -> (B,) int64."""
-        encoded, every = self.encode(value), self.encode(self.elements().to(value, non_blocking=True))
-        return torch.cdist(encoded, every).argmin(1)
+        """Index of each value in ``elements``: (B, size) -> (B,) int64."""
+        encoded, elements = self.encode(value), self.encode(self.elements().to(value, non_blocking=True))
+        return torch.cdist(encoded, elements).argmin(1)

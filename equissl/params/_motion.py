@@ -1,4 +1,4 @@
-"""Rigid motions of the plane, SE(2): a rotation and a shift that compose as one."""
+"""Rigid motions of the plane, SE(2)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from equissl.params._factor import Factor
 
 @dataclass(frozen=True)
 class RigidMotion(Factor):
-    """A turn and a shift, (angle, right, down): p moves to R(angle) p + (right, down).
+    """Rotation and translation, (angle, right, down): p moves to R(angle) p + (right, down).
 
     The angle is in radians, counter-clockwise as seen with y pointing down; ``scale`` is the
     root-mean-square shift along one axis. ``between(g, h)`` is g^-1 h, the motion in the frame of the image
@@ -40,7 +40,7 @@ class RigidMotion(Factor):
     def between(self, source: Tensor, target: Tensor) -> Tensor:
         change = target - source
         angle = (change[:, :1] + math.pi).remainder(2 * math.pi) - math.pi
-        return torch.cat([angle, _turned(change[:, 1:], -source[:, :1])], 1)
+        return torch.cat([angle, _rotate(change[:, 1:], -source[:, :1])], 1)
 
     def encode(self, value: Tensor) -> Tensor:
         angle = value[:, :1]
@@ -67,13 +67,13 @@ class RigidMotion(Factor):
         change = self.between(start, end)
         angle, shift = change[:, :1], change[:, 1:]
         # A screw of angle a and velocity v shifts by sinc(a / 2) R(a / 2) v; torch's sinc has a pi in it.
-        velocity = _turned(shift, -angle / 2) / (angle / (2 * math.pi)).sinc()
+        velocity = _rotate(shift, -angle / 2) / (angle / (2 * math.pi)).sinc()
         part = fraction * angle
-        moved = _turned(fraction * velocity, part / 2) * (part / (2 * math.pi)).sinc()
-        return torch.cat([start[:, :1] + part, start[:, 1:] + _turned(moved, start[:, :1])], 1)
+        moved = _rotate(fraction * velocity, part / 2) * (part / (2 * math.pi)).sinc()
+        return torch.cat([start[:, :1] + part, start[:, 1:] + _rotate(moved, start[:, :1])], 1)
 
 
-def _turned(shift: Tensor, angle: Tensor) -> Tensor:
+def _rotate(shift: Tensor, angle: Tensor) -> Tensor:
     right, down = shift[:, :1], shift[:, 1:]
     cosine, sine = angle.cos(), angle.sin()
     return torch.cat([cosine * right + sine * down, cosine * down - sine * right], 1)

@@ -14,7 +14,13 @@ from equissl.params._factor import Factor
 
 @dataclass(frozen=True)
 class Space:
-    """The named factors a set of images varies in, in a fixed order."""
+    """Named factors of variation of a set of images, in a fixed order.
+
+    >>> from equissl.params import Binary, Circular, Space
+    >>> space = Space((Circular("hue", period=1.0), Binary("flip")))
+    >>> space.names, space.encoded_size
+    (('hue', 'flip'), 3)
+    """
 
     factors: tuple[Factor, ...] = ()
 
@@ -65,7 +71,7 @@ class Space:
         return Space(tuple(f.relative() for f in self.factors))
 
     def neutral(self, n: int) -> Params:
-        """Nothing was done to any of ``n`` images."""
+        """Neutral values of ``n`` images: nothing was applied."""
         off = torch.zeros(n, dtype=torch.bool)
         values = {f.name: f.neutral(n) for f in self}
         return Params(self, values, {f.name: off for f in self}, n)
@@ -79,6 +85,12 @@ class Params:
         values: factor name -> (B, factor.size), float.
         applied: factor name -> (B,), bool; where False the value is the factor's neutral one.
         count: B, so that an empty space has a length too.
+
+    >>> import torch
+    >>> from equissl.params import Circular, Params, Space
+    >>> params = Params.of(Space((Circular("hue", period=1.0),)), {"hue": torch.tensor([[0.0], [0.25]])})
+    >>> len(params), params.encode().shape
+    (2, torch.Size([2, 2]))
     """
 
     space: Space
@@ -119,8 +131,8 @@ class Params:
         masked = {}
         for f in space:
             value = values[f.name]
-            rest = f.neutral(1).to(value, non_blocking=True)  # waiting for the device would stall each step
-            masked[f.name] = torch.where(applied[:, None], value, rest)
+            neutral = f.neutral(1).to(value, non_blocking=True)  # a blocking copy would stall each step
+            masked[f.name] = torch.where(applied[:, None], value, neutral)
         return Params(space, masked, {f.name: applied for f in space}, n)
 
     def __len__(self) -> int:
@@ -161,22 +173,22 @@ class Params:
         return next((v.device for v in self.values.values()), None)
 
     def filled(self, space: Space, device: torch.device | None = None) -> Params:
-        """The values of ``space``'s factors; one that is not mentioned here is neutral.
+        """The values of ``space``'s factors; a factor that is missing here is neutral.
 
         Args:
             device: where the result is; with the values if absent.
         """
         device = device or self.device
-        rest = Space(tuple(f for f in space if f.name not in self.values)).neutral(self.count)
-        known = {**rest.values, **self.values}
-        flags = {**rest.applied, **self.applied}
-        values = {n: known[n].to(device, non_blocking=True) for n in space.names}
+        missing = Space(tuple(f for f in space if f.name not in self.values)).neutral(self.count)
+        present = {**missing.values, **self.values}
+        flags = {**missing.applied, **self.applied}
+        values = {n: present[n].to(device, non_blocking=True) for n in space.names}
         applied = {n: flags[n].to(device, non_blocking=True) for n in space.names}
         return Params(space, values, applied, self.count)
 
 
 def merge(parts: Sequence[Params], count: int) -> Params:
-    """Several draws of the same ``count`` images side by side; a name in two of them is an error."""
+    """Parameters of the same ``count`` images side by side; a name in two of them is an error."""
     space = Space(tuple(f for part in parts for f in part.space))
     values = {name: value for part in parts for name, value in part.values.items()}
     flags = {name: flag for part in parts for name, flag in part.applied.items()}
@@ -184,7 +196,7 @@ def merge(parts: Sequence[Params], count: int) -> Params:
 
 
 def concatenate(parts: Sequence[Params]) -> Params:
-    """Batches of one space, one after the other."""
+    """Concatenate batches of one space along the batch dimension."""
     first = parts[0]
     values = {n: torch.cat([p.values[n] for p in parts]) for n in first.space.names}
     flags = {n: torch.cat([p.applied[n] for p in parts]) for n in first.space.names}
@@ -192,10 +204,17 @@ def concatenate(parts: Sequence[Params]) -> Params:
 
 
 def between(source: Params, target: Params, space: Space) -> Params:
-    """What takes one image to another, for the factors of ``space``.
+    """Relative parameters: the transformation from ``source`` to ``target``, for the factors of ``space``.
 
-    A factor that an image does not mention is neutral, so "plain image -> augmented view" and
-    "render 1 -> render 2" are the same call. Returns values of ``space.relative()``.
+    A missing factor is neutral, so "original image -> augmented view" and "render 1 -> render 2" are the same
+    call. Returns values of ``space.relative()``.
+
+    >>> import torch
+    >>> from equissl.params import Circular, Params, Space, between
+    >>> space = Space((Circular("hue", period=1.0),))
+    >>> a, b = (Params.of(space, {"hue": torch.tensor([[v]])}) for v in (0.75, 0.0))
+    >>> between(a, b, space).values["hue"]
+    tensor([[0.2500]])
     """
     device = target.device or source.device
     a, b = source.filled(space, device), target.filled(space, device)
@@ -208,14 +227,21 @@ def between(source: Params, target: Params, space: Space) -> Params:
 
 
 def interpolate(start: Params, end: Params, fraction: float) -> Params:
-    """The draw a ``fraction`` of the way from one to another.
+    """Interpolated parameters, a ``fraction`` in [0, 1] of the way from ``start`` to ``end``.
 
     Raises:
         ValueError: the two do not share a space.
-        TypeError: a factor has no values in between.
+        TypeError: a factor cannot be interpolated.
+
+    >>> import torch
+    >>> from equissl.params import Params, Real, Space, interpolate
+    >>> space = Space((Real("shift"),))
+    >>> end = Params.of(space, {"shift": torch.tensor([[2.0]])})
+    >>> interpolate(space.neutral(1), end, 0.25).values["shift"]
+    tensor([[0.5000]])
     """
     if start.space != end.space:
-        raise ValueError(f"cannot go between {start.space.names} and {end.space.names}")
+        raise ValueError(f"cannot interpolate between the factors {start.space.names} and {end.space.names}")
     values, flags = {}, {}
     for f in start.space:
         n = f.name
@@ -227,14 +253,14 @@ def interpolate(start: Params, end: Params, fraction: float) -> Params:
 
 
 def union(spaces: Mapping[str, Space], views: Sequence[str]) -> Space:
-    """All factors that any of the named views knows."""
+    """The union of the factors of the named views."""
     result = Space()
     for view in views:
         result = result | spaces[view]
     return result
 
 
-def factor_errors(space: Space, guess: Tensor, truth: Params) -> dict[str, Tensor]:
-    """One mean error per factor: (B, space.encoded_size) against the truth -> {factor name: ()}."""
-    guesses = torch.split(guess, [f.encoded_size for f in space], 1)
-    return {f.name: f.error(g, truth.values[f.name]).mean() for f, g in zip(space, guesses, strict=True)}
+def factor_errors(space: Space, predictions: Tensor, targets: Params) -> dict[str, Tensor]:
+    """Mean error per factor of predictions (B, space.encoded_size): factor name -> scalar."""
+    parts = torch.split(predictions, [f.encoded_size for f in space], 1)
+    return {f.name: f.error(p, targets.values[f.name]).mean() for f, p in zip(space, parts, strict=True)}

@@ -9,14 +9,14 @@ from torch import Tensor
 
 from equissl.params._factor import Factor
 
-PATCH_MASK = "patch_mask"  # the factor of that name says which patches of a view an encoder does not see
+PATCH_MASK = "patch_mask"  # name of the factor that holds the masked patches of a view
 
 
 @dataclass(frozen=True)
 class Mask(Factor):
-    """One number per patch, row by row: 1 is masked, 0 visible.
+    """Mask of image patches, row by row: 1 is masked, 0 visible.
 
-    It is there for encoders and replays: its encoding is empty, so that no network predicts it.
+    Kept for encoders and replays; its encoding is empty, so that no network predicts it.
     """
 
     count: int = 1
@@ -51,9 +51,9 @@ class Mask(Factor):
 
 @dataclass(frozen=True)
 class Seed(Factor):
-    """The seed of a generator as two whole numbers below 2^24, which float32 holds exactly; -1 is none.
+    """Seed of a random generator as two integers below 2^24, which float32 holds exactly; -1 is none.
 
-    It is there for replays: its encoding is empty, so that no network reads or predicts it.
+    Kept for replays; its encoding is empty, so that no network reads or predicts it.
     """
 
     @property

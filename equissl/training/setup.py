@@ -11,7 +11,7 @@ from lightning_fabric import Fabric
 from timm.layers.norm_act import convert_sync_batchnorm
 from torch import Tensor, nn
 
-from equissl.augment.engine import chosen
+from equissl.augment.engine import resolve_engine
 from equissl.data.base import Dataset
 from equissl.data.loader import batches_per_epoch
 from equissl.encoder.encoder import Encoder
@@ -50,7 +50,7 @@ def resolve(recipe: Recipe, options: Options, fabric: Fabric, progress: Progress
         UserError: data that cannot be read, a batch size that does not fit, a logger that is not installed.
     """
     # The engine is written into the run, so that the run is resumed with the one it was started with.
-    recipe = replace(recipe, engine=chosen(recipe.engine, fabric.device))
+    recipe = replace(recipe, engine=resolve_engine(recipe.engine, fabric.device))
     dataset = recipe.data.open("train", progress).to(fabric.device)
     steps_per_epoch = batches_per_epoch(dataset, recipe.batch_size)
     if recipe.batch_size % fabric.world_size:

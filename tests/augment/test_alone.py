@@ -71,7 +71,7 @@ def test_the_table_has_names_units_and_one_row_per_view_of_a_image(tmp_path: Pat
     assert all(sorted(v) == [0, 1, 2, 3] for v in table.columns["color_order"][::2])  # type: ignore[arg-type, type-var]
     shown = str(table).splitlines()
     assert len(shown) == 9 and f"hue [{table.units['hue']}]" in shown[0] and len(set(map(len, shown))) == 1
-    table.csv(tmp_path / "record.csv")
+    table.to_csv(tmp_path / "record.csv")
     with (tmp_path / "record.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     read = [np.float32(r[f"hue [{table.units['hue']}]"]) for r in rows[::2]]
@@ -84,9 +84,9 @@ def test_the_table_has_names_units_and_one_row_per_view_of_a_image(tmp_path: Pat
         ({"images": torch.zeros(3, 8, 8)}, "images must be"),
         ({"images": torch.zeros(1, 3, 8, 8, dtype=torch.int64)}, "images must be"),
         ({"policy": "simclr"}, "policy must be an Augmentation"),
-        ({"policy": {}}, "no view"),
+        ({"policy": {}}, "at least one view"),
         ({"count": 0}, "count must be from 1 to 26, got 0"),
-        ({"index": [1, 2, 3]}, "one number per image, 4, got"),
+        ({"index": [1, 2, 3]}, "one entry per image, got"),
     ],
 )
 def test_mistakes(change: dict[str, Any], said: str) -> None:

@@ -30,7 +30,7 @@ from equissl.augment import (
     presets,
 )
 from equissl.augment.base import Augmentation
-from equissl.augment.engine import chosen, render
+from equissl.augment.engine import render, resolve_engine
 from equissl.augment.prefixed import Prefixed
 from equissl.errors import UserError
 from equissl.params import Params
@@ -153,7 +153,7 @@ def test_a_policy_is_one_graph(name: str) -> None:
 
 def test_without_a_compiler_auto_is_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(native, "_library", lambda: None)
-    assert chosen("auto") == "torch"
+    assert resolve_engine("auto") == "torch"
     images = make_images((32, 32))
     draw = HorizontalFlip().sample(Stream.of(torch.arange(6), "draw"), (32, 32))
     with pytest.raises(UserError, match="C compiler"):

@@ -46,7 +46,7 @@ class ChannelPermutation(Augmentation):
 
     def apply(self, images: Tensor, params: Params) -> Tensor:
         if images.shape[1] != _COUNT:
-            raise ValueError(f"color needs images with 3 channels, got {images.shape[1]}")
+            raise ValueError(f"color operations need images with 3 channels, got {images.shape[1]}")
         order = params.values["channel_order"].round().long()
         return images.gather(1, order[:, :, None, None].expand_as(images))
 

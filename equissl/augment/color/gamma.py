@@ -24,7 +24,7 @@ class Gamma(Augmentation):
     up: 1 squares (darker), -1 takes the root (lighter).
 
     Args:
-        gamma: range of the exponent, above 0, drawn uniformly in its logarithm.
+        gamma: range of the exponent, above 0, log-uniform.
 
     Raises:
         ValueError: a field is out of its range.

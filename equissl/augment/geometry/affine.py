@@ -29,7 +29,7 @@ _UNITS = {
 
 @dataclass(frozen=True)
 class Affine(Augmentation):
-    """Shear, zoom and turn about the center, then shift; bilinear (torchvision's RandomAffine).
+    """Shear, zoom and rotate about the center, then translate; bilinear (torchvision's RandomAffine).
 
     Factors: ``rotation`` in radians counter-clockwise (torchvision's affine counts clockwise); ``shift_x``
     and ``shift_y`` as fractions of width and height, right and down; ``zoom``, the binary logarithm of the
@@ -39,9 +39,9 @@ class Affine(Augmentation):
     Args:
         degrees: range of the rotation.
         translate: largest shift along x and y, in [0, 1].
-        scale: range of the magnification, above 0, drawn uniformly in its logarithm (torchvision: uniformly).
+        scale: range of the magnification, above 0, log-uniform (torchvision: uniformly).
         shear_x, shear_y: range of the slopes.
-        padding_mode: what shows where the image does not reach: black, or its mirror image (``warp``).
+        padding_mode: fill outside of the image, see ``geometry.warp``.
 
     Raises:
         ValueError: a field is out of its range.

@@ -38,7 +38,7 @@ class Perspective(Augmentation):
     Args:
         distortion_scale: a corner moves by up to half this fraction of the side, in [0, 0.6]; beyond,
             the four corners need not be convex and the image folds over.
-        padding_mode: what shows where the image does not reach: black, or its mirror image (``warp``).
+        padding_mode: fill outside of the image, see ``geometry.warp``.
 
     Raises:
         ValueError: a field is out of its range.

@@ -18,7 +18,7 @@ from equissl.random import Stream
 
 @dataclass(frozen=True)
 class QuarterTurn(Augmentation):
-    """Turn a square image counter-clockwise by 0, 1, 2 or 3 quarters (RotNet, arXiv:1803.07728).
+    """Rotate a square image counter-clockwise by 0, 90, 180 or 270 degrees (RotNet, arXiv:1803.07728).
 
     Raises:
         ValueError: ``p`` is outside [0, 1], or an image is not square.

@@ -19,11 +19,11 @@ from equissl.random import Stream
 
 @dataclass(frozen=True)
 class Rotate(Augmentation):
-    """Turn an image about its center, counter-clockwise, bilinear (torchvision's RandomRotation).
+    """Rotate about the center, counter-clockwise, bilinear (torchvision's RandomRotation).
 
     Args:
         degrees: range of the angle; recorded in radians.
-        padding_mode: what shows where the image does not reach: black, or its mirror image (``warp``).
+        padding_mode: fill outside of the image, see ``geometry.warp``.
 
     Raises:
         ValueError: a field is out of its range.

@@ -19,14 +19,14 @@ from equissl.random import Stream
 
 @dataclass(frozen=True)
 class Scale(Augmentation):
-    """Enlarge or shrink what is shown about the center, keeping the image's size, bilinear.
+    """Zoom in or out about the center, keeping the image's size, bilinear.
 
     The factor ``zoom`` is the binary logarithm of the magnification (1 is twice as large, -1 half), so that
     zooms one after the other add up. Shrinking is not antialiased (neither is torchvision's ``affine``).
 
     Args:
-        scale: range of the magnification, above 0, drawn uniformly in its logarithm.
-        padding_mode: what shows where the image does not reach: black, or its mirror image (``warp``).
+        scale: range of the magnification, above 0, log-uniform.
+        padding_mode: fill outside of the image, see ``geometry.warp``.
 
     Raises:
         ValueError: a field is out of its range.

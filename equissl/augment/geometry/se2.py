@@ -20,7 +20,7 @@ from equissl.random import Stream
 
 @dataclass(frozen=True)
 class SE2(Augmentation):
-    """Turn an image about its center, then shift it, bilinear; recorded as one rigid motion.
+    """Rotate about the center, then translate, bilinear; recorded as one rigid motion.
 
     The factor ``motion`` is (angle, right, down): radians counter-clockwise, and shifts as fractions of the
     image's *shorter* side, one length for both axes so that motions compose. Zero is the identity.
@@ -28,7 +28,7 @@ class SE2(Augmentation):
     Args:
         degrees: range of the angle.
         translate: largest shift along either axis, in [0, 1].
-        padding_mode: what shows where the image does not reach: black, or its mirror image (``warp``).
+        padding_mode: fill outside of the image, see ``geometry.warp``.
 
     Raises:
         ValueError: a field is out of its range.

@@ -19,14 +19,14 @@ from equissl.random import Stream
 
 @dataclass(frozen=True)
 class Shear(Augmentation):
-    """Slant an image about its center, first along x, then along y, bilinear.
+    """Shear about the center, first along x, then along y, bilinear.
 
     A point k pixels below the center moves left by ``shear_x`` k pixels, then one k pixels to the right of it
     up by ``shear_y`` k: torchvision's signs, whose shear angles have these numbers as tangents.
 
     Args:
         shear_x, shear_y: range of the slopes.
-        padding_mode: what shows where the image does not reach: black, or its mirror image (``warp``).
+        padding_mode: fill outside of the image, see ``geometry.warp``.
 
     Raises:
         ValueError: a field is out of its range.

@@ -18,11 +18,11 @@ from equissl.random import Stream
 
 @dataclass(frozen=True)
 class Translate(Augmentation):
-    """Move an image right by ``shift_x`` of its width and down by ``shift_y`` of its height, bilinear.
+    """Translate to the right by ``shift_x`` of its width and down by ``shift_y`` of its height, bilinear.
 
     Args:
         translate: largest shift in either direction, in [0, 1].
-        padding_mode: what shows where the image does not reach: black, or its mirror image (``warp``).
+        padding_mode: fill outside of the image, see ``geometry.warp``.
 
     Raises:
         ValueError: a field is out of its range.

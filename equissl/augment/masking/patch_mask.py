@@ -1,4 +1,4 @@
-"""Patches masked for a transformer, recorded and sampled like any other augmentation."""
+"""Random patch masks for transformers, recorded like any other augmentation."""
 
 from __future__ import annotations
 
@@ -14,27 +14,33 @@ from equissl.augment.validation import check_at_least, check_between, check_rang
 from equissl.params import PATCH_MASK, Mask, Params, Space
 from equissl.random import Stream
 
-_TRIES = 10  # blocks that are proposed; what they leave open is filled patch by patch
-_LEAST = 0.02  # share of the image that a block has at least
-_FLAT = 0.3  # least ratio of a block's sides
+_NUM_BLOCKS = 10  # proposed blocks; the rest is filled patch by patch
+_MIN_BLOCK_AREA = 0.02  # of the image
+_MIN_ASPECT_RATIO = 0.3  # of a block
 
 
 @dataclass(frozen=True)
 class PatchMask(Augmentation):
-    """Sample which patches are masked, in blocks; pixels stay, the encoder puts its mask token there.
+    """Blockwise random patch mask (BEiT, arXiv:2106.08254, algorithm 1); pixels stay unchanged.
 
-    Blocks of random area and shape are added as long as they fit (BEiT, arXiv:2106.08254, algorithm 1);
-    single patches fill up to the number wanted, which the original leaves open. A teacher that is given the
-    images alone sees all of them.
+    The encoder replaces masked patches by its mask token. Blocks of random area and shape are added as long
+    as they fit; single patches fill up to the target number, which the original leaves open. A teacher that
+    gets the images alone sees all patches.
 
     Args:
         grid_size: patches along each side of the view.
         mask_ratio: range of the fraction that is masked, within (0, 1] (iBOT, DINOv2: 0.1 to 0.5, from
             memory).
-        p: probability of masking anything (0.5 there).
+        p: probability that an image is masked (0.5 there).
 
     Raises:
         ValueError: a field is out of its range.
+
+    >>> from equissl import augment
+    >>> mask = augment.PatchMask(grid_size=4, mask_ratio=(0.25, 0.25), p=1.0)
+    >>> params = augment.recompute(mask, seed=0, epoch=0, index=[0, 1], view="a", size=(64, 64))
+    >>> params.values["patch_mask"].sum(1)
+    tensor([4., 4.])
     """
 
     paper: ClassVar[str] = "arXiv:2106.08254"
@@ -65,17 +71,17 @@ class PatchMask(Augmentation):
 
     def sample(self, stream: Stream, size: tuple[int, int]) -> Params:
         count = self.grid_size**2
-        wanted = (stream.uniform("ratio", 1, *self.mask_ratio) * count).round().clamp(min=1)
-        mask = torch.zeros(
-            len(stream), self.grid_size, self.grid_size, dtype=torch.bool, device=wanted.device
+        num_masked = (stream.uniform("ratio", 1, *self.mask_ratio) * count).round().clamp(min=1)
+        masked = torch.zeros(
+            len(stream), self.grid_size, self.grid_size, dtype=torch.bool, device=num_masked.device
         )
-        for k in range(_TRIES):
-            more = mask | self._block(stream.uniform(f"block {k}", 4), wanted - _count(mask))
-            mask = torch.where((_count(more) <= wanted)[..., None], more, mask)
-        # Masked patches come first, then the others by chance, so that each image masks exactly its number.
-        order = mask.flatten(1) + stream.uniform("rest", count) * 0.5
+        for k in range(_NUM_BLOCKS):
+            candidate = masked | self._block(stream.uniform(f"block {k}", 4), num_masked - _count(masked))
+            masked = torch.where((_count(candidate) <= num_masked)[..., None], candidate, masked)
+        # Masked patches first, then the others in random order, so that each image masks exactly its number.
+        order = masked.flatten(1) + stream.uniform("rest", count) * 0.5
         rank = order.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
-        values = {PATCH_MASK: (rank < wanted).float()}
+        values = {PATCH_MASK: (rank < num_masked).float()}
         return Params.of(self.space, values, stream.chance("applied", self.p))
 
     def apply(self, images: Tensor, params: Params) -> Tensor:
@@ -83,9 +89,9 @@ class PatchMask(Augmentation):
 
     def _block(self, chance: Tensor, room: Tensor) -> Tensor:
         """A rectangle of at most ``room`` (B, 1) patches from four numbers (B, 4): (B, side, side) bool."""
-        least = max(1.0, _LEAST * self.grid_size**2)
-        area = least + chance[:, :1] * (room - least).clamp(min=0)
-        ratio = (math.log(_FLAT) * (1 - 2 * chance[:, 1:2])).exp()
+        smallest = max(1.0, _MIN_BLOCK_AREA * self.grid_size**2)
+        area = smallest + chance[:, :1] * (room - smallest).clamp(min=0)
+        ratio = (math.log(_MIN_ASPECT_RATIO) * (1 - 2 * chance[:, 1:2])).exp()
         height, width = (n.sqrt().round().clamp(1, self.grid_size) for n in (area * ratio, area / ratio))
         top, left = (
             (c * (self.grid_size - n + 1)).floor()
@@ -98,5 +104,5 @@ class PatchMask(Augmentation):
         return rows[:, :, None] & columns[:, None, :]
 
 
-def _count(mask: Tensor) -> Tensor:
-    return mask.flatten(1).sum(1, keepdim=True)
+def _count(masked: Tensor) -> Tensor:
+    return masked.flatten(1).sum(1, keepdim=True)

@@ -24,14 +24,14 @@ _CANDIDATES = 10
 
 @dataclass(frozen=True)
 class RandomErasing(Augmentation):
-    """Paint a random box in one color (arXiv:1708.04896; torchvision's RandomErasing).
+    """Fill a random box with a constant (arXiv:1708.04896; torchvision's RandomErasing).
 
     Boxes are whole pixels when drawn and recorded as fractions of the height and width; a pixel is painted
     if its center lies in the box. A box of height and width 0 is nothing.
 
     Args:
-        scale: range of the box's share of the image, within (0, 1].
-        ratio: range of height / width, drawn uniformly in its logarithm.
+        scale: range of the box's area as a fraction of the image's, within (0, 1].
+        ratio: range of height / width, log-uniform.
         value: what is painted, in [0, 1]: one number for all channels or one for each.
 
     Raises:

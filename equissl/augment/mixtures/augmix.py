@@ -1,4 +1,4 @@
-"""AugMix: an image blended with several chains of operations on itself."""
+"""AugMix: an image mixed with several chains of operations on itself."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from equissl.augment.validation import check_at_least, check_between, check_inte
 from equissl.params import Factor, Params, Real, Space
 from equissl.random import Stream
 
-_CANDIDATES = 12  # of which a draw is accepted with a probability of 0.95 each
-_LEAST_ALPHA = 0.1
+_NUM_CANDIDATES = 12  # each accepted with a probability of about 0.95
+_MIN_ALPHA = 0.1
 
 
 @dataclass(frozen=True)
 class AugMix(Augmentation):
-    """Blend an image with chains of random operations on it (arXiv:1912.02781, algorithm 1).
+    """Mix an image with chains of random operations on it (arXiv:1912.02781, algorithm 1).
 
-    Chain c, slot s records ``mix_operation_c_s`` (0 for none, else the operation's number from 1) and
+    Chain c, slot s records ``mix_operation_c_s`` (0 for none, else the operation's index from 1) and
     ``mix_magnitude_c_s``; a chain's depth is how many of its operations are not 0. ``mix_weight_c`` is the
-    share of the chain in the blend, Dirichlet times Beta; the image itself has the rest.
+    weight of the chain, Dirichlet times Beta; the image itself has the remaining weight.
 
     Args:
         mixture_width: number of chains, the paper's k.
@@ -68,7 +68,7 @@ class AugMix(Augmentation):
         check_range("AugMix.chain_depth", self.chain_depth, 1)
         for depth in self.chain_depth:
             check_integer("AugMix.chain_depth", depth)
-        check_at_least("AugMix.alpha", self.alpha, _LEAST_ALPHA)
+        check_at_least("AugMix.alpha", self.alpha, _MIN_ALPHA)
         check_between("AugMix.p", self.p)
         _ = self._slots
 
@@ -79,7 +79,7 @@ class AugMix(Augmentation):
         for chain in range(1, self.mixture_width + 1):
             for slot, names in enumerate(self._names(chain), 1):
                 factors.extend(self._slots.factors(names, self.p * self._filled(slot)))
-            factors.append(Real(f"mix_weight_{chain}", unit="share", scale=scale))
+            factors.append(Real(f"mix_weight_{chain}", unit="fraction", scale=scale))
         return Space(tuple(factors))
 
     def sample(self, stream: Stream, size: tuple[int, int]) -> Params:
@@ -88,7 +88,7 @@ class AugMix(Augmentation):
         for chain in range(1, self.mixture_width + 1):
             depth = low + stream.integers(f"depth {chain}", high - low + 1)
             for slot, names in enumerate(self._names(chain), 1):
-                values |= self._slots.draw(names, stream, depth >= slot)
+                values |= self._slots.sample(names, stream, depth >= slot)
         weights = _dirichlet(stream, "chains", self.mixture_width, self.alpha)
         weights = weights * _dirichlet(stream, "augmented", 2, self.alpha)[:, 1:]
         for chain in range(1, self.mixture_width + 1):
@@ -102,7 +102,7 @@ class AugMix(Augmentation):
         mixed = (torch.cat(weights, 1) > 0).any(1)
 
         def run(batch: Tensor, *rows: Tensor) -> Tensor:
-            return self._mixed(batch, dict(zip(names, rows, strict=True)))
+            return self._mix(batch, dict(zip(names, rows, strict=True)))
 
         return apply_where(images.clone(), mixed, run, *values)
 
@@ -137,12 +137,12 @@ class AugMix(Augmentation):
         low, high = self.chain_depth
         return min(1.0, (high - slot + 1) / (high - low + 1))
 
-    def _mixed(self, images: Tensor, values: dict[str, Tensor]) -> Tensor:
+    def _mix(self, images: Tensor, values: dict[str, Tensor]) -> Tensor:
         weights = [values[f"mix_weight_{k}"].to(images.dtype) for k in range(1, self.mixture_width + 1)]
-        rest = torch.ones_like(weights[0])
+        remainder = torch.ones_like(weights[0])
         for weight in weights:
-            rest = rest - weight
-        result = images * per_image(rest)
+            remainder = remainder - weight
+        result = images * per_image(remainder)
         for chain, weight in enumerate(weights, 1):
             view = images
             for operation, magnitude in self._names(chain):
@@ -152,7 +152,7 @@ class AugMix(Augmentation):
 
 
 def _dirichlet(stream: Stream, name: str, columns: int, alpha: float) -> Tensor:
-    """Shares that add up to 1, float64 (B, columns)."""
+    """Dirichlet distributed weights, which add up to 1, float64 (B, columns)."""
     parts = torch.cat([_gamma(stream, f"{name} {k}", alpha) for k in range(columns)], 1)
     whole = parts[:, :1]
     for k in range(1, columns):
@@ -163,10 +163,10 @@ def _dirichlet(stream: Stream, name: str, columns: int, alpha: float) -> Tensor:
 def _gamma(stream: Stream, name: str, alpha: float) -> Tensor:
     """Gamma distributed numbers, float64 (B, 1): Marsaglia & Tsang, ACM TOMS 26 (2000)."""
     d = alpha + 1 - 1 / 3  # for alpha + 1, which is then taken back: sound for alpha below 1 too
-    x = stream.normal(f"{name} normal", _CANDIDATES).double()
+    x = stream.normal(f"{name} normal", _NUM_CANDIDATES).double()
     v = 1 + x / math.sqrt(9 * d)
     v = v * v * v
-    level = (1 - stream.uniform(f"{name} level", _CANDIDATES).double()).log()
+    level = (1 - stream.uniform(f"{name} level", _NUM_CANDIDATES).double()).log()
     positive = v.clamp(min=1e-12)
     accepted = (v > 0) & (level < 0.5 * x * x + d - d * positive + d * positive.log())
     first = accepted.to(torch.uint8).argmax(1, keepdim=True)  # the first maximum

@@ -1,4 +1,4 @@
-"""What the mixtures mix: one factor of an augmentation, set by a magnitude."""
+"""Operations of RandAugment and AugMix: one factor of an augmentation, set by a magnitude."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from equissl.errors import nearest
 
 @dataclass(frozen=True)
 class Operation:
-    """One thing a mixture can do: set one factor of an augmentation by a magnitude in [0, 1].
+    """Set one factor of an augmentation by a magnitude in [0, 1].
 
     Args:
-        augmentation: its other factors stay neutral; what it would draw by itself does not matter.
+        augmentation: its other factors stay neutral; its ranges do not matter.
         factor: the name of a factor of one number.
         start, end: the factor's value at magnitude 0 and at magnitude 1, linear in between.
         signed: magnitudes may be negative too, on the other side of ``start``.

@@ -1,4 +1,4 @@
-"""RandAugment: a few operations out of a list, recorded."""
+"""RandAugment."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from equissl.random import Stream
 
 @dataclass(frozen=True)
 class RandAugment(Augmentation):
-    """A few operations out of a list, one after the other (arXiv:1909.13719).
+    """Apply ``num_ops`` random operations in sequence (RandAugment, arXiv:1909.13719).
 
     Each of ``num_ops`` slots records ``rand_operation_k``, the index of the operation counted from 1 or 0 for
     none, and ``rand_magnitude_k``. None is as likely as any operation (the identity is one of the paper's).
@@ -60,14 +60,14 @@ class RandAugment(Augmentation):
 
     @property
     def space(self) -> Space:
-        share = self.p * self._share
-        return Space(tuple(f for names in self._names for f in self._slots.factors(names, share)))
+        p = self.p * self._p_filled
+        return Space(tuple(f for names in self._names for f in self._slots.factors(names, p)))
 
     def sample(self, stream: Stream, size: tuple[int, int]) -> Params:
         values: dict[str, Tensor] = {}
         for names in self._names:
-            filled = stream.chance(f"{names[0]} filled", self._share)
-            values |= self._slots.draw(names, stream, filled)
+            filled = stream.chance(f"{names[0]} filled", self._p_filled)
+            values |= self._slots.sample(names, stream, filled)
         return Params.of(self.space, values, stream.chance("applied", self.p))
 
     def apply(self, images: Tensor, params: Params) -> Tensor:
@@ -78,7 +78,7 @@ class RandAugment(Augmentation):
     def moments(self) -> Moments:
         moments: Moments = {}
         for names in self._names:
-            moments |= self._slots.moments(names, self.p * self._share)
+            moments |= self._slots.moments(names, self.p * self._p_filled)
             for name in names:
                 moments |= applied_moments(name, self.p)
         return moments
@@ -92,5 +92,5 @@ class RandAugment(Augmentation):
         return [(f"rand_operation_{k}", f"rand_magnitude_{k}") for k in range(1, self.num_ops + 1)]
 
     @property
-    def _share(self) -> float:
+    def _p_filled(self) -> float:
         return len(self.operations) / (len(self.operations) + 1)

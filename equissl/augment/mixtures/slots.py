@@ -1,4 +1,4 @@
-"""Places for one operation each, of which the records of mixtures consist."""
+"""Slots for one operation each, shared by RandAugment and AugMix."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from equissl.random import Stream
 
 @dataclass(frozen=True)
 class Slots:
-    """Places for one operation each; the records of RandAugment and AugMix consist of them.
+    """Slots for one operation each, which make up the records of RandAugment and AugMix.
 
-    A slot holds an operation's number, counted from 1 (0 is none), and a magnitude, negative on the other
+    A slot holds the index of an operation, counted from 1 (0 is none), and a magnitude, negative on the other
     side of a signed operation's start.
 
     Args:
@@ -43,48 +43,48 @@ class Slots:
                 f"{self.owner}.operations must be a tuple of operations, got {self.operations!r}"
             )
 
-    def factors(self, names: tuple[str, str], share: float) -> tuple[Factor, Factor]:
-        """Of a slot that holds an operation with probability ``share``."""
-        scale = rms_scale(self.magnitude, share)
-        return Cyclic(names[0], order=len(self.operations) + 1), Real(names[1], unit="share", scale=scale)
+    def factors(self, names: tuple[str, str], p: float) -> tuple[Factor, Factor]:
+        """The two factors of a slot that holds an operation with probability ``p``."""
+        scale = rms_scale(self.magnitude, p)
+        return Cyclic(names[0], order=len(self.operations) + 1), Real(names[1], unit="fraction", scale=scale)
 
-    def draw(self, names: tuple[str, str], stream: Stream, filled: Tensor) -> dict[str, Tensor]:
-        """An operation, all equally likely, and a magnitude where ``filled`` (B,), nothing elsewhere."""
+    def sample(self, names: tuple[str, str], stream: Stream, filled: Tensor) -> dict[str, Tensor]:
+        """A uniform operation and magnitude where ``filled`` (B,), nothing elsewhere."""
         operation, magnitude = names
-        chosen = filled * (1 + stream.integers(operation, len(self.operations)))
+        index = filled * (1 + stream.integers(operation, len(self.operations)))
         signed = torch.zeros_like(filled)
         for k, candidate in enumerate(self.operations, 1):
-            signed = signed | ((chosen == k) & candidate.signed)
+            signed = signed | ((index == k) & candidate.signed)
         sign = 1 - 2.0 * (signed & stream.chance(f"{magnitude} sign", 0.5))
-        drawn = stream.uniform(magnitude, 1, *self.magnitude) * (sign * filled)[:, None]
-        return {operation: chosen.float()[:, None], magnitude: drawn}
+        signed_magnitude = stream.uniform(magnitude, 1, *self.magnitude) * (sign * filled)[:, None]
+        return {operation: index.float()[:, None], magnitude: signed_magnitude}
 
-    def moments(self, names: tuple[str, str], share: float) -> Moments:
-        """Of a slot that holds an operation with probability ``share``."""
+    def moments(self, names: tuple[str, str], p: float) -> Moments:
+        """Moments of a slot that holds an operation with probability ``p``."""
         n = len(self.operations)
-        size = uniform_moments("size", self.magnitude, share)["size"]
-        towards = sum(not o.signed for o in self.operations) / n
+        size = uniform_moments("size", self.magnitude, p)["size"]
+        fraction_unsigned = sum(not o.signed for o in self.operations) / n
         number = torch.arange(n + 1, dtype=torch.float64)
-        first, second = (share * (number[1:] ** k).mean() for k in (1, 2))
-        return {names[0]: (first[None], second[None]), names[1]: (towards * size[0], size[1])}
+        first, second = (p * (number[1:] ** k).mean() for k in (1, 2))
+        return {names[0]: (first[None], second[None]), names[1]: (fraction_unsigned * size[0], size[1])}
 
     def apply(self, images: Tensor, operation: Tensor, magnitude: Tensor) -> Tensor:
-        """Every image's own operation: (B, C, H, W), (B, 1), (B, 1) -> (B, C, H, W)."""
+        """Apply the operation of each image: (B, C, H, W), (B, 1), (B, 1) -> (B, C, H, W)."""
         images = images.clone()
         number = operation.round()
         for augmentation in dict.fromkeys(o.augmentation for o in self.operations):
-            mine = {k: o for k, o in enumerate(self.operations, 1) if o.augmentation == augmentation}
-            chosen = torch.stack([number[:, 0] == k for k in mine]).any(0)
+            in_group = {k: o for k, o in enumerate(self.operations, 1) if o.augmentation == augmentation}
+            chosen = torch.stack([number[:, 0] == k for k in in_group]).any(0)
 
             def run(
                 batch: Tensor,
                 number: Tensor,
                 magnitude: Tensor,
                 augmentation: Augmentation = augmentation,
-                mine: dict[int, Operation] = mine,
+                in_group: dict[int, Operation] = in_group,
             ) -> Tensor:
                 values = _neutral(augmentation.space, magnitude)
-                for k, o in mine.items():
+                for k, o in in_group.items():
                     value = o.start + magnitude * (o.end - o.start)
                     values[o.factor] = torch.where(number == k, value, values[o.factor])
                 return augmentation.apply(batch, Params.of(augmentation.space, values))
@@ -94,7 +94,7 @@ class Slots:
 
 
 def _neutral(space: Space, like: Tensor) -> dict[str, Tensor]:
-    """Neutral values on the device of ``like`` (B, 1), made there: copying them would wait for it."""
-    rest = {f.name: f.neutral(1)[0].tolist() for f in space}
-    columns = {name: [like.new_full(like.shape, number) for number in row] for name, row in rest.items()}
+    """Neutral values on the device of ``like`` (B, 1), made there, since a copy would block."""
+    neutral = {f.name: f.neutral(1)[0].tolist() for f in space}
+    columns = {name: [like.new_full(like.shape, number) for number in row] for name, row in neutral.items()}
     return {name: torch.cat(numbers, 1) for name, numbers in columns.items()}

@@ -1,4 +1,4 @@
-"""A user's own ``torchvision.transforms.v2`` transform as an augmentation that records and replays."""
+"""Any ``torchvision.transforms.v2`` transform as an augmentation that records and replays."""
 
 from __future__ import annotations
 
@@ -18,30 +18,38 @@ from equissl.augment.torchvision.tracing import PROBES, Trace, describe, leaves,
 from equissl.params import Binary, Factor, Params, Seed, Space
 from equissl.random import Stream
 
-_MOMENT_DRAWS = 1 << 14
-_DRAWN = 1 << 24  # what a float32 holds exactly
+_MOMENT_SAMPLES = 1 << 14
+_NUM_SEEDS = 1 << 24  # integers that float32 holds exactly
 
 
 @dataclass(frozen=True)
 class FromTorchvision(Augmentation):
-    """Any v2 transform of images (``Compose``, ``RandomApply``, ``RandomChoice``, ... included), as it is.
+    """Wrap a torchvision v2 transform (also ``Compose``, ``RandomApply``, ``RandomChoice``, ...).
 
     Each image gets a seed from its stream, and the transform runs on that image alone with the generators
-    of torch, numpy and Python seeded so; the seed is part of the record, and a replay is bit for bit. Beside
-    it stands what the parts of the transform draw in ``make_params``, under the names torchvision gives:
-    "random_rotation_angle", "color_jitter_hue_factor", ... A part that draws nothing but may be left out is a
-    yes or no: "random_horizontal_flip". What is drawn elsewhere (``RandAugment``, noise) only the seed holds.
+    of torch, numpy and Python seeded by it; the seed is recorded, and a replay is bit for bit. The record
+    also holds the parameters that the parts return from ``make_params``, under torchvision's names:
+    "random_rotation_angle", "color_jitter_hue_factor", ... A part without parameters that may be skipped is
+    a binary factor: "random_horizontal_flip". Randomness outside of ``make_params`` (``RandAugment``, noise)
+    is covered by the seed alone.
 
     It is slow: one image at a time, twice (``sample`` runs the transform on an empty image), on the CPU.
-    The seed decides, so a record whose other numbers were changed is refused. A recipe is plain data and
+    A record whose other numbers were changed is refused, since the seed decides. A recipe is plain data and
     cannot hold a module: there, write a frozen dataclass that makes the transform and passes the calls on.
 
     Args:
         transform: takes a (C, H, W) float image in [0, 1] and returns one, always of the same size.
-        size: (H, W) of an image that the transform can take, for finding out what it draws.
+        size: (H, W) of an image that the transform accepts, to find its parameters.
 
     Raises:
         ValueError: it is no v2 transform, or does not turn an image of ``size`` into an image.
+
+    >>> import torch
+    >>> from torchvision.transforms import v2
+    >>> from equissl import augment
+    >>> jitter = augment.FromTorchvision(v2.ColorJitter(hue=0.1), size=(8, 8))
+    >>> jitter.space.names
+    ('torchvision_seed', 'color_jitter_fn_idx', 'color_jitter_hue_factor')
     """
 
     stream_name: ClassVar[str] = "FromTorchvision"
@@ -81,22 +89,22 @@ class FromTorchvision(Augmentation):
         return Space((Seed("torchvision_seed"), *(f for group in self._factors.values() for f in group)))
 
     def sample(self, stream: Stream, size: tuple[int, int]) -> Params:
-        seeds = (stream.uniform("seed", 2) * _DRAWN).cpu()
+        seeds = (stream.uniform("seed", 2) * _NUM_SEEDS).cpu()
         empty = torch.zeros(3, *size)
         with running(self.transform) as run:
-            rows = [self._row(run(empty, _whole(seed))[1]) for seed in seeds]
+            rows = [self._row(run(empty, _join_seed(seed))[1]) for seed in seeds]
         values, applied = {"torchvision_seed": seeds}, {"torchvision_seed": torch.ones(len(seeds)).bool()}
         for leaf, group in self._factors.items():
             used = torch.tensor([leaf in row for row in rows], dtype=torch.bool)
             for factor in group:
-                rest = factor.neutral(1)[0]
-                found = [row.get(leaf, {}).get(factor.name, rest) for row in rows]
-                values[factor.name] = torch.stack(found) if found else factor.neutral(0)
+                neutral = factor.neutral(1)[0]
+                column = [row.get(leaf, {}).get(factor.name, neutral) for row in rows]
+                values[factor.name] = torch.stack(column) if column else factor.neutral(0)
                 applied[factor.name] = used
         return Params(self.space, values, applied, len(seeds)).to(stream.keys.device)
 
     def apply(self, images: Tensor, params: Params) -> Tensor:
-        """As the contract says; images of other devices take the way over the CPU.
+        """As in ``Augmentation``; images on other devices are copied to the CPU and back.
 
         Raises:
             ValueError: a recorded number is not what the seed gives, or sizes differ between images.
@@ -113,13 +121,13 @@ class FromTorchvision(Augmentation):
                 if (seed < 0).any():
                     view = _resized(image, (height, width))
                 else:
-                    view, trace = run(image.clone(), _whole(seed))
+                    view, trace = run(image.clone(), _join_seed(seed))
                     drawn = {n: v for values in self._row(trace).values() for n, v in values.items()}
                 for name in space.names[1:]:
                     if not torch.equal(record[name][k], drawn.get(name, neutral[name])):
                         raise ValueError(
                             f"{name} of image {k} is not what its seed gives on {tuple(image.shape)}; a "
-                            "torchvision transform can be replayed on images of the size it was drawn for, "
+                            "torchvision transform can be replayed on images of the size it was sampled for, "
                             "but not with other numbers"
                         )
                 if view.shape[1:] != (height, width):
@@ -159,9 +167,9 @@ def _components(factor: Factor) -> list[str]:
     return [factor.name] if factor.size == 1 else [f"{factor.name}_{k}" for k in range(factor.size)]
 
 
-def _whole(seed: Tensor) -> int:
+def _join_seed(seed: Tensor) -> int:
     high, low = seed.tolist()
-    return int(high) * _DRAWN + int(low)
+    return int(high) * _NUM_SEEDS + int(low)
 
 
 def _resized(image: Tensor, size: tuple[int, int]) -> Tensor:
@@ -179,7 +187,7 @@ def _output_size(augmentation: FromTorchvision, size: tuple[int, int]) -> tuple[
 
 @lru_cache
 def _moments(augmentation: FromTorchvision) -> Moments:
-    stream = Stream.of(torch.arange(_MOMENT_DRAWS), "moments")
+    stream = Stream.of(torch.arange(_MOMENT_SAMPLES), "moments")
     drawn = augmentation.sample(stream, augmentation.size)
     flags = {f"{name}/applied": applied[:, None] for name, applied in drawn.applied.items()}
     return empirical_moments({**drawn.values, **flags})

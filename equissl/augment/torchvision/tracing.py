@@ -1,4 +1,4 @@
-"""What the parts of a torchvision v2 transform draw, and runs of it that a seed decides."""
+"""Seeded runs of a torchvision v2 transform, with the parameters its parts sample."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from torchvision.transforms import v2
 from equissl.augment.batched import as_float
 from equissl.params import Binary, Factor, Permutation, Real
 
-PROBES = 32  # runs that tell which parameters there are, and how large
+PROBES = 32  # runs from which parameters and their scales are estimated
 _LOCK = threading.RLock()  # the generators that are seeded, and the modules traced, are the process's own
-_LONGEST = 16  # numbers; a longer parameter (noise, a displacement field) is left to the seed
-_ONES = ("brightness_factor", "contrast_factor", "saturation_factor", "sharpness_factor", "scale")
+_MAX_COMPONENTS = 16  # longer parameters (noise, a displacement field) are left to the seed
+_NEUTRAL_ONE = ("brightness_factor", "contrast_factor", "saturation_factor", "sharpness_factor", "scale")
 _UNITS = {
     **dict.fromkeys(("angle", "shear"), "degrees"),
     **dict.fromkeys(("top", "left", "height", "width", "translate", "sigma", "padding"), "pixels"),
-    **dict.fromkeys(_ONES, "factor"),
+    **dict.fromkeys(_NEUTRAL_ONE, "factor"),
     "hue_factor": "turns",
 }
 Trace = dict[str, dict[str, Any]]  # part -> the parameters of its last call
@@ -34,14 +34,14 @@ Trace = dict[str, dict[str, Any]]  # part -> the parameters of its last call
 
 @dataclass(frozen=True)
 class Leaf:
-    """A part that draws by itself; ``optional`` if it is not run for every image."""
+    """A part with randomness of its own; ``optional`` if it is not run for every image."""
 
     part: v2.Transform
     optional: bool
 
 
 def leaves(transform: v2.Transform) -> dict[str, Leaf]:
-    """The parts by name: "random_rotation", "random_rotation_2", ..."""
+    """The leaf transforms by name: "random_rotation", "random_rotation_2", ..."""
     found: dict[str, Leaf] = {}
     for leaf in _parts(transform, False):
         if any(leaf.part is known.part for known in found.values()):
@@ -65,7 +65,7 @@ def _parts(transform: object, optional: bool) -> Iterator[Leaf]:
 
 @contextmanager
 def running(transform: v2.Transform) -> Iterator[Callable[[Tensor, int], tuple[Tensor, Trace]]]:
-    """A function (image, seed) -> (view, what the parts drew); random states are put back afterwards."""
+    """A function (image, seed) -> (view, sampled parameters); random states are restored afterwards."""
     trace: Trace = {}
     parts = leaves(transform)
 
@@ -114,9 +114,9 @@ def _seed(seed: int) -> None:
 
 
 def describe(name: str, leaf: Leaf, traces: list[Trace], image: Tensor) -> tuple[Factor, ...]:
-    """What is recorded of a part."""
+    """The factors that are recorded of a part."""
     seen = [trace[name] for trace in traces if name in trace]
-    if len(seen) < PROBES:  # rarely run: asked directly, if it can be asked outside of its place
+    if len(seen) < PROBES:  # rarely run: sampled directly, if that is possible outside of the transform
         with _LOCK, _restored(), contextlib.suppress(Exception):
             _seed(0)
             seen += [leaf.part.make_params([image]) for _ in range(PROBES)]
@@ -124,19 +124,21 @@ def describe(name: str, leaf: Leaf, traces: list[Trace], image: Tensor) -> tuple
     for params in seen:
         for key, value in numbers(name, params).items():
             columns.setdefault(key, []).append(value)
-    # A number that never changes is a setting and no draw.
+    # A number that never changes is a setting, not sampled.
     factors = tuple(_factors(name, {k: v for k, v in columns.items() if len(set(v)) > 1}))
     return factors or ((Binary(name),) if leaf.optional else ())
 
 
 def numbers(leaf: str, params: Mapping[str, Any]) -> dict[str, float]:
-    """The parameters that are numbers, or a few of them, by factor name."""
+    """The numeric parameters, scalars and short sequences, by factor name."""
     found: dict[str, float] = {}
     for name, value in params.items():
         plain = value.tolist() if isinstance(value, Tensor | np.ndarray) else value
         if _is_number(plain):
             found[f"{leaf}_{name}"] = float(plain)
-        elif isinstance(plain, list | tuple) and len(plain) <= _LONGEST and all(map(_is_number, plain)):
+        elif (
+            isinstance(plain, list | tuple) and len(plain) <= _MAX_COMPONENTS and all(map(_is_number, plain))
+        ):
             found |= {f"{leaf}_{name}_{k}": float(v) for k, v in enumerate(plain)}
     return found
 
@@ -155,6 +157,8 @@ def _factors(leaf: str, columns: Mapping[str, list[float]]) -> Iterator[Factor]:
     for name, values in columns.items():
         if name not in whole:
             word = re.sub(r"_\d+$", "", name.removeprefix(f"{leaf}_"))
-            rest = float(word in _ONES)
-            scale = float(np.sqrt(np.mean((np.array(values) - rest) ** 2)))
-            yield Real(name, unit=_UNITS.get(word, ""), neutral_value=rest, scale=scale if scale > 0 else 1.0)
+            neutral = float(word in _NEUTRAL_ONE)
+            scale = float(np.sqrt(np.mean((np.array(values) - neutral) ** 2)))
+            yield Real(
+                name, unit=_UNITS.get(word, ""), neutral_value=neutral, scale=scale if scale > 0 else 1.0
+            )
