@@ -93,8 +93,8 @@ def intermediate_views(
 ) -> dict[str, ViewSpec]:
     """Intermediate targets between ``view`` with ``factors`` neutral and ``view`` itself (arXiv:2503.18753).
 
-    They are called "way_1" to "way_COUNT"; number k is made from the source directly, with k / (count + 1) of
-    every parameter, and is not encoded.
+    They are called "intermediate_1" to "intermediate_COUNT"; number k is made from the source directly, with
+    k / (count + 1) of every parameter, and is not encoded.
 
     Args:
         spec: how ``view`` is made.
@@ -104,7 +104,7 @@ def intermediate_views(
     """
     if count < 1:
         raise ValueError(f"count must be at least 1, got {count}")
-    fractions = {f"way_{k}": k / (count + 1) for k in range(1, count + 1)}
+    fractions = {f"intermediate_{k}": k / (count + 1) for k in range(1, count + 1)}
     return {n: replace(spec, draw=Between("", view, f, factors), encode=False) for n, f in fractions.items()}
 
 

@@ -108,10 +108,10 @@ def test_ways_are_in_equal_steps(family: str, count: int) -> None:
     for name in paths.continuous_factors(path):
         end, start = made["b"].params.values[name], path.space[name].neutral(4)
         for k in range(1, count + 1):
-            found = made[f"way_{k}"].params.values[name]
+            found = made[f"intermediate_{k}"].params.values[name]
             torch.testing.assert_close(found - start, (end - start) * k / (count + 1))
     for name in set(made["b"].params.space.names) - set(paths.continuous_factors(path)):
-        assert torch.equal(made["way_1"].params.values[name], made["b"].params.values[name])
+        assert torch.equal(made["intermediate_1"].params.values[name], made["b"].params.values[name])
 
 
 def test_the_second_stop_is_two_thirds_of_the_turn() -> None:
@@ -120,7 +120,7 @@ def test_the_second_stop_is_two_thirds_of_the_turn() -> None:
     crop, path = way_views()["b"].augment.steps  # type: ignore[attr-defined]
     u = crop.apply(tiny_batch(4).images["image"], made["b"].params)
     turned = paths.rotation().apply(u, Params.of(path.space, {"path_rotation": 2 / 3 * angle}))
-    torch.testing.assert_close(made["way_2"].images, turned, atol=1e-5, rtol=0)
+    torch.testing.assert_close(made["intermediate_2"].images, turned, atol=1e-5, rtol=0)
 
 
 def test_se2_goes_straight_and_in_one_warp() -> None:
@@ -294,7 +294,7 @@ def test_sixteen_images_are_overfitted() -> None:
         optimizer.step()
         schedule.step()
     drawn = module.draw(made, encoded)
-    for name in ("way_1", "way_2"):
+    for name in ("intermediate_1", "intermediate_2"):
         target = made[name].images
         error = float((drawn[name].drawn.detach() - target).square().mean())
         assert error < 0.5 * float((target.mean(0) - target).square().mean()), "the mean image"

@@ -59,7 +59,7 @@ def test_a_run_draws_and_its_export_does_not(kind: str, tmp_path: Path) -> None:
         (n, p) for n in ("family/rotation", "family_linear/rotation") for p in ("all", "inv", "equi")
     } <= names
     found = json.loads((run / "drawings.json").read_text())
-    views = ["way_1", "way_2"] if kind == "path" else ["a", "b"]
+    views = ["intermediate_1", "intermediate_2"] if kind == "path" else ["a", "b"]
     assert [d["view"] for d in found["drawings"]] == views and list(found["seen"]) == ["a", "b"]
     html = write([run], tmp_path / "report.html").read_text()
     assert "Reconstructions" in html and f"{views[1]}, drawn by {kind}" in html

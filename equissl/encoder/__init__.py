@@ -1,4 +1,4 @@
-"""Backbones, named parts of the features, heads."""
+"""Encoders: backbones, named parts of the features, masked patches."""
 
 from equissl.config.public import lazy_exports
 

@@ -55,7 +55,7 @@ class IntermediateReconstruction(Equivariance):
         """
 
         pair: tuple[str, str] = ("a", "b")
-        targets: tuple[str, ...] = ("way_1", "way_2")
+        targets: tuple[str, ...] = ("intermediate_1", "intermediate_2")
         decoder: DecoderConfig = DecoderConfig()
         space: TargetSpace = "normalized"
         reduction: Reduction = "mean"

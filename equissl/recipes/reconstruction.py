@@ -216,7 +216,7 @@ _LOCAL = tuple(f"local_{k}" for k in range(1, 9))
 
 def _path(count: int, decoder: DecoderConfig = DecoderConfig()) -> IntermediateReconstruction.Config:
     return IntermediateReconstruction.Config(
-        part="equi", targets=tuple(f"way_{k}" for k in range(1, count + 1)), decoder=decoder
+        part="equi", targets=tuple(f"intermediate_{k}" for k in range(1, count + 1)), decoder=decoder
     )
 
 

@@ -1,4 +1,4 @@
-"""What is watched during training: does the representation collapse, and what can be read from it?"""
+"""Collapse statistics and probes of the features, computed between epochs of training."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from equissl.evaluate.features import extract
 from equissl.evaluate.probes.base import group_split
 from equissl.random import shuffled
 
-IMAGES = 1024
+MAX_IMAGES = 1024
 
 
 def monitor(
     encoder: Encoder, dataset: Dataset, size: int, seed: int, device: torch.device
 ) -> dict[str, float]:
-    """Numbers for the log, from up to 1,024 training images without augmentation.
+    """Collapse statistics and probe scores of up to ``MAX_IMAGES`` training images, not augmented.
 
     Args:
         size: side of the images that the encoder is used with; larger ones are resized.
@@ -31,7 +31,7 @@ def monitor(
         balanced accuracy by ridge or logistic regression) for the factors the dataset knows. Fit and score on
         disjoint groups.
     """
-    index = shuffled(len(dataset), seed, "monitor")[:IMAGES]
+    index = shuffled(len(dataset), seed, "monitor")[:MAX_IMAGES]
     table = extract(encoder, dataset, index=index, augment=Resize(size), seed=seed, device=device)
     row = {
         "std": embedding_std(table.vectors) * table.vectors.shape[1] ** 0.5,
