@@ -9,31 +9,28 @@ from importlib import metadata
 
 from equissl.cli.arguments import Given
 
-_NEEDED = ("torch", "torchvision", "timm", "lightning_fabric", "sklearn", "scipy", "PIL", "matplotlib")
+_REQUIRED = ("torch", "torchvision", "timm", "lightning_fabric", "sklearn", "scipy", "PIL", "matplotlib")
 _EXTRAS = {"onnx": ("onnx", "onnxruntime", "onnxscript"), "wandb": ("wandb",), "mlflow": ("mlflow",)}
 _PACKAGES = {"lightning_fabric": "lightning-fabric", "sklearn": "scikit-learn", "PIL": "pillow"}
 
 
 def run(given: Given) -> int:
-    """Versions, devices and extras; the exit code is 1 if something needed does not work."""
+    """Versions, devices and extras; the exit code is 1 if a required package cannot be imported."""
     given.check()
     print(f"equissl {metadata.version('equissl')}, Python {platform.python_version()}, {platform.platform()}")
-    broken = [problem for name in _NEEDED if (problem := _check(name))]
+    broken = [problem for name in _REQUIRED if (problem := _check(name))]
     for extra, modules in _EXTRAS.items():
         missing = [m for m in modules if importlib.util.find_spec(m) is None]
-        print(
-            f"extra {extra}: "
-            + (f"not installed; pip install 'equissl[{extra}]'" if missing else "installed")
-        )
+        print(f"extra {extra}:", f"not installed; pip install 'equissl[{extra}]'" if missing else "installed")
     _devices()
     for problem in broken:
         print(f"problem: {problem}")
-    print("everything needed works" if not broken else "reinstall what is named above")
+    print("Reinstall the packages named above." if broken else "All required packages work.")
     return 1 if broken else 0
 
 
 def _check(name: str) -> str:
-    """What is wrong with a module, "" if nothing."""
+    """Import a module and print its version; the problem, "" for none."""
     package = _PACKAGES.get(name, name)
     try:
         importlib.import_module(name)

@@ -28,14 +28,14 @@ KINDS: dict[str, Callable[[], list[Entry]]] = {
 
 
 def run(given: Given) -> None:
-    """One line for everything of a kind, or of every kind."""
+    """One line for every entry of a kind, or of all kinds."""
     given.check()
     kind = given.things[0] if given.things else ""
     if kind == "backbones":
         _backbones(str(given["match"]))
         return
     if kind and kind not in KINDS:
-        raise UserError(f"{kind!r} is no kind of thing; {nearest(kind, [*KINDS, 'backbones'])}")
+        raise UserError(f"list {kind}: no such kind; {nearest(kind, [*KINDS, 'backbones'])}")
     for name in [kind] if kind else KINDS:
         _show(name, KINDS[name]())
     if not kind:
@@ -56,5 +56,5 @@ def _backbones(pattern: str) -> None:
 
     names = timm.list_models(pattern)
     if not names:
-        raise UserError(f"match={pattern}: no timm model is called that; try match='resnet*'")
+        raise UserError(f"match={pattern}: no timm model matches. Use a pattern such as match='resnet*'.")
     print("\n".join(names))
