@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from equissl.cli import outline
-from equissl.cli.arguments import Given, Verb
+from equissl.cli.arguments import Arguments, Verb
 from equissl.cli.commands import VerbCommand
 from equissl.cli.completion import words as completed
 from equissl.cli.main import CLI, main
@@ -26,7 +26,7 @@ def every_verb(verb: Verb = EQUISSL) -> list[Verb]:
 VERB = {v.name: v for v in every_verb()}
 
 
-def parse(verb: str, *words: str) -> Given:
+def parse(verb: str, *words: str) -> Arguments:
     command = VerbCommand(VERB[verb])
     return command.arguments(command.make_context(verb, list(words)))
 
@@ -56,7 +56,7 @@ SPELLINGS = [
 def test_every_spelling_means_the_same(folder: Path, words: tuple[str, ...], data: tuple[str, ...]) -> None:
     for order in ((*words, *data), (*data, *words)):
         arguments = parse("pretrain", *order)
-        assert not arguments.problems and arguments.things == ()
+        assert not arguments.problems and arguments.positionals == ()
         assert arguments["data"] == Path("photos") and arguments["out"] == Path("x")
         assert arguments["log_every"] == 5
         assert arguments.settings == {"epochs": "3", "base.queue_size": "64"}
@@ -82,13 +82,13 @@ def test_data_may_be_positional(
     folder: Path, words: str, positionals: tuple[str, ...], data: str | None
 ) -> None:
     arguments = parse(*words.split())
-    assert not arguments.problems and arguments.things == positionals
+    assert not arguments.problems and arguments.positionals == positionals
     assert arguments["data"] == (data and Path(data))
 
 
 def test_a_last_model_is_no_data(folder: Path) -> None:
     arguments = parse("audit", "runs/first", "out")
-    assert arguments.things == ("runs/first", "out") and arguments["data"] is None
+    assert arguments.positionals == ("runs/first", "out") and arguments["data"] is None
     assert "data=DIR is missing" in arguments.problems[0]
 
 
@@ -109,7 +109,7 @@ def test_a_path_with_an_equals_sign(
 ) -> None:
     (folder / "lr=0.1").mkdir()
     arguments = parse("resume", *words)
-    assert arguments.things == positionals and arguments.settings == settings and not arguments.problems
+    assert arguments.positionals == positionals and arguments.settings == settings and not arguments.problems
 
 
 def test_values_keep_equals_signs_dashes_and_empty_texts(folder: Path) -> None:
@@ -140,7 +140,7 @@ def test_exit_codes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtu
     assert main(["nothing"]) == main(["list", "--kind"]) == 2
     for error, code in ((KeyboardInterrupt(), 130), (RuntimeError("x"), 1), (OSError(2, "none", "f"), 2)):
 
-        def fail(arguments: Given, error: BaseException = error) -> None:
+        def fail(arguments: Arguments, error: BaseException = error) -> None:
             raise error
 
         monkeypatch.setattr("equissl.cli.doctor.run", fail)

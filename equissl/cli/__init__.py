@@ -1,1 +1,1 @@
-"""The command line: ``equissl VERB [THINGS] [key=value ...]``; a verb imports what it needs when it runs."""
+"""The command line: ``equissl COMMAND [POSITIONALS] [key=value ...]``; a command imports what it runs."""

@@ -79,10 +79,6 @@ class Verb:
     verbs: tuple[Verb, ...] = ()
 
     @property
-    def takes_data(self) -> bool:
-        return any(k.name == "data" for k in self.keys)
-
-    @property
     def usage(self) -> str:
         """The positionals, as the help shows them."""
         data = ["DATA" if k.required else "[DATA]" for k in self.keys if k.name == "data"]
@@ -90,17 +86,17 @@ class Verb:
 
 
 @dataclass(frozen=True)
-class Given:
+class Arguments:
     """A command line after parsing.
 
     Args:
-        things: the words that are no settings.
+        positionals: the words that are no settings, without the folder of images.
         values: every key of the verb with its value or default.
-        settings: recipe settings by path, as text.
+        settings: of recipes or evaluations by path, as text.
         problems: mistakes found so far, for the verb to report together with its own.
     """
 
-    things: tuple[str, ...]
+    positionals: tuple[str, ...]
     values: dict[str, Any]
     settings: dict[str, str]
     problems: list[str] = field(default_factory=list)
@@ -152,50 +148,45 @@ def as_options(verb: Verb, words: Sequence[str], problems: list[str]) -> Iterato
 
 def read(
     verb: Verb, options: Mapping[str, Sequence[str]], words: Sequence[str], problems: list[str]
-) -> Given:
+) -> Arguments:
     """Values of the right types from their texts; every mistake is added to ``problems``."""
     values, settings = {k.name: k.default for k in verb.keys}, {}
     texts = {n: list(t) for n, t in options.items() if n != SETTING and t}
     for name, _, text in (s.partition("=") for s in options[SETTING]):
         texts.setdefault(name, []).append(text)
     keys = {k.name: k for k in verb.keys}
-    for name, given in texts.items():
-        if len(given) > 1:
-            problems.append(f"{name}: given {len(given)} times ({', '.join(given)}). Keep one.")
+    for name, repeated in texts.items():
+        if len(repeated) > 1:
+            problems.append(f"{name}: given {len(repeated)} times ({', '.join(repeated)}). Keep one.")
         if name in keys:
             try:
-                values[name] = parse(given[-1], keys[name].type, name)
+                values[name] = parse(repeated[-1], keys[name].type, name)
             except UserError as error:
                 problems += error.problems
         elif verb.settings:
-            settings[name] = given[-1]
+            settings[name] = repeated[-1]
         else:
             hint = nearest(name, keys)
-            problems.append(f"{name}={given[-1]}: `equissl {verb.name}` has no key {name!r}; {hint}")
+            problems.append(f"{name}={repeated[-1]}: `equissl {verb.name}` has no key {name!r}; {hint}")
     positionals = _positionals(verb, list(words), values, "data" in texts, problems)
     problems += [
         f"{k.usage} is missing: {k.help}."
         for k in verb.keys
         if k.required and values[k.name] is None and k.name not in texts
     ]
-    return Given(positionals, values, settings, problems)
+    return Arguments(positionals, values, settings, problems)
 
 
 def _positionals(
     verb: Verb, words: list[str], values: dict[str, Any], has_data: bool, problems: list[str]
 ) -> tuple[str, ...]:
     """The positionals of a verb; the folder of images is moved to ``values``."""
-    slot, usage = (
-        verb.positionals,
-        f"Usage: equissl {verb.name} {verb.usage} [key=value ...]".replace("  ", " "),
-    )
+    slot = verb.positionals
     many, limit = slot.endswith("..."), 1 if slot else 0
-    if verb.takes_data and not has_data and words:
-        last = Path(words[-1]).expanduser()
-        is_data = (
-            not _is_model(words[-1]) and (len(words) > 1 or last.is_dir()) if many else len(words) > limit
-        )
-        if is_data:
+    usage = " ".join(["Usage: equissl", verb.name, *verb.usage.split(), "[key=value ...]"])
+    if "data" in values and not has_data and words:
+        is_folder = len(words) > 1 or Path(words[-1]).expanduser().is_dir()
+        if (is_folder and not _is_model(words[-1])) if many else len(words) > limit:
             values["data"] = Path(words.pop(-1 if many else limit)).expanduser()
     if len(words) > limit and not many:
         problems.append(f"{words[limit]!r}: one argument too many. {usage}")

@@ -5,47 +5,47 @@ from __future__ import annotations
 from pathlib import Path
 
 from equissl.api.preview import preview_views
-from equissl.cli.arguments import Given
+from equissl.cli.arguments import Arguments
 from equissl.data.files.summary import format_summary, summarise
 from equissl.errors import UserError
 from equissl.progress import Display
 
 
-def run(given: Given) -> int:
+def run(args: Arguments) -> int:
     """Counts, sizes, unreadable files, labels, duplicates, reading speed; or a page of example views."""
-    if given["views"] is not None:
-        return _views(given)
+    if args["views"] is not None:
+        return _views(args)
     extra = [
-        f"{n}=..." for n in ("recipe", "keep", "ignore", *given.settings) if n in given.settings or given[n]
+        f"{n}=..." for n in ("recipe", "keep", "ignore", *args.settings) if n in args.settings or args[n]
     ]
-    given.problems.extend(f"{name} is for example views: add views=PAGE.html" for name in extra)
-    given.check()
+    args.problems.extend(f"{name} is for example views: add views=PAGE.html" for name in extra)
+    args.check()
     with Display() as display:
-        summary = summarise(given["data"], progress=display)
+        summary = summarise(args["data"], progress=display)
     print("\n".join(format_summary(summary)))
     return 0
 
 
-def _views(given: Given) -> int:
+def _views(args: Arguments) -> int:
     """Write the page; 1 if a replay is not exact."""
     from equissl.cli.pretrain import selected
 
-    out: Path = given["views"]
+    out: Path = args["views"]
 
     def check_numbers() -> None:
-        if given["count"] < 1:
-            raise UserError(f"count must be at least 1, got {given['count']}")
+        if args["count"] < 1:
+            raise UserError(f"count must be at least 1, got {args['count']}")
         if out.is_dir():
             raise UserError(f"views={out} is a folder; expected a page to write, such as views.html")
 
-    selection = selected(given, given["data"], "none", check_numbers)
+    selection = selected(args, args["data"], "none", check_numbers)
     with Display() as display:
         sheet = preview_views(
             selection.recipe,
             out,
             name=selection.name,
-            count=given["count"],
-            seed=given["seed"],
+            count=args["count"],
+            seed=args["seed"],
             progress=display,
         )
     for section in sheet.sections:

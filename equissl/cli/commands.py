@@ -8,7 +8,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from equissl.cli import outline
-from equissl.cli.arguments import SETTING, Given, Key, Verb, as_options, read
+from equissl.cli.arguments import SETTING, Arguments, Key, Verb, as_options, read
 from equissl.errors import UserError, nearest
 
 POSITIONALS = {
@@ -80,7 +80,7 @@ class VerbCommand(click.Command):
         ctx.meta["positionals"] = [o for o in options if not o.startswith("-")]  # for --help, which is eager
         return super().parse_args(ctx, options)
 
-    def arguments(self, ctx: click.Context) -> Given:
+    def arguments(self, ctx: click.Context) -> Arguments:
         """The typed arguments in a parsed context."""
         options = {n: texts for n, texts in ctx.params.items() if n != "words"}
         return read(self.verb, options, ctx.params["words"], ctx.obj)

@@ -7,16 +7,16 @@ import importlib.util
 import platform
 from importlib import metadata
 
-from equissl.cli.arguments import Given
+from equissl.cli.arguments import Arguments
 
 _REQUIRED = ("torch", "torchvision", "timm", "lightning_fabric", "sklearn", "scipy", "PIL", "matplotlib")
 _EXTRAS = {"onnx": ("onnx", "onnxruntime", "onnxscript"), "wandb": ("wandb",), "mlflow": ("mlflow",)}
 _PACKAGES = {"lightning_fabric": "lightning-fabric", "sklearn": "scikit-learn", "PIL": "pillow"}
 
 
-def run(given: Given) -> int:
+def run(args: Arguments) -> int:
     """Versions, devices and extras; the exit code is 1 if a required package cannot be imported."""
-    given.check()
+    args.check()
     print(f"equissl {metadata.version('equissl')}, Python {platform.python_version()}, {platform.platform()}")
     broken = [problem for name in _REQUIRED if (problem := _check(name))]
     for extra, modules in _EXTRAS.items():

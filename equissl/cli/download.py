@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from equissl.cli.arguments import Given
+from equissl.cli.arguments import Arguments
 from equissl.data.packs.download import PUBLISHED, download
 from equissl.errors import UserError, nearest
 from equissl.progress import Display
 
 
-def run(given: Given) -> None:
+def run(args: Arguments) -> None:
     """Fetch a dataset's files into a folder; goes on where an earlier call was interrupted."""
-    name = given.things[0] if given.things else ""
+    name = args.positionals[0] if args.positionals else ""
 
     def check_name() -> None:
         if name and name not in PUBLISHED:
             raise UserError(f"nothing called {name!r} can be fetched; {nearest(name, PUBLISHED)}")
 
-    given.check(check_name)
-    url, sha256 = given["url"] or "", given["sha256"]
+    args.check(check_name)
+    url, sha256 = args["url"] or "", args["sha256"]
     with Display() as display:
-        paths = download(name, given["out"], url=url, sha256=sha256, progress=display)
+        paths = download(name, args["out"], url=url, sha256=sha256, progress=display)
     print(f"wrote {', '.join(str(p) for p in paths)}")
     print(f"use it as it is: data=ThreeDIEBench(path={str(paths[-1])!r}); it is packed when first opened")

@@ -6,22 +6,22 @@ from pathlib import Path
 
 from equissl.api.embed import check_suffix, embed
 from equissl.cli import shared
-from equissl.cli.arguments import Given
+from equissl.cli.arguments import Arguments
 from equissl.data.files.scan import existing_folder
 from equissl.progress import Display
 
 
-def run(given: Given) -> None:
+def run(args: Arguments) -> None:
     """Features of every image that can be read; a file that cannot is listed with the reason."""
-    out: Path | None = given["out"]
-    given.check(
+    out: Path | None = args["out"]
+    args.check(
         lambda: check_suffix(out),
-        lambda: existing_folder(str(given["data"])),
-        lambda: shared.device(given),
+        lambda: existing_folder(str(args["data"])),
+        lambda: shared.device(args),
     )
     with Display() as display:
-        loaded = shared.load_model(given.things[0], given)
-        table = embed(loaded, given["data"], out, device=shared.device(given), progress=display)
+        loaded = shared.load_model(args.positionals[0], args)
+        table = embed(loaded, args["data"], out, device=shared.device(args), progress=display)
     print(f"wrote {out}: {len(table.files)} images x {table.features.shape[1]} features")
     for skipped in table.skipped:
         print(f"skipped {skipped.path}: {skipped.reason}")

@@ -11,7 +11,7 @@ from equissl import report
 from equissl.api import audit as audits
 from equissl.api.evaluate import EvaluationOptions, evaluate_run
 from equissl.cli import shared
-from equissl.cli.arguments import Given
+from equissl.cli.arguments import Arguments
 from equissl.data.files.scan import existing_folder
 from equissl.data.folder import open_data
 from equissl.errors import UserError
@@ -23,22 +23,22 @@ from equissl.runs.load import LoadedRun
 from equissl.storage import write_rows
 
 
-def evaluate(given: Given) -> int:
+def evaluate(args: Arguments) -> int:
     """Score a run and show the table."""
-    path: Path | None = given["data"]
-    test: Path | None = given["test"]
-    given.check(
+    path: Path | None = args["data"]
+    test: Path | None = args["test"]
+    args.check(
         lambda: path and existing_folder(str(path)),
         lambda: test and existing_folder(str(test)),
-        lambda: shared.device(given),
-        lambda: protocol.select_evaluations(given["evaluations"], given.settings),
-        lambda: _check_labels(given),
+        lambda: shared.device(args),
+        lambda: protocol.select_evaluations(args["evaluations"], args.settings),
+        lambda: _check_labels(args),
     )
-    run = open_run(Path(given.things[0]))
+    run = open_run(Path(args.positionals[0]))
     options = EvaluationOptions(
-        settings=given.settings,
-        device=shared.device(given),
-        **{name: given[name] for name in ("evaluations", "count", "steer", "seed")},
+        settings=args.settings,
+        device=shared.device(args),
+        **{name: args[name] for name in ("evaluations", "count", "steer", "seed")},
     )
     with Display() as display:
         evaluate_run(
@@ -46,59 +46,57 @@ def evaluate(given: Given) -> int:
             path,
             options,
             test=test,
-            labels=given["labels"],
+            labels=args["labels"],
             progress=display,
-            trusted=shared.trusted(given),
+            trusted=shared.trusted(args),
         )
     _show([run.path])
     print(f"scores: {run.path / 'scores.jsonl'}")
     return 0
 
 
-def audit(given: Given) -> int:
+def audit(args: Arguments) -> int:
     """Audit encoders one after the other, show them side by side, and write a page if asked."""
-    path: Path = given["data"]
-    given.check(
+    path: Path = args["data"]
+    args.check(
         lambda: path and existing_folder(str(path)),
-        lambda: shared.device(given),
-        lambda: check_names(given["factors"]),
+        lambda: shared.device(args),
+        lambda: check_names(args["factors"]),
     )
     with tempfile.TemporaryDirectory() as scratch, Display() as display:
-        out: Path = given["out"] or Path(scratch)
-        folders = [_audit_one(name, given, display, out) for name in dict.fromkeys(given.things)]
+        out: Path = args["out"] or Path(scratch)
+        folders = [_audit_one(name, args, display, out) for name in dict.fromkeys(args.positionals)]
         display.finish()
         _show(folders)
-        if given["out"] is not None:
+        if args["out"] is not None:
             print(f"report: {report.write(folders, out / 'report.html')}")
     return 0
 
 
-def _check_labels(given: Given) -> None:
-    if given["labels"] != "none" and given["data"] is None:
+def _check_labels(args: Arguments) -> None:
+    if args["labels"] != "none" and args["data"] is None:
         raise UserError(
-            f"labels={given['labels']} needs data=DIR: without it the run's own images are looked at, "
+            f"labels={args['labels']} needs data=DIR: without it the run's own images are looked at, "
             "with the labels they had in training"
         )
 
 
-def _audit_one(name: str, given: Given, display: Display, out: Path) -> Path:
+def _audit_one(name: str, args: Arguments, display: Display, out: Path) -> Path:
     """Audit one model into a folder of rows; a run keeps its own rows too."""
-    loaded = shared.load_model(name, given)
-    display.say(
-        f"auditing {loaded.name}: {given['count']} images at {loaded.config.size} px, for each factor"
-    )
-    data = open_data(given["data"], loaded.config.size, test_fraction=0.0, limit=given["count"])
-    settings = {n: given[n] for n in ("count", "factors", "seed")}
-    settings |= {"device": shared.device(given), "progress": display}
+    loaded = shared.load_model(name, args)
+    display.say(f"auditing {loaded.name}: {args['count']} images at {loaded.config.size} px, for each factor")
+    data = open_data(args["data"], loaded.config.size, test_fraction=0.0, limit=args["count"])
+    settings = {n: args[n] for n in ("count", "factors", "seed")}
+    settings |= {"device": shared.device(args), "progress": display}
     if isinstance(loaded, LoadedRun):
         scores = audits.audit_run(loaded, data, "all", **settings)
     else:
         scores = audits.audit(loaded, data.open("train", display), **settings)
-    same_name = [n for n in given.things if Path(n).name == Path(name).name]
+    same_name = [n for n in args.positionals if Path(n).name == Path(name).name]
     label = loaded.name if len(same_name) < 2 else name  # two runs may have folders of one name
     folder = out / label.strip("/").replace("/", "-")
     folder.mkdir(parents=True, exist_ok=True)
-    facts = {"model": label, "data": str(given["data"]), "split": "all", "step": loaded.step}
+    facts = {"model": label, "data": str(args["data"]), "split": "all", "step": loaded.step}
     write_rows(folder / "scores.jsonl", [{**s.row(), **facts} for s in scores])
     return folder
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from equissl.augment.base import Augmentation
-from equissl.cli.arguments import Given
+from equissl.cli.arguments import Arguments
 from equissl.config import registry
 from equissl.config.registry import Entry
 from equissl.data.base import Data
@@ -27,12 +27,12 @@ KINDS: dict[str, Callable[[], list[Entry]]] = {
 }
 
 
-def run(given: Given) -> None:
+def run(args: Arguments) -> None:
     """One line for every entry of a kind, or of all kinds."""
-    given.check()
-    kind = given.things[0] if given.things else ""
+    args.check()
+    kind = args.positionals[0] if args.positionals else ""
     if kind == "backbones":
-        _backbones(str(given["match"]))
+        _backbones(str(args["match"]))
         return
     if kind and kind not in KINDS:
         raise UserError(f"list {kind}: no such kind; {nearest(kind, [*KINDS, 'backbones'])}")

@@ -24,17 +24,17 @@ def main(words: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0 done, 1 a fault of equissl, 2 a mistake in the command, 130 interrupted.
     """
-    given = list(sys.argv[1:] if words is None else words)
+    arguments = list(sys.argv[1:] if words is None else words)
     if os.getcwd() not in sys.path:  # a user's own module:function lies where the command is run
         sys.path.append(os.getcwd())
     if "_EQUISSL_COMPLETE" in os.environ:
         from equissl.cli import completion
 
         return completion.run(CLI)
-    if not given or given[0] == "help":
-        given = [*given[1:], "--help"]
+    if not arguments or arguments[0] == "help":
+        arguments = [*arguments[1:], "--help"]
     try:
-        with CLI.make_context("equissl", given) as context:
+        with CLI.make_context("equissl", arguments) as context:
             code: int = CLI.invoke(context)
             return code
     except click.exceptions.Exit as done:  # after --help and --version

@@ -11,7 +11,7 @@ from equissl.api import pretrain as training
 from equissl.auto.feasibility import feasibility_warnings
 from equissl.auto.selection import Selection, select_recipe, unknown_settings, with_settings
 from equissl.cli import shared
-from equissl.cli.arguments import Given
+from equissl.cli.arguments import Arguments
 from equissl.data.files.scan import existing_folder
 from equissl.distributed import rank
 from equissl.encoder.backbone import is_timm, own_function
@@ -23,31 +23,31 @@ from equissl.runs.load import load_run
 from equissl.training import loggers
 
 
-def pretrain(given: Given) -> int:
+def pretrain(args: Arguments) -> int:
     """Train a recipe, export the encoder, and say what to do next."""
-    out: Path | None = given["out"]
+    out: Path | None = args["out"]
     selection = selected(
-        given,
-        given["data"],
-        given["labels"],
+        args,
+        args["data"],
+        args["labels"],
         lambda: None if out is None else check_free(out),
-        lambda: loggers.check_names(given["loggers"]),
-        lambda: shared.options(given),
+        lambda: loggers.check_names(args["loggers"]),
+        lambda: shared.options(args),
     )
     recipe = selection.recipe
     for line in [*selection.reasons, summary(recipe, selection.name)]:
         print(line)
-    if given["keep"]:
+    if args["keep"]:
         print("checking that keep= is feasible on these images")
         for line in feasibility_warnings(recipe):
             print(f"warning: {line}")
-    run = training.pretrain(recipe, given["out"], shared.options(given), name=selection.name)
+    run = training.pretrain(recipe, args["out"], shared.options(args), name=selection.name)
     own = own_function(recipe.encoder).partition(":")[0].partition(".")[0]
-    _finish(run, (*shared.trusted(given), *([own] if own else [])))
+    _finish(run, (*shared.trusted(args), *([own] if own else [])))
     return 0
 
 
-def selected(given: Given, data: Path | None, labels: str, *checks: Callable[[], object]) -> Selection:
+def selected(args: Arguments, data: Path | None, labels: str, *checks: Callable[[], object]) -> Selection:
     """The recipe of a command line with its settings.
 
     Raises:
@@ -56,24 +56,24 @@ def selected(given: Given, data: Path | None, labels: str, *checks: Callable[[],
     found: list[Selection] = []
 
     def choose() -> None:
-        if given["recipe"] is None and data is not None and not data.is_dir():
+        if args["recipe"] is None and data is not None and not data.is_dir():
             return  # reported by existing_folder
         found.append(
-            select_recipe(data, given["recipe"], keep=given["keep"], ignore=given["ignore"], labels=labels)
+            select_recipe(data, args["recipe"], keep=args["keep"], ignore=args["ignore"], labels=labels)
         )
 
     def adjust() -> None:
         if found:
-            recipe = with_settings(found[0].recipe, given.settings, shared.trusted(given), given.values)
+            recipe = with_settings(found[0].recipe, args.settings, shared.trusted(args), args.values)
             found[0] = replace(found[0], recipe=recipe)
-        elif problems := unknown_settings(given.settings, given.values):
+        elif problems := unknown_settings(args.settings, args.values):
             raise UserError(problems)
 
     def views() -> None:
         if found:
             check_views(found[0].recipe, found[0].recipe.data.spaces)
 
-    given.check(lambda: data and existing_folder(str(data)), *checks, choose, adjust, views)
+    args.check(lambda: data and existing_folder(str(data)), *checks, choose, adjust, views)
     return found[0]
 
 
@@ -93,11 +93,13 @@ def type_name(config: object) -> str:
     return type(config).__qualname__.partition(".")[0]
 
 
-def resume(given: Given) -> int:
+def resume(args: Arguments) -> int:
     """Continue a run from its last checkpoint."""
-    given.check(lambda: loggers.check_names(given["loggers"]), lambda: shared.options(given))
-    trusted = shared.trusted(given)
-    run = training.resume(given.things[0], given.settings, shared.options(given), trusted=trusted, say=print)
+    args.check(lambda: loggers.check_names(args["loggers"]), lambda: shared.options(args))
+    trusted = shared.trusted(args)
+    run = training.resume(
+        args.positionals[0], args.settings, shared.options(args), trusted=trusted, say=print
+    )
     _finish(run, trusted)
     return 0
 

@@ -10,15 +10,15 @@ from rich.console import Console
 from equissl import report
 from equissl.api.quickstart import check_out, quickstart, quickstart_recipes
 from equissl.cli import shared
-from equissl.cli.arguments import Given
+from equissl.cli.arguments import Arguments
 
 
-def run(given: Given) -> None:
+def run(args: Arguments) -> None:
     """Two pretrainings, two evaluations, two audits, one page; started again it goes on where it stopped."""
-    out: Path = given["out"]
-    given.check(lambda: shared.device(given), lambda: check_out(out, quickstart_recipes(given["seed"])))
+    out: Path = args["out"]
+    args.check(lambda: shared.device(args), lambda: check_out(out, quickstart_recipes(args["seed"])))
     began = time.monotonic()
-    folders = quickstart(out, seed=given["seed"], device=shared.device(given), silent=False)
+    folders = quickstart(out, seed=args["seed"], device=shared.device(args), silent=False)
     table, console = report.comparison(folders), Console()
     console.print(report.text(table, console.width))
     print(report.headline(table))

@@ -6,32 +6,32 @@ import os
 from pathlib import Path
 
 from equissl.api.render import render_3diebench, select_meshes
-from equissl.cli.arguments import Given
+from equissl.cli.arguments import Arguments
 from equissl.errors import UserError
 from equissl.progress import Display
 from equissl.render.blender.latents import Latents
 from equissl.render.blender.process import Look, Machine
 
 
-def run(given: Given) -> int:
+def run(args: Arguments) -> int:
     """Renders in the official layout, the lists of a split, a sheet to look at, and how fast it was."""
     parts: dict[str, object] = {}
-    given.check(
-        lambda: parts.update(latents=_latents(given)),
-        lambda: parts.update(look=Look(**{n: given[n] for n in ("size", "samples", "channels")})),
-        lambda: parts.update(meshes=select_meshes(given["meshes"], given["objects"])),
-        lambda: parts.update(shard=_shard(given["shard"])),
+    args.check(
+        lambda: parts.update(latents=_latents(args)),
+        lambda: parts.update(look=Look(**{n: args[n] for n in ("size", "samples", "channels")})),
+        lambda: parts.update(meshes=select_meshes(args["meshes"], args["objects"])),
+        lambda: parts.update(shard=_shard(args["shard"])),
     )
     latents, look, meshes, shard = parts["latents"], parts["look"], parts["meshes"], parts["shard"]
     assert isinstance(latents, Latents) and isinstance(look, Look)
     assert isinstance(meshes, list) and isinstance(shard, tuple)
-    machine = Machine(**{n: given[n] for n in ("python", "device", "threads", "timeout")})
-    out: Path = given["out"]
+    machine = Machine(**{n: args[n] for n in ("python", "device", "threads", "timeout")})
+    out: Path = args["out"]
     with Display() as display:
         rendered = render_3diebench(
             meshes,
             out,
-            given["views"],
+            args["views"],
             latents=latents,
             look=look,
             machine=machine,
@@ -39,7 +39,7 @@ def run(given: Given) -> int:
             progress=display,
         )
     made = rendered.made
-    print(f"{out}: {len(meshes)} objects of {given['views']} views, made {made.images} images now")
+    print(f"{out}: {len(meshes)} objects of {args['views']} views, made {made.images} images now")
     if rendered.contact_sheet:
         print(f"a look at them: {rendered.contact_sheet}")
     if made.images:
@@ -53,10 +53,10 @@ def run(given: Given) -> int:
     return 0
 
 
-def _latents(given: Given) -> Latents:
-    if len(given["angles"]) != 2:
-        raise UserError(f"angles must be two numbers, got {given['angles']}")
-    return Latents(**{n: given[n] for n in ("rotations", "angles", "shift", "seed")})
+def _latents(args: Arguments) -> Latents:
+    if len(args["angles"]) != 2:
+        raise UserError(f"angles must be two numbers, got {args['angles']}")
+    return Latents(**{n: args[n] for n in ("rotations", "angles", "shift", "seed")})
 
 
 def _shard(text: str) -> tuple[int, int]:

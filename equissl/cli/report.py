@@ -7,15 +7,15 @@ from pathlib import Path
 from rich.console import Console
 
 from equissl import report
-from equissl.cli.arguments import Given
+from equissl.cli.arguments import Arguments
 from equissl.errors import UserError
 
 
-def run(given: Given) -> None:
+def run(args: Arguments) -> None:
     """Write the page and show the table."""
-    folders = [Path(name) for name in given.things]
-    given.check()
-    out: Path = given["out"] or folders[0] / "report.html"
+    folders = [Path(name) for name in args.positionals]
+    args.check()
+    out: Path = args["out"] or folders[0] / "report.html"
     try:
         table = report.comparison(folders)
         page = report.write(folders, out)

@@ -2,34 +2,34 @@
 
 from __future__ import annotations
 
-from equissl.cli.arguments import Given
+from equissl.cli.arguments import Arguments
 from equissl.distributed import resolve_device
 from equissl.runs.load import Loaded, load_encoder
 from equissl.training.options import Options
 
 
-def device(given: Given) -> str:
+def device(args: Arguments) -> str:
     """The device asked for; "auto" is cuda where there is one."""
-    return resolve_device(str(given["device"]))
+    return resolve_device(str(args["device"]))
 
 
-def trusted(given: Given) -> tuple[str, ...]:
+def trusted(args: Arguments) -> tuple[str, ...]:
     """Packages whose code a run may name."""
-    return ("equissl", *given["trust"])
+    return ("equissl", *args["trust"])
 
 
-def load_model(name: str, given: Given) -> Loaded:
+def load_model(name: str, args: Arguments) -> Loaded:
     """An encoder by name, with the keys ``weights``, ``size`` and ``trust``."""
-    return load_encoder(name, weights=given["weights"], size=given["size"], trusted=trusted(given))
+    return load_encoder(name, weights=args["weights"], size=args["size"], trusted=trusted(args))
 
 
-def options(given: Given) -> Options:
+def options(args: Arguments) -> Options:
     """How to carry out a run, from the keys of pretrain and resume."""
     return Options(
-        accelerator={"cuda": "cuda", "cpu": "cpu"}[device(given)],
-        devices=given["devices"],
-        loggers=tuple(given["loggers"]),
-        log_every=given["log_every"],
-        save_every=given["save_every"],
-        stop_after=given["stop_after"],
+        accelerator={"cuda": "cuda", "cpu": "cpu"}[device(args)],
+        devices=args["devices"],
+        loggers=tuple(args["loggers"]),
+        log_every=args["log_every"],
+        save_every=args["save_every"],
+        stop_after=args["stop_after"],
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from equissl.cli import shared
-from equissl.cli.arguments import Given
+from equissl.cli.arguments import Arguments
 from equissl.config import registry
 from equissl.data.files.scan import existing_folder
 from equissl.errors import UserError
@@ -15,61 +15,61 @@ from equissl.study.plan import Study
 from equissl.training.options import Options
 
 
-def run(given: Given) -> None:
+def run(args: Arguments) -> None:
     """List studies, tabulate one, or carry one out."""
-    if not given.things:
-        given.check()
+    if not args.positionals:
+        args.check()
         _list()
         return
     studies: list[Study] = []
-    out: Path | None = given["out"]
+    out: Path | None = args["out"]
 
     def check_out() -> None:
         if out is None:
             raise UserError("out=... is missing: folder to write")
 
-    given.check(
+    args.check(
         check_out,
-        lambda: shared.device(given),
-        lambda: _check_data(given),
-        lambda: studies.append(_study(given)),
+        lambda: shared.device(args),
+        lambda: _check_data(args),
+        lambda: studies.append(_study(args)),
     )
     assert out is not None
-    if given["only"] == "table":
+    if args["only"] == "table":
         page = runner.tabulate(out)
     else:
-        device = shared.device(given)
+        device = shared.device(args)
         page = runner.run(
             studies[0],
             out,
-            seeds=given["seeds"],
+            seeds=args["seeds"],
             options=Options(accelerator=device, loggers=(), save_minutes=1.0),
             device=device,
-            trusted=shared.trusted(given),
+            trusted=shared.trusted(args),
         )
     print(page.read_text(encoding="utf-8"))
     print(f"table: {page}   figure: {out / 'figure.png'}   scores: {out / 'scores.jsonl'}")
 
 
-def _study(given: Given) -> Study:
-    path: Path | None = given["data"]
+def _study(args: Arguments) -> Study:
+    path: Path | None = args["data"]
     return build_study(
-        given.things[0],
-        given.settings,
+        args.positionals[0],
+        args.settings,
         data=path if path is not None and path.is_dir() else None,  # a missing one is reported by _check_data
-        labels=given["labels"],
-        limit=given["limit"] or None,
-        trusted=shared.trusted(given),
-        others=given.values,
+        labels=args["labels"],
+        limit=args["limit"] or None,
+        trusted=shared.trusted(args),
+        others=args.values,
     )
 
 
-def _check_data(given: Given) -> None:
-    if given["data"] is not None:
-        existing_folder(str(given["data"]))
-    if given["limit"] < 0:
-        raise UserError(f"limit={given['limit']}: must be at least 0")
-    if given["data"] is None and (given["limit"] or given["labels"] != "none"):
+def _check_data(args: Arguments) -> None:
+    if args["data"] is not None:
+        existing_folder(str(args["data"]))
+    if args["limit"] < 0:
+        raise UserError(f"limit={args['limit']}: must be at least 0")
+    if args["data"] is None and (args["limit"] or args["labels"] != "none"):
         raise UserError("limit=... and labels=... are about data=DIR, which is missing")
 
 
