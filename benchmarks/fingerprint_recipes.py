@@ -37,7 +37,7 @@ from equissl.equivariance._parameter_targets import (
 from equissl.equivariance.augself import AugSelf
 from equissl.equivariance.equimod import EquiMod
 from equissl.equivariance.essl import ESSL
-from equissl.invariance._self_distillation import Assigning
+from equissl.invariance._self_distillation import SelfDistillationConfig
 from equissl.invariance.barlow_twins import BarlowTwins
 from equissl.invariance.byol import BYOL
 from equissl.invariance.dino import DINO
@@ -304,7 +304,7 @@ def _sensitive(name: str) -> Recipe:
     return transformations.sensitive(transformations.baseline(), name)
 
 
-_IBOT = Assigning(projector=(24, 16), prototypes=24, momentum=0.99)
+_IBOT = SelfDistillationConfig(projector=(24, 16), num_prototypes=24, momentum=0.99)
 _LOCAL = ("local_1", "local_2", "local_3", "local_4")
 _JITTER = ("brightness", "contrast", "saturation", "hue")
 
@@ -397,8 +397,8 @@ VARIANTS: Mapping[str, Make] = {
     "byol/copy_buffers": lambda: _base(BYOL.Config(copy_buffers=True, batch_norm="per_view")),
     "simsiam/cross_entropy": lambda: _base(SimSiam.Config(similarity="cross_entropy", directions="one")),
     "simsiam/affine": lambda: _base(SimSiam.Config(output_norm="affine", batch_norm="all_views")),
-    "moco/cosine": lambda: _base(MoCo.Config(momentum_schedule="cosine", hidden_norm="batch", queue=20)),
-    "moco/copy_buffers": lambda: _base(MoCo.Config(copy_buffers=True, batch_norm="all_views", queue=12)),
+    "moco/cosine": lambda: _base(MoCo.Config(momentum_schedule="cosine", hidden_norm="batch", queue_size=20)),
+    "moco/copy_buffers": lambda: _base(MoCo.Config(copy_buffers=True, batch_norm="all_views", queue_size=12)),
     "moco_v3/constant": lambda: _base(MoCoV3.Config(momentum_schedule="constant", output_norm="none")),
     "moco_v3/copy_buffers": lambda: _base(MoCoV3.Config(copy_buffers=True, output_norm="affine")),
     "barlow_twins/scale": lambda: _base(BarlowTwins.Config(scale=0.024, batch_norm="all_views")),
@@ -406,14 +406,20 @@ VARIANTS: Mapping[str, Make] = {
     "dino/two_views": lambda: _base(DINO.Config(prototype_norm="learned", teacher_temperature=(0.04, 0.07))),
     "dino/local": lambda: _crops(DINO.Config(local=_LOCAL, freeze_prototypes=0.5)),
     "dino/batch": lambda: _base(DINO.Config(hidden_norm="batch", batch_norm="per_view", copy_buffers=True)),
-    "ibot/separate": lambda: _masked(IBOT.Config(assigning=replace(_IBOT, separate=True))),
-    "ibot/sinkhorn": lambda: _masked(IBOT.Config(assigning=replace(_IBOT, balance="sinkhorn"), part="inv")),
+    "ibot/separate": lambda: _masked(IBOT.Config(distillation=replace(_IBOT, separate_heads=True))),
+    "ibot/sinkhorn": lambda: _masked(
+        IBOT.Config(distillation=replace(_IBOT, centering="sinkhorn"), part="inv")
+    ),
     "ibot/learned": lambda: _masked(
-        IBOT.Config(assigning=replace(_IBOT, prototype_norm="learned", hidden_norm="batch"), patch_weight=0.5)
+        IBOT.Config(
+            distillation=replace(_IBOT, prototype_norm="learned", hidden_norm="batch"), patch_weight=0.5
+        )
     ),
     "dinov2/default": lambda: _masked(DINOv2.Config()),
     "dinov2/center": lambda: _masked(
-        DINOv2.Config(assigning=replace(_IBOT, freeze_prototypes=0.5, warmup=0.0), spread_weight=0.0)
+        DINOv2.Config(
+            distillation=replace(_IBOT, freeze_prototypes=0.5, temperature_warmup=0.0), koleo_weight=0.0
+        )
     ),
     "equimod/paper": lambda: _equimod(loss="paper"),
     "equimod/paper_positive_counts": lambda: _equimod(loss="paper_positive_counts"),

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from equissl.encoder.encoder import Encoded, Encoder
-from equissl.objective import Base, Equivariance, Objective, Outcome
+from equissl.objective import Base, BaseOutput, Equivariance, Objective
 from equissl.views import View, joint_mask
 
 BatchNormMode = Literal["all_views", "per_view"]
@@ -46,10 +46,10 @@ class Model(nn.Module):
     def forward(self, views: Mapping[str, View]) -> dict[str, Tensor]:
         """Named terms whose sum is the loss, e.g. "base/contrast", "equimod/contrast"."""
         encoded = self.encode(views)
-        outcome = Outcome({}, {}) if self.base is None else self.base(views, encoded)
-        terms = {f"base/{k}": v for k, v in outcome.losses.items()}
+        output = BaseOutput({}, {}) if self.base is None else self.base(views, encoded)
+        terms = {f"base/{k}": v for k, v in output.losses.items()}
         for name, module in self.modules_by_name.items():
-            for key, value in module(views, encoded, outcome.embeddings).items():
+            for key, value in module(views, encoded, output.embeddings).items():
                 terms[f"{name}/{key}"] = self.weights[name] * value
         return terms
 

@@ -1,7 +1,8 @@
-"""What an objective is: the page to read before writing one.
+"""Interfaces of objectives; read this file before writing one.
 
-A ``Base`` makes two views of an image agree; an ``Equivariance`` module keeps what the views differ in.
-Both read the encoded views and return named loss terms. ``Model`` adds them up; nothing else knows the sum.
+A ``Base`` is an invariance objective: it makes the views of an image agree. An ``Equivariance`` objective
+keeps what the views differ in. Both read the encoded views and return named loss terms, which ``Model``
+weighs and adds. Each has a nested frozen ``Config``, which checks its fields and builds it.
 """
 
 from __future__ import annotations
@@ -24,12 +25,12 @@ Spaces = Mapping[str, Space]
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What a base objective found.
+class BaseOutput:
+    """Losses and embeddings of a base objective.
 
     Args:
         losses: weighted terms, () each: their sum is the objective.
-        embeddings: view name -> (B, d), for modules that build on them.
+        embeddings: view name -> (B, d), projections that equivariance objectives may use.
     """
 
     losses: dict[str, Tensor]
@@ -37,50 +38,54 @@ class Outcome:
 
 
 class Objective(nn.Module, ABC):
-    """Something that turns encoded views into loss terms."""
+    """Encoded views to loss terms."""
 
     title: ClassVar[str] = ""  # what people call it; the class's name if it is not given
     paper: ClassVar[str] = ""  # "arXiv:..."
     bibtex: ClassVar[str] = ""  # its entry, unless another class with this paper has it
-    fixed_lr: ClassVar[tuple[str, ...]] = ()  # submodules whose learning rate does not decay
+    fixed_lr: ClassVar[tuple[str, ...]] = ()  # names of submodules whose lr does not decay
 
     def after_step(self, encoder: Encoder, progress: float) -> None:
-        """Move what gradients do not train (a teacher, a queue).
+        """Update what gradients do not train: an EMA teacher, a queue of keys, a running mean.
 
-        Called after every optimizer step; ``progress`` is the share of all steps done, in (0, 1].
+        Called after every optimizer step; ``progress`` is the fraction of all steps done, in (0, 1].
         """
 
 
 class Base(Objective):
-    """An invariance objective on two views."""
+    """Invariance objective on two or more views."""
 
     @abstractmethod
-    def forward(self, views: Views, encoded: Encodings) -> Outcome: ...
+    def forward(self, views: Views, encoded: Encodings) -> BaseOutput: ...
 
 
 class Equivariance(Objective):
-    """An objective that uses how the views were made."""
+    """Equivariance objective: uses the recorded parameters of the views."""
 
     @abstractmethod
     def forward(
         self, views: Views, encoded: Encodings, embeddings: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
-        """Terms () whose sum is this module's loss; ``Model`` applies the weight."""
+        """Loss terms, () each, whose sum ``Model`` multiplies by the objective's weight.
+
+        Args:
+            embeddings: view name -> (B, d), projections of the base objective; empty without one.
+        """
 
 
 @runtime_checkable
 class Predictive(Protocol):
-    """A module that can say where features go when an image is changed."""
+    """An equivariance objective with a predictor of the changed image's embedding."""
 
     @property
     def space(self) -> Space:
-        """The absolute factors whose change it reads; ``params.between(source, target, space)``."""
+        """Factors whose change is the predictor's input: ``params.between(source, target, space)``."""
 
     def predict(self, source: Encoded, change: Params) -> Tensor:
-        """The expected embedding of the changed image: (B, d)."""
+        """Predicted embedding of the changed image: (B, d)."""
 
     def target(self, target: Encoded) -> Tensor:
-        """The embedding of the changed image: (B, d)."""
+        """Embedding of the changed image: (B, d)."""
 
 
 @runtime_checkable
@@ -93,19 +98,83 @@ class Draws(Protocol):
 
 @runtime_checkable
 class BaseConfig(Protocol):
-    """A frozen dataclass that describes a base objective."""
+    """Frozen dataclass that builds a base objective."""
 
     def build(self, encoder: Encoder, spaces: Spaces) -> Base:
         """``spaces``: view name -> the factors recorded for it."""
 
     def reads(self) -> tuple[str, ...]:
-        """The views that must be encoded for it."""
+        """Names of the views that it reads; ``ViewSpec(encode=False)`` leaves a target unencoded."""
 
 
 @runtime_checkable
 class EquivarianceConfig(Protocol):
-    """A frozen dataclass that describes an equivariance module."""
+    """Frozen dataclass that builds an equivariance objective."""
 
     def build(self, encoder: Encoder, spaces: Spaces) -> Equivariance: ...
 
     def reads(self) -> tuple[str, ...]: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class TwoViewConfig(ABC):
+    """Fields of a base objective on two views.
+
+    Args:
+        views: names of the two views.
+        part: which columns of the features are read.
+    """
+
+    views: tuple[str, str] = ("a", "b")
+    part: str = "all"
+
+    @abstractmethod
+    def build(self, encoder: Encoder, spaces: Spaces) -> Base: ...
+
+    def reads(self) -> tuple[str, ...]:
+        return self.views
+
+
+@dataclass(frozen=True, kw_only=True)
+class MultiCropConfig(ABC):
+    """Fields of a base objective on large and small crops (multi-crop of SwAV and DINO).
+
+    Args:
+        views: names of the large crops, which are of one size.
+        local: names of the small crops, if any (``augment.presets.multi_crop``: "local_1", ...).
+        part: which columns of the features are read.
+    """
+
+    views: tuple[str, ...] = ("a", "b")
+    local: tuple[str, ...] = ()
+    part: str = "all"
+
+    def __post_init__(self) -> None:
+        crops = self.reads()
+        if not self.views or len(crops) < 2 or len(set(crops)) < len(crops):
+            raise ValueError(f"views and local must name at least two different crops, got {crops}")
+
+    @abstractmethod
+    def build(self, encoder: Encoder, spaces: Spaces) -> Base: ...
+
+    def reads(self) -> tuple[str, ...]:
+        return (*self.views, *self.local)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairConfig(ABC):
+    """Fields of an equivariance objective on one pair of views.
+
+    Args:
+        pair: names of the (source, target) views.
+        part: which columns of the features are read.
+    """
+
+    pair: tuple[str, str] = ("a", "b")
+    part: str = "all"
+
+    @abstractmethod
+    def build(self, encoder: Encoder, spaces: Spaces) -> Equivariance: ...
+
+    def reads(self) -> tuple[str, ...]:
+        return self.pair

@@ -21,7 +21,7 @@ from equissl.equivariance.equimod import EquiMod, LegacyLayout
 from equissl.equivariance.essl import ESSL
 from equissl.equivariance.intermediate_reconstruction import IntermediateReconstruction
 from equissl.equivariance.sie import SIE
-from equissl.invariance._self_distillation import Assigning
+from equissl.invariance._self_distillation import SelfDistillationConfig
 from equissl.invariance.barlow_twins import BarlowTwins
 from equissl.invariance.byol import BYOL
 from equissl.invariance.dino import DINO
@@ -38,19 +38,19 @@ from equissl.testing.objective import masked_views, tiny_encoder, tiny_transform
 from equissl.views import ViewSpec
 
 SMALL: dict[str, Any] = {"projector": (24, 8)}
-DISTILLATION = Assigning(projector=(24, 8), prototypes=20, freeze_prototypes=0.0)
+DISTILLATION = SelfDistillationConfig(projector=(24, 8), num_prototypes=20, freeze_prototypes=0.0)
 BASES = {
     "simclr": SimCLR.Config(**SMALL),
     "simclr-other-view": SimCLR.Config(**SMALL, negatives="other_view", batch_norm="per_view"),
     "byol": BYOL.Config(**SMALL, predictor=(24, 8)),
     "simsiam": SimSiam.Config(**SMALL, predictor=(12, 8)),
-    "moco": MoCo.Config(**SMALL, queue=12),  # no multiple of the batches
+    "moco": MoCo.Config(**SMALL, queue_size=12),  # no multiple of the batches
     "moco-v3": MoCoV3.Config(**SMALL, predictor=(24, 8)),
     "barlow-twins": BarlowTwins.Config(**SMALL),
     "vicreg": VICReg.Config(**SMALL),
-    "dino": DINO.Config(**SMALL, prototypes=20, freeze_prototypes=0.0),
-    "ibot": IBOT.Config(assigning=DISTILLATION),
-    "dinov2": DINOv2.Config(assigning=replace(DISTILLATION, separate=True, balance="sinkhorn")),
+    "dino": DINO.Config(**SMALL, num_prototypes=20, freeze_prototypes=0.0),
+    "ibot": IBOT.Config(distillation=DISTILLATION),
+    "dinov2": DINOv2.Config(distillation=replace(DISTILLATION, separate_heads=True, centering="sinkhorn")),
 }
 MASKED = ("ibot", "dinov2")  # need a transformer and views with masked patches
 DECODER = DecoderConfig(channels=(8, 8))

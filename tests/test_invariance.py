@@ -116,7 +116,7 @@ def test_dino_equals_a_loop() -> None:
 
 @pytest.mark.parametrize("size", [1, 7, 12, 16])
 def test_the_queue_is_first_in_first_out(size: int) -> None:
-    module = build(MoCo.Config(projector=(8, 4), queue=size))
+    module = build(MoCo.Config(projector=(8, 4), queue_size=size))
     expected: deque[Tensor] = deque(module.queue.clone(), maxlen=size)
     for step in range(5):
         keys = torch.nn.functional.normalize(rows(1, n=5 + 3 * (step % 2), d=4, seed=step)[0].float(), dim=1)
@@ -126,9 +126,9 @@ def test_the_queue_is_first_in_first_out(size: int) -> None:
         torch.testing.assert_close(module.queue.roll(-start, 0), torch.stack(list(expected)))
 
 
-def test_moco_contrasts_with_what_it_remembered() -> None:
+def test_moco_contrasts_with_its_queue() -> None:
     """The first view is the query, the second the key; keys enter after the step, and only in training."""
-    module = build(MoCo.Config(projector=(8, 4), queue=12, temperature=0.3))
+    module = build(MoCo.Config(projector=(8, 4), queue_size=12, temperature=0.3))
     made = make_views(tiny_batch(5), tiny_views(), seed=0)
     encoded = encode(module, made)
     (keys,) = module.teacher([made["b"].images])
@@ -144,11 +144,11 @@ def test_moco_contrasts_with_what_it_remembered() -> None:
 
 
 def test_moco_needs_no_online_pass_for_the_key() -> None:
-    module = build(MoCo.Config(projector=(8, 4), queue=12))
+    module = build(MoCo.Config(projector=(8, 4), queue_size=12))
     made = make_views(tiny_batch(5), tiny_views(), seed=0)
     outcome = module(made, {k: v for k, v in encode(module, made).items() if k == "a"})
     assert set(outcome.embeddings) == {"a"} and outcome.losses["contrast"].isfinite()
-    both = build(MoCo.Config(projector=(8, 4), queue=12, directions="both"))
+    both = build(MoCo.Config(projector=(8, 4), queue_size=12, symmetric=True))
     both(made, encode(both, made))
     both.after_step(tiny_encoder(), 0.5)
     assert int(both.pointer) == 10
@@ -164,12 +164,12 @@ def test_moco_v3_is_scaled_by_twice_its_temperature() -> None:
     torch.testing.assert_close(module(made, encoded).losses["contrast"], expected)
 
 
-def test_dino_center_temperature_and_resting_prototypes() -> None:
+def test_dino_center_temperature_and_frozen_prototypes() -> None:
     config = DINO.Config(
         projector=(8, 4),
-        prototypes=6,
+        num_prototypes=6,
         teacher_temperature=(0.04, 0.08),
-        warmup=0.5,
+        temperature_warmup=0.5,
         freeze_prototypes=0.25,
     )
     module, encoder = build(config), tiny_encoder()
@@ -190,7 +190,7 @@ def test_dino_center_temperature_and_resting_prototypes() -> None:
 
 def test_the_length_of_fixed_prototypes_does_not_matter() -> None:
     fixed, learned = (
-        build(DINO.Config(projector=(8, 4), prototypes=6, prototype_norm=n)) for n in ("fixed", "learned")
+        build(DINO.Config(projector=(8, 4), num_prototypes=6, prototype_norm=n)) for n in ("fixed", "learned")
     )
     assert {n for n, _ in learned.head.named_parameters()} - {
         n for n, _ in fixed.head.named_parameters()
@@ -219,7 +219,7 @@ def test_crops_of_two_sizes(backbone: str, batch_norm: Any) -> None:
         else EncoderConfig(name="test_vit", options=options, size=32).build()
     )
     local = tuple(n for n in specs if n.startswith("local"))
-    config = DINO.Config(projector=(8, 4), prototypes=6, local=local, freeze_prototypes=0.0)
+    config = DINO.Config(projector=(8, 4), num_prototypes=6, local=local, freeze_prototypes=0.0)
     assert set(config.reads()) == set(specs)
     base = config.build(encoder, {})
     model = Model(encoder, base, {}, {}, list(specs), batch_norm)
@@ -270,14 +270,14 @@ def test_the_predictor_of_simsiam_keeps_its_rate() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: MoCo.Config(queue=0), "queue must hold at least 1 key, got 0"),
+        (lambda: MoCo.Config(queue_size=0), "queue_size must be at least 1, got 0"),
         (lambda: MoCo.Config(temperature=0.0), "temperature must be above 0"),
         (lambda: MoCoV3.Config(predictor=(8, 4)), "end with the projector's width 256"),
         (lambda: SimSiam.Config(predictor=(8, 4)), "end with the projector's width 2048"),
         (lambda: VICReg.Config(variance=-1.0), "variance must be at least 0"),
         (lambda: DINO.Config(momentum=1.5), "momentum must be in"),
         (lambda: DINO.Config(local=("a",)), "different crops"),
-        (lambda: DINO.Config(warmup=2.0), "warmup must be in"),
+        (lambda: DINO.Config(temperature_warmup=2.0), "temperature_warmup must be in"),
     ],
 )
 def test_bad_settings_are_refused(make: Any, message: str) -> None:

@@ -58,7 +58,7 @@ def test_nt_xent_equals_a_double_loop(n: int, negatives: Negatives) -> None:
 @pytest.mark.parametrize("counts", [True, False])
 def test_sibling_free_equals_a_double_loop(counts: bool) -> None:
     y, predicted = embeddings(6)
-    found = nt_xent_without_sibling(y, predicted, 0.2, positive_counts=counts)
+    found = nt_xent_without_sibling(y, predicted, 0.2, positive_in_denominator=counts)
     torch.testing.assert_close(found, slow_sibling_free(y, predicted, 0.2, counts))
 
 
@@ -69,7 +69,7 @@ def test_the_sibling_is_no_negative() -> None:
     def pull(target: Tensor, contrast: str) -> Tensor:
         guess = predicted.clone().requires_grad_()
         if contrast == "paper":
-            loss = nt_xent_without_sibling(target, guess, 0.2, positive_counts=True)
+            loss = nt_xent_without_sibling(target, guess, 0.2, positive_in_denominator=True)
         else:
             loss = nt_xent(target, guess, 0.2)
         return torch.autograd.grad(loss, guess)[0][0]
@@ -114,7 +114,7 @@ def _shard(rank: int, folder: str, kind: str) -> None:
 
 def _loss(kind: str, a: Tensor, b: Tensor) -> Tensor:
     if kind == "nt_xent_without_sibling":
-        return nt_xent_without_sibling(a, b, 0.2, positive_counts=True)
+        return nt_xent_without_sibling(a, b, 0.2, positive_in_denominator=True)
     return nt_xent(a, b, 0.3, "all" if kind == "all" else "other_view")
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from equissl.augment import PatchMask, Pipeline, RandomResizedCrop
 from equissl.encoder.encoder import Encoded
-from equissl.invariance._self_distillation import Assigning
+from equissl.invariance._self_distillation import SelfDistillationConfig
 from equissl.invariance.dinov2 import DINOv2
 from equissl.invariance.ibot import IBOT
 from equissl.losses.distillation import dino_loss, patch_loss, sinkhorn
@@ -23,7 +23,7 @@ from equissl.random import Stream
 from equissl.testing.objective import masked_views, tiny_batch, tiny_encoder, tiny_transformer, tiny_views
 from equissl.views import ViewSpec, make_views
 
-ASSIGNING = Assigning(projector=(12, 6), prototypes=7, freeze_prototypes=0.0)
+DISTILLATION = SelfDistillationConfig(projector=(12, 6), num_prototypes=7, freeze_prototypes=0.0)
 
 
 def build(config: Any) -> tuple[Any, Any, Any, dict[str, Encoded]]:
@@ -39,11 +39,12 @@ def build(config: Any) -> tuple[Any, Any, Any, dict[str, Encoded]]:
 
 
 @pytest.mark.parametrize("separate", [False, True])
-@pytest.mark.parametrize("balance", ["center", "sinkhorn"])
-def test_both_losses_equal_a_loop(separate: bool, balance: Any) -> None:
+@pytest.mark.parametrize("centering", ["center", "sinkhorn"])
+def test_both_losses_equal_a_loop(separate: bool, centering: Any) -> None:
     """Image by image and patch by patch; the teacher sees whole images."""
     config = IBOT.Config(
-        assigning=replace(ASSIGNING, separate=separate, balance=balance, temperature=0.2), patch_weight=0.5
+        distillation=replace(DISTILLATION, separate_heads=separate, centering=centering, temperature=0.2),
+        patch_weight=0.5,
     )
     base, _, made, encoded = build(config)
     distillation = base.distillation
@@ -60,7 +61,7 @@ def test_both_losses_equal_a_loop(separate: bool, balance: Any) -> None:
     large = {v: distillation.teacher.head["image"](seen[v].vector) for v in seen}
     small = {v: slow(seen[v].grid.flatten(2).transpose(1, 2).flatten(0, 1)) for v in seen}
     mask = torch.cat([made[v].params.values[PATCH_MASK] for v in ("a", "b")])
-    if balance == "center":
+    if centering == "center":
         wanted = {v: ((x - distillation.center) / 0.04).softmax(1) for v, x in large.items()}
         places = {v: ((x - distillation.patch_center) / 0.04).softmax(1) for v, x in small.items()}
         places_all = torch.cat([places[v].view(5, 16, -1) for v in ("a", "b")])
@@ -98,7 +99,7 @@ def slow_sinkhorn(output: Tensor, temperature: float) -> Tensor:
 def test_sinkhorn_balances() -> None:
     output = torch.randn(40, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     torch.testing.assert_close(sinkhorn(output, 0.5), slow_sinkhorn(output, 0.5))
-    shares = sinkhorn(output, 0.5, rounds=200)
+    shares = sinkhorn(output, 0.5, num_iterations=200)
     torch.testing.assert_close(shares.sum(0), torch.full((5,), 8.0, dtype=torch.float64))
     weight = (torch.arange(40) % 3 > 0).double()
     some = sinkhorn(output, 0.5, weight)
@@ -119,7 +120,7 @@ def test_koleo_equals_a_loop() -> None:
     assert twice.grad is not None and twice.grad.isfinite().all()
 
 
-def test_images_that_hide_nothing_count_as_zero() -> None:
+def test_images_without_masked_patches_count_as_zero() -> None:
     student, wanted = torch.randn(2, 3, 4), torch.rand(2, 3, 4).softmax(2)
     mask = torch.tensor([[1.0, 0, 1], [0, 0, 0]])
     scores = (student / 0.1).log_softmax(2)
@@ -127,19 +128,19 @@ def test_images_that_hide_nothing_count_as_zero() -> None:
     assert float(patch_loss(student, wanted, mask, 0.1)) == pytest.approx(expected, rel=1e-5)
 
 
-def test_dinov2_adds_the_spread() -> None:
-    base, _, made, encoded = build(DINOv2.Config(assigning=ASSIGNING, spread_weight=0.3))
+def test_dinov2_adds_koleo() -> None:
+    base, _, made, encoded = build(DINOv2.Config(distillation=DISTILLATION, koleo_weight=0.3))
     found = base(made, encoded).losses
     expected = 0.3 * (koleo(encoded["a"].vector) + koleo(encoded["b"].vector))
-    torch.testing.assert_close(found["spread"], expected)
-    assert set(found) == {"assignment", "patches", "spread"}
-    base.config = replace(base.config, spread_weight=0.0)
+    torch.testing.assert_close(found["koleo"], expected)
+    assert set(found) == {"assignment", "patches", "koleo"}
+    base.config = replace(base.config, koleo_weight=0.0)
     assert set(base(made, encoded).losses) == {"assignment", "patches"}
 
 
 def test_the_student_does_not_see_masked_patches() -> None:
     """Their pixels change nothing for the student, and something for the teacher."""
-    base, encoder, made, encoded = build(IBOT.Config(assigning=ASSIGNING))
+    base, encoder, made, encoded = build(IBOT.Config(distillation=DISTILLATION))
     mask = made["a"].params.values[PATCH_MASK]
     where = mask.view(5, 1, 4, 4).repeat_interleave(4, 2).repeat_interleave(4, 3)
     other = torch.where(where > 0, torch.rand_like(made["a"].images), made["a"].images)
@@ -155,7 +156,7 @@ def test_local_crops_are_whole_and_centers_move() -> None:
     local = ViewSpec(RandomResizedCrop(16, scale=(0.1, 0.4)))
     specs = {**masked_views(), "local": local}
     del specs["plain"]
-    config = IBOT.Config(local=("local",), assigning=replace(ASSIGNING, warmup=0.5))
+    config = IBOT.Config(local=("local",), distillation=replace(DISTILLATION, temperature_warmup=0.5))
     encoder = tiny_transformer()
     base: Any = config.build(encoder, {n: s.space(Space()) for n, s in specs.items()})
     model = Model(encoder, base, {}, {}, list(specs))
@@ -195,10 +196,10 @@ def test_masks_have_the_stated_ratio() -> None:
     ("make", "message"),
     [
         (lambda: IBOT.Config(views=("a",)), "at least two different crops"),
-        (lambda: DINOv2.Config(spread_weight=-1.0), "spread_weight must be at least 0"),
-        (lambda: Assigning(momentum=2.0), "momentum must be in"),
-        (lambda: Assigning(prototypes=1), "prototypes must be at least 2"),
-        (lambda: Assigning(patch_temperature=(0.0, 0.1)), "patch_temperature must be above 0"),
+        (lambda: DINOv2.Config(koleo_weight=-1.0), "koleo_weight must be at least 0"),
+        (lambda: SelfDistillationConfig(momentum=2.0), "momentum must be in"),
+        (lambda: SelfDistillationConfig(num_prototypes=1), "num_prototypes must be at least 2"),
+        (lambda: SelfDistillationConfig(patch_temperature=(0.0, 0.1)), "patch_temperature must be above 0"),
         (lambda: PatchMask(mask_ratio=(0.0, 0.5)), "PatchMask.mask_ratio"),
         (lambda: PatchMask(grid_size=0), "PatchMask.grid_size must be at least 1"),
         (lambda: IBOT.Config().build(tiny_encoder(), {}), "mask_token=true"),

@@ -115,8 +115,8 @@ def test_stopped_and_resumed_equals_straight_through(straight: Run, tmp_path: Pa
     "base",
     [
         BYOL.Config(projector=(16, 8), predictor=(16, 8), momentum=0.9),
-        MoCo.Config(projector=(16, 8), queue=40, momentum=0.9),  # 16 keys a step: it wraps between steps
-        DINO.Config(projector=(16, 8), prototypes=12, momentum=0.9, freeze_prototypes=0.4),
+        MoCo.Config(projector=(16, 8), queue_size=40, momentum=0.9),  # 16 keys a step: it wraps between steps
+        DINO.Config(projector=(16, 8), num_prototypes=12, momentum=0.9, freeze_prototypes=0.4),
     ],
     ids=["byol", "moco", "dino"],
 )

@@ -162,4 +162,8 @@ class EquiMod(Equivariance):
         if c.loss == "released_code":
             return {"contrast": nt_xent(target, predicted, c.temperature)}
         counts = c.loss == "paper_positive_counts"
-        return {"contrast": nt_xent_without_sibling(target, predicted, c.temperature, positive_counts=counts)}
+        return {
+            "contrast": nt_xent_without_sibling(
+                target, predicted, c.temperature, positive_in_denominator=counts
+            )
+        }

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from equissl.encoder.encoder import Encoded, Encoder
 from equissl.losses.precision import full_precision, to_float32
 from equissl.losses.regularization import covariance_loss, variance_loss
-from equissl.nn.heads import MLP, HeadNorm, project
+from equissl.nn.heads import MLP, HeadNorm, apply_head
 from equissl.nn.predictors import AnyPredictor, Hypernetwork
 from equissl.objective import Encodings, Equivariance, Spaces, Views
 from equissl.params import Params, Space, between, union
@@ -114,7 +114,7 @@ class SIE(Equivariance):
     ) -> dict[str, Tensor]:
         c = self.config
         source, target = c.pair
-        x, y = project(self.projector, [encoded[v].part(c.part) for v in c.pair], c.batch_norm)
+        x, y = apply_head(self.projector, [encoded[v].part(c.part) for v in c.pair], c.batch_norm)
         predicted = self._move(x, between(views[source].params, views[target].params, self.space))
         whole = [x, y]
         if c.statistics == "with_base":

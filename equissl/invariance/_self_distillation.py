@@ -1,4 +1,4 @@
-"""A student that assigns images and masked patches to prototypes as a slow teacher does."""
+"""Self-distillation on images and masked patches, shared by iBOT and DINOv2."""
 
 from __future__ import annotations
 
@@ -9,51 +9,54 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from equissl.config.validation import check_bounds
 from equissl.distributed import mean
 from equissl.encoder.encoder import Encoded, Encoder
-from equissl.losses.distillation import centred, dino_loss_of, patch_loss, sinkhorn
-from equissl.losses.precision import check_temperature, to_float32
-from equissl.nn.ema import Teacher, check_momentum, ema_momentum
-from equissl.nn.heads import HeadNorm, HiddenNorm, project
+from equissl.losses.distillation import centered_softmax, distillation_loss, patch_loss, sinkhorn
+from equissl.losses.precision import to_float32
+from equissl.nn.ema import Teacher, ema_momentum
+from equissl.nn.heads import HeadNorm, HiddenNorm, apply_head
 from equissl.nn.prototype_head import PrototypeHead, PrototypeNorm
 from equissl.params import PATCH_MASK, Space
 from equissl.views import View
 
-Balance = Literal["center", "sinkhorn"]
+Centering = Literal["center", "sinkhorn"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Assigning:
-    """Heads, teacher and schedules of iBOT and DINOv2.
+class SelfDistillationConfig:
+    """Heads, teacher, temperatures and centering of iBOT and DINOv2.
 
     Args:
-        projector: hidden widths and the bottleneck's.
+        projector: hidden widths and the width of the bottleneck.
         hidden_norm: BatchNorm in the projector; transformers' heads have none.
-        prototypes: outputs that images and patches are assigned to.
-        separate: patches have a head of their own; otherwise both share one (iBOT).
-        prototype_norm: lengths of the prototypes: "fixed" at 1, or "learned".
-        temperature: of the student, above 0.
-        teacher_temperature, patch_temperature: of the teacher for images and for patches, at the start and
-            after the warm-up.
-        warmup: share of training over which they move linearly, in [0, 1].
-        balance: "center" subtracts a running mean of the teacher's outputs; "sinkhorn" balances each batch.
-        center_momentum: of that mean.
-        freeze_prototypes: share of training during which the last layer is frozen.
-        momentum: of the teacher at the first step; grows to 1 along a cosine.
-        copy_buffers: also move the teacher's BatchNorm buffers.
-        batch_norm: whether BatchNorm in heads and teacher sees all views at once or one by one.
+        num_prototypes: number of outputs K.
+        separate_heads: whether patches have a head of their own; otherwise images and patches share one
+            (iBOT).
+        prototype_norm: norm of the prototypes: "fixed" at 1, or "learned".
+        temperature: student temperature, above 0.
+        teacher_temperature, patch_temperature: teacher temperatures of images and of patches, at the start
+            and after the warm-up, above 0.
+        temperature_warmup: fraction of training with a linear warm-up of the teacher temperatures, in [0, 1].
+        centering: of the teacher's outputs: "center" subtracts a running mean (DINO), "sinkhorn" is the
+            Sinkhorn-Knopp algorithm on each batch (SwAV).
+        center_momentum: EMA coefficient of the running mean, in [0, 1].
+        freeze_prototypes: fraction of training with a frozen last layer, in [0, 1].
+        momentum: EMA coefficient of the teacher at the first step, in [0, 1]; grows to 1 along a cosine.
+        copy_buffers: copy the BatchNorm statistics to the teacher.
+        batch_norm: whether BatchNorm in heads and teacher sees all views at once or one after the other.
     """
 
     projector: tuple[int, ...] = (2048, 2048, 256)
     hidden_norm: HiddenNorm = "none"
-    prototypes: int = 8192
-    separate: bool = False
+    num_prototypes: int = 8192
+    separate_heads: bool = False
     prototype_norm: PrototypeNorm = "fixed"
     temperature: float = 0.1
     teacher_temperature: tuple[float, float] = (0.04, 0.07)
     patch_temperature: tuple[float, float] = (0.04, 0.07)
-    warmup: float = 0.3
-    balance: Balance = "center"
+    temperature_warmup: float = 0.3
+    centering: Centering = "center"
     center_momentum: float = 0.9
     freeze_prototypes: float = 0.01
     momentum: float = 0.996
@@ -61,99 +64,95 @@ class Assigning:
     batch_norm: HeadNorm = "all_views"
 
     def __post_init__(self) -> None:
-        check_temperature("temperature", self.temperature)
-        for name in ("teacher_temperature", "patch_temperature"):
-            for value in getattr(self, name):
-                check_temperature(name, value)
-        check_momentum(self.momentum)
-        for name in ("warmup", "center_momentum", "freeze_prototypes"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must be in [0, 1], got {getattr(self, name)}")
-        if self.prototypes < 2:
-            raise ValueError(f"prototypes must be at least 2, got {self.prototypes}")
+        check_bounds(self, "temperature", "teacher_temperature", "patch_temperature", above=0)
+        check_bounds(self, "momentum", "temperature_warmup", "center_momentum", low=0, high=1)
+        check_bounds(self, "freeze_prototypes", low=0, high=1)
+        check_bounds(self, "num_prototypes", low=2)
 
 
 @dataclass(frozen=True)
-class Assigned:
-    """Losses of images and of masked patches, (); bottlenecks of all crops, (B, projector[-1]) each."""
+class SelfDistillationOutput:
+    """Image and patch loss, () each, and the bottlenecks of all crops, (B, projector[-1]) each."""
 
     images: Tensor
     patches: Tensor
     embeddings: tuple[Tensor, ...]
 
 
-class Distillation(nn.Module):
-    """The student's heads, the teacher, and its running means; what iBOT and DINOv2 have in common."""
+class SelfDistillation(nn.Module):
+    """Student heads, EMA teacher and running centers."""
 
     center: Tensor
     patch_center: Tensor
     progress: Tensor
 
-    def __init__(self, config: Assigning, encoder: Encoder, part: str):
+    def __init__(self, config: SelfDistillationConfig, encoder: Encoder, part: str):
         super().__init__()
         self.config, self.part = config, part
         width = encoder.width(part)
         self.head = nn.ModuleDict({"image": PrototypeHead(width, config)})
-        if config.separate:
+        if config.separate_heads:
             self.head["patch"] = PrototypeHead(width, config)
         self.teacher = Teacher(encoder, self.head, part, config.batch_norm, config.copy_buffers)
-        self.register_buffer("center", torch.zeros(config.prototypes))
-        self.register_buffer("patch_center", torch.zeros(config.prototypes))
+        self.register_buffer("center", torch.zeros(config.num_prototypes))
+        self.register_buffer("patch_center", torch.zeros(config.num_prototypes))
         self.register_buffer("progress", torch.zeros(()))  # a tensor, so that no step waits for the device
-        self.fresh: tuple[Tensor, Tensor] | None = None  # mean outputs that wait for the end of the step
+        self.batch_centers: tuple[Tensor, Tensor] | None = None  # used after the optimizer step
 
     def forward(
         self, large: Sequence[Encoded], small: Sequence[Encoded], images: Sequence[Tensor], mask: Tensor
-    ) -> Assigned:
+    ) -> SelfDistillationOutput:
         """
         Args:
-            large, small: features of the student's crops; patches of the large ones were masked.
-            images: of the large crops, unmasked, for the teacher.
-            mask: (len(large), B, patches), 1 where a patch was masked.
+            large, small: the student's features of the crops; the large ones were masked.
+            images: large crops, (B, C, h, w) each, which the teacher encodes unmasked.
+            mask: (len(large), B, patches), 1 for masked patches.
         """
         c = self.config
-        own, patch = _head(self.head, "image"), _head(self.head, "patch")
+        image_head, patch_head = _head(self.head, "image"), _head(self.head, "patch")
         frozen = self.progress < c.freeze_prototypes
-        embedded = project(own.embed, [e.part(self.part) for e in (*large, *small)], c.batch_norm)
-        student = [own.assign(e, frozen) for e in embedded]
+        embeddings = apply_head(image_head.embed, [e.part(self.part) for e in (*large, *small)], c.batch_norm)
+        logits = [image_head.logits(e, frozen) for e in embeddings]
         tokens = torch.cat([_tokens(e, self.part) for e in large])
-        places = patch.assign(patch.embed(tokens.flatten(0, 1)), frozen).unflatten(0, tokens.shape[:2])  # type: ignore[no-untyped-call]
+        patch_logits = patch_head.logits(patch_head.embed(tokens.flatten(0, 1)), frozen)
+        patch_logits = patch_logits.unflatten(0, tokens.shape[:2])  # type: ignore[no-untyped-call]
+        mask = mask.flatten(0, 1)
         with torch.no_grad():
-            wanted, patches = self._taught(images, mask.flatten(0, 1))
-        return Assigned(
-            dino_loss_of(student, wanted, c.temperature),
-            patch_loss(places, patches, mask.flatten(0, 1), c.temperature),
-            embedded,
+            targets, patch_targets = self._targets(images, mask)
+        return SelfDistillationOutput(
+            distillation_loss(logits, targets, c.temperature),
+            patch_loss(patch_logits, patch_targets, mask, c.temperature),
+            embeddings,
         )
 
-    def _taught(self, images: Sequence[Tensor], mask: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
-        """What the teacher says of the large crops, (B, K) each, and of their patches, (rows, patches, K)."""
+    def _targets(self, images: Sequence[Tensor], mask: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
+        """Teacher probabilities of the large crops, (B, K) each, and of their patches, (rows, patches, K)."""
         c = self.config
-        seen = self.teacher.encode(images)
-        own, patch = (_head(self.teacher.head, kind) for kind in ("image", "patch"))
-        image = torch.cat(project(own, [e.part(self.part) for e in seen], c.batch_norm))
-        tokens = torch.cat([_tokens(e, self.part) for e in seen])
-        places = patch(tokens.flatten(0, 1))
+        encoded = self.teacher.encode(images)
+        image_head, patch_head = (_head(self.teacher.head, kind) for kind in ("image", "patch"))
+        image = torch.cat(apply_head(image_head, [e.part(self.part) for e in encoded], c.batch_norm))
+        tokens = torch.cat([_tokens(e, self.part) for e in encoded])
+        patches = patch_head(tokens.flatten(0, 1))
         if self.training:
-            self.fresh = to_float32(image).mean(0), to_float32(places).mean(0)
-        warm = (self.progress / c.warmup).clamp(max=1) if c.warmup else 1.0
-        first, second = (s + (e - s) * warm for s, e in (c.teacher_temperature, c.patch_temperature))
-        count = len(images[0])
-        if c.balance == "center":
-            wanted, patches = centred(image, self.center, first), centred(places, self.patch_center, second)
+            self.batch_centers = to_float32(image).mean(0), to_float32(patches).mean(0)
+        warmup = (self.progress / c.temperature_warmup).clamp(max=1) if c.temperature_warmup else 1.0
+        first, second = (s + (e - s) * warmup for s, e in (c.teacher_temperature, c.patch_temperature))
+        if c.centering == "center":
+            image = centered_softmax(image, self.center, first)
+            patches = centered_softmax(patches, self.patch_center, second)
         else:
-            wanted, patches = sinkhorn(image, first), sinkhorn(places, second, mask.flatten())
-        return torch.split(wanted, count), patches.view(*mask.shape, -1)
+            image, patches = sinkhorn(image, first), sinkhorn(patches, second, mask.flatten())
+        return torch.split(image, len(images[0])), patches.view(*mask.shape, -1)
 
     @torch.no_grad()
     def after_step(self, encoder: Encoder, progress: float) -> None:
         c = self.config
         self.teacher.update_ema(encoder, self.head, ema_momentum(c.momentum, progress))
         self.progress.fill_(progress)
-        if self.fresh is not None:
-            for center, fresh in zip((self.center, self.patch_center), self.fresh, strict=True):
-                center.lerp_(mean(fresh).to(center.dtype), 1 - c.center_momentum)
-            self.fresh = None
+        if self.batch_centers is not None:
+            for center, batch in zip((self.center, self.patch_center), self.batch_centers, strict=True):
+                center.lerp_(mean(batch).to(center.dtype), 1 - c.center_momentum)
+            self.batch_centers = None
 
 
 def check_masks(encoder: Encoder, spaces: Mapping[str, Space], views: Sequence[str]) -> None:
@@ -191,9 +190,9 @@ def stacked_masks(views: Mapping[str, View], names: Sequence[str]) -> Tensor:
 
 def _head(heads: nn.Module, kind: str) -> PrototypeHead:
     assert isinstance(heads, nn.ModuleDict)
-    found = heads[kind if kind in heads else "image"]
-    assert isinstance(found, PrototypeHead)
-    return found
+    head = heads[kind if kind in heads else "image"]
+    assert isinstance(head, PrototypeHead)
+    return head
 
 
 def _tokens(encoded: Encoded, part: str) -> Tensor:

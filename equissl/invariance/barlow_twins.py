@@ -1,4 +1,4 @@
-"""Barlow Twins: make the correlation between the two views' columns the identity."""
+"""Barlow Twins (Zbontar et al., 2021): cross-correlation matrix of two views close to the identity."""
 
 from __future__ import annotations
 
@@ -7,19 +7,20 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from equissl.config.validation import check_bounds
 from equissl.distributed import mean
 from equissl.encoder.encoder import Encoder
 from equissl.losses.precision import full_precision, to_float32
-from equissl.nn.heads import MLP, HeadNorm, project
-from equissl.objective import Base, Encodings, Outcome, Spaces, Views
+from equissl.nn.heads import MLP, HeadNorm, apply_head
+from equissl.objective import Base, BaseOutput, Encodings, Spaces, TwoViewConfig, Views
 
 _EPSILON = 1e-5  # of the BatchNorm that standardises in the original
 
 
 class BarlowTwins(Base):
-    """Make the cross-correlation of two views the identity (arXiv:2103.03230, eq. 1-2).
+    """Barlow Twins (Zbontar et al., 2021): cross-correlation matrix of two views close to the identity.
 
-    Publishes the projections as embeddings: (B, projector[-1]).
+    arXiv:2103.03230, eq. 1-2. Embeddings: the projections, (B, projector[-1]).
     """
 
     title: ClassVar[str] = "Barlow Twins"
@@ -36,63 +37,62 @@ class BarlowTwins(Base):
     """
 
     @dataclass(frozen=True, kw_only=True)
-    class Config:
+    class Config(TwoViewConfig):
         """
         Args:
             projector: hidden and output widths; no layer has a bias.
             off_diagonal: weight of the redundancy term, at least 0 (0.005 in the paper, 0.0051 in its code).
-            scale: of the whole loss, above 0; some later code multiplies by 0.1 or 0.024.
-            batch_norm: whether the head's BatchNorm sees both views at once or one by one (the paper's code).
-            part: which columns of the features are read.
+            scale: factor of the whole loss, above 0; some later code has 0.1 or 0.024.
+            batch_norm: whether the head's BatchNorm sees both views at once or one after the other (the
+                paper's code).
         """
 
-        views: tuple[str, str] = ("a", "b")
         projector: tuple[int, ...] = (8192, 8192, 8192)
         off_diagonal: float = 0.0051
         scale: float = 1.0
         batch_norm: HeadNorm = "per_view"
-        part: str = "all"
 
         def __post_init__(self) -> None:
-            if not self.off_diagonal >= 0:
-                raise ValueError(f"off_diagonal must be at least 0, got {self.off_diagonal}")
-            if not self.scale > 0:
-                raise ValueError(f"scale must be above 0, got {self.scale}")
+            check_bounds(self, "off_diagonal", low=0)
+            check_bounds(self, "scale", above=0)
 
         def build(self, encoder: Encoder, spaces: Spaces) -> BarlowTwins:
             return BarlowTwins(self, encoder)
-
-        def reads(self) -> tuple[str, ...]:
-            return self.views
 
     def __init__(self, config: Config, encoder: Encoder):
         super().__init__()
         self.config = config
         self.projector = MLP((encoder.width(config.part), *config.projector), output_bias=False)
 
-    def forward(self, views: Views, encoded: Encodings) -> Outcome:
+    def forward(self, views: Views, encoded: Encodings) -> BaseOutput:
         c = self.config
-        a, b = project(self.projector, [encoded[v].part(c.part) for v in c.views], c.batch_norm)
+        a, b = apply_head(self.projector, [encoded[v].part(c.part) for v in c.views], c.batch_norm)
         terms = barlow_twins_terms(a, b)
         weights = {"diagonal": c.scale, "off_diagonal": c.scale * c.off_diagonal}
         losses = {name: weights[name] * term for name, term in terms.items()}
-        return Outcome(losses, dict(zip(c.views, (a, b), strict=True)))
+        return BaseOutput(losses, dict(zip(c.views, (a, b), strict=True)))
 
 
 def barlow_twins_terms(a: Tensor, b: Tensor) -> dict[str, Tensor]:
-    """Squared distance of the correlations' diagonal from 1 and of the rest from 0: (n, d), (n, d) -> ().
+    """Sums of squares of (1 - diagonal) and of the off-diagonal correlations: (n, d), (n, d) -> () each.
 
-    Correlations are over the rows of all processes; columns are standardised by their biased variance + 1e-5.
+    Over the rows of all processes; columns are standardised with their biased variance + 1e-5.
+
+    >>> import torch
+    >>> x = torch.tensor([[1.0, 1.0], [-1.0, 1.0], [1.0, -1.0], [-1.0, -1.0]])
+    >>> terms = barlow_twins_terms(x, x)
+    >>> round(float(terms["diagonal"]), 3), round(float(terms["off_diagonal"]), 3)
+    (0.0, 0.0)
     """
     with full_precision(a):
-        a, b = _standardised(to_float32(a)), _standardised(to_float32(b))
+        a, b = _standardise(to_float32(a)), _standardise(to_float32(b))
         correlation = mean(a.T @ b / len(a))
         diagonal = correlation.diagonal()
         rest = correlation.square().sum() - diagonal.square().sum()
         return {"diagonal": (1 - diagonal).square().sum(), "off_diagonal": rest}
 
 
-def _standardised(x: Tensor) -> Tensor:
+def _standardise(x: Tensor) -> Tensor:
     centred = x - mean(x.mean(0))
     variance = mean(centred.square().mean(0))
     result: Tensor = centred * (variance + _EPSILON).rsqrt()

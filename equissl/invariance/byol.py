@@ -1,4 +1,4 @@
-"""BYOL: predict what a slowly moving copy of oneself says of the other view."""
+"""BYOL (Grill et al., 2020): predict the EMA teacher's projection of the other view."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from equissl.config.validation import check_bounds
 from equissl.encoder.encoder import Encoder
 from equissl.losses.similarity import negative_cosine
-from equissl.nn.ema import Teacher, check_momentum, ema_momentum
-from equissl.nn.heads import MLP, HeadNorm, project
-from equissl.objective import Base, Encodings, Outcome, Spaces, Views
+from equissl.nn.ema import Teacher, ema_momentum
+from equissl.nn.heads import MLP, HeadNorm, apply_head
+from equissl.objective import Base, BaseOutput, Encodings, Spaces, TwoViewConfig, Views
 
 
 class BYOL(Base):
-    """Predict a slowly moving copy of oneself (arXiv:2006.07733, eq. 2; both directions summed).
+    """BYOL (Grill et al., 2020): predict the EMA teacher's projection of the other view.
 
-    The loss is 2 times the mean over all 2B rows of (2 - 2 cos), in [0, 8], as EquiMod's code has it.
-    Publishes the projections as embeddings: (B, projector[-1]).
+    arXiv:2006.07733, eq. 2, symmetrised. The loss is 2 times the mean over all 2B rows of (2 - 2 cos), in
+    [0, 8], as in EquiMod's code. Embeddings: the projections, (B, projector[-1]).
     """
 
     paper: ClassVar[str] = "arXiv:2006.07733"
@@ -37,32 +38,26 @@ class BYOL(Base):
     """
 
     @dataclass(frozen=True, kw_only=True)
-    class Config:
+    class Config(TwoViewConfig):
         """
         Args:
             projector, predictor: hidden and output widths.
-            momentum: of the teacher at the first step; grows to 1 along a cosine.
-            copy_buffers: also move the teacher's BatchNorm buffers (the original never does).
-            batch_norm: whether BatchNorm in heads and teacher sees both views at once or one by one.
-            part: which columns of the features are read.
+            momentum: EMA coefficient of the teacher at the first step, in [0, 1]; grows to 1 along a cosine.
+            copy_buffers: copy the BatchNorm statistics to the teacher (the original does not).
+            batch_norm: whether BatchNorm in heads and teacher sees both views at once or one after the other.
         """
 
-        views: tuple[str, str] = ("a", "b")
         projector: tuple[int, ...] = (4096, 256)
         predictor: tuple[int, ...] = (4096, 256)
         momentum: float = 0.996
         copy_buffers: bool = False
         batch_norm: HeadNorm = "all_views"
-        part: str = "all"
 
         def __post_init__(self) -> None:
-            check_momentum(self.momentum)
+            check_bounds(self, "momentum", low=0, high=1)
 
         def build(self, encoder: Encoder, spaces: Spaces) -> BYOL:
             return BYOL(self, encoder)
-
-        def reads(self) -> tuple[str, ...]:
-            return self.views
 
     def __init__(self, config: Config, encoder: Encoder):
         super().__init__()
@@ -71,18 +66,24 @@ class BYOL(Base):
         self.predictor = MLP((config.projector[-1], *config.predictor))
         self.teacher = Teacher(encoder, self.projector, config.part, config.batch_norm, config.copy_buffers)
 
-    def forward(self, views: Views, encoded: Encodings) -> Outcome:
+    def forward(self, views: Views, encoded: Encodings) -> BaseOutput:
         c = self.config
-        z = project(self.projector, [encoded[v].part(c.part) for v in c.views], c.batch_norm)
-        p = project(self.predictor, z, c.batch_norm)
+        z = apply_head(self.projector, [encoded[v].part(c.part) for v in c.views], c.batch_norm)
+        p = apply_head(self.predictor, z, c.batch_norm)
         targets = self.teacher([views[v].images for v in c.views])
         loss = byol_loss(p[0], targets[1]) + byol_loss(p[1], targets[0])
-        return Outcome({"similarity": loss}, dict(zip(c.views, z, strict=True)))
+        return BaseOutput({"similarity": loss}, dict(zip(c.views, z, strict=True)))
 
     def after_step(self, encoder: Encoder, progress: float) -> None:
         self.teacher.update_ema(encoder, self.projector, ema_momentum(self.config.momentum, progress))
 
 
-def byol_loss(predicted: Tensor, target: Tensor) -> Tensor:
-    """Mean over rows of 2 - 2 cos, one direction: (n, d), (n, d) -> (), in [0, 4]."""
-    return 2 + 2 * negative_cosine(predicted, target)
+def byol_loss(predictions: Tensor, targets: Tensor) -> Tensor:
+    """Mean over rows of 2 - 2 cos: (n, d), (n, d) -> (), in [0, 4]; one of the two symmetric terms.
+
+    >>> import torch
+    >>> x = torch.eye(3)
+    >>> float(byol_loss(x, x)), float(byol_loss(x, -x))
+    (0.0, 4.0)
+    """
+    return 2 + 2 * negative_cosine(predictions, targets)

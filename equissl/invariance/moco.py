@@ -1,4 +1,4 @@
-"""MoCo v2: find an image's other view, as a slow teacher sees it, among a queue of earlier images."""
+"""MoCo v2 (Chen et al., 2020): InfoNCE against a queue of keys from a momentum encoder."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from equissl.config.validation import check_bounds
 from equissl.distributed import gather
 from equissl.encoder.encoder import Encoder
 from equissl.losses.contrastive import info_nce
-from equissl.losses.precision import check_temperature
-from equissl.losses.similarity import Directions
-from equissl.nn.ema import MomentumSchedule, Teacher, check_momentum, ema_momentum
-from equissl.nn.heads import MLP, HeadNorm, HiddenNorm, project
-from equissl.objective import Base, Encodings, Outcome, Spaces, Views
+from equissl.nn.ema import MomentumSchedule, Teacher, ema_momentum
+from equissl.nn.heads import MLP, HeadNorm, HiddenNorm, apply_head
+from equissl.objective import Base, BaseOutput, Encodings, Spaces, TwoViewConfig, Views
 
 
 class MoCo(Base):
-    """Contrast with a queue of a slow teacher's earlier keys (arXiv:2003.04297; arXiv:1911.05722, eq. 1).
+    """MoCo v2 (Chen et al., 2020): InfoNCE against a queue of keys from a momentum encoder.
 
-    The first view is the query, the second the key. A view with ``encode=False`` serves as key only, which
-    saves a pass. Publishes the projections of the encoded views as embeddings: (B, projector[-1]).
+    arXiv:2003.04297; loss: arXiv:1911.05722, eq. 1. The first view is the query, the second the key. A key
+    view with ``encode=False`` skips the online encoder. Embeddings: the projections of the encoded views,
+    (B, projector[-1]).
     """
 
     title: ClassVar[str] = "MoCo v2"
@@ -49,44 +49,38 @@ class MoCo(Base):
     pointer: Tensor
 
     @dataclass(frozen=True, kw_only=True)
-    class Config:
+    class Config(TwoViewConfig):
         """
         Args:
             projector: hidden and output widths (v1: a single layer, ``(128,)``).
             hidden_norm: BatchNorm in the projector's hidden layers; the paper has none.
-            queue: keys that are remembered, over all processes; need not be a multiple of the batch.
+            queue_size: number of keys in the queue, summed over ranks; need not be a multiple of the batch.
             temperature: above 0 (v1 0.07, v2 0.2).
-            momentum: of the teacher.
+            momentum: EMA coefficient of the key encoder, in [0, 1].
             momentum_schedule: "constant" (the paper), or "cosine" up to 1.
-            directions: "one", the paper's, or "both": each view is the query once.
-            copy_buffers: also move the teacher's BatchNorm buffers (the original never does).
-            batch_norm: whether BatchNorm in heads and teacher sees both views at once or one by one.
-            part: which columns of the features are read.
+            symmetric: also use view b as the query (as MoCo v3); the paper does not.
+            copy_buffers: copy the BatchNorm statistics to the key encoder (the original does not).
+            batch_norm: whether BatchNorm in heads and key encoder sees both views at once or one after the
+                other.
         """
 
-        views: tuple[str, str] = ("a", "b")
         projector: tuple[int, ...] = (2048, 128)
         hidden_norm: HiddenNorm = "none"
-        queue: int = 65536
+        queue_size: int = 65536
         temperature: float = 0.2
         momentum: float = 0.999
         momentum_schedule: MomentumSchedule = "constant"
-        directions: Directions = "one"
+        symmetric: bool = False
         copy_buffers: bool = False
         batch_norm: HeadNorm = "per_view"
-        part: str = "all"
 
         def __post_init__(self) -> None:
-            check_temperature("temperature", self.temperature)
-            check_momentum(self.momentum)
-            if self.queue < 1:
-                raise ValueError(f"queue must hold at least 1 key, got {self.queue}")
+            check_bounds(self, "temperature", above=0)
+            check_bounds(self, "momentum", low=0, high=1)
+            check_bounds(self, "queue_size", low=1)
 
         def build(self, encoder: Encoder, spaces: Spaces) -> MoCo:
             return MoCo(self, encoder)
-
-        def reads(self) -> tuple[str, ...]:
-            return self.views
 
     def __init__(self, config: Config, encoder: Encoder):
         super().__init__()
@@ -94,37 +88,40 @@ class MoCo(Base):
         sizes = (encoder.width(config.part), *config.projector)
         self.projector = MLP(sizes, hidden_norm=config.hidden_norm)
         self.teacher = Teacher(encoder, self.projector, config.part, config.batch_norm, config.copy_buffers)
-        self.register_buffer("queue", F.normalize(torch.randn(config.queue, config.projector[-1]), dim=1))
+        self.register_buffer(
+            "queue", F.normalize(torch.randn(config.queue_size, config.projector[-1]), dim=1)
+        )
         self.register_buffer("pointer", torch.zeros((), dtype=torch.long))
-        self.fresh: tuple[Tensor, ...] = ()  # keys that wait for the end of the step
+        self.new_keys: tuple[Tensor, ...] = ()  # enqueued after the optimizer step
 
-    def forward(self, views: Views, encoded: Encodings) -> Outcome:
+    def forward(self, views: Views, encoded: Encodings) -> BaseOutput:
         c = self.config
-        sides = c.views if c.directions == "both" else c.views[:1]
+        query_views = c.views if c.symmetric else c.views[:1]
+        key_views = c.views[::-1][: len(query_views)]
         online = [v for v in c.views if v in encoded]
-        z = project(self.projector, [encoded[v].part(c.part) for v in online], c.batch_norm)
-        projected = dict(zip(online, z, strict=True))
-        others = c.views[::-1][: len(sides)]
-        keys = self.teacher([views[v].images for v in others])
+        z = apply_head(self.projector, [encoded[v].part(c.part) for v in online], c.batch_norm)
+        projections = dict(zip(online, z, strict=True))
+        keys = self.teacher([views[v].images for v in key_views])
         losses = [
-            info_nce(projected[v], k, c.temperature, self.queue) for v, k in zip(sides, keys, strict=True)
+            info_nce(projections[v], k, c.temperature, self.queue)
+            for v, k in zip(query_views, keys, strict=True)
         ]
         if self.training:
-            self.fresh = keys
-        return Outcome({"contrast": sum(losses[1:], losses[0]) / len(losses)}, projected)
+            self.new_keys = keys
+        return BaseOutput({"contrast": sum(losses[1:], losses[0]) / len(losses)}, projections)
 
     def after_step(self, encoder: Encoder, progress: float) -> None:
         c = self.config
         momentum = ema_momentum(c.momentum, progress, c.momentum_schedule)
         self.teacher.update_ema(encoder, self.projector, momentum)
-        if self.fresh:
-            self.enqueue(torch.cat([gather(k) for k in self.fresh]))
-            self.fresh = ()
+        if self.new_keys:
+            self.enqueue(torch.cat([gather(k) for k in self.new_keys]))
+            self.new_keys = ()
 
     @torch.no_grad()
     def enqueue(self, keys: Tensor) -> None:
-        """Put keys (n, d) in place of the oldest; of more than the queue holds, the last ones stay."""
+        """Replace the oldest keys by ``keys`` (n, d); of more than the queue holds, the last ones stay."""
         size = len(self.queue)
-        places = (self.pointer + torch.arange(len(keys), device=keys.device)[-size:]) % size
-        self.queue[places] = F.normalize(keys[-size:].to(self.queue.dtype), dim=1)
+        positions = (self.pointer + torch.arange(len(keys), device=keys.device)[-size:]) % size
+        self.queue[positions] = F.normalize(keys[-size:].to(self.queue.dtype), dim=1)
         self.pointer.add_(len(keys)).remainder_(size)

@@ -1,23 +1,23 @@
-"""MoCo v3: find an image's other view, as a slow teacher sees it, among the rest of the batch."""
+"""MoCo v3 (Chen et al., 2021): InfoNCE between predictions and a momentum encoder's keys of the batch."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import ClassVar
 
+from equissl.config.validation import check_bounds
 from equissl.encoder.encoder import Encoder
 from equissl.losses.contrastive import info_nce
-from equissl.losses.precision import check_temperature
-from equissl.nn.ema import MomentumSchedule, Teacher, check_momentum, ema_momentum
-from equissl.nn.heads import MLP, HeadNorm, OutputNorm, project
-from equissl.objective import Base, Encodings, Outcome, Spaces, Views
+from equissl.nn.ema import MomentumSchedule, Teacher, ema_momentum
+from equissl.nn.heads import MLP, HeadNorm, OutputNorm, apply_head
+from equissl.objective import Base, BaseOutput, Encodings, Spaces, TwoViewConfig, Views
 
 
 class MoCoV3(Base):
-    """Contrast a prediction with a slow teacher's keys of the batch (arXiv:2104.02057, eq. 1, algorithm 1).
+    """MoCo v3 (Chen et al., 2021): InfoNCE between predictions and a momentum encoder's keys of the batch.
 
-    The loss is 2 * temperature times the sum over both directions, as in the paper's algorithm. Publishes the
-    projections as embeddings: (B, projector[-1]).
+    arXiv:2104.02057, eq. 1 and algorithm 1: 2 * temperature times the sum of both symmetric terms.
+    Embeddings: the projections, (B, projector[-1]).
     """
 
     title: ClassVar[str] = "MoCo v3"
@@ -34,21 +34,21 @@ class MoCoV3(Base):
     """
 
     @dataclass(frozen=True, kw_only=True)
-    class Config:
+    class Config(TwoViewConfig):
         """
         Args:
             projector, predictor: hidden and output widths; the last ones must agree. For transformers the
                 original has a three-layer projector ``(4096, 4096, 256)``.
             output_norm: BatchNorm after the last layer of both ("fixed": the original's).
             temperature: above 0 (original: 1 for ResNet-50, 0.2 for transformers).
-            momentum: of the teacher at the first step (original: 0.99, 0.996 for 1000 epochs).
+            momentum: EMA coefficient of the key encoder at the first step, in [0, 1] (original: 0.99, 0.996
+                for 1000 epochs).
             momentum_schedule: "cosine" up to 1 (the original's runs), or "constant".
-            copy_buffers: also move the teacher's BatchNorm buffers (the original never does).
-            batch_norm: whether BatchNorm in heads and teacher sees both views at once or one by one.
-            part: which columns of the features are read.
+            copy_buffers: copy the BatchNorm statistics to the key encoder (the original does not).
+            batch_norm: whether BatchNorm in heads and key encoder sees both views at once or one after the
+                other.
         """
 
-        views: tuple[str, str] = ("a", "b")
         projector: tuple[int, ...] = (4096, 256)
         predictor: tuple[int, ...] = (4096, 256)
         output_norm: OutputNorm = "fixed"
@@ -57,11 +57,10 @@ class MoCoV3(Base):
         momentum_schedule: MomentumSchedule = "cosine"
         copy_buffers: bool = False
         batch_norm: HeadNorm = "per_view"
-        part: str = "all"
 
         def __post_init__(self) -> None:
-            check_temperature("temperature", self.temperature)
-            check_momentum(self.momentum)
+            check_bounds(self, "temperature", above=0)
+            check_bounds(self, "momentum", low=0, high=1)
             if self.predictor[-1] != self.projector[-1]:
                 width = self.projector[-1]
                 raise ValueError(
@@ -70,9 +69,6 @@ class MoCoV3(Base):
 
         def build(self, encoder: Encoder, spaces: Spaces) -> MoCoV3:
             return MoCoV3(self, encoder)
-
-        def reads(self) -> tuple[str, ...]:
-            return self.views
 
     def __init__(self, config: Config, encoder: Encoder):
         super().__init__()
@@ -83,13 +79,13 @@ class MoCoV3(Base):
         self.predictor = MLP((config.projector[-1], *config.predictor), norm, output_bias=False)
         self.teacher = Teacher(encoder, self.projector, config.part, config.batch_norm, config.copy_buffers)
 
-    def forward(self, views: Views, encoded: Encodings) -> Outcome:
+    def forward(self, views: Views, encoded: Encodings) -> BaseOutput:
         c = self.config
-        z = project(self.projector, [encoded[v].part(c.part) for v in c.views], c.batch_norm)
-        p = project(self.predictor, z, c.batch_norm)
+        z = apply_head(self.projector, [encoded[v].part(c.part) for v in c.views], c.batch_norm)
+        p = apply_head(self.predictor, z, c.batch_norm)
         keys = self.teacher([views[v].images for v in c.views])
-        both = info_nce(p[0], keys[1], c.temperature) + info_nce(p[1], keys[0], c.temperature)
-        return Outcome({"contrast": 2 * c.temperature * both}, dict(zip(c.views, z, strict=True)))
+        loss = info_nce(p[0], keys[1], c.temperature) + info_nce(p[1], keys[0], c.temperature)
+        return BaseOutput({"contrast": 2 * c.temperature * loss}, dict(zip(c.views, z, strict=True)))
 
     def after_step(self, encoder: Encoder, progress: float) -> None:
         c = self.config

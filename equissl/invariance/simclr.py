@@ -1,20 +1,21 @@
-"""SimCLR: contrast each pair of views against the rest of the batch."""
+"""SimCLR (Chen et al., 2020): NT-Xent between the projections of two views."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import ClassVar
 
+from equissl.config.validation import check_bounds
 from equissl.encoder.encoder import Encoder
 from equissl.losses.contrastive import Negatives, nt_xent
-from equissl.nn.heads import MLP, HeadNorm, OutputNorm, project
-from equissl.objective import Base, Encodings, Outcome, Spaces, Views
+from equissl.nn.heads import MLP, HeadNorm, OutputNorm, apply_head
+from equissl.objective import Base, BaseOutput, Encodings, Spaces, TwoViewConfig, Views
 
 
 class SimCLR(Base):
-    """Contrast each pair of views against the rest of the batch (arXiv:2002.05709, eq. 1).
+    """SimCLR (Chen et al., 2020): NT-Xent between the projections of two views.
 
-    Publishes the projections as embeddings: (B, projector[-1]).
+    arXiv:2002.05709, eq. 1. Embeddings: the projections, (B, projector[-1]).
     """
 
     paper: ClassVar[str] = "arXiv:2002.05709"
@@ -30,44 +31,37 @@ class SimCLR(Base):
     """
 
     @dataclass(frozen=True, kw_only=True)
-    class Config:
+    class Config(TwoViewConfig):
         """
         Args:
-            views: the two views that should agree.
             projector: hidden and output widths of the projection head.
             output_norm: BatchNorm after the projector's last layer ("fixed": as EquiMod's SimCLR).
-            batch_norm: whether the projector's BatchNorm sees both views at once or one by one (E-SSL).
+            batch_norm: whether the projector's BatchNorm sees both views at once or one after the other
+                (E-SSL).
             temperature: above 0.
             negatives: "all" (2N - 2, SimCLR) or "other_view" (N - 1, E-SSL's code).
-            part: which columns of the features are read.
         """
 
-        views: tuple[str, str] = ("a", "b")
         projector: tuple[int, ...] = (2048, 2048, 128)
         output_norm: OutputNorm = "fixed"
         batch_norm: HeadNorm = "all_views"
         temperature: float = 0.5
         negatives: Negatives = "all"
-        part: str = "all"
 
         def __post_init__(self) -> None:
-            if not self.temperature > 0:
-                raise ValueError(f"temperature must be above 0, got {self.temperature}")
+            check_bounds(self, "temperature", above=0)
 
         def build(self, encoder: Encoder, spaces: Spaces) -> SimCLR:
             return SimCLR(self, encoder)
-
-        def reads(self) -> tuple[str, ...]:
-            return self.views
 
     def __init__(self, config: Config, encoder: Encoder):
         super().__init__()
         self.config = config
         self.projector = MLP((encoder.width(config.part), *config.projector), config.output_norm)
 
-    def forward(self, views: Views, encoded: Encodings) -> Outcome:
+    def forward(self, views: Views, encoded: Encodings) -> BaseOutput:
         c = self.config
         features = [encoded[v].part(c.part) for v in c.views]
-        a, b = project(self.projector, features, c.batch_norm)
+        a, b = apply_head(self.projector, features, c.batch_norm)
         loss = nt_xent(a, b, c.temperature, c.negatives)
-        return Outcome({"contrast": loss}, dict(zip(c.views, (a, b), strict=True)))
+        return BaseOutput({"contrast": loss}, dict(zip(c.views, (a, b), strict=True)))

@@ -1,4 +1,4 @@
-"""SimSiam: predict the other view's projection, and do not let it move towards the prediction."""
+"""SimSiam (Chen & He, 2021): predict the other view's projection, with stop-gradient on the target."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from torch import Tensor
 
 from equissl.encoder.encoder import Encoder
 from equissl.losses.precision import full_precision, to_float32
-from equissl.losses.similarity import Directions, negative_cosine
-from equissl.nn.heads import MLP, HeadNorm, OutputNorm, project
-from equissl.objective import Base, Encodings, Outcome, Spaces, Views
+from equissl.losses.similarity import negative_cosine
+from equissl.nn.heads import MLP, HeadNorm, OutputNorm, apply_head
+from equissl.objective import Base, BaseOutput, Encodings, Spaces, TwoViewConfig, Views
 
 Similarity = Literal["cosine", "cross_entropy"]
 
 
 class SimSiam(Base):
-    """Predict the other view's projection, without gradient in the target (arXiv:2011.10566, eq. 2).
+    """SimSiam (Chen & He, 2021): predict the other view's projection, with stop-gradient on the target.
 
-    The predictor's learning rate never decays. Publishes the projections as embeddings: (B, projector[-1]).
+    arXiv:2011.10566, eq. 2. The predictor's lr never decays. Embeddings: the projections, (B, projector[-1]).
     """
 
     paper: ClassVar[str] = "arXiv:2011.10566"
@@ -36,26 +36,24 @@ class SimSiam(Base):
     fixed_lr: ClassVar[tuple[str, ...]] = ("predictor",)
 
     @dataclass(frozen=True, kw_only=True)
-    class Config:
+    class Config(TwoViewConfig):
         """
         Args:
             projector: hidden and output widths.
             predictor: hidden and output widths; the last must be the projector's last.
             output_norm: BatchNorm after the projector's last layer ("fixed": paper; "affine": AugSelf).
             similarity: "cosine", or "cross_entropy" of softmaxes (the paper's section 4.5).
-            directions: "both" views predict the other (symmetrised), or only "one", the first the second.
-            batch_norm: whether the heads' BatchNorm sees both views at once or one by one (the paper's code).
-            part: which columns of the features are read.
+            symmetric: also predict view a from view b (the paper); otherwise only b from a.
+            batch_norm: whether the heads' BatchNorm sees both views at once or one after the other (the
+                paper's code).
         """
 
-        views: tuple[str, str] = ("a", "b")
         projector: tuple[int, ...] = (2048, 2048, 2048)
         predictor: tuple[int, ...] = (512, 2048)
         output_norm: OutputNorm = "fixed"
         similarity: Similarity = "cosine"
-        directions: Directions = "both"
+        symmetric: bool = True
         batch_norm: HeadNorm = "per_view"
-        part: str = "all"
 
         def __post_init__(self) -> None:
             if self.predictor[-1] != self.projector[-1]:
@@ -67,32 +65,36 @@ class SimSiam(Base):
         def build(self, encoder: Encoder, spaces: Spaces) -> SimSiam:
             return SimSiam(self, encoder)
 
-        def reads(self) -> tuple[str, ...]:
-            return self.views
-
     def __init__(self, config: Config, encoder: Encoder):
         super().__init__()
         self.config = config
         self.projector = MLP((encoder.width(config.part), *config.projector), config.output_norm)
         self.predictor = MLP((config.projector[-1], *config.predictor))
 
-    def forward(self, views: Views, encoded: Encodings) -> Outcome:
+    def forward(self, views: Views, encoded: Encodings) -> BaseOutput:
         c = self.config
-        z = project(self.projector, [encoded[v].part(c.part) for v in c.views], c.batch_norm)
-        predicting = z if c.directions == "both" else z[:1]
-        p = project(self.predictor, predicting, c.batch_norm)
-        losses = [simsiam_loss(q, t, c.similarity) for q, t in zip(p, z[::-1], strict=False)]
+        z = apply_head(self.projector, [encoded[v].part(c.part) for v in c.views], c.batch_norm)
+        p = apply_head(self.predictor, z if c.symmetric else z[:1], c.batch_norm)
+        losses = [
+            simsiam_loss(prediction, target, c.similarity)
+            for prediction, target in zip(p, z[::-1], strict=False)
+        ]
         loss = sum(losses[1:], losses[0]) / len(losses)
-        return Outcome({"similarity": loss}, dict(zip(c.views, z, strict=True)))
+        return BaseOutput({"similarity": loss}, dict(zip(c.views, z, strict=True)))
 
 
-def simsiam_loss(predicted: Tensor, target: Tensor, similarity: Similarity = "cosine") -> Tensor:
-    """One direction, averaged over rows: (n, d), (n, d) -> (); no gradient reaches the target.
+def simsiam_loss(predictions: Tensor, targets: Tensor, similarity: Similarity = "cosine") -> Tensor:
+    """Mean over rows: (n, d), (n, d) -> (); no gradient reaches the targets. One of the symmetric terms.
 
-    "cosine": minus the cosine, in [-1, 1]. "cross_entropy": -softmax(target) log softmax(predicted).
+    "cosine": minus the cosine, in [-1, 1]. "cross_entropy": -softmax(targets) log softmax(predictions).
+
+    >>> import torch
+    >>> x = torch.eye(3)
+    >>> float(simsiam_loss(x, x))
+    -1.0
     """
     if similarity == "cosine":
-        return negative_cosine(predicted, target.detach())
-    with full_precision(predicted):
-        wanted = to_float32(target.detach()).softmax(1)
-        return -(wanted * to_float32(predicted).log_softmax(1)).sum(1).mean()
+        return negative_cosine(predictions, targets.detach())
+    with full_precision(predictions):
+        probabilities = to_float32(targets.detach()).softmax(1)
+        return -(probabilities * to_float32(predictions).log_softmax(1)).sum(1).mean()

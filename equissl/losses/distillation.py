@@ -1,4 +1,4 @@
-"""Assignments to prototypes: the cross entropies of DINO and iBOT, and how a teacher's are balanced."""
+"""Self-distillation losses (DINO, iBOT) and the centering of teacher outputs (DINO, SwAV)."""
 
 from __future__ import annotations
 
@@ -18,67 +18,74 @@ def dino_loss(
     temperature: float,
     teacher_temperature: float | Tensor,
 ) -> Tensor:
-    """Cross entropy of the student's assignments to the teacher's, over pairs of different crops (eq. 3).
+    """Cross entropy of student and centred teacher, mean over pairs of different crops (DINO, eq. 3).
 
     Args:
-        student: outputs of all crops, (n, K) each; those of the teacher's crops stand first, in its order.
-        teacher: outputs of the large crops, (n, K) each.
-        center: (K,), subtracted from the teacher's outputs.
+        student: logits of all crops, (n, K) each; those of the teacher's crops stand first, in its order.
+        teacher: logits of the large crops, (n, K) each.
+        center: (K,), subtracted from the teacher's logits.
+
+    >>> crops = [torch.zeros(3, 4)] * 2
+    >>> float(dino_loss(crops, crops, torch.zeros(4), 0.1, 0.04)) == float(torch.log(torch.tensor(4.0)))
+    True
     """
-    wanted = [centred(output, center, teacher_temperature) for output in teacher]
-    return dino_loss_of(student, wanted, temperature)
+    targets = [centered_softmax(logits, center, teacher_temperature) for logits in teacher]
+    return distillation_loss(student, targets, temperature)
 
 
-def dino_loss_of(student: Sequence[Tensor], wanted: Sequence[Tensor], temperature: float) -> Tensor:
-    """``dino_loss`` for a teacher's assignments, (n, K) each, whose rows add up to 1."""
+def distillation_loss(student: Sequence[Tensor], targets: Sequence[Tensor], temperature: float) -> Tensor:
+    """``dino_loss`` for given teacher probabilities ``targets``, (n, K) each."""
     with full_precision(student[0]):
-        scores = [(to_float32(s) / temperature).log_softmax(1) for s in student]
-        everyone = torch.stack(scores).sum(0)
-        total = scores[0].new_zeros(())
-        for target, own in zip(wanted, scores, strict=False):
-            total = total - (target * (everyone - own)).sum(1).mean()
-        return total / (len(wanted) * (len(student) - 1))
+        log_probabilities = [(to_float32(s) / temperature).log_softmax(1) for s in student]
+        all_crops = torch.stack(log_probabilities).sum(0)
+        total = log_probabilities[0].new_zeros(())
+        for target, same_crop in zip(targets, log_probabilities, strict=False):
+            total = total - (target * (all_crops - same_crop)).sum(1).mean()
+        return total / (len(targets) * (len(student) - 1))
 
 
-def patch_loss(student: Tensor, wanted: Tensor, mask: Tensor, temperature: float) -> Tensor:
-    """Cross entropy of masked patches, averaged over those of an image, then over images (iBOT, eq. 2).
+def patch_loss(student: Tensor, targets: Tensor, mask: Tensor, temperature: float) -> Tensor:
+    """Cross entropy of masked patches, mean over those of an image, then over images (iBOT, eq. 2).
 
     An image without masked patches counts as 0, as in the released code.
 
     Args:
-        student, wanted: (n, p, K), outputs and the teacher's assignments.
-        mask: (n, p), 1 where the patch was masked for the student.
+        student, targets: (n, p, K), the student's logits and the teacher's probabilities.
+        mask: (n, p), 1 for masked patches.
     """
     with full_precision(student):
-        scores = (to_float32(student) / temperature).log_softmax(2)
-        each = -(wanted * scores).sum(2)
-        return ((each * mask).sum(1) / mask.sum(1).clamp(min=1)).mean()
+        log_probabilities = (to_float32(student) / temperature).log_softmax(2)
+        losses = -(targets * log_probabilities).sum(2)
+        return ((losses * mask).sum(1) / mask.sum(1).clamp(min=1)).mean()
 
 
-def centred(output: Tensor, center: Tensor, temperature: float | Tensor) -> Tensor:
-    """A teacher's assignments by DINO: softmax of (..., K) minus the running mean."""
-    with full_precision(output):
-        return ((to_float32(output) - center) / temperature).softmax(-1)
+def centered_softmax(logits: Tensor, center: Tensor, temperature: float | Tensor) -> Tensor:
+    """DINO's teacher probabilities: softmax of the logits (..., K) minus their running mean (K,)."""
+    with full_precision(logits):
+        return ((to_float32(logits) - center) / temperature).softmax(-1)
 
 
 @torch.no_grad()
 def sinkhorn(
-    output: Tensor, temperature: float | Tensor, weight: Tensor | None = None, rounds: int = 3
+    logits: Tensor, temperature: float | Tensor, weight: Tensor | None = None, num_iterations: int = 3
 ) -> Tensor:
-    """A teacher's assignments in which all prototypes are used alike (SwAV, arXiv:2006.09882, section 3.1).
+    """Sinkhorn-Knopp: teacher probabilities that use all prototypes equally (SwAV, arXiv:2006.09882).
 
-    Over the rows of all processes: (n, K) -> (n, K), rows adding up to 1.
+    Over the rows of all processes: (n, K) -> (n, K), rows sum to 1.
 
     Args:
-        weight: (n,), 0 for rows that do not count; they come out as 0.
+        weight: (n,), 0 for rows to leave out; their probabilities are 0.
+
+    >>> sinkhorn(torch.zeros(2, 4), temperature=0.1).tolist()
+    [[0.25, 0.25, 0.25, 0.25], [0.25, 0.25, 0.25, 0.25]]
     """
-    with full_precision(output):
-        scaled = to_float32(output) / temperature
-        # One number for all processes, so that their rows stay comparable.
-        shares = (scaled - gather(scaled.max()[None]).max()).exp()
-        shares = shares if weight is None else shares * weight[:, None]
-        tiny = torch.finfo(shares.dtype).tiny
-        for _ in range(rounds):
-            shares = shares / mean(shares.sum(0)).clamp(min=tiny)
-            shares = shares / shares.sum(1, keepdim=True).clamp(min=tiny)
-        return shares
+    with full_precision(logits):
+        scaled = to_float32(logits) / temperature
+        # One maximum for all processes, so that their rows stay comparable.
+        q = (scaled - gather(scaled.max()[None]).max()).exp()
+        q = q if weight is None else q * weight[:, None]
+        tiny = torch.finfo(q.dtype).tiny
+        for _ in range(num_iterations):
+            q = q / mean(q.sum(0)).clamp(min=tiny)
+            q = q / q.sum(1, keepdim=True).clamp(min=tiny)
+        return q

@@ -11,9 +11,13 @@ from equissl.losses.precision import full_precision, one_hot_mask, to_float32
 
 
 def variance_loss(x: Tensor) -> Tensor:
-    """How far columns' deviations stay below 1: (n, d) -> (), in [0, 1]; VICReg (arXiv:2105.04906, eq. 1-2).
+    """Variance loss of VICReg (arXiv:2105.04906, eq. 1-2): (n, d) -> (), in [0, 1].
 
-    The mean over columns of relu(1 - sqrt(unbiased variance + 1e-4)), over the rows of all processes.
+    Hinge on the standard deviations: mean over columns of relu(1 - sqrt(unbiased variance + 1e-4)), over the
+    rows of all processes.
+
+    >>> round(float(variance_loss(torch.zeros(4, 2))), 2)  # a collapsed embedding
+    0.99
     """
     with full_precision(x):
         deviation = (gather(to_float32(x)).var(0) + 1e-4).sqrt()
@@ -21,9 +25,13 @@ def variance_loss(x: Tensor) -> Tensor:
 
 
 def covariance_loss(x: Tensor) -> Tensor:
-    """Squared covariances of different columns, added and divided by d: (n, d) -> (); VICReg, eq. 3-4.
+    """Covariance loss of VICReg (eq. 3-4): sum of squared off-diagonal covariances / d, (n, d) -> ().
 
-    Over the rows of all processes, divided by their true number minus 1.
+    Over the n rows of all processes, with the divisor n - 1.
+
+    >>> x = torch.tensor([[1.0, 1.0], [-1.0, -1.0]])  # two equal columns: covariance 2
+    >>> float(covariance_loss(x))
+    4.0
     """
     with full_precision(x):
         rows = gather(to_float32(x))
@@ -33,16 +41,19 @@ def covariance_loss(x: Tensor) -> Tensor:
 
 
 def koleo(x: Tensor) -> Tensor:
-    """Minus the mean logarithm of the distance to the nearest other row: (n, d) -> ().
+    """KoLeo, the Kozachenko-Leonenko entropy estimator: minus the mean log distance to the nearest row.
 
-    Rows are brought to length 1 first and compared with those of all processes; it spreads them evenly
-    (Kozachenko-Leonenko; arXiv:1806.03198, section 3, as in DINOv2, arXiv:2304.07193). Needs two rows.
+    (n, d) -> (), n >= 2. Rows are L2-normalised and compared with those of all processes
+    (arXiv:1806.03198, section 3, as in DINOv2, arXiv:2304.07193).
+
+    >>> round(float(koleo(torch.eye(2))), 3)  # -log(sqrt(2))
+    -0.347
     """
     with full_precision(x):
-        own = F.normalize(to_float32(x), dim=1)
-        everyone = gather(own)
-        place = rank() * len(own) + torch.arange(len(own), device=own.device)
-        similar = (own @ everyone.T).detach()
-        similar = similar.masked_fill(one_hot_mask(place, similar), -torch.inf)
-        nearest = everyone[similar.argmax(1)]
-        return -(F.pairwise_distance(own, nearest, eps=1e-8) + 1e-8).log().mean()
+        embeddings = F.normalize(to_float32(x), dim=1)
+        all_embeddings = gather(embeddings)
+        index = rank() * len(embeddings) + torch.arange(len(embeddings), device=x.device)
+        similarity = (embeddings @ all_embeddings.T).detach()
+        similarity = similarity.masked_fill(one_hot_mask(index, similarity), -torch.inf)
+        nearest = all_embeddings[similarity.argmax(1)]
+        return -(F.pairwise_distance(embeddings, nearest, eps=1e-8) + 1e-8).log().mean()

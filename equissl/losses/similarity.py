@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch.nn.functional as F
 from torch import Tensor
 
 from equissl.losses.precision import full_precision, to_float32
 
-Directions = Literal["both", "one"]  # whether each view predicts the other, or only the first the second
 
+def negative_cosine(predictions: Tensor, targets: Tensor) -> Tensor:
+    """Negative cosine similarity, mean over rows: (n, d), (n, d) -> (), in [-1, 1]; gradient reaches both.
 
-def negative_cosine(predicted: Tensor, target: Tensor) -> Tensor:
-    """Minus the mean cosine similarity of rows: (n, d), (n, d) -> (); gradient reaches both."""
-    with full_precision(predicted):
-        return -F.cosine_similarity(to_float32(predicted), to_float32(target), dim=1).mean()
+    >>> import torch
+    >>> float(negative_cosine(torch.eye(2), 2 * torch.eye(2)))
+    -1.0
+    """
+    with full_precision(predictions):
+        return -F.cosine_similarity(to_float32(predictions), to_float32(targets), dim=1).mean()

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from equissl.encoder.encoder import Encoded, Encoder
-from equissl.nn.heads import HeadNorm, project
+from equissl.nn.heads import HeadNorm, apply_head
 
 MomentumSchedule = Literal["cosine", "constant"]
 
@@ -45,7 +45,7 @@ class Teacher(nn.Module):
     @torch.no_grad()
     def forward(self, images: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Views of one size, (B, C, h, w) each -> the head's outputs, (B, d) each."""
-        return project(self._encode, images, self.batch_norm)
+        return apply_head(self._encode, images, self.batch_norm)
 
     @torch.no_grad()
     def encode(self, images: Sequence[Tensor]) -> tuple[Encoded, ...]:
@@ -79,12 +79,3 @@ def ema_momentum(base: float, progress: float, schedule: MomentumSchedule = "cos
     if schedule == "constant":
         return base
     return 1 - (1 - base) * (math.cos(math.pi * progress) + 1) / 2
-
-
-def check_momentum(momentum: float) -> None:
-    """
-    Raises:
-        ValueError: ``momentum`` is not in [0, 1].
-    """
-    if not 0 <= momentum <= 1:
-        raise ValueError(f"momentum must be in [0, 1], got {momentum}")

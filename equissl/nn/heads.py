@@ -1,4 +1,4 @@
-"""Multi-layer perceptrons on top of features, with the norm placements the papers differ in."""
+"""Projection and prediction heads: MLPs with the norm placements in which the papers differ."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ HeadNorm = Literal["all_views", "per_view"]
 
 
 class MLP(nn.Module):
-    """Linear - BatchNorm - ReLU blocks and an output layer: (B, sizes[0]) -> (B, sizes[-1]).
+    """MLP with BatchNorm, (B, sizes[0]) -> (B, sizes[-1]): Linear - BatchNorm - ReLU blocks, then Linear.
 
     Hidden linear layers have a bias only where no BatchNorm follows.
 
@@ -53,9 +53,9 @@ class MLP(nn.Module):
 
 
 class LayerNormMLP(nn.Module):
-    """Linear - LayerNorm - ReLU blocks and a linear layer: (B, sizes[0]) -> (B, sizes[-1]).
+    """MLP with LayerNorm, (B, sizes[0]) -> (B, sizes[-1]): Linear - LayerNorm - ReLU blocks, then Linear.
 
-    What an image gives does not depend on the others in the batch. All linear layers have a bias.
+    An image's output does not depend on the rest of the batch. All linear layers have a bias.
 
     Args:
         sizes: input, hidden and output widths; two numbers are a single linear layer.
@@ -76,13 +76,13 @@ class LayerNormMLP(nn.Module):
         return result
 
 
-def project(
-    head: Callable[[Tensor], Tensor], rows: Sequence[Tensor], batch_norm: HeadNorm
+def apply_head(
+    head: Callable[[Tensor], Tensor], views: Sequence[Tensor], batch_norm: HeadNorm
 ) -> tuple[Tensor, ...]:
-    """A head on several views; its BatchNorm sees them all at once or one after the other."""
-    return joint_batch_norm(head, rows) if batch_norm == "all_views" else tuple(head(r) for r in rows)
+    """Outputs of a head for several views; BatchNorm statistics are of all views or of each view."""
+    return joint_batch_norm(head, views) if batch_norm == "all_views" else tuple(head(v) for v in views)
 
 
-def joint_batch_norm(head: Callable[[Tensor], Tensor], rows: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """One call of a head on several batches, so that its BatchNorm sees all of them at once."""
-    return torch.split(head(torch.cat(list(rows))), [len(r) for r in rows])
+def joint_batch_norm(head: Callable[[Tensor], Tensor], views: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """One call of a head on several views, so that BatchNorm statistics are of all of them."""
+    return torch.split(head(torch.cat(list(views))), [len(v) for v in views])

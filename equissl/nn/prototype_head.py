@@ -1,4 +1,4 @@
-"""A head that compares features with learned prototypes, as DINO, iBOT and DINOv2 have it."""
+"""Prototype head of DINO, iBOT and DINOv2: cosine similarity with learned prototypes."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ PrototypeNorm = Literal["fixed", "learned"]
 
 
 class PrototypeConfig(Protocol):
-    """What a head needs to know; a base's ``Config`` has it."""
+    """Fields of a base's ``Config`` that the head reads."""
 
     @property
     def projector(self) -> tuple[int, ...]: ...
     @property
     def hidden_norm(self) -> HiddenNorm: ...
     @property
-    def prototypes(self) -> int: ...
+    def num_prototypes(self) -> int: ...
     @property
     def prototype_norm(self) -> PrototypeNorm: ...
 
 
 class PrototypeHead(nn.Module):
-    """A bottleneck on the unit sphere and the cosine with each prototype: (B, width) -> (B, prototypes)."""
+    """Projector, L2 norm and cosine with each prototype: (B, width) -> (B, num_prototypes)."""
 
     def __init__(self, width: int, config: PrototypeConfig):
         super().__init__()
@@ -39,17 +39,18 @@ class PrototypeHead(nn.Module):
                 nn.init.trunc_normal_(layer.weight, std=0.02)
                 if layer.bias is not None:
                     nn.init.zeros_(layer.bias)
-        self.prototypes = nn.Parameter(torch.randn(config.prototypes, config.projector[-1]))
+        self.prototypes = nn.Parameter(torch.randn(config.num_prototypes, config.projector[-1]))
         learned = config.prototype_norm == "learned"
-        self.lengths = nn.Parameter(torch.ones(config.prototypes, 1)) if learned else None
+        self.lengths = nn.Parameter(torch.ones(config.num_prototypes, 1)) if learned else None
 
     def embed(self, x: Tensor) -> Tensor:
+        """Normalised bottleneck features: (B, width) -> (B, projector[-1])."""
         z = self.projector(x)
         with full_precision(z):
             return F.normalize(to_float32(z), dim=1)
 
-    def assign(self, embedding: Tensor, frozen: Tensor | None = None) -> Tensor:
-        """``frozen``: () bool, whether no gradient reaches the prototypes."""
+    def logits(self, embedding: Tensor, frozen: Tensor | None = None) -> Tensor:
+        """Similarities with the prototypes; ``frozen``, () bool: whether no gradient reaches them."""
         directions = F.normalize(self.prototypes, dim=1)
         weight = directions if self.lengths is None else directions * self.lengths
         if frozen is not None:
@@ -57,4 +58,4 @@ class PrototypeHead(nn.Module):
         return F.linear(embedding, weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.assign(self.embed(x))
+        return self.logits(self.embed(x))

@@ -51,7 +51,7 @@ def simsiam_cifar10_small() -> Recipe:
 def moco_cifar10_small() -> Recipe:
     """MoCo v2 on CIFAR-10 at the size of a CPU: a thin ResNet-10, 20 epochs; not a paper's setting."""
     return _cpu(
-        MoCo.Config(projector=(256, 128), queue=4096, temperature=0.1, momentum=0.98, directions="both")
+        MoCo.Config(projector=(256, 128), queue_size=4096, temperature=0.1, momentum=0.98, symmetric=True)
     )
 
 
@@ -73,7 +73,9 @@ def vicreg_cifar10_small() -> Recipe:
 def dino_cifar10_small() -> Recipe:
     """DINO on CIFAR-10 at the size of a CPU: a thin ResNet-10, 2 + 4 crops; not a paper's setting."""
     views, local = _crops(presets.multi_crop(32, 16, 4, (0.3, 1.0), (0.08, 0.4)))
-    base = DINO.Config(local=local, projector=(512, 128), hidden_norm="batch", prototypes=1024, momentum=0.98)
+    base = DINO.Config(
+        local=local, projector=(512, 128), hidden_norm="batch", num_prototypes=1024, momentum=0.98
+    )
     return replace(_cpu(base), views=views)
 
 
@@ -90,7 +92,7 @@ def simsiam_cifar10() -> Recipe:
 def moco_cifar10() -> Recipe:
     """MoCo v2 on CIFAR-10 after the authors' demo: ResNet-18, queue 4096, both directions."""
     return _cifar10(
-        MoCo.Config(projector=(512, 128), queue=4096, temperature=0.1, momentum=0.99, directions="both"),
+        MoCo.Config(projector=(512, 128), queue_size=4096, temperature=0.1, momentum=0.99, symmetric=True),
         SGD(lr=0.06, weight_decay=5e-4),
         0,
         "MoCo's CIFAR demo [mem] with v2's two-layer head [choice]; its split BatchNorm is absent",
@@ -121,7 +123,7 @@ def vicreg_cifar10() -> Recipe:
 def dino_cifar10() -> Recipe:
     """DINO on CIFAR-10: ResNet-18, 800 epochs, 2 + 4 crops; the authors have no such run."""
     views, local = _crops(presets.multi_crop(32, 16, 4, (0.3, 1.0), (0.08, 0.4)))
-    base = DINO.Config(local=local, hidden_norm="batch", prototypes=4096, momentum=0.9995)
+    base = DINO.Config(local=local, hidden_norm="batch", num_prototypes=4096, momentum=0.9995)
     recipe = _cifar10(base, AdamW(lr=1e-3, weight_decay=0.04), 10, "[choice]")
     return replace(recipe, views=views, clip_gradient=3.0)
 

@@ -27,7 +27,7 @@ from equissl.encoder.backbone import EncoderConfig
 from equissl.equivariance.cross_attention_reconstruction import CrossAttentionReconstruction
 from equissl.equivariance.intermediate_reconstruction import IntermediateReconstruction
 from equissl.equivariance.sie import SIE
-from equissl.invariance._self_distillation import Assigning
+from equissl.invariance._self_distillation import SelfDistillationConfig
 from equissl.invariance.dinov2 import DINOv2
 from equissl.invariance.ibot import IBOT
 from equissl.invariance.vicreg import VICReg
@@ -182,7 +182,10 @@ def ibot_small(data: Data = Solids(size=32, objects=240, views=10), family: str 
             mask_token=True,
             size=32,
         ),
-        base=IBOT.Config(assigning=Assigning(projector=(128, 64), prototypes=512, momentum=0.99), part="inv"),
+        base=IBOT.Config(
+            distillation=SelfDistillationConfig(projector=(128, 64), num_prototypes=512, momentum=0.99),
+            part="inv",
+        ),
         modules={"path": Weighted(module=_path(2, DecoderConfig(channels=(64, 32))))},
         optimizer=AdamW(lr=1e-3, weight_decay=0.04),
         schedule=WarmupCosine(warmup_epochs=2),

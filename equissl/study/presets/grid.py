@@ -54,9 +54,9 @@ BASES: Mapping[str, BaseConfig] = {
     "simsiam": SimSiam.Config(projector=(128,), predictor=(32, 128)),
     "barlowtwins": BarlowTwins.Config(projector=(256,)),
     "vicreg": VICReg.Config(projector=(256,)),
-    "moco": MoCo.Config(projector=(128, 64), queue=1024, momentum=0.99),
+    "moco": MoCo.Config(projector=(128, 64), queue_size=1024, momentum=0.99),
     "mocov3": MoCoV3.Config(projector=(256, 64), predictor=(256, 64), temperature=0.2),
-    "dino": DINO.Config(projector=(256, 64), prototypes=256, momentum=0.99),
+    "dino": DINO.Config(projector=(256, 64), num_prototypes=256, momentum=0.99),
 }
 FIVE = ("simclr", "byol", "simsiam", "barlowtwins", "vicreg")
 
