@@ -395,7 +395,7 @@ VARIANTS: Mapping[str, Make] = {
     "simclr/other_view": lambda: _base(SimCLR.Config(negatives="other_view", batch_norm="per_view")),
     "simclr/affine": lambda: _base(SimCLR.Config(output_norm="affine"), batch_norm="all_views"),
     "byol/copy_buffers": lambda: _base(BYOL.Config(copy_buffers=True, batch_norm="per_view")),
-    "simsiam/cross_entropy": lambda: _base(SimSiam.Config(similarity="cross_entropy", directions="one")),
+    "simsiam/cross_entropy": lambda: _base(SimSiam.Config(similarity="cross_entropy", symmetric=False)),
     "simsiam/affine": lambda: _base(SimSiam.Config(output_norm="affine", batch_norm="all_views")),
     "moco/cosine": lambda: _base(MoCo.Config(momentum_schedule="cosine", hidden_norm="batch", queue_size=20)),
     "moco/copy_buffers": lambda: _base(MoCo.Config(copy_buffers=True, batch_norm="all_views", queue_size=12)),
