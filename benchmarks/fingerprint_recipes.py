@@ -54,7 +54,7 @@ from equissl.photonics import recipes as photonics
 from equissl.photonics.data import Crystals
 from equissl.photonics.dos import Spectrum
 from equissl.photonics.encoder import CrystalNet
-from equissl.photonics.generate import Plan
+from equissl.photonics.generate import CrystalPlan
 from equissl.recipe import Recipe, Weighted
 from equissl.recipes import (
     augself,
@@ -106,8 +106,8 @@ def spectrum(**changes: Any) -> Spectrum:
 
 @functools.cache
 def crystals(kind: str, folder: Path) -> Dataset:
-    plan = Plan(kind=kind, count=COUNT + 6, labelled=0)
-    return Crystals(path=str(folder / f"{kind}.safetensors"), plan=plan, test=6).open("train")
+    plan = CrystalPlan(kind=kind, count=COUNT + 6, labelled=0)
+    return Crystals(path=str(folder / f"{kind}.safetensors"), plan=plan, test_size=6).open("train")
 
 
 def dataset_for(recipe: Recipe, folder: Path) -> Dataset:

@@ -41,7 +41,7 @@ from equissl.evaluate.factors.relative import RelativeFactors
 from equissl.params import Binary, Circular, Cyclic, Params, Real, Rotation, Space
 from equissl.photonics.data import Crystals
 from equissl.photonics.fine_tuning import FineTuneSpectra
-from equissl.photonics.generate import Plan
+from equissl.photonics.generate import CrystalPlan
 from equissl.report import comparison
 from equissl.study import table as study_table
 from equissl.training.monitor import monitor
@@ -187,8 +187,8 @@ def _identifiable() -> list[Any]:
 
 
 def finetuned(folder: Path) -> list[Any]:
-    plan = Plan(kind="gpm", count=20, labelled=18, size=32, spectrum=recipes.spectrum(order=3))
-    data = Crystals(path=str(folder / "labelled.safetensors"), plan=plan, test=6)
+    plan = CrystalPlan(kind="gpm", count=20, labelled=18, size=32, spectrum=recipes.spectrum(order=3))
+    data = Crystals(path=str(folder / "labelled.safetensors"), plan=plan, test_size=6)
     encoder = tiny_encoder(1)
     task = FineTuneSpectra(
         labels=(4, 8), validation=4, lrs=(1e-3, 3e-3), steps=6, check_every=3, batch_size=4, hidden=(16,)

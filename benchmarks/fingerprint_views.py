@@ -66,7 +66,7 @@ from equissl.data.image_folder import ImageFolder
 from equissl.data.solids import Solids
 from equissl.data.threediebench import ThreeDIEBench
 from equissl.data.torchvision_sets import Cifar10, Cifar100, Flowers102, Stl10
-from equissl.photonics.cells import kind_of
+from equissl.photonics.cells import cell_kind
 from equissl.photonics.data import Crystals
 from equissl.photonics.dos import density_of_states, empty_lattice
 from equissl.random import Stream
@@ -269,11 +269,11 @@ def rendered() -> Any:
 
 def cells() -> list[Any]:
     kinds = ("blob", "gpm", "p1", "p4m", "p2", "p4")
-    made = [kind_of(k).draw(Stream.of(torch.arange(3), k), 16) for k in kinds]
+    made = [cell_kind(k).sample(Stream.of(torch.arange(3), k), 16) for k in kinds]
     return [[c.epsilon, c.inside, c.outside, c.fill] for c in made]
 
 
 def densities() -> list[Any]:
-    epsilon = kind_of("gpm").draw(Stream.of(torch.arange(2), "cells"), 16).epsilon
+    epsilon = cell_kind("gpm").sample(Stream.of(torch.arange(2), "cells"), 16).epsilon
     found = [density_of_states(epsilon, recipes.spectrum(polarisation=p)) for p in ("tm", "te")]
     return [*found, empty_lattice(recipes.spectrum())]

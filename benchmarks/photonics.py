@@ -21,7 +21,7 @@ from pathlib import Path
 
 import torch
 
-from equissl.photonics.cells import kind_of
+from equissl.photonics.cells import cell_kind
 from equissl.photonics.dos import Spectrum, density_of_states, k_grid, relative_errors, smoothed
 from equissl.photonics.waves import Bands, operator, solve
 from equissl.random import Stream
@@ -59,7 +59,7 @@ def label(bands: Bands, scale: torch.Tensor, weight: torch.Tensor, spectrum: Spe
 def main(cells: int = 2, kind: str = "p1", device: str = "cpu") -> None:
     torch.set_num_threads(1)
     spectrum = Spectrum()
-    epsilon = kind_of(kind).draw(Stream.of(torch.arange(cells), 0, "benchmark"), 32).epsilon.double()
+    epsilon = cell_kind(kind).sample(Stream.of(torch.arange(cells), 0, "benchmark"), 32).epsilon.double()
     k, weight = k_grid(spectrum.grid)
     density_of_states(epsilon[:1].to(device), spectrum)
     began = time.process_time() if device == "cpu" else time.perf_counter()

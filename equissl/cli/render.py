@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 from equissl.api.render import render_solids
 from equissl.cli import shared
 from equissl.cli.arguments import Arguments
 from equissl.data.solids import Solids
 from equissl.errors import UserError
-from equissl.photonics.dos import Spectrum
-from equissl.photonics.generate import Plan, generate
 from equissl.progress import Display
 from equissl.runs.folder import check_free
+
+if TYPE_CHECKING:
+    from equissl.photonics.generate import CrystalPlan
 
 
 def solids(args: Arguments) -> None:
@@ -27,25 +29,30 @@ def solids(args: Arguments) -> None:
 
 def photonics(args: Arguments) -> None:
     """One file of cells, labels, parameters and seed."""
-    plans: list[Plan] = []
+    from equissl.photonics.generate import generate
+
+    plans: list[CrystalPlan] = []
     args.check(lambda: plans.append(_plan(args)), lambda: shared.device(args))
     (plan,), out, began = plans, args["out"], time.monotonic()
     with Display() as display:
         made = generate(plan, out, device=shared.device(args), progress=display)
     took = time.monotonic() - began
-    print(f"{out}: {plan.count} cells of kind {plan.kind}, the last {plan.labels} with a density of states")
+    print(f"{out}: {plan.count} cells of kind {plan.kind}, {plan.num_labelled} with a density of states")
     if made:
-        print(f"made {made} cells in {took:.1f} s ({made / took:.1f} cells per second)")
+        print(f"generated {made} cells in {took:.1f} s ({made / took:.1f} cells/s)")
 
 
-def _plan(args: Arguments) -> Plan:
+def _plan(args: Arguments) -> CrystalPlan:
+    from equissl.photonics.dos import Spectrum
+    from equissl.photonics.generate import CrystalPlan
+
     if None in (args["kind"], args["count"]):
         raise UserError([])  # already reported
     try:
         spectrum = Spectrum(**{n: args[n] for n in ("polarisation", "order", "grid")})
     except ValueError as error:
         raise UserError(str(error)) from error
-    return Plan(
+    return CrystalPlan(
         spectrum=spectrum, **{n: args[n] for n in ("kind", "count", "labelled", "size", "harmonics", "seed")}
     )
 

@@ -1,4 +1,4 @@
-"""The density of states of a crystal: how many of its modes have a given frequency."""
+"""Density of states of a photonic crystal, and the relative error of predictions of it."""
 
 from __future__ import annotations
 
@@ -11,30 +11,33 @@ from torch import Tensor
 from equissl.photonics.lattice import Lattice
 from equissl.photonics.waves import Operator, Polarisation, operator, solve
 
-# Where the reduced basis is made: fractions of the reciprocal vectors. Not k = 0, where TM's lowest mode has
-# no velocity, but near it; the others are the corners and midpoints of the zone.
+# k-points of the reduced basis, in fractions of the reciprocal vectors: near k = 0, where TM's lowest mode
+# has no velocity, and the corners and midpoints of the zone.
 _ANCHORS = ((0.02, 0.01), (0.5, 0.0), (0.0, 0.5), (0.5, 0.5), (0.25, 0.25), (-0.25, 0.25))
-_KEPT = 1e-4  # singular values below this share of the largest add nothing but rounding
-_FAR = 1e6  # where the eigenvalues of unused columns are put
+_MIN_SINGULAR_VALUE = 1e-4  # relative to the largest; smaller ones are rounding errors
+_UNUSED_EIGENVALUE = 1e6  # of unused columns, far above all bands
 # |k| over a square of side 1 around 0: its mean, and the half width of the sum of two equal uniform numbers
 # that has its variance, 1/6 - mean^2.
 _CONE_MEAN = (math.sqrt(2) + math.asinh(1)) / 6
 _CONE_HALF = math.sqrt(1.5 * (1 / 6 - _CONE_MEAN**2))
 _TAIL = 12.0  # standard deviations beyond which a Gaussian is 0 in float64
-_AT_ONCE = 1 << 19  # numbers per piece of the sum over modes, to bound the memory
+_CHUNK_SIZE = 1 << 19  # numbers per chunk of the sum over modes, to bound the memory
 
 
 @dataclass(frozen=True, kw_only=True)
 class Spectrum:
-    """How the density of states is computed; the defaults are E-SSL's, as far as they are known.
+    """Settings of the density of states; the defaults are E-SSL's where published.
+
+    >>> Spectrum(kept=400).nu.shape
+    torch.Size([400])
 
     Args:
         polarisation: "tm" (the paper's) or "te".
         order: plane waves up to this number along each reciprocal vector, (2 order + 1)^2 in all.
         grid: k-points along each reciprocal vector, odd, cell-centred.
-        bands: how many; they must reach beyond the largest frequency.
-        sigma: standard deviation of the Gaussian that smooths, in units of frequency.
-        frequencies: how many there are from 0 to ``highest``, of which the first ``kept`` are used.
+        bands: number of bands; they must reach beyond the largest frequency.
+        sigma: standard deviation of the Gaussian smoothing, in units of frequency.
+        frequencies: number of frequencies from 0 to ``highest``, of which the first ``kept`` are used.
 
     Raises:
         ValueError: a field is out of its range.
@@ -74,7 +77,7 @@ class Spectrum:
 
 
 def k_grid(grid: int) -> tuple[Tensor, Tensor]:
-    """Half of a cell-centred grid over the zone, since k and -k have the same frequencies.
+    """Half of a cell-centred grid over the Brillouin zone, as k and -k have the same frequencies.
 
     Returns:
         Fractions of the reciprocal vectors (K, 2), and weights (K,) that add up to 1; k = 0 comes last.
@@ -89,19 +92,22 @@ def k_grid(grid: int) -> tuple[Tensor, Tensor]:
 def reduced(problem: Operator, lattice: Lattice, bands: int) -> Operator:
     """The operator on the span of the lowest bands at a few wave vectors (reduced Bloch mode expansion).
 
-    Source: Hussein, Proc. R. Soc. A 465, 2825 (2009). Cells of a batch need not have bases of one rank: the
-    columns that a cell does not use are put out of reach.
+    Source: Hussein, Proc. R. Soc. A 465, 2825 (2009). Bases of the cells of a batch may differ in rank:
+    unused columns get a large eigenvalue.
     """
     anchors = torch.tensor(_ANCHORS, dtype=torch.float64) @ lattice.reciprocal
     modes = solve(problem, anchors.to(problem.constant.device), bands).waves
     stacked = modes.transpose(1, 2).flatten(2)
     basis, sizes, _ = torch.linalg.svd(stacked, full_matrices=False)
-    used = sizes > _KEPT * sizes[:, :1]
+    used = sizes > _MIN_SINGULAR_VALUE * sizes[:, :1]
     rank = int(used.sum(1).max())
     used, basis = used[:, :rank], basis[:, :, :rank]
     small = problem.restricted(basis * used[:, None])
     return Operator(
-        small.constant + torch.diag_embed(_FAR * (~used).to(small.x)), small.x, small.y, small.square
+        small.constant + torch.diag_embed(_UNUSED_EIGENVALUE * (~used).to(small.x)),
+        small.x,
+        small.y,
+        small.square,
     )
 
 
@@ -125,11 +131,11 @@ def density_of_states(
         problem = reduced(problem, lattice, spectrum.bands)
     fractions, weights = (t.to(epsilon.device) for t in k_grid(spectrum.grid))
     reciprocal = lattice.reciprocal.to(epsilon.device)
-    found = solve(problem, fractions @ reciprocal, spectrum.bands)
+    bands = solve(problem, fractions @ reciprocal, spectrum.bands)
     scale = epsilon.double().mean((1, 2)).sqrt()[:, None, None]
-    centre = found.frequency * scale
+    centre = bands.frequency * scale
     # A k-point stands for a parallelogram with sides reciprocal / grid, over which the band is taken as flat.
-    halves = (found.velocity @ reciprocal.T).abs() * scale[..., None] / (2 * spectrum.grid)
+    halves = (bands.velocity @ reciprocal.T).abs() * scale[..., None] / (2 * spectrum.grid)
     centre, halves = _cone(centre, halves, fractions, reciprocal, spectrum.grid)
     weight = weights[:, None].expand(centre.shape[1:]).flatten()
     return smoothed(centre.flatten(1), halves.flatten(1, 2), weight, spectrum)
@@ -150,34 +156,38 @@ def smoothed(centre: Tensor, halves: Tensor, weight: Tensor, spectrum: Spectrum)
     """
     nu = spectrum.nu.to(centre.device)
     a = halves.clamp(min=1e-3 * spectrum.sigma)
-    share = weight / (4 * a[..., 0] * a[..., 1])
+    density = weight / (4 * a[..., 0] * a[..., 1])
     wide, narrow = a.sum(-1), a[..., 0] - a[..., 1]
     starts = torch.stack([centre - wide, centre - narrow, centre + narrow, centre + wide], -1).flatten(1)
     signs = torch.tensor([1.0, -1.0, -1.0, 1.0], dtype=torch.float64, device=centre.device)
-    amounts = (share[..., None] * signs).flatten(1)
+    amounts = (density[..., None] * signs).flatten(1)
     rows = []
     for start, amount in zip(starts, amounts, strict=True):
-        seen = (start < nu[-1] + _TAIL * spectrum.sigma).nonzero()[:, 0]
+        visible = (start < nu[-1] + _TAIL * spectrum.sigma).nonzero()[:, 0]
         total = torch.zeros_like(nu)
-        for rows_seen in seen.split(max(1, _AT_ONCE // len(nu))):
-            ramps = _ramp((nu - start[rows_seen, None]) / spectrum.sigma)
-            total += amount[rows_seen] @ ramps
+        for chunk in visible.split(max(1, _CHUNK_SIZE // len(nu))):
+            ramps = _ramp((nu - start[chunk, None]) / spectrum.sigma)
+            total += amount[chunk] @ ramps
         rows.append(total * spectrum.sigma)
     return torch.stack(rows)
 
 
 def empty_lattice(spectrum: Spectrum = Spectrum(), lattice: Lattice = Lattice()) -> Tensor:
-    """What a homogeneous medium has, 2 pi nu per unit area: float64 (kept,)."""
+    """Density of states of a homogeneous medium, 2 pi nu per unit area: float64 (kept,)."""
     return 2 * math.pi * lattice.area * spectrum.nu
 
 
-def relative_errors(predicted: Tensor, wanted: Tensor) -> Tensor:
-    """Sum of absolute errors over sum of the wanted values, from a quarter of the frequencies on (E-SSL).
+def relative_errors(predictions: Tensor, targets: Tensor) -> Tensor:
+    """Sum of absolute errors over the sum of the targets, without the lowest quarter of frequencies (E-SSL).
 
-    Below, crystals hardly differ from the empty lattice. (N, kept), (N, kept) -> (N,).
+    There crystals hardly differ from the empty lattice. (N, kept), (N, kept) -> (N,).
+
+    >>> targets = torch.ones(1, 8)
+    >>> relative_errors(1.5 * targets, targets)
+    tensor([0.5000])
     """
-    first = wanted.shape[-1] // 4
-    error, total = (predicted - wanted)[:, first:].abs().sum(1), wanted[:, first:].abs().sum(1)
+    first = targets.shape[-1] // 4
+    error, total = (predictions - targets)[:, first:].abs().sum(1), targets[:, first:].abs().sum(1)
     return error / total
 
 
@@ -190,7 +200,7 @@ def _ramp(u: Tensor) -> Tensor:
 def _cone(
     centre: Tensor, halves: Tensor, fractions: Tensor, reciprocal: Tensor, grid: int
 ) -> tuple[Tensor, Tensor]:
-    """The lowest band around k = 0 is a cone, not a plane: give it the cone's mean and variance.
+    """Mean and variance of a cone for the lowest band around k = 0, which is not a plane.
 
     The slope is that of the nearest k-points. On the hexagonal lattice the cell's shape is ignored.
     """

@@ -1,4 +1,4 @@
-"""Fine-tune an encoder on few densities of states: E-SSL's photonics protocol, with a validation split."""
+"""Fine-tuning on few densities of states: E-SSL's photonics protocol, with a validation split."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ from equissl.errors import UserError
 from equissl.evaluate.base import Downstream, Score
 from equissl.evaluate.features import eval_mode
 from equissl.evaluate.statistics import estimate
-from equissl.photonics.data import Crystals, CrystalSet
+from equissl.photonics.data import CrystalDataset, Crystals
 from equissl.photonics.dos import empty_lattice, relative_errors
 from equissl.progress import Progress, no_progress
 from equissl.random import Stream, shuffled
 
-_TOGETHER = 512  # cells per pass when nothing is trained
+_EVAL_BATCH_SIZE = 512
 
 
 @dataclass(frozen=True, kw_only=True)
 class FineTuneSpectra(Downstream):
-    """The encoder and a fresh head, trained to tell the density of states from the cell.
+    """Fine-tunes the encoder and a new head to predict the density of states of a cell.
 
     Source: E-SSL's code (arXiv:2111.00899): Adam, squared error on the difference to the empty lattice, the
     base's invariances as augmentation, and the mean over cells of sum |error| / sum |truth| as the score.
-    Unlike there, the learning rate and the moment to stop are chosen on validation cells, the test cells are
-    looked at once, and every seed has its own labelled cells.
+    Unlike there, the learning rate and the number of steps are chosen on validation cells, the test cells are
+    evaluated once, and every seed has its own labelled cells.
 
     Args:
-        labels: budgets; each is scored as "dos/error_<labels>". A smaller one is part of the larger.
-        validation: further labelled cells, by which lr and step are chosen.
-        lrs: learning rates that are tried.
-        steps: optimizer steps, for any budget.
-        check_every: steps between looks at the validation cells.
-        final_lr_ratio: the learning rate follows a cosine down to this fraction of it; 1: constant (paper).
+        labels: numbers of labelled cells; each is scored as "dos/error_<labels>". Smaller sets are subsets.
+        validation: number of further labelled cells, on which lr and step are chosen.
+        lrs: learning rates of the search.
+        steps: optimizer steps, for any number of labels.
+        check_every: steps between validations.
+        final_lr_ratio: last over first lr of the cosine schedule; 1 (the paper) is a constant lr.
         hidden: widths of the head.
 
     Raises:
@@ -86,89 +86,88 @@ class FineTuneSpectra(Downstream):
         progress: Progress = no_progress,
     ) -> Iterator[Score]:
         if not isinstance(data, Crystals):
-            raise UserError(f"fine-tuning needs photonic crystals, but the data is {type(data).__name__}")
+            raise UserError(f"finetunespectra needs data of type Crystals, got {type(data).__name__}")
         train, test = data.open("train", progress), data.open("test", progress)
         if len(test.labelled) < len(test):
             raise UserError(f"{data.path}: only {len(test.labelled)} of {len(test)} test cells are labelled")
-        wanted = test.spectra
-        empty = empty_lattice(test.plan.spectrum, test.plan.maker.lattice).float().expand_as(wanted)
+        targets = test.spectra
+        empty = empty_lattice(test.plan.spectrum, test.plan.cell_kind.lattice).float().expand_as(targets)
         for budget in self.labels:
             tuned = self.tune(encoder, train, budget, augment, seed=seed, device=device, progress=progress)
-            facts = {"lr": tuned.lr, "step": tuned.step, "validation": tuned.error}
-            yield replace(_score(budget, tuned.predict(test.images), wanted, seed), extra=facts)
-            yield replace(_score(budget, empty, wanted, seed), baseline="constant")
+            details = {"lr": tuned.lr, "step": tuned.step, "validation": tuned.error}
+            yield replace(_score(budget, tuned.predict(test.images), targets, seed), extra=details)
+            yield replace(_score(budget, empty, targets, seed), baseline="constant")
 
     def tune(
         self,
         encoder: Encoder,
-        train: CrystalSet,
+        train: CrystalDataset,
         budget: int,
         augment: Augmentation,
         *,
         seed: int = 0,
         device: str = "cpu",
         progress: Progress = no_progress,
-    ) -> Tuned:
-        """The best of all learning rates and steps on the validation cells; the encoder is not changed.
+    ) -> FineTuned:
+        """The network of the best lr and step on the validation cells; ``encoder`` is not changed.
 
         Raises:
-            UserError: there are not enough labelled cells.
+            UserError: too few labelled cells.
         """
         pool = train.labelled
         if budget + self.validation > len(pool):
             raise UserError(
-                f"{budget} labels and {self.validation} validation cells were asked for, but the training "
-                f"split has {len(pool)} labelled cells"
+                f"{budget} labels and {self.validation} validation cells need more than the "
+                f"{len(pool)} labelled cells of the training split"
             )
         order = pool[shuffled(len(pool), seed, "labels")]
-        held, chosen = order[: self.validation], order[self.validation :][:budget]
-        tries = []
-        for place, lr in enumerate(self.lrs):
-            progress(f"fine-tuning on {budget} labels", place, len(self.lrs))
-            tries.append(self._fit(encoder, train, chosen, held, augment, lr, seed, device))
+        held_out, labelled = order[: self.validation], order[self.validation :][:budget]
+        candidates = []
+        for done, lr in enumerate(self.lrs):
+            progress(f"fine-tuning on {budget} labels", done, len(self.lrs))
+            candidates.append(self._fit(encoder, train, labelled, held_out, augment, lr, seed, device))
         progress(f"fine-tuning on {budget} labels", len(self.lrs), len(self.lrs))
-        return min(tries, key=lambda t: t.error)
+        return min(candidates, key=lambda c: c.error)
 
     def _fit(
         self,
         encoder: Encoder,
-        train: CrystalSet,
-        chosen: Tensor,
-        held: Tensor,
+        train: CrystalDataset,
+        labelled: Tensor,
+        held_out: Tensor,
         augment: Augmentation,
         lr: float,
         seed: int,
         device: str,
-    ) -> Tuned:
-        spectrum, lattice = train.plan.spectrum, train.plan.maker.lattice
+    ) -> FineTuned:
+        spectrum, lattice = train.plan.spectrum, train.plan.cell_kind.lattice
         empty = empty_lattice(spectrum, lattice).float()
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             network = _Regressor(copy.deepcopy(encoder), self.hidden, len(empty)).to(device)
-        target = (train.spectra[chosen] - empty).to(device)
-        images, size = train.images[chosen].to(device), (train.images.shape[2], train.images.shape[3])
+        targets = (train.spectra[labelled] - empty).to(device)
+        images, size = train.images[labelled].to(device), (train.images.shape[2], train.images.shape[3])
         optimizer = torch.optim.Adam(network.parameters(), lr, weight_decay=self.weight_decay)
-        best = Tuned(network, empty, lr, 0, float("inf"))
+        best = FineTuned(network, empty, lr, 0, float("inf"))
         schedule = CosineAnnealingLR(optimizer, self.steps, eta_min=self.final_lr_ratio * lr)
         step, epoch = 0, 0
         while step < self.steps:
-            for rows in _batches(len(chosen), self.batch_size, seed, epoch):
+            for rows in _batches(len(labelled), self.batch_size, seed, epoch):
                 network.train()
-                stream = Stream.of(chosen[rows].to(device), seed, "fine-tune", epoch)
+                stream = Stream.of(labelled[rows].to(device), seed, "fine-tune", epoch)
                 cells = augment.apply(images[rows.to(device)], augment.sample(stream, size))
-                loss = F.mse_loss(network(cells), target[rows.to(device)])
+                loss = F.mse_loss(network(cells), targets[rows.to(device)])
                 optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
                 schedule.step()
                 step += 1
                 if step % self.check_every == 0 or step == self.steps:
-                    now = Tuned(network, empty, lr, step, 0.0)
-                    error = float(
-                        relative_errors(now.predict(train.images[held]), train.spectra[held]).mean()
-                    )
+                    current = FineTuned(network, empty, lr, step, 0.0)
+                    predictions = current.predict(train.images[held_out])
+                    error = float(relative_errors(predictions, train.spectra[held_out]).mean())
                     if error < best.error:
-                        best = replace(now, network=copy.deepcopy(network), error=error)
+                        best = replace(current, network=copy.deepcopy(network), error=error)
                 if step == self.steps:
                     break
             epoch += 1
@@ -176,12 +175,12 @@ class FineTuneSpectra(Downstream):
 
 
 @dataclass(frozen=True)
-class Tuned:
+class FineTuned:
     """A fine-tuned network.
 
     Args:
-        empty: density of states of the empty lattice, (kept,), to which it adds.
-        lr, step: what the validation cells chose; error: their mean relative error.
+        empty: density of states of the empty lattice, (kept,); the network predicts the difference to it.
+        lr, step: chosen on the validation cells; error: mean relative error on them.
     """
 
     network: nn.Module
@@ -194,12 +193,12 @@ class Tuned:
         """(N, 1, size, size) in [0, 1] -> densities of states (N, kept), on the CPU."""
         device = next(self.network.parameters()).device
         with eval_mode(self.network), torch.inference_mode():
-            pieces = [self.network(i.to(device)).cpu() for i in torch.split(images, _TOGETHER)]
-        return torch.cat(pieces) + self.empty
+            outputs = [self.network(i.to(device)).cpu() for i in torch.split(images, _EVAL_BATCH_SIZE)]
+        return torch.cat(outputs) + self.empty
 
 
 class _Regressor(nn.Module):
-    """An encoder with a perceptron: (B, C, H, W) -> (B, outputs)."""
+    """An encoder with an MLP head: (B, C, H, W) -> (B, outputs)."""
 
     def __init__(self, encoder: Encoder, hidden: tuple[int, ...], outputs: int):
         super().__init__()
@@ -215,19 +214,19 @@ class _Regressor(nn.Module):
 
 
 def _batches(count: int, size: int, seed: int, epoch: int) -> Iterator[Tensor]:
-    """Rows of one epoch, shuffled; a last batch of one, which BatchNorm cannot take, is left out."""
+    """Shuffled rows of one epoch; drops a last batch of one, which BatchNorm cannot take."""
     for rows in torch.split(shuffled(count, seed, "fine-tune", epoch), size):
         if len(rows) > 1:
             yield rows
 
 
-def _score(budget: int, predicted: Tensor, wanted: Tensor, seed: int) -> Score:
-    errors = relative_errors(predicted, wanted).double()
-    found = estimate(lambda rows: float(errors[rows].mean()), torch.arange(len(errors)), seed=seed)
+def _score(budget: int, predictions: Tensor, targets: Tensor, seed: int) -> Score:
+    errors = relative_errors(predictions, targets).double()
+    error = estimate(lambda rows: float(errors[rows].mean()), torch.arange(len(errors)), seed=seed)
     name = f"dos/error_{budget}"
     return Score(
         name,
-        **asdict(found),
+        **asdict(error),
         unit="relative error",
         count=len(errors),
         seed=seed,

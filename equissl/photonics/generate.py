@@ -1,4 +1,4 @@
-"""CrystalRecords in a file: cells, their densities of states, and the plan that made them."""
+"""Generation of crystal files: unit cells, their densities of states, and the plan they are made from."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from equissl.errors import Stopped, UserError
-from equissl.photonics.cells import Kind, kind_of
+from equissl.photonics.cells import CellKind, cell_kind
 from equissl.photonics.dos import Spectrum, density_of_states
 from equissl.photonics.lattice import Lattice
 from equissl.photonics.waves import check_size
@@ -25,22 +25,22 @@ from equissl.random import Stream
 from equissl.storage import atomic_path, write_text
 from equissl.training.signals import Interruption
 
-CHUNK = 128  # cells between two savings
-_BATCH = {"cpu": 1}  # cells per solve: on a CPU one fits its cache and threads share the rest
-_CUDA_BATCH = 32
+CHUNK = 128  # cells per saved part
+_BATCH_SIZE = {"cpu": 1}  # cells per solve: on a CPU one fits its cache, and threads solve others
+_CUDA_BATCH_SIZE = 32
 _FORMAT = "equissl crystals 1"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
-    """Everything that decides what is in the file.
+class CrystalPlan:
+    """Everything that determines the contents of a crystal file.
 
     Args:
         kind: "blob", "gpm" (the paper's name for pm), or a plane group.
-        count: cells.
-        labelled: of the last so many the density of states is computed, -1 for all.
+        count: number of cells.
+        labelled: number of cells with a density of states, the last ones; -1 for all.
         size: side in pixels.
-        harmonics: of a level set, 0 for the fewest that show its group.
+        harmonics: of a level set, 0 for the fewest that have its group and no larger one.
         seed: of the cells; a longer file with the same seed starts with the same cells.
 
     Raises:
@@ -62,7 +62,7 @@ class Plan:
         if not -1 <= self.labelled <= self.count:
             problems.append(f"labelled must be 0 ... count={self.count}, or -1 for all, got {self.labelled}")
         for check in (
-            lambda: kind_of(self.kind, self.harmonics),
+            lambda: cell_kind(self.kind, self.harmonics),
             lambda: check_size(self.size, self.spectrum.order),
         ):
             try:
@@ -75,43 +75,43 @@ class Plan:
             raise UserError(problems)
 
     @property
-    def maker(self) -> Kind:
-        return kind_of(self.kind, self.harmonics)
+    def cell_kind(self) -> CellKind:
+        return cell_kind(self.kind, self.harmonics)
 
     @property
-    def labels(self) -> int:
-        """How many cells have a label: the last ones."""
+    def num_labelled(self) -> int:
+        """Number of labelled cells, the last ones."""
         return self.count if self.labelled < 0 else self.labelled
 
     def stream(self, start: int, stop: int) -> Stream:
         return Stream.of(torch.arange(start, stop), self.seed, "crystal")
 
-    def text(self) -> str:
+    def to_json(self) -> str:
         return json.dumps({"format": _FORMAT, **asdict(self)}, sort_keys=True)
 
     @staticmethod
-    def read(text: str) -> Plan:
-        """What ``text`` gave.
+    def from_json(text: str) -> CrystalPlan:
+        """Inverse of ``to_json``.
 
         Raises:
-            UserError: the text is of something else.
+            UserError: the text is not a plan.
         """
         stored = json.loads(text)
         if stored.pop("format", "") != _FORMAT:
             raise UserError("it was not written by `equissl render photonics`")
-        return Plan(**{**stored, "spectrum": Spectrum(**stored["spectrum"])})
+        return CrystalPlan(**{**stored, "spectrum": Spectrum(**stored["spectrum"])})
 
 
 @dataclass(frozen=True)
-class CrystalRecords:
-    """What a file holds.
+class CrystalFile:
+    """Contents of a crystal file.
 
     Args:
         epsilon: float32 (N, size, size); inside, outside, fill: float32 (N,).
         dos: normalised density of states of the last cells, float32 (M, kept), M <= N.
     """
 
-    plan: Plan
+    plan: CrystalPlan
     epsilon: Tensor
     inside: Tensor
     outside: Tensor
@@ -120,71 +120,75 @@ class CrystalRecords:
 
 
 def generate(
-    plan: Plan, out: Path, *, device: str = "cpu", threads: int = 0, progress: Progress | None = None
+    plan: CrystalPlan, out: Path, *, device: str = "cpu", threads: int = 0, progress: Progress | None = None
 ) -> int:
-    """Write the file ``out``; interrupted at any time, the same call goes on where the last one stopped.
+    """Write the file ``out``; after an interruption, the same call continues.
 
     Args:
-        threads: cells solved side by side on a CPU; 0 for as many as torch uses.
+        threads: cells solved in parallel on a CPU; 0 for as many as torch uses.
 
     Returns:
-        How many cells this call made: less than the plan's count if some were there before.
+        Number of cells generated by this call, without those of earlier ones.
 
     Raises:
-        UserError: ``out`` holds something else. ``Stopped``: an interruption; what is done is saved.
+        UserError: ``out`` exists and is not of this plan; ``Stopped`` after an interruption, with all cells
+            so far saved.
     """
     parts = out.with_name(f".{out.name}.parts")
     if out.exists():
         if out.is_dir() or not _same(out, plan):
-            raise UserError(f"out={out} holds something else; choose another file")
+            raise UserError(f"out={out} exists and is not of this plan. Choose another file")
         return 0
     _claim(parts, plan, out)
-    made, done = 0, 0
+    generated, done = 0, 0
     with Interruption() as interruption:
         for start in range(0, plan.count, CHUNK):
             stop = min(start + CHUNK, plan.count)
             part = parts / f"{start:09d}.safetensors"
             if not part.is_file():
                 _save(part, _chunk(plan, start, stop, device, threads), {})
-                made += stop - start
+                generated += stop - start
             done = stop
             if progress is not None:
                 progress("cells", done, plan.count)
             if interruption.requested and done < plan.count:
                 raise Stopped(
                     f"interrupted after {done} of {plan.count} cells; they are saved, "
-                    "and the same command goes on"
+                    "and the same command continues"
                 )
     chunks = [_load(p)[0] for p in sorted(parts.glob("*.safetensors"))]
     whole = {name: torch.cat([c[name] for c in chunks]) for name in chunks[0]}
-    _save(out, whole, {"plan": plan.text()})
+    _save(out, whole, {"plan": plan.to_json()})
     shutil.rmtree(parts)
-    return made
+    return generated
 
 
-def load(path: Path) -> CrystalRecords:
-    """
+def load(path: Path) -> CrystalFile:
+    """Read a crystal file.
+
     Raises:
-        UserError: there is no such file, or it is no file of crystals.
+        UserError: there is no such file, or it is not a crystal file.
     """
     if not path.is_file():
-        raise UserError(f"no file {path}; make one: equissl render photonics kind=blob count=2000 out={path}")
+        raise UserError(
+            f"no file {path}. Generate it: equissl render photonics kind=blob count=2000 out={path}"
+        )
     try:
-        tensors, notes = _load(path)
-        plan = Plan.read(notes.get("plan", "{}"))
+        tensors, metadata = _load(path)
+        plan = CrystalPlan.from_json(metadata.get("plan", "{}"))
     except (SafetensorError, UserError, TypeError, KeyError) as error:
-        raise UserError(f"{path} is not a file of crystals: {error}") from error
-    return CrystalRecords(plan, **tensors)
+        raise UserError(f"{path} is not a crystal file: {error}") from error
+    return CrystalFile(plan, **tensors)
 
 
-def labels(
+def densities_of_states(
     epsilon: Tensor, spectrum: Spectrum, lattice: Lattice, *, device: str = "cpu", threads: int = 0
 ) -> Tensor:
     """Densities of states of many cells: float32 or float64 (N, size, size) -> float64 (N, kept), on the CPU.
 
-    A cell's label does not depend on the others on a CPU; on a GPU it may by rounding.
+    On a CPU a cell's result does not depend on the others; on a GPU it may, by rounding.
     """
-    batch = _BATCH.get(torch.device(device).type, _CUDA_BATCH)
+    batch = _BATCH_SIZE.get(torch.device(device).type, _CUDA_BATCH_SIZE)
 
     def one(cells: Tensor) -> Tensor:
         return density_of_states(cells.to(device), spectrum, lattice).cpu()
@@ -198,10 +202,10 @@ def labels(
         return torch.cat(list(pool.map(one, pieces)))
 
 
-def _chunk(plan: Plan, start: int, stop: int, device: str, threads: int) -> dict[str, Tensor]:
-    cells = plan.maker.draw(plan.stream(start, stop), plan.size)
-    wanted = cells.epsilon[max(plan.count - plan.labels - start, 0) :]
-    dos = labels(wanted, plan.spectrum, plan.maker.lattice, device=device, threads=threads)
+def _chunk(plan: CrystalPlan, start: int, stop: int, device: str, threads: int) -> dict[str, Tensor]:
+    cells = plan.cell_kind.sample(plan.stream(start, stop), plan.size)
+    labelled = cells.epsilon[max(plan.count - plan.num_labelled - start, 0) :]
+    dos = densities_of_states(labelled, plan.spectrum, plan.cell_kind.lattice, device=device, threads=threads)
     return {
         "epsilon": cells.epsilon,
         "inside": cells.inside,
@@ -213,7 +217,7 @@ def _chunk(plan: Plan, start: int, stop: int, device: str, threads: int) -> dict
 
 @contextmanager
 def _single_threads() -> Iterator[int]:
-    """One thread per operation: the matrices are small, and cells are shared among threads instead."""
+    """One thread per operation; threads solve different cells instead, as the matrices are small."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -222,27 +226,25 @@ def _single_threads() -> Iterator[int]:
         torch.set_num_threads(threads)
 
 
-def _claim(parts: Path, plan: Plan, out: Path) -> None:
-    """Make the folder of parts, or make sure that it is of the same plan."""
-    note = parts / "plan.json"
-    if note.is_file() and note.read_text(encoding="utf-8") != plan.text():
-        raise UserError(
-            f"{parts} holds the beginning of another plan for {out}; finish that one or remove it"
-        )
+def _claim(parts: Path, plan: CrystalPlan, out: Path) -> None:
+    """Create the folder of parts, or check that it is of the same plan."""
+    plan_file = parts / "plan.json"
+    if plan_file.is_file() and plan_file.read_text(encoding="utf-8") != plan.to_json():
+        raise UserError(f"{parts} has parts of another plan for {out}. Finish that one or remove it")
     parts.mkdir(parents=True, exist_ok=True)
-    write_text(note, plan.text())
+    write_text(plan_file, plan.to_json())
 
 
-def _same(out: Path, plan: Plan) -> bool:
+def _same(out: Path, plan: CrystalPlan) -> bool:
     try:
         return load(out).plan == plan
     except UserError:
         return False
 
 
-def _save(path: Path, tensors: dict[str, Tensor], notes: dict[str, str]) -> None:
+def _save(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
     with atomic_path(path) as partial:
-        save_file({k: v.contiguous() for k, v in tensors.items()}, partial, notes)
+        save_file({k: v.contiguous() for k, v in tensors.items()}, partial, metadata)
 
 
 def _load(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

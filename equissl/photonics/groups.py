@@ -1,4 +1,4 @@
-"""The 17 plane groups, and how a Fourier series is made to have one of them."""
+"""The 17 plane groups, and symmetrisation of Fourier series under them."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _POSITIONS: dict[str, tuple[str, ...]] = {
 }
 NAMES = tuple(_POSITIONS)
 _HEXAGONAL = ("p3", "p3m1", "p31m", "p6", "p6m")
-# With one harmonic these come out with more symmetry than they are named for.
+# With one harmonic, level sets of these have a larger group.
 _TWO_HARMONICS = ("pg", "cm", "pmg", "pgg", "cmm", "p4", "p4g", "p31m", "p6")
 
 
@@ -78,7 +78,7 @@ class Group:
 
     @property
     def operations(self) -> tuple[Tensor, Tensor]:
-        """What takes (x, y) to each general position: int64 matrices (n, 2, 2), float64 shifts (n, 2)."""
+        """Symmetry operations as int64 matrices (n, 2, 2) and float64 shifts (n, 2) of (x, y)."""
         read = [[_read(part) for part in p.split(",")] for p in _POSITIONS[self.name]]
         matrices = torch.tensor([[row[:2] for row in rows] for rows in read]).long()
         return matrices, torch.tensor([[row[2] for row in rows] for rows in read], dtype=torch.float64)
@@ -100,9 +100,9 @@ class Group:
         wide = 4 * reach + 1
         mean = torch.zeros(count, wide * wide, dtype=torch.complex128)
         for matrix, shift in zip(matrices, shifts, strict=True):
-            turned = waves @ matrix + 2 * reach
+            rotated = waves @ matrix + 2 * reach
             phase = torch.exp(2j * torch.pi * (waves.double() @ shift))
-            mean.index_add_(1, turned[:, 1] * wide + turned[:, 0], coefficients.flatten(1) * phase)
+            mean.index_add_(1, rotated[:, 1] * wide + rotated[:, 0], coefficients.flatten(1) * phase)
         return (mean / len(matrices)).view(count, wide, wide)
 
 

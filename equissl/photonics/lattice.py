@@ -1,4 +1,4 @@
-"""The two lattices that unit cells sit on."""
+"""The square and the hexagonal lattice of the unit cells."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from equissl.views import ViewSpec
 
 
 def blob_baseline() -> Recipe:
-    """SimCLR on centred blobs: cells that are mirrored or turned are alike."""
+    """SimCLR on centred blobs: mirrored and rotated cells are positives."""
     return _simclr("blob", EitherFlip(), QuarterTurn())
 
 
@@ -33,12 +33,12 @@ def blob_invariant() -> Recipe:
 
 
 def blob_essl() -> Recipe:
-    """E-SimCLR on centred blobs: which of the four half-cell rolls a cell went through is predicted."""
-    return _predicting(blob_baseline(), HalfRoll(), 10.0)
+    """E-SimCLR on centred blobs: predicts which of the four half-cell rolls was applied."""
+    return _with_essl(blob_baseline(), HalfRoll(), 10.0)
 
 
 def gpm_baseline() -> Recipe:
-    """SimCLR on level sets with a mirror (pm): cells that are rolled or mirrored are alike."""
+    """SimCLR on level sets with a mirror (pm): translated and mirrored cells are positives."""
     return _simclr("gpm", Roll(), EitherFlip())
 
 
@@ -48,14 +48,14 @@ def gpm_invariant() -> Recipe:
 
 
 def gpm_essl() -> Recipe:
-    """E-SimCLR on level sets with a mirror (pm): which of the four quarter turns is predicted."""
-    return _predicting(gpm_baseline(), QuarterTurn(), 5.0)
+    """E-SimCLR on level sets with a mirror (pm): predicts which of the four quarter turns was applied."""
+    return _with_essl(gpm_baseline(), QuarterTurn(), 5.0)
 
 
 def _simclr(kind: str, *invariances: Augmentation) -> Recipe:
     view = ViewSpec(Pipeline(invariances))
     return Recipe(
-        data=Crystals(path=f"{kind}.safetensors", test=2000),
+        data=Crystals(path=f"{kind}.safetensors", test_size=2000),
         views={"a": view, "b": view},
         encoder=CrystalNet.Config(),
         base=SimCLR.Config(projector=(512, 512, 256), output_norm="none", temperature=0.1),
@@ -69,8 +69,8 @@ def _simclr(kind: str, *invariances: Augmentation) -> Recipe:
     )
 
 
-def _predicting(recipe: Recipe, transformation: Augmentation, weight: float) -> Recipe:
-    """A third view: the cell as it is, under every element of the transformation.
+def _with_essl(recipe: Recipe, transformation: Augmentation, weight: float) -> Recipe:
+    """Adds a third view: the original cell under every element of the transformation.
 
     The paper's weight is 5, of one cross entropy over four elements. Two half rolls are two factors of
     two elements each, and ``FactorClassification`` takes their mean, so its weight is twice that.

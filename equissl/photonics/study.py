@@ -1,4 +1,4 @@
-"""E-SSL on photonic crystals: how many labels does pretraining save (arXiv:2111.00899, section 5)?"""
+"""Label efficiency of E-SSL on photonic crystals (arXiv:2111.00899, section 5)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from equissl.photonics import recipes
 from equissl.photonics.data import Crystals
 from equissl.photonics.encoder import CrystalNet
 from equissl.photonics.fine_tuning import FineTuneSpectra
-from equissl.photonics.generate import Plan
+from equissl.photonics.generate import CrystalPlan
 from equissl.recipe import Recipe
 from equissl.study.plan import Bars, Cell, Measure, Study
 from equissl.training.optim import AdamW, WarmupCosine
@@ -49,30 +49,30 @@ def photonics(
 
     Args:
         setting: the paper's Blob (predict half-cell rolls) or Gpm (predict quarter turns).
-        unlabelled: cells for pretraining alone; the cells of the labelled pool are pretrained on too.
-        budgets: labelled cells of the fine-tuning.
-        validation: labelled cells that choose its learning rate and moment to stop.
-        test: labelled cells that are looked at once.
+        unlabelled: number of cells for pretraining alone, which also uses the cells of the labelled pool.
+        budgets: numbers of labelled cells for fine-tuning.
+        validation: number of labelled cells to choose its lr and step.
+        test: number of labelled cells for the scores.
         steps: of the fine-tuning.
-        lrs: learning rates that it tries.
-        epochs: of the pretraining; the paper's is 200.
-        file: of the crystals, made if it is not there; "" for one in this folder.
-        paper: the paper's network and optimiser instead of a CPU's.
+        lrs: learning rates of the fine-tuning.
+        epochs: of the pretraining; the paper has 200.
+        file: of the crystals, generated if it does not exist; "" for one in the working directory.
+        paper: use the paper's network and optimizer instead of smaller ones for a CPU.
 
     Raises:
         UserError, ValueError: a number is out of its range.
     """
     pool = max(budgets, default=0) + validation
-    plan = Plan(kind=setting, count=unlabelled + pool + test, labelled=pool + test)
+    plan = CrystalPlan(kind=setting, count=unlabelled + pool + test, labelled=pool + test)
     name = file or f"crystals-{setting}-{plan.count}.safetensors"
-    data = Crystals(path=str(Path(name).resolve()), plan=plan, test=test)
+    data = Crystals(path=str(Path(name).resolve()), plan=plan, test_size=test)
     tune = FineTuneSpectra(labels=budgets, validation=validation, lrs=lrs, steps=steps)
-    made = {n: replace(make(), data=data, epochs=epochs) for n, make in _METHODS[setting].items()}
+    methods = {n: replace(make(), data=data, epochs=epochs) for n, make in _METHODS[setting].items()}
     if not paper:
         tune = replace(tune, hidden=(256, 256), final_lr_ratio=0.0, check_every=max(1, min(50, steps)))
-        made = {n: _small(r) for n, r in made.items()}
-    cells = [Cell({"method": SCRATCH}, replace(made["SimCLR"], epochs=0))]
-    cells += [Cell({"method": n}, r) for n, r in made.items()]
+        methods = {n: _small(r) for n, r in methods.items()}
+    cells = [Cell({"method": SCRATCH}, replace(methods["SimCLR"], epochs=0))]
+    cells += [Cell({"method": n}, r) for n, r in methods.items()]
     scale = "The paper's network" if paper else "A CPU-sized network of our own"
     return Study(
         title=f"Label efficiency on photonic crystals, {setting} (E-SSL)",
@@ -84,7 +84,7 @@ def photonics(
         about=(
             f"{scale} and our own crystals, not comparable with the paper's numbers. Mean relative error of "
             f"the density of states on {test} test cells, lower is better; {unlabelled} unlabelled cells; "
-            f"learning rate and moment to stop chosen on {validation} validation cells. Every seed has its "
+            f"learning lr and step chosen on {validation} validation cells. Every seed has its "
             'own pretraining and its own labelled cells. "One answer for all" is the empty lattice, 2 pi nu.'
         ),
         compare=("method", SCRATCH),
@@ -93,7 +93,7 @@ def photonics(
 
 
 def _small(recipe: Recipe) -> Recipe:
-    """A thin network and AdamW, for two cores and half an hour."""
+    """A narrow network and AdamW, for half an hour on two cores."""
     modules = {}
     for name, weighted in recipe.modules.items():
         assert isinstance(weighted.module, ESSL.Config)

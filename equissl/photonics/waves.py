@@ -1,4 +1,4 @@
-"""Maxwell's equations in a unit cell as a small matrix problem: plane-wave expansion in two dimensions.
+"""Plane-wave expansion of Maxwell's equations in a two-dimensional unit cell.
 
 Units: wave vectors in 2 pi / a, frequencies in 2 pi c / a, velocities in c. (Method: Johannopoulos et al.,
 "Photonic Crystals", 2nd ed. 2008, appendix D; formulas and checks: specs of E-SSL, section 4.7.)
@@ -73,10 +73,10 @@ def check_cells(epsilon: Tensor, order: int) -> None:
     if epsilon.dim() != 3 or epsilon.shape[1] != epsilon.shape[2]:
         raise ValueError(f"cells must have shape (count, size, size), got {tuple(epsilon.shape)}")
     check_size(epsilon.shape[1], order)
-    least = float(epsilon.min()) if epsilon.numel() else 1.0
-    # Not "least < 1", so that a nan is refused too.
-    if not (least >= 1 and bool(epsilon.isfinite().all())):
-        raise ValueError(f"permittivity must be finite and at least 1 everywhere, got {least}")
+    lowest = float(epsilon.min()) if epsilon.numel() else 1.0
+    # Not "lowest < 1", so that a nan is refused too.
+    if not (lowest >= 1 and bool(epsilon.isfinite().all())):
+        raise ValueError(f"permittivity must be finite and at least 1 everywhere, got {lowest}")
 
 
 def check_size(size: int, order: int) -> None:
@@ -130,7 +130,7 @@ def solve(problem: Operator, k: Tensor, count: int) -> Bands:
     """The ``count`` lowest bands at wave vectors (K, 2), Cartesian; velocities by Hellmann-Feynman.
 
     Raises:
-        ValueError: more bands than plane waves are asked for.
+        ValueError: ``count`` exceeds the number of plane waves.
     """
     size = problem.constant.shape[-1]
     if not 1 <= count <= size:
@@ -138,14 +138,15 @@ def solve(problem: Operator, k: Tensor, count: int) -> Bands:
     values, vectors = torch.linalg.eigh(problem.at(k))
     waves = vectors[..., :count]
     frequency = values[..., :count].clamp(min=0).sqrt()
-    bent = _mean(waves, problem.square)
+    curvature = _mean(waves, problem.square)
     slopes = [
-        _mean(waves, part) + 2 * k[:, axis, None] * bent for axis, part in enumerate((problem.x, problem.y))
+        _mean(waves, part) + 2 * k[:, axis, None] * curvature
+        for axis, part in enumerate((problem.x, problem.y))
     ]
     velocity = torch.stack(slopes, -1) / (2 * frequency)[..., None]
     # At k = 0 the lowest frequency is 0 up to rounding; its slope has no direction.
-    still = frequency < 1e-6
-    return Bands(frequency, velocity.masked_fill(still[..., None], 0.0), waves)
+    is_zero = frequency < 1e-6
+    return Bands(frequency, velocity.masked_fill(is_zero[..., None], 0.0), waves)
 
 
 def _mean(waves: Tensor, matrix: Tensor) -> Tensor:

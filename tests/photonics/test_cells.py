@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from equissl.errors import UserError
-from equissl.photonics.cells import HIGHEST, LevelSet, kind_of
+from equissl.photonics.cells import MAX_PERMITTIVITY, LevelSet, cell_kind
 from equissl.photonics.groups import NAMES, Group
 from equissl.random import Stream
 
@@ -90,7 +90,7 @@ def test_the_grid_samples_the_series_at_pixel_centres() -> None:
     ],
 )
 def test_square_symmetries_are_exact_on_the_array(name, same) -> None:
-    cells = kind_of(name).draw(STREAM, 32).epsilon
+    cells = cell_kind(name).sample(STREAM, 32).epsilon
     # Rounding may move a fine sample that lies on the border: a 64th of a pixel.
     assert float((same(cells) - cells).abs().max()) < 19 / 64 + 1e-3
     assert float(((same(cells) - cells).abs() > 1e-4).float().mean()) < 1e-2
@@ -98,18 +98,18 @@ def test_square_symmetries_are_exact_on_the_array(name, same) -> None:
 
 @pytest.mark.parametrize("kind", ["blob", "gpm", "p1", "p6"])
 def test_ranges_and_independence(kind) -> None:
-    drawn = kind_of(kind).draw(Stream.of(torch.arange(40), 3), 16)
+    drawn = cell_kind(kind).sample(Stream.of(torch.arange(40), 3), 16)
     assert drawn.epsilon.shape == (40, 16, 16) and drawn.epsilon.dtype == torch.float32
-    assert float(drawn.epsilon.min()) >= 1 and float(drawn.epsilon.max()) <= HIGHEST
+    assert float(drawn.epsilon.min()) >= 1 and float(drawn.epsilon.max()) <= MAX_PERMITTIVITY
     mean = drawn.fill * drawn.inside + (1 - drawn.fill) * drawn.outside
     torch.testing.assert_close(drawn.epsilon.mean((1, 2)), mean, atol=1e-3, rtol=1e-4)
     assert float(drawn.fill.min()) >= 0 and float(drawn.fill.max()) <= 1 and drawn.fill.std() > 0.1
-    few = kind_of(kind).draw(Stream.of(torch.tensor([7, 2]), 3), 16)
+    few = cell_kind(kind).sample(Stream.of(torch.tensor([7, 2]), 3), 16)
     assert torch.equal(few.epsilon, drawn.epsilon[[7, 2]])
 
 
 def test_blobs_stay_away_from_the_border() -> None:
-    drawn = kind_of("blob").draw(Stream.of(torch.arange(60), 1), 32)
+    drawn = cell_kind("blob").sample(Stream.of(torch.arange(60), 1), 32)
     edge = drawn.epsilon[:, 0]
     torch.testing.assert_close(edge, drawn.outside[:, None].expand_as(edge))
     middle = drawn.epsilon[:, 15:17, 15:17].mean((1, 2))
@@ -118,11 +118,11 @@ def test_blobs_stay_away_from_the_border() -> None:
 
 
 def test_gpm_is_the_papers_name_of_pm() -> None:
-    assert kind_of("gpm") == kind_of("pm")
+    assert cell_kind("gpm") == cell_kind("pm")
 
 
 @pytest.mark.parametrize(
-    ("name", "harmonics", "said"),
+    ("name", "harmonics", "message"),
     [
         ("p5", 0, "no such kind of cell"),
         ("p4mm", 0, "no such kind of cell"),
@@ -130,13 +130,13 @@ def test_gpm_is_the_papers_name_of_pm() -> None:
         ("pm", -1, "harmonics must be 0 ... 8, got -1"),
     ],
 )
-def test_mistakes_are_named(name, harmonics, said) -> None:
-    with pytest.raises(UserError, match=said):
-        kind_of(name, harmonics)
+def test_mistakes_are_named(name, harmonics, message) -> None:
+    with pytest.raises(UserError, match=message):
+        cell_kind(name, harmonics)
 
 
 def test_more_mistakes_are_named() -> None:
     with pytest.raises(ValueError, match="size must be even and at least 8"):
-        kind_of("blob").draw(STREAM, 9)
+        cell_kind("blob").sample(STREAM, 9)
     with pytest.raises(ValueError, match="no plane group called 'p5'"):
         Group("p5")

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from equissl.photonics.cells import kind_of
+from equissl.photonics.cells import cell_kind
 from equissl.photonics.dos import Spectrum, density_of_states, empty_lattice, k_grid, smoothed
 from equissl.photonics.lattice import Lattice
 from equissl.random import Stream
@@ -18,7 +18,7 @@ SMALL = Spectrum(grid=11, sigma=0.02)
 
 
 def cells(name: str, count: int = 2, seed: int = 0) -> Tensor:
-    return kind_of(name).draw(Stream.of(torch.arange(count), seed, name), 32).epsilon.double()
+    return cell_kind(name).sample(Stream.of(torch.arange(count), seed, name), 32).epsilon.double()
 
 
 def distance(found: Tensor, wanted: Tensor) -> float:
@@ -57,7 +57,7 @@ def test_the_label_is_invariant(polarisation) -> None:
 
 @pytest.mark.parametrize(("kind", "polarisation"), [("p1", "tm"), ("blob", "te"), ("p6m", "tm")])
 def test_the_reduced_basis_changes_little(kind, polarisation) -> None:
-    spectrum, lattice = replace(SMALL, polarisation=polarisation), kind_of(kind).lattice
+    spectrum, lattice = replace(SMALL, polarisation=polarisation), cell_kind(kind).lattice
     cell = cells(kind, 3)
     fast = density_of_states(cell, spectrum, lattice)
     assert distance(fast, density_of_states(cell, spectrum, lattice, fast=False)) < 1e-3
@@ -114,7 +114,7 @@ def test_low_frequencies_are_a_cone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("wrong", "message"),
     [
         ({"grid": 24}, "grid must be odd"),
         ({"grid": -1}, "grid must be odd"),
@@ -126,8 +126,8 @@ def test_low_frequencies_are_a_cone() -> None:
         ({"polarisation": "x"}, "polarisation must be"),
     ],
 )
-def test_mistakes_are_named(wrong, said) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_mistakes_are_named(wrong, message) -> None:
+    with pytest.raises(ValueError, match=message):
         Spectrum(**wrong)
 
 

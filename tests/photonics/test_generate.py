@@ -12,13 +12,13 @@ from equissl.errors import Stopped, UserError
 from equissl.photonics import generate as files
 from equissl.photonics.data import Crystals
 from equissl.photonics.dos import Spectrum, density_of_states
-from equissl.photonics.generate import Plan, generate, load
+from equissl.photonics.generate import CrystalPlan, generate, load
 
 FAST = Spectrum(order=2, grid=5, bands=6, kept=60)
 
 
-def plan(**changes) -> Plan:
-    return Plan(**{"kind": "gpm", "count": 10, "labelled": 4, "size": 16, "spectrum": FAST, **changes})
+def plan(**changes) -> CrystalPlan:
+    return CrystalPlan(**{"kind": "gpm", "count": 10, "labelled": 4, "size": 16, "spectrum": FAST, **changes})
 
 
 def test_what_is_in_a_file(tmp_path: Path) -> None:
@@ -57,7 +57,7 @@ def test_interrupted_and_started_again_is_never_interrupted(tmp_path: Path, monk
         patched.setattr(files, "Interruption", Requested)
         with pytest.raises(Stopped, match="interrupted after 3 of 10 cells"):
             generate(plan(), tmp_path / "parts")
-    with pytest.raises(UserError, match="holds the beginning of another plan"):
+    with pytest.raises(UserError, match="has parts of another plan"):
         generate(plan(seed=5), tmp_path / "parts")
     assert generate(plan(), tmp_path / "parts") == 7
     assert (tmp_path / "parts").read_bytes() == (tmp_path / "whole").read_bytes()
@@ -67,7 +67,7 @@ def test_interrupted_and_started_again_is_never_interrupted(tmp_path: Path, monk
 def test_the_dataset(tmp_path: Path) -> None:
     path = tmp_path / "x"
     generate(plan(), path)
-    stored, data = load(path), Crystals(path=str(path), size=16, test=2)
+    stored, data = load(path), Crystals(path=str(path), size=16, test_size=2)
     train, test = data.open("train"), data.open("test")
     assert len(train) == 8 and len(test) == 2
     assert train.labelled.tolist() == [6, 7] and test.labelled.tolist() == [0, 1]
@@ -79,27 +79,27 @@ def test_the_dataset(tmp_path: Path) -> None:
 def test_mistakes_with_files(tmp_path: Path) -> None:
     path = tmp_path / "x"
     generate(plan(labelled=0), path)
-    with pytest.raises(UserError, match="holds something else"):
+    with pytest.raises(UserError, match="is not of this plan"):
         generate(plan(labelled=0, seed=1), path)
-    with pytest.raises(UserError, match="holds something else"):
+    with pytest.raises(UserError, match="is not of this plan"):
         generate(plan(), tmp_path)
-    for wrong, said in (
+    for wrong, message in (
         ({"size": 32}, "have 16 pixels"),
-        ({"size": 16, "test": 10}, "holds 10 cells in all"),
+        ({"size": 16, "test_size": 10}, "has 10 cells"),
     ):
-        with pytest.raises(UserError, match=said):
+        with pytest.raises(UserError, match=message):
             Crystals(path=str(path), **wrong).open("train")
     with pytest.raises(UserError, match="equissl render photonics"):
         Crystals(path=str(tmp_path / "none")).open("train")
     (tmp_path / "text").write_text("hello")
-    with pytest.raises(UserError, match="is not a file of crystals"):
+    with pytest.raises(UserError, match="is not a crystal file"):
         Crystals(path=str(tmp_path / "text")).open("train")
-    with pytest.raises(ValueError, match="test must be at least 1"):
-        Crystals(test=0)
+    with pytest.raises(ValueError, match="test_size must be at least 1"):
+        Crystals(test_size=0)
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("wrong", "message"),
     [
         ({"kind": "p5"}, "no such kind of cell"),
         ({"count": 0}, "count must be at least 1"),
@@ -109,20 +109,20 @@ def test_mistakes_with_files(tmp_path: Path) -> None:
         ({"harmonics": 9}, "harmonics must be 0 ... 8"),
     ],
 )
-def test_mistakes_in_a_plan(wrong, said) -> None:
-    with pytest.raises(UserError, match=said):
+def test_mistakes_in_a_plan(wrong, message) -> None:
+    with pytest.raises(UserError, match=message):
         plan(**wrong)
 
 
 def test_the_command(tmp_path: Path, capsys) -> None:
     words = ["render", "photonics", "kind=p4m", "count=3", "labelled=1", "grid=3", "order=3", "size=16"]
     assert main([*words, f"out={tmp_path / 'x'}"]) == 0
-    assert "cells per second" in capsys.readouterr().out
+    assert "cells/s" in capsys.readouterr().out
     assert load(tmp_path / "x").dos.shape == (1, 400)
     assert main([*words, f"out={tmp_path / 'x'}"]) == 0
-    assert "cells per second" not in capsys.readouterr().out
+    assert "cells/s" not in capsys.readouterr().out
     assert main(["render", "photonics", "kind=p9", "count=0", f"out={tmp_path / 'y'}", "size=31"]) == 2
-    said = capsys.readouterr().err
-    assert "no such kind of cell" in said and "count must be" in said and "size must be even" in said
+    message = capsys.readouterr().err
+    assert "no such kind of cell" in message and "count must be" in message and "size must be even" in message
     assert main(["render", "photonics", "kind=pm", "count=3", f"out={tmp_path / 'y'}", "grid=4"]) == 2
     assert "grid must be odd" in capsys.readouterr().err

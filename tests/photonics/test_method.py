@@ -26,11 +26,11 @@ from equissl.encoder.backbone import EncoderConfig
 from equissl.errors import UserError
 from equissl.params import Params, Space
 from equissl.photonics import recipes
-from equissl.photonics.data import SPACE, Crystals, CrystalSet
+from equissl.photonics.data import SPACE, CrystalDataset, Crystals
 from equissl.photonics.dos import Spectrum, empty_lattice, relative_errors
 from equissl.photonics.encoder import CrystalNet
 from equissl.photonics.fine_tuning import FineTuneSpectra
-from equissl.photonics.generate import Plan
+from equissl.photonics.generate import CrystalPlan
 from equissl.photonics.study import photonics
 from equissl.random import Stream
 from equissl.views import make_views
@@ -134,19 +134,19 @@ def test_views_of_the_recipes(name: str) -> None:
     assert known <= set(extra)
 
 
-def made(count: int = 60, kept: int = 24) -> CrystalSet:
+def made(count: int = 60, kept: int = 24) -> CrystalDataset:
     """Cells whose spectrum is a simple function of the image."""
     spectrum = Spectrum(order=1, grid=3, bands=4, kept=kept)
     images = torch.rand(count, 1, 8, 8, generator=torch.Generator().manual_seed(1))
     images = images * torch.rand(count, 1, 1, 1, generator=torch.Generator().manual_seed(2))
     shape = torch.linspace(0, 3, kept).sin()
     spectra = empty_lattice(spectrum).float() + images.mean((1, 2, 3))[:, None] * shape
-    plan = Plan(kind="pm", count=count, size=8, spectrum=spectrum)
-    return CrystalSet(images, spectra, SPACE.neutral(count), plan)
+    plan = CrystalPlan(kind="pm", count=count, size=8, spectrum=spectrum)
+    return CrystalDataset(images, spectra, SPACE.neutral(count), plan)
 
 
 class Made(Crystals):
-    def open(self, split, progress=None) -> CrystalSet:  # type: ignore[no-untyped-def]
+    def open(self, split, progress=None) -> CrystalDataset:  # type: ignore[no-untyped-def]
         whole = made()
         rows = slice(0, 45) if split == "train" else slice(45, 60)
         return replace(
@@ -168,7 +168,7 @@ SYMMETRIES = Pipeline((Roll(), EitherFlip(), QuarterTurn()))
 def test_fine_tuning() -> None:
     start = encoder()
     before = {k: v.clone() for k, v in start.state_dict().items()}
-    scores = list(FAST.run(start, Made(test=15), SYMMETRIES, seed=3))
+    scores = list(FAST.run(start, Made(test_size=15), SYMMETRIES, seed=3))
     assert all(torch.equal(v, before[k]) for k, v in start.state_dict().items())
     value = {(s.name, s.baseline): s.value for s in scores}
     assert set(value) == {(f"dos/error_{n}", b) for n in (8, 30) for b in ("", "constant")}
@@ -177,9 +177,9 @@ def test_fine_tuning() -> None:
         assert score.count == 15 and score.low <= score.value <= score.high
         if not score.baseline:
             assert score.extra["lr"] == 1e-2  # the other learns nothing
-    again = list(FAST.run(encoder(), Made(test=15), SYMMETRIES, seed=3))
+    again = list(FAST.run(encoder(), Made(test_size=15), SYMMETRIES, seed=3))
     assert [s.value for s in again] == [s.value for s in scores]
-    other = list(FAST.run(encoder(), Made(test=15), SYMMETRIES, seed=4))
+    other = list(FAST.run(encoder(), Made(test_size=15), SYMMETRIES, seed=4))
     assert [s.value for s in other] != [s.value for s in scores]
 
 
@@ -195,7 +195,7 @@ def test_the_rate_can_fall(monkeypatch: pytest.MonkeyPatch) -> None:
     for ratio, last in ((1.0, 0.1), (0.0, 0.1 * (1 + math.cos(math.pi * 0.75)) / 2)):
         seen.clear()
         short = replace(FAST, labels=(8,), lrs=(0.1,), steps=4, final_lr_ratio=ratio)
-        short.tune(encoder(), Made(test=15).open("train"), 8, SYMMETRIES)
+        short.tune(encoder(), Made(test_size=15).open("train"), 8, SYMMETRIES)
         assert len(seen) == 4 and seen[0] == 0.1 and seen[-1] == pytest.approx(last)
 
 
@@ -213,16 +213,16 @@ def test_mistakes_in_fine_tuning() -> None:
     with pytest.raises(UserError, match="34 labels and 12 validation cells"):
         FAST.tune(encoder(), Made().open("train"), 34, SYMMETRIES)
     data: Data = Solids(size=8, objects=12)
-    with pytest.raises(UserError, match="needs photonic crystals, but the data is Solids"):
+    with pytest.raises(UserError, match="needs data of type Crystals, got Solids"):
         next(FAST.run(encoder(), data, SYMMETRIES))
-    for wrong, said in (
+    for wrong, message in (
         ({"labels": ()}, "labels must be above 0"),
         ({"labels": (1,)}, "labels must be at least 2"),
         ({"steps": 0}, "steps must be at least 1"),
         ({"lrs": (0.0,)}, "lrs must be above 0"),
         ({"final_lr_ratio": 1.5}, "final_lr_ratio must be from 0 to 1"),
     ):
-        with pytest.raises(ValueError, match=said):
+        with pytest.raises(ValueError, match=message):
             FineTuneSpectra(**wrong)
 
 
@@ -257,11 +257,11 @@ def test_study_settings() -> None:
 
 def test_data_must_be_what_the_plan_says(tmp_path: Path) -> None:
     spectrum = Spectrum(order=1, grid=3, bands=4, kept=20)
-    plan = Plan(kind="blob", count=6, labelled=2, size=8, spectrum=spectrum)
-    data = Crystals(path=str(tmp_path / "x"), size=8, test=2, plan=plan)
+    plan = CrystalPlan(kind="blob", count=6, labelled=2, size=8, spectrum=spectrum)
+    data = Crystals(path=str(tmp_path / "x"), size=8, test_size=2, plan=plan)
     first: Tensor = data.open("train").images
     assert torch.equal(replace(data, plan=None).open("train").images, first)
-    with pytest.raises(UserError, match="other crystals than"):
+    with pytest.raises(UserError, match=r"does not match data\.plan"):
         replace(data, plan=replace(plan, seed=1)).open("train")
 
 

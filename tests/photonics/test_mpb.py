@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from equissl.photonics.cells import kind_of
+from equissl.photonics.cells import cell_kind
 from equissl.photonics.dos import Spectrum, density_of_states, k_grid, smoothed
 from equissl.photonics.waves import operator, solve
 from equissl.random import Stream
@@ -45,7 +45,7 @@ def by_mpb(epsilon: Tensor, k: Tensor, bands: int, folder: Path) -> list[dict[st
 
 def test_bands_and_labels_of_random_cells(tmp_path: Path) -> None:
     """Frequencies and velocities on the same 32-pixel image; and the label made from MPB's."""
-    draws = [kind_of(n).draw(Stream.of(torch.arange(2), 5), 32).epsilon for n in ("p1", "pm", "blob")]
+    draws = [cell_kind(n).sample(Stream.of(torch.arange(2), 5), 32).epsilon for n in ("p1", "pm", "blob")]
     epsilon, spectrum = torch.cat(draws).double(), Spectrum(grid=5, sigma=0.03)
     k, weight = k_grid(spectrum.grid)
     ours = solve(operator(epsilon), k, spectrum.bands)

@@ -138,7 +138,7 @@ def test_cells_of_a_batch_do_not_meet() -> None:
 
 
 @pytest.mark.parametrize(
-    ("cells", "changes", "said"),
+    ("cells", "changes", "message"),
     [
         (torch.full((1, 32, 32), 0.5), {}, "permittivity must be finite and at least 1 everywhere, got 0.5"),
         (torch.full((1, 32, 32), math.nan), {}, "permittivity must be finite"),
@@ -151,8 +151,8 @@ def test_cells_of_a_batch_do_not_meet() -> None:
         (torch.ones(1, 32, 32), {"order": 0}, "order must be at least 1"),
     ],
 )
-def test_mistakes_are_named(cells, changes, said) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_mistakes_are_named(cells, changes, message) -> None:
+    with pytest.raises(ValueError, match=message):
         operator(cells, **changes)
 
 
