@@ -1,16 +1,16 @@
-"""The comparison as data: measures down, models and baselines across, and who is clearly ahead."""
+"""The comparison as data: scores down, models and baselines across, and which model is clearly best."""
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from equissl.report import display_names as names
-from equissl.report.families import COMPARED, FAMILIES, HEADINGS
-from equissl.report.models import Model
-from equissl.report.rows import Measure
+from equissl.report.groups import OTHER, ordered
+from equissl.report.models import Model, seed
+from equissl.report.rows import Measure, number
+from equissl.report.statistics import Estimate, compare, mean, std
 
 Kind = Literal["model", "baseline"]
 BASELINES = {"random": "Random encoder", "constant": "Constant"}  # the others belong to one model each
@@ -19,27 +19,25 @@ LEFT_OUT = ("equivariance/relative_of_means/",)  # stays in scores.jsonl; says w
 
 
 @dataclass(frozen=True)
-class Cell:
+class Cell(Estimate):
     """One number: of one run with its interval, or the mean over seeds with their standard deviation.
 
+    The interval of several seeds reaches from the lowest end of theirs to the highest.
+
     Args:
-        low, high: 95 % interval; over several seeds, from the lowest end of theirs to the highest.
-        spread: standard deviation over seeds, None for one.
+        std: over seeds, None for one.
         seeds: how many.
         count: images behind each.
     """
 
-    value: float
-    low: float | None
-    high: float | None
-    spread: float | None
-    seeds: int
-    count: int
+    std: float | None = None
+    seeds: int = 1
+    count: int = 0
 
     def margin(self, digits: int) -> str:
         """The uncertainty, "[0.80, 0.86]" or "± 0.02 (n=3)", or nothing."""
-        if self.spread is not None:
-            return f"± {names.decimal(self.spread, digits)} (n={self.seeds})"
+        if self.std is not None:
+            return f"± {names.decimal(self.std, digits)} (n={self.seeds})"
         if self.low is None or self.high is None:
             return ""
         return f"[{names.decimal(self.low, digits)}, {names.decimal(self.high, digits)}]"
@@ -50,24 +48,29 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
-    """A model or a baseline; ``place`` is the model's number among all that are reported on."""
+    """A model or a baseline; ``index`` is the model's number among all that are reported on."""
 
     title: str
     kind: Kind
     baseline: str = ""
-    place: int = -1
+    index: int = -1
 
 
 @dataclass(frozen=True)
 class Line:
-    """One measure across all columns; ``winner`` is the column that is clearly ahead, if one is."""
+    """One score across all columns; ``winner`` is the column that is clearly best, if one is.
+
+    Args:
+        higher_is_better: None if models are not compared by it.
+    """
 
     name: str
-    family: str
+    group: str
     label: str
     unit: str
     cells: tuple[Cell | None, ...]
     digits: int
+    higher_is_better: bool | None = None
     winner: int | None = None
 
 
@@ -75,7 +78,6 @@ class Line:
 class Group:
     """Lines under one heading."""
 
-    family: str
     title: str
     lines: tuple[Line, ...]
 
@@ -90,13 +92,13 @@ class Table:
     def models(self) -> tuple[int, ...]:
         return tuple(i for i, c in enumerate(self.columns) if c.kind == "model")
 
-    def lines(self, *families: str) -> list[Line]:
-        return [line for g in self.groups if g.family in families for line in g.lines]
+    def lines(self, *groups: str) -> list[Line]:
+        return [line for g in self.groups if g.title in groups for line in g.lines]
 
 
 @dataclass(frozen=True)
 class Key:
-    """What makes two rows the same measure; ``control`` is a baseline that is a line, not a column."""
+    """What makes two rows the same score; ``control`` is a baseline that is a line, not a column."""
 
     name: str
     part: str
@@ -105,58 +107,73 @@ class Key:
     control: str
 
 
-Samples = dict[tuple[int, Key], list[Measure]]
+@dataclass
+class Samples:
+    """The rows of every cell; ``paired`` are the columns whose rows are one per training seed."""
+
+    rows: dict[tuple[int, Key], list[Measure]] = field(default_factory=dict)
+    paired: set[int] = field(default_factory=set)
+
+    def cell(self, column: int, key: Key) -> Cell | None:
+        rows = self.rows.get((column, key))
+        return _cell(rows, column in self.paired) if rows else None
 
 
 def build(models: Sequence[Model]) -> Table:
-    """The table of the models that have scores; a measure that only some have leaves cells empty."""
+    """The table of the models that have scores; a score that only some have leaves cells empty."""
     columns: list[Column] = []
-    samples: Samples = {}
-    for place, model in enumerate(models):
+    samples = Samples()
+    for index, model in enumerate(models):
         if any(not row.baseline for run in model.runs for row in model.rows(run)):
             _gather(samples, len(columns), model, baseline="")
-            columns.append(Column(model.name, "model", place=place))
+            columns.append(Column(model.name, "model", index=index))
     scored = len(columns)
     for kind in _baselines(models):
         for title, group in _sharing(models, kind):
             for model in group:
                 _gather(samples, len(columns), model, kind)
             columns.append(Column(title, "baseline", kind))
-    keys = list(dict.fromkeys(key for _, key in samples))
+    keys = list(dict.fromkeys(key for _, key in samples.rows))
     lines = [_line(key, keys, samples, len(columns)) for key in keys]
-    return Table(tuple(columns), tuple(_groups(lines, scored)))
+    lines = [replace(line, winner=leader(line, range(scored))) for line in lines]
+    headings = ordered([line.group for line in lines])
+    return Table(
+        tuple(columns), tuple(Group(h, tuple(x for x in lines if x.group == h)) for h in headings)
+    )
 
 
 def leader(line: Line, columns: Iterable[int]) -> int | None:
-    """The column whose interval lies above all the others', None unless every one has an interval."""
-    cells = {c: line.cells[c] for c in columns if line.cells[c] is not None}
-    lows = {c: cell.low for c, cell in cells.items() if cell and cell.low is not None}
-    highs = {c: cell.high for c, cell in cells.items() if cell and cell.high is not None}
-    if len(cells) < 2 or len(lows) < len(cells) or len(highs) < len(cells):
+    """The column that is clearly better than each of the others (``statistics.compare``), if one is."""
+    cells = {c: cell for c in columns if (cell := line.cells[c]) is not None}
+    if len(cells) < 2 or line.higher_is_better is None:
         return None
-    best = max(lows, key=lambda c: lows[c])
-    return best if all(lows[best] > high for c, high in highs.items() if c != best) else None
+    sign = 1 if line.higher_is_better else -1
+    best = max(cells, key=lambda c: sign * cells[c].value)
+    others = [cell for c, cell in cells.items() if c != best]
+    return best if all(compare(cells[best], cell) == sign for cell in others) else None
 
 
-def _gather(samples: Samples, place: int, model: Model, baseline: str) -> None:
+def _gather(samples: Samples, column: int, model: Model, baseline: str) -> None:
+    several = len(model.runs) > 1
+    if several and not baseline:
+        samples.paired.add(column)
     for run in model.runs:
-        found: dict[Key, list[Measure]] = {}
+        by_key: dict[Key, list[Measure]] = {}
         for row in model.rows(run):
-            column = row.baseline if row.baseline in BASELINES else ""
+            kind = row.baseline if row.baseline in BASELINES else ""
             shown = row.baseline not in IMPLIED and not row.name.startswith(LEFT_OUT)
-            if column == baseline and shown:
-                control = "" if column else row.baseline
-                found.setdefault(Key(row.name, row.part, row.data, row.split, control), []).append(row)
-        for key, rows in found.items():
+            if kind == baseline and shown:
+                control = "" if kind else row.baseline
+                by_key.setdefault(Key(row.name, row.part, row.data, row.split, control), []).append(row)
+        for key, rows in by_key.items():
             newest = max(row.step for row in rows)
-            last = {row.seed: row for row in rows if row.step == newest}
-            kept = list(last.values())
-            kept = [_averaged(kept)] if len(model.runs) > 1 else kept
-            into = samples.setdefault((place, key), [])
+            kept = list({row.seed: row for row in rows if row.step == newest}.values())
+            if several:
+                kept = [replace(_averaged(kept), seed=int(number(seed(run, model.key(run))) or 0))]
+            into = samples.rows.setdefault((column, key), [])
             if baseline:  # the same baseline measured beside two models is one number, not two seeds
-                kept = [
-                    shared for row in kept if (shared := replace(row, model="", step=0, seed=0)) not in into
-                ]
+                anonymous = [replace(row, model="", step=0, seed=0) for row in kept]
+                kept = [row for row in anonymous if row not in into]
             into += kept
 
 
@@ -164,29 +181,31 @@ def _averaged(rows: list[Measure]) -> Measure:
     """Probe seeds of one run count once when runs are compared."""
     if len(rows) == 1:
         return rows[0]
-    cell = _cell(rows)
+    cell = _cell(rows, paired=False)
     return replace(rows[0], value=cell.value, low=cell.low, high=cell.high)
 
 
-def _cell(rows: list[Measure]) -> Cell:
+def _cell(rows: list[Measure], paired: bool) -> Cell:
     values = [row.value for row in rows]
     several = len(rows) > 1
     known = all(row.low is not None and row.high is not None for row in rows)
     low = min(row.value if row.low is None else row.low for row in rows)
     high = max(row.value if row.high is None else row.high for row in rows)
+    by_seed: Mapping[int, float] = {row.seed: row.value for row in rows} if paired else {}
     return Cell(
-        value=statistics.fmean(values),
+        value=mean(values) or 0.0,
         low=low if known or several else None,
         high=high if known or several else None,
-        spread=statistics.stdev(values) if several else None,
+        by_seed=by_seed,
+        std=std(values),
         seeds=len(rows),
         count=min(row.count for row in rows),
     )
 
 
 def _baselines(models: Sequence[Model]) -> list[str]:
-    found = {m.baseline for model in models for run in model.runs for m in model.rows(run)}
-    return [kind for kind in BASELINES if kind in found]
+    present = {m.baseline for model in models for run in model.runs for m in model.rows(run)}
+    return [kind for kind in BASELINES if kind in present]
 
 
 def _sharing(models: Sequence[Model], kind: str) -> list[tuple[str, list[Model]]]:
@@ -202,29 +221,23 @@ def _sharing(models: Sequence[Model], kind: str) -> list[tuple[str, list[Model]]
 
 
 def _line(key: Key, keys: list[Key], samples: Samples, width: int) -> Line:
-    rows = [samples.get((column, key), []) for column in range(width)]
-    cells = tuple(_cell(r) if r else None for r in rows)
+    rows = [row for column in range(width) for row in samples.rows.get((column, key), ())]
+    cells = tuple(samples.cell(column, key) for column in range(width))
     known = [c for c in cells if c]
     widths = [c.high - c.low for c in known if c.low is not None and c.high is not None]
-    widths += [2 * c.spread for c in known if c.spread is not None]
-    twins = [k for k in keys if k.name == key.name]
+    widths += [2 * c.std for c in known if c.std is not None]
+    alike = [k for k in keys if k.name == key.name]
     extra = [key.control] if key.control else []
     extra += [f"part {key.part}"] if key.part != "all" else []
-    extra += [key.data] if len({k.data for k in twins}) > 1 and key.data else []
-    extra += [key.split] if len({k.split for k in twins}) > 1 and key.split else []
-    head = key.name.split("/")[0]
-    family = FAMILIES.get(head, head if head in HEADINGS else "other")
-    label = " · ".join([names.label(key.name), *extra])
-    unit = next((m.unit for r in rows for m in r if m.unit), "")
-    return Line(key.name, family, label, unit, cells, names.digits([c.value for c in known], widths))
-
-
-def _groups(lines: list[Line], models: int) -> Iterable[Group]:
-    for family, title in HEADINGS.items():
-        chosen = [line for line in lines if line.family == family]
-        if family in COMPARED:
-            chosen = [replace(line, winner=leader(line, range(models))) for line in chosen]
-        if family == "accuracy":
-            chosen.sort(key=lambda line: not line.name.startswith("linear"))
-        if chosen:
-            yield Group(family, title, tuple(chosen))
+    extra += [key.data] if len({k.data for k in alike}) > 1 and key.data else []
+    extra += [key.split] if len({k.split for k in alike}) > 1 and key.split else []
+    title = next((row.title for row in rows if row.title), names.label(key.name))
+    return Line(
+        key.name,
+        group=next((row.group for row in rows if row.group), OTHER),
+        label=" · ".join([title, *extra]),
+        unit=next((row.unit for row in rows if row.unit), ""),
+        cells=cells,
+        digits=names.digits([c.value for c in known], widths),
+        higher_is_better=next((r.higher_is_better for r in rows if r.higher_is_better is not None), None),
+    )
