@@ -203,6 +203,7 @@ def _rows(model: str, seed: int, shift: float) -> Iterable[dict[str, Any]]:
     for k, name in enumerate((*REPORTED, "collapse/rank_me")):
         value = 0.3 + 0.07 * k + shift * (k % 3) + 0.013 * seed
         plain = {"name": name, "unit": "R2", "count": 500, "part": "all", "data": "solids", "split": "test"}
+        plain |= {"group": "Accuracy", "higher_is_better": True} if name in REPORTED else {}
         for baseline, factor in (("", 1.0), ("random", 0.4), ("constant", 0.1)):
             if baseline and name not in REPORTED:
                 continue
@@ -229,8 +230,7 @@ def reported(folder: Path, seeds: int) -> list[Any]:
     for group in table.groups:
         for line in group.lines:
             cells = [
-                None if c is None else (c.value, c.low, c.high, c.spread, c.seeds, c.count)
-                for c in line.cells
+                None if c is None else (c.value, c.low, c.high, c.std, c.seeds, c.count) for c in line.cells
             ]
             lines_of.append([cells, -1 if line.winner is None else line.winner, line.digits])
     return sorted(lines_of, key=str)

@@ -58,12 +58,12 @@ def test_a_run_draws_and_its_export_does_not(kind: str, tmp_path: Path) -> None:
     assert {
         (n, p) for n in ("family/rotation", "family_linear/rotation") for p in ("all", "inv", "equi")
     } <= names
-    found = json.loads((run / "drawings.json").read_text())
+    found = json.loads((run / "reconstructions.json").read_text())
     views = ["intermediate_1", "intermediate_2"] if kind == "path" else ["a", "b"]
-    assert [d["view"] for d in found["drawings"]] == views and list(found["seen"]) == ["a", "b"]
+    assert [d["view"] for d in found["reconstructions"]] == views and list(found["views"]) == ["a", "b"]
     html = write([run], tmp_path / "report.html").read_text()
-    assert "Reconstructions" in html and f"{views[1]}, drawn by {kind}" in html
-    assert html.count("drawn by") >= 8 and found["drawings"][0]["target"][0] in html
+    assert "Reconstructions" in html and f"{views[1]}, reconstructed by {kind}" in html
+    assert html.count("reconstructed by") >= 8 and found["reconstructions"][0]["target"][0] in html
     loaded = load_run(open_run(run))
     assert loaded.model is not None and any("decoder" in n for n in loaded.model.state_dict())
     export.export_timm(loaded, tmp_path / "out")
@@ -94,13 +94,13 @@ def test_ibot_trains_and_its_wide_features_are_exported(tmp_path: Path) -> None:
 def test_a_broken_drawing_is_left_out(tmp_path: Path) -> None:
     (tmp_path / "scores.jsonl").write_text("")
     rows = {
-        "drawings": [3, {"module": "m", "view": "v", "drawn": ["javascript:x"], "target": 7}],
-        "seen": [1],
+        "reconstructions": [3, {"module": "m", "view": "v", "reconstructed": ["javascript:x"], "target": 7}],
+        "views": [1],
     }
-    (tmp_path / "drawings.json").write_text(json.dumps(rows))
+    (tmp_path / "reconstructions.json").write_text(json.dumps(rows))
     run = read(tmp_path)
-    assert len(run.drawings) == 1 and run.seen == {}
-    assert run.drawings[0].drawn[0].image == "" and run.drawings[0].target == ()
+    assert len(run.reconstructions) == 1 and run.views == {}
+    assert run.reconstructions[0].reconstructed[0].image == "" and run.reconstructions[0].target == ()
 
 
 def test_families_read_what_the_features_hold() -> None:

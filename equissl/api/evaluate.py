@@ -160,7 +160,7 @@ def write_explorers(loaded: LoadedRun, context: EvaluationContext, steer: int = 
     """Write the data of the report's explorers into a run's folder.
 
     These are ``neighbours.json``; ``steering.json``, of ``steer`` images if there are any; and
-    ``drawings.json``, if a module reconstructs images.
+    ``reconstructions.json``, if a module reconstructs images.
     """
     folder, dataset, rows = loaded.run.path, context.datasets["test"], context.rows["test"]
     nearest = neighbours(context.features("test"), dataset, rows)
@@ -179,7 +179,7 @@ def write_explorers(loaded: LoadedRun, context: EvaluationContext, steer: int = 
         write_json(folder / "steering.json", factors, indent=None)
     reconstructed = _reconstructions(loaded, context)
     if reconstructed:
-        write_json(folder / "drawings.json", reconstructed, indent=None)
+        write_json(folder / "reconstructions.json", reconstructed, indent=None)
 
 
 def _sample(dataset: Dataset, count: int, seed: int) -> Tensor:

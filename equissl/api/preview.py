@@ -21,7 +21,7 @@ from equissl.evaluate.explorer.neighbors import data_uri
 from equissl.params import Params, between
 from equissl.progress import Progress, no_progress
 from equissl.recipe import Recipe, check_views
-from equissl.report import Row, Section, Sheet, write_sheet
+from equissl.report import Parameter, Preview, Section, write_preview
 from equissl.report.display_names import listed
 from equissl.views import Fresh, View, ViewSpec, make_views
 
@@ -34,7 +34,7 @@ def preview_views(
     count: int = 8,
     seed: int = 0,
     progress: Progress = no_progress,
-) -> Sheet:
+) -> Preview:
     """Write a page of example views: the first images, their views with all parameters, and exact replays.
 
     Args:
@@ -52,12 +52,12 @@ def preview_views(
     data = recipe.data
     if isinstance(data, ImageFolder):
         data = replace(data, limit=count, test_fraction=0.0, max_bad_fraction=1.0)
-    made = preview_sheet(recipe, name or "a recipe", data.open("train", progress), count, seed)
-    write_sheet(made, Path(out))
+    made = build_preview(recipe, name or "a recipe", data.open("train", progress), count, seed)
+    write_preview(made, Path(out))
     return made
 
 
-def preview_sheet(recipe: Recipe, name: str, dataset: Dataset, count: int, seed: int) -> Sheet:
+def build_preview(recipe: Recipe, name: str, dataset: Dataset, count: int, seed: int) -> Preview:
     """The views of the first ``count`` images in epoch 0, replayed and sampled again, as data of a page."""
     batch = dataset.batch(torch.arange(min(count, len(dataset))))
     views = make_views(batch, recipe.views, seed)
@@ -71,7 +71,7 @@ def preview_sheet(recipe: Recipe, name: str, dataset: Dataset, count: int, seed:
         ("largest difference of a replay", f"{max(s.difference for s in sections):.2g}"),
     ]
     title = f"Views of {name}: {listed(list(recipe.views))}"
-    return Sheet(title, facts, [*sections, *_changes(recipe, views, files)])
+    return Preview(title, facts, [*sections, *_changes(recipe, views, files)])
 
 
 def _section(name: str, spec: ViewSpec, batch: Batch, view: View, seed: int, files: Sequence[str]) -> Section:
@@ -85,7 +85,7 @@ def _section(name: str, spec: ViewSpec, batch: Batch, view: View, seed: int, fil
     return Section(
         title=f"View {name}",
         policy=[_short(repr(step)) for step in _steps(spec)],
-        rows=_rows(view.params[columns], neutral=True),
+        parameters=_rows(view.params[columns], neutral=True),
         captions=[files[k % len(files)] for k in columns.tolist()],
         sources=[data_uri(sources[k % len(sources)]) for k in columns.tolist()],
         views=[data_uri(view.images[k]) for k in columns.tolist()],
@@ -116,13 +116,13 @@ def _short(text: str) -> str:
     return re.sub(r"\d+\.\d{5,}", lambda match: f"{float(match[0]):.4g}", text)
 
 
-def _rows(params: Params, neutral: bool) -> list[Row]:
+def _rows(params: Params, neutral: bool) -> list[Parameter]:
     rows = []
     for factor in params.space:
         value = params.values[factor.name]
         neutral_cell = cells(factor, factor.neutral(1))[0] if neutral else None
         flags = params.applied[factor.name].tolist()
-        rows.append(Row(factor.name, factor.unit, neutral_cell, cells(factor, value), flags))
+        rows.append(Parameter(factor.name, factor.unit, neutral_cell, cells(factor, value), flags))
     return rows
 
 

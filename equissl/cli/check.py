@@ -40,7 +40,7 @@ def _views(args: Arguments) -> int:
 
     selection = selected(args, args["data"], "none", check_numbers)
     with Display() as display:
-        sheet = preview_views(
+        preview = preview_views(
             selection.recipe,
             out,
             name=selection.name,
@@ -48,8 +48,8 @@ def _views(args: Arguments) -> int:
             seed=args["seed"],
             progress=display,
         )
-    for section in sheet.sections:
+    for section in preview.sections:
         if section.views:
             print(f"{section.title}: the replay differs by {section.difference:.2g} at most")
     print(f"page: {out}")
-    return 1 if sheet.difference else 0
+    return 1 if preview.difference else 0

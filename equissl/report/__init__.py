@@ -2,7 +2,7 @@
 
 from equissl.report.findings import headline
 from equissl.report.page import comparison, write
-from equissl.report.preview import Row, Section, Sheet, write_sheet
+from equissl.report.preview import Parameter, Preview, Section, write_preview
 from equissl.report.rows import NotARun
 from equissl.report.steering import steering_of
 from equissl.report.table import Table
@@ -10,14 +10,14 @@ from equissl.report.terminal import text
 
 __all__ = [
     "NotARun",
-    "Row",
+    "Parameter",
+    "Preview",
     "Section",
-    "Sheet",
     "Table",
     "comparison",
     "headline",
     "steering_of",
     "text",
     "write",
-    "write_sheet",
+    "write_preview",
 ]

@@ -5,7 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-LOGGED = {"loss": "Total loss", "std": "Embedding std", "rank_me": "RankMe", "probe/knn": "kNN accuracy, online"}
+LOGGED = {
+    "loss": "Total loss",
+    "std": "Embedding std",
+    "rank_me": "RankMe",
+    "probe/knn": "kNN accuracy, online",
+}
 UNITS = {"R2": "R²", "fraction": ""}  # needs no word: its measure is called an accuracy
 WORDS = {"rgb": "RGB", "hsv": "HSV", "equimod": "EquiMod", "simclr": "SimCLR", "byol": "BYOL", "sie": "SIE"}
 

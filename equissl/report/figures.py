@@ -12,6 +12,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from equissl.report import display_names as names
+from equissl.report.groups import FACTORS
 from equissl.report.models import Model
 from equissl.report.rows import Run
 from equissl.report.table import Cell, Line, Table
@@ -49,7 +50,7 @@ SETTINGS: Any = {
     "grid.color": RULE,
     "grid.linewidth": 0.6,
 }
-POINTS = 9000  # drawn in all panels together
+MAX_POINTS = 9000  # in all panels together
 SKIPPED = ("lr", "data_wait", "augment_fraction", "images_per_second", "epoch", "step", "seconds")
 BAR = 0.15  # inches
 
@@ -66,8 +67,8 @@ class Shape:
 SHAPES = (Shape("wide", 10.0, 3), Shape("narrow", 3.7, 1))  # the page shows the one that fits
 
 
-def color(place: int) -> str:
-    return f"#0000a{place % SERIES}"
+def color(index: int) -> str:
+    return f"#0000a{index % SERIES}"
 
 
 def factor_bars(table: Table, shape: Shape) -> str:
@@ -100,7 +101,7 @@ def curves(models: Sequence[Model], shape: Shape) -> str:
         return ""
     rows = -(-len(keys) // shape.columns)
     lines = len(keys) * sum(len(m.runs) for m in models)
-    points = min(max(POINTS // lines, 40), 200)
+    points = min(max(MAX_POINTS // lines, 40), 200)
     with _style():
         figure = _figure(shape.width, 1.75 * rows)
         axes = figure.subplots(rows, shape.columns, squeeze=False).ravel()
@@ -113,10 +114,10 @@ def curves(models: Sequence[Model], shape: Shape) -> str:
 
 def _panels(table: Table) -> Iterator[tuple[str, list[Line]]]:
     for group in table.groups:
-        if group.family in ("factor", "audit"):
+        if group.title in FACTORS:
             for unit in dict.fromkeys(line.unit for line in group.lines):
-                shown = names.unit(unit)
-                title = f"{group.title}, {shown}" if shown else group.title
+                symbol = names.unit(unit)
+                title = f"{group.title}, {symbol}" if symbol else group.title
                 yield title, [line for line in group.lines if line.unit == unit]
 
 
@@ -124,14 +125,14 @@ def _bars(ax: Axes, table: Table, lines: list[Line]) -> None:
     models = table.models()
     known = [c for line in lines for c in line.cells if c]
     lowest = min(c.value for c in known)
-    left = max(1.1 * lowest, -0.5) if lowest < -0.05 else 0.0  # nothing is learnt from how far below 0
+    left = max(1.1 * lowest, -0.5) if lowest < -0.05 else 0.0  # how far below 0 does not matter
     right = max([1.0, *(c.high or c.value for c in known)])
     size = len(models) + 1.2
     for row, line in enumerate(lines):
         top = row * size
-        for place, (column, cell) in enumerate(zip(table.columns, line.cells, strict=True)):
+        for index, (column, cell) in enumerate(zip(table.columns, line.cells, strict=True)):
             if cell and column.kind == "model":
-                _bar(ax, top + place, cell, color(column.place), line.digits)
+                _bar(ax, top + index, cell, color(column.index), line.digits)
             elif cell and cell.value >= left:
                 _tick(ax, cell.value, top - 0.55, top + len(models) - 0.45, column.baseline)
     ax.set_yticks(
@@ -171,7 +172,7 @@ def _logged(run: Run) -> list[str]:
 def _curve(ax: Axes, models: Sequence[Model], key: str, points: int) -> None:
     axis, single = "epoch", all(len(m.runs) == 1 for m in models)
     heights: list[float] = []
-    for place, model in enumerate(models):
+    for index, model in enumerate(models):
         for run in model.runs:
             series = run.series(key)
             if len(series) < 2:
@@ -181,9 +182,9 @@ def _curve(ax: Axes, models: Sequence[Model], key: str, points: int) -> None:
             heights += [y for _, y in smooth]
             if single and len(series) > 20:
                 ax.plot(
-                    *zip(*thinned(series, points), strict=True), color=color(place), alpha=0.25, linewidth=0.7
+                    *zip(*thinned(series, points), strict=True), color=color(index), alpha=0.25, linewidth=0.7
                 )
-            ax.plot(*zip(*smooth, strict=True), color=color(place), linewidth=1.6 if single else 1.0)
+            ax.plot(*zip(*smooth, strict=True), color=color(index), linewidth=1.6 if single else 1.0)
     margin = 0.12 * (max(heights) - min(heights)) or 0.1 * abs(heights[0]) or 0.1
     ax.set_ylim(min(heights) - margin, max(heights) + margin)
     ax.set_title(names.label(key))
@@ -217,8 +218,8 @@ def thinned(series: list[tuple[float, float]], points: int) -> list[tuple[float,
 
 def _bars_in_words(table: Table, panels: list[tuple[str, list[Line]]]) -> str:
     count = sum(len(lines) for _, lines in panels)
-    who = names.listed([table.columns[i].title for i in table.models()])
-    return f"Bars of {count} factors for {who}; the same numbers are in the table above."
+    titles = names.listed([table.columns[i].title for i in table.models()])
+    return f"Bars of {count} factors for {titles}; the same numbers are in the table above."
 
 
 @contextmanager
@@ -242,15 +243,15 @@ def _figure(width: float, height: float) -> Figure:
 def _svg(figure: Figure, name: str, words: str) -> str:
     out = io.StringIO()
     figure.savefig(out, format="svg", transparent=True, metadata={"Date": None})
-    drawn = out.getvalue()
-    drawn = drawn[drawn.index("<svg") :]
-    drawn = re.sub(r"<metadata>.*?</metadata>", "", drawn, flags=re.DOTALL)
-    drawn = re.sub(r'(<svg[^>]*?) width="[^"]*pt"', r"\1", drawn, count=1)
-    drawn = re.sub(r'(<svg[^>]*?) height="[^"]*pt"', r"\1", drawn, count=1)
+    svg = out.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'(<svg[^>]*?) width="[^"]*pt"', r"\1", svg, count=1)
+    svg = re.sub(r'(<svg[^>]*?) height="[^"]*pt"', r"\1", svg, count=1)
     # Several figures share a page, so ids get the figure's name.
-    drawn = re.sub(r'\bid="', f'id="{name}-', drawn)
-    drawn = re.sub(r'(href="|url\()#', rf"\1#{name}-", drawn)
+    svg = re.sub(r'\bid="', f'id="{name}-', svg)
+    svg = re.sub(r'(href="|url\()#', rf"\1#{name}-", svg)
     for stand_in, variable in VARIABLES.items():
-        drawn = drawn.replace(stand_in, f"var({variable})")
+        svg = svg.replace(stand_in, f"var({variable})")
     head = f'<svg role="img" aria-label="{escape(words)}" class="{name}"'
-    return drawn.replace("<svg", head, 1).strip()
+    return svg.replace("<svg", head, 1).strip()

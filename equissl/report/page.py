@@ -1,4 +1,4 @@
-"""The report as one HTML file that needs nothing else."""
+"""The report as one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -9,39 +9,41 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from equissl.report import citations, figures
-from equissl.report import findings as claims
-from equissl.report import run_summary as facts
+from equissl.report import figures
+from equissl.report.findings import headline
 from equissl.report.html import save, template
 from equissl.report.models import Model, models
-from equissl.report.rows import Image, Query, read
+from equissl.report.papers import papers
+from equissl.report.rows import LabelledImage, Query, read
+from equissl.report.run_summary import notes, summary, warnings
 from equissl.report.steering import Steering, page_beside, read_steering, write_steering
 from equissl.report.table import Table, build
 
-IMAGES = 1_500_000  # characters of images on the page, so that it stays below 3 MB
-DRAWN = 4  # samples whose reconstructions are shown per model
-PLAIN = 20_000  # characters of one recipe or environment shown
-BAD_SHOWN = 50
+MAX_IMAGE_CHARACTERS = 1_500_000  # on the page, so that it stays below 3 MB
+MAX_SAMPLES = 4  # whose reconstructions are shown, per model
+MAX_JSON_CHARACTERS = 20_000  # of one recipe or environment
+MAX_BAD_IMAGES = 50
 
 
 @dataclass(frozen=True)
-class Gallery:
-    """One sample: the views a model saw, then each drawing and beside it what it should be."""
+class ReconstructedSample:
+    """One sample: its views, then each reconstruction beside its target."""
 
-    place: int
-    cards: tuple[tuple[str, Image], ...]
+    model: int
+    images: tuple[tuple[str, LabelledImage], ...]
 
 
 @dataclass(frozen=True)
 class Search:
-    """One query and what each model found for it."""
+    """One query with its nearest neighbours under each model."""
 
-    image: Image
-    found: tuple[tuple[int, tuple[Image, ...]], ...]  # (place of the model, neighbours)
+    query: LabelledImage
+    results: tuple[tuple[int, tuple[LabelledImage, ...]], ...]  # (index of the model, neighbours)
 
     def size(self) -> int:
-        shown = [self.image, *(n for _, near in self.found for n in near)]
-        return sum(len(p.image) for p in shown)
+        """Characters of all its images."""
+        images = [self.query, *(n for _, neighbours in self.results for n in neighbours)]
+        return sum(len(i.image) for i in images)
 
 
 def comparison(runs: Sequence[Path]) -> Table:
@@ -63,29 +65,29 @@ def write(runs: Sequence[Path], out: Path) -> Path:
         NotARun: one of them is no run.
         ValueError: there are none.
     """
-    found = _models(runs)
-    steered = steerings(found)
+    compared = _models(runs)
+    steered = steerings(compared)
     beside = page_beside(out).name if any(s.explorers for s in steered) else ""
     if beside:
         write_steering(steered, page_beside(out))
-    return save(render(found, steered, beside), out)
+    return save(render(compared, steered, beside), out)
 
 
-def render(found: Sequence[Model], steered: Sequence[Steering] = (), beside: str = "") -> str:
+def render(compared: Sequence[Model], steered: Sequence[Steering] = (), beside: str = "") -> str:
     """The page for some models.
 
     Args:
-        steered: what their folders say of steering.
+        steered: the ``steering.json`` of their folders.
         beside: file name of the steering explorer, "" if there is none.
     """
-    notes = [f"{s.run}: {s.note}." for s in steered if s.note]
-    context = _context(found) | {"steering": quote(beside), "steering_notes": notes}
+    steering_notes = [f"{s.run}: {s.note}." for s in steered if s.note]
+    context = _context(compared) | {"steering": quote(beside), "steering_notes": steering_notes}
     return template("report.html.j2").render(context)
 
 
-def steerings(found: Sequence[Model]) -> tuple[Steering, ...]:
-    """What the folders of some models say of steering; the first seed stands for the others."""
-    read_all = (read_steering(model.runs[0].folder, model.name) for model in found)
+def steerings(compared: Sequence[Model]) -> tuple[Steering, ...]:
+    """The ``steering.json`` of some models; the first seed stands for the others."""
+    read_all = (read_steering(model.runs[0].folder, model.name) for model in compared)
     return tuple(s for s in read_all if s is not None)
 
 
@@ -95,71 +97,71 @@ def _models(runs: Sequence[Path]) -> tuple[Model, ...]:
     return models([read(Path(run)) for run in runs])
 
 
-def _context(found: Sequence[Model]) -> dict[str, Any]:
-    table = build(found)
-    searches, left_out = _searches(found)
-    runs = list({run.folder: run for m in found for run in m.runs}.values())
-    measures = [line.name for group in table.groups for line in group.lines]
+def _context(compared: Sequence[Model]) -> dict[str, Any]:
+    table = build(compared)
+    lines = [line for group in table.groups for line in group.lines]
+    cells = [cell for line in lines for cell in line.cells if cell]
+    searches, left_out = _searches(compared)
+    runs = list({run.folder: run for m in compared for run in m.runs}.values())
     return {
-        "headline": claims.headline(table),
+        "headline": headline(table),
         "table": table,
-        "kinds": {c.baseline for c in table.columns if c.baseline},
-        "counts": sorted(
-            {c.count for g in table.groups for line in g.lines for c in line.cells if c and c.count}
-        ),
-        "several": any(
-            c and c.spread is not None for g in table.groups for line in g.lines for c in line.cells
-        ),
-        "winners": any(line.winner is not None for g in table.groups for line in g.lines),
-        "models": found,
-        "scored": [column.place for column in table.columns if column.kind == "model"],
-        "logged": [place for place, m in enumerate(found) if any(run.log for run in m.runs)],
+        "baselines": {c.baseline for c in table.columns if c.baseline},
+        "counts": sorted({c.count for c in cells if c.count}),
+        "has_seeds": any(c.std is not None for c in cells),
+        "has_winners": any(line.winner is not None for line in lines),
+        "models": compared,
+        "scored": [column.index for column in table.columns if column.kind == "model"],
+        "logged": [index for index, m in enumerate(compared) if any(run.log for run in m.runs)],
         "bars": [figures.factor_bars(table, shape) for shape in figures.SHAPES],
-        "curves": [figures.curves(found, shape) for shape in figures.SHAPES],
-        "galleries": _galleries(found),
+        "curves": [figures.curves(compared, shape) for shape in figures.SHAPES],
+        "samples": _samples(compared),
         "searches": searches,
         "left_out": left_out,
         "search_notes": list(dict.fromkeys(run.neighbours_note for run in runs if run.neighbours_note)),
-        "facts": [facts.facts(model) for model in found],
-        "plain": [(r.folder.name, _plain(r.recipe), _plain(r.environment)) for r in runs],
-        "warnings": [w for m in found for w in facts.warnings(m)],
-        "notes": [n for m in found for n in facts.notes(m)],
-        "bad_images": [(run.folder.name, run.bad_images[:BAD_SHOWN], len(run.bad_images)) for run in runs],
-        "papers": citations.papers([run.recipe for run in runs], measures),
+        "summaries": [summary(model) for model in compared],
+        "json": [(r.folder.name, _json(r.recipe), _json(r.environment)) for r in runs],
+        "warnings": [w for m in compared for w in warnings(m)],
+        "notes": [n for m in compared for n in notes(m)],
+        "bad_images": [
+            (run.folder.name, run.bad_images[:MAX_BAD_IMAGES], len(run.bad_images)) for run in runs
+        ],
+        "papers": papers(runs),
     }
 
 
-def _galleries(found: Sequence[Model]) -> list[Gallery]:
-    """What each model drew of every sample, the first seed standing for the others."""
-    shown = []
-    for place, model in enumerate(found):
+def _samples(compared: Sequence[Model]) -> list[ReconstructedSample]:
+    """The reconstructions of the first samples by each model, the first seed standing for the others."""
+    samples = []
+    for index, model in enumerate(compared):
         run = model.runs[0]
-        count = min((len(p) for d in run.drawings for p in (d.drawn, d.target)), default=0)
-        for sample in range(min(count, DRAWN)):
-            cards = [(f"view {n}", p[sample]) for n, p in run.seen.items() if sample < len(p)]
-            for d in run.drawings:
-                cards += [(f"{d.view}, drawn by {d.module}", d.drawn[sample]), (d.view, d.target[sample])]
-            shown.append(Gallery(place, tuple(cards)))
-    return shown
+        lists = [p for r in run.reconstructions for p in (r.reconstructed, r.target)]
+        for k in range(min([MAX_SAMPLES, *map(len, lists)] if lists else [0])):
+            images = [(f"view {n}", p[k]) for n, p in run.views.items() if k < len(p)]
+            for r in run.reconstructions:
+                images += [(f"{r.view}, reconstructed by {r.module}", r.reconstructed[k])]
+                images += [(f"{r.view}, target", r.target[k])]
+            samples.append(ReconstructedSample(index, tuple(images)))
+    return samples
 
 
-def _searches(found: Sequence[Model]) -> tuple[list[Search], int]:
+def _searches(compared: Sequence[Model]) -> tuple[list[Search], int]:
     """Queries matched between models, as many as there is room for, and how many there was none for."""
     by_image: dict[str, list[tuple[int, Query]]] = {}
-    for place, model in enumerate(found):
+    for index, model in enumerate(compared):
         for query in model.runs[0].queries:  # the first seed stands for the others
-            by_image.setdefault(query.image.image, []).append((place, query))
-    shown: list[Search] = []
-    room = IMAGES
+            by_image.setdefault(query.image.image, []).append((index, query))
+    searches: list[Search] = []
+    room = MAX_IMAGE_CHARACTERS
     for hits in by_image.values():
-        search = Search(hits[0][1].image, tuple((place, query.neighbours) for place, query in hits))
+        search = Search(hits[0][1].image, tuple((index, query.neighbours) for index, query in hits))
         room -= search.size()
         if room < 0:
             break
-        shown.append(search)
-    return shown, len(by_image) - len(shown)
+        searches.append(search)
+    return searches, len(by_image) - len(searches)
 
 
-def _plain(data: Mapping[str, object]) -> str:
-    shown = json.dumps(data, indent=2, ensure_ascii=False) if data else ""
-    return shown if len(shown) <= PLAIN else shown[:PLAIN] + "\n…"
+def _json(data: Mapping[str, object]) -> str:
+    text = json.dumps(data, indent=2, ensure_ascii=False) if data else ""
+    return text if len(text) <= MAX_JSON_CHARACTERS else text[:MAX_JSON_CHARACTERS] + "\n…"

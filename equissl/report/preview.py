@@ -1,4 +1,4 @@
-"""Example views with their parameters as one HTML file that needs nothing else."""
+"""Example views with their parameters as one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -13,30 +13,29 @@ Value = float | int | bool | str | tuple[float, ...] | None
 
 
 @dataclass(frozen=True)
-class Row:
+class Parameter:
     """One parameter of every image in a section.
 
     Args:
-        rest: its neutral value; ``None`` where the values are changes.
+        neutral_value: ``None`` where the values are changes.
         values: one per image.
         applied: one flag per image; where False the value is the neutral one.
     """
 
     name: str
     unit: str
-    rest: Value
+    neutral_value: Value
     values: Sequence[Value]
     applied: Sequence[bool]
 
     def cells(self) -> list[str]:
-        """The values as text, with as many decimals as they deserve."""
+        """The values as text, with as many decimals as their size needs."""
         numbers = [v for v in self.values if isinstance(v, float)]
         shown = max(2, names.digits(numbers)) if numbers else 0
         return [_text(value, shown) for value in self.values]
 
-    def neutral(self) -> str:
-        """The neutral value as text."""
-        return "" if self.rest is None else _text(self.rest, 2).removesuffix(".00")
+    def neutral_text(self) -> str:
+        return "" if self.neutral_value is None else _text(self.neutral_value, 2).removesuffix(".00")
 
 
 @dataclass(frozen=True)
@@ -44,16 +43,16 @@ class Section:
     """One view of some images, or the change from one view to another (then without images).
 
     Args:
-        policy: what it was drawn from, one line per step.
-        sources, views, replays: data URIs, one per image; "neutral" is the first image under the neutral
-            draw, "" if there is none.
+        policy: its augmentations, one line per step.
+        sources, views, replays: data URIs, one per image; "neutral" is the first image under neutral
+            parameters, "" if there is none.
         differences: largest absolute difference between view and replay, on [0, 1], one per image.
         notes: sentences below the table.
     """
 
     title: str
     policy: Sequence[str]
-    rows: Sequence[Row]
+    parameters: Sequence[Parameter]
     captions: Sequence[str]
     sources: Sequence[str] = ()
     views: Sequence[str] = ()
@@ -68,11 +67,11 @@ class Section:
 
 
 @dataclass(frozen=True)
-class Sheet:
+class Preview:
     """A page of example views."""
 
     title: str
-    facts: Sequence[tuple[str, str]]
+    summary: Sequence[tuple[str, str]]
     sections: Sequence[Section]
 
     @property
@@ -81,9 +80,9 @@ class Sheet:
         return max((s.difference for s in self.sections), default=0.0)
 
 
-def write_sheet(sheet: Sheet, out: Path) -> Path:
+def write_preview(preview: Preview, out: Path) -> Path:
     """Write the page to ``out``, whole or not at all."""
-    return save(template("sheet.html.j2").render(sheet=sheet), out)
+    return save(template("preview.html.j2").render(preview=preview), out)
 
 
 def _text(value: Value, shown: int) -> str:

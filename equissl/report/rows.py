@@ -1,4 +1,4 @@
-"""Run folders as typed, frozen data: whatever can be read of them, and a sentence for what cannot."""
+"""Run folders as typed, frozen data; what cannot be read becomes a sentence in ``Run.problems``."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pathlib import Path
 Row = Mapping[str, object]
 EVIDENCE = ("recipe.json", "log.jsonl", "scores.jsonl")  # any one of them makes a folder a run
 EXPECTED = (*EVIDENCE, "environment.json", "neighbours.json")
+RECONSTRUCTIONS = "reconstructions.json"
 IMAGE = re.compile(r"data:image/(png|jpeg|webp|gif);base64,[A-Za-z0-9+/=]+")
 
 
@@ -40,10 +41,13 @@ class Measure:
     split: str = ""
     data: str = ""
     step: int = 0
+    title: str = ""
+    group: str = ""
+    higher_is_better: bool | None = None
 
 
 @dataclass(frozen=True)
-class Image:
+class LabelledImage:
     """An image as a data URI ("" where it was not one), its label, and its similarity to the query."""
 
     image: str
@@ -55,23 +59,23 @@ class Image:
 class Query:
     """An image and its nearest neighbours among the features, nearest first."""
 
-    image: Image
-    neighbours: tuple[Image, ...]
+    image: LabelledImage
+    neighbours: tuple[LabelledImage, ...]
 
 
 @dataclass(frozen=True)
-class Drawing:
-    """Images that a module drew and those it should have drawn, one of each per sample."""
+class Reconstruction:
+    """One view as a module's decoder reconstructs it and its targets, one of each per sample."""
 
     module: str
     view: str
-    drawn: tuple[Image, ...]
-    target: tuple[Image, ...]
+    reconstructed: tuple[LabelledImage, ...]
+    target: tuple[LabelledImage, ...]
 
 
 @dataclass(frozen=True)
 class Run:
-    """What a run folder says.
+    """The content of a run folder.
 
     Args:
         recipe: the resolved recipe as nested plain data, empty if unknown.
@@ -79,8 +83,9 @@ class Run:
         neighbours_note: what the neighbours were searched in.
         bad_images: (path, reason) of skipped files.
         problems: sentences on what is missing or unreadable.
-        drawings: what modules reconstructed, if any does.
-        seen: view name -> its images, from which they were drawn.
+        components: what the recipe is made of and what scored it, with papers.
+        reconstructions: by the decoders of modules that have one.
+        views: view name -> its images, which were reconstructed.
     """
 
     folder: Path
@@ -92,8 +97,9 @@ class Run:
     neighbours_note: str
     bad_images: tuple[tuple[str, str], ...]
     problems: tuple[str, ...]
-    drawings: tuple[Drawing, ...] = ()
-    seen: Mapping[str, tuple[Image, ...]] = field(default_factory=dict)
+    components: tuple[Row, ...] = ()
+    reconstructions: tuple[Reconstruction, ...] = ()
+    views: Mapping[str, tuple[LabelledImage, ...]] = field(default_factory=dict)
 
     def model_names(self) -> tuple[str, ...]:
         """The models scored in this folder; the folder's own name if there is no score yet."""
@@ -122,8 +128,9 @@ def read(folder: Path) -> Run:
     log = tuple(_lines(folder / "log.jsonl", problems))
     rows = _lines(folder / "scores.jsonl", problems)
     neighbours = _object(folder / "neighbours.json", problems)
-    redrawn = _object(folder / "drawings.json", problems)
-    seen = redrawn.get("seen")
+    reconstructed = _object(folder / RECONSTRUCTIONS, problems)
+    views = reconstructed.get("views")
+    components = tuple(_list_of_objects(folder / "components.json", problems))
     missing = [name for name in EXPECTED if not (folder / name).is_file()]
     if missing:
         problems.insert(0, f"{', '.join(missing)} not found: the run wrote none, or not yet")
@@ -137,8 +144,9 @@ def read(folder: Path) -> Run:
         neighbours_note=text(neighbours.get("note")),
         bad_images=tuple(_bad_images(folder / "bad_images.csv")),
         problems=tuple(problems),
-        drawings=tuple(_drawings(redrawn.get("drawings"))),
-        seen={text(n): _images(p) for n, p in seen.items()} if isinstance(seen, dict) else {},
+        components=components,
+        reconstructions=tuple(_reconstructions(reconstructed.get("reconstructions"))),
+        views={text(n): _images(p) for n, p in views.items()} if isinstance(views, dict) else {},
     )
 
 
@@ -164,16 +172,27 @@ def _check(folder: Path) -> None:
 
 
 def _object(path: Path, problems: list[str]) -> Row:
+    content = _json(path, problems, dict)
+    return content if isinstance(content, dict) else {}
+
+
+def _list_of_objects(path: Path, problems: list[str]) -> list[Row]:
+    content = _json(path, problems, list)
+    return [row for row in content if isinstance(row, dict)] if isinstance(content, list) else []
+
+
+def _json(path: Path, problems: list[str], kind: type) -> object:
+    """The content of a file, None where there is none of this kind."""
     if not path.is_file():
-        return {}
+        return None
     try:
-        found = json.loads(path.read_text(encoding="utf-8", errors="replace"))
+        content = json.loads(path.read_text(encoding="utf-8", errors="replace"))
     except json.JSONDecodeError:
-        found = None
-    if isinstance(found, dict):
-        return found
+        content = None
+    if isinstance(content, kind):
+        return content
     problems.append(f"{path.name} could not be read as JSON and was left out")
-    return {}
+    return None
 
 
 def _lines(path: Path, problems: list[str]) -> list[Row]:
@@ -225,13 +244,16 @@ def _measures(rows: list[Row], problems: list[str]) -> Iterator[Measure]:
             split=text(row.get("split")),
             data=text(row.get("data")),
             step=int(number(row.get("step")) or 0),
+            title=text(row.get("title")),
+            group=text(row.get("group")),
+            higher_is_better=better if isinstance(better := row.get("higher_is_better"), bool) else None,
         )
     if lost:
         problems.append(f"{lost} of {len(rows)} scores are no finite number and were left out")
 
 
-def _queries(found: object) -> Iterator[Query]:
-    for query in found if isinstance(found, list) else []:
+def _queries(rows: object) -> Iterator[Query]:
+    for query in rows if isinstance(rows, list) else []:
         if not isinstance(query, dict):
             continue
         near = query.get("neighbours")
@@ -239,22 +261,22 @@ def _queries(found: object) -> Iterator[Query]:
         yield Query(_image(query), tuple(neighbours))
 
 
-def _drawings(found: object) -> Iterator[Drawing]:
-    for row in found if isinstance(found, list) else []:
+def _reconstructions(rows: object) -> Iterator[Reconstruction]:
+    for row in rows if isinstance(rows, list) else []:
         if isinstance(row, dict):
-            drawn, target = _images(row.get("drawn")), _images(row.get("target"))
-            yield Drawing(text(row.get("module")), text(row.get("view")), drawn, target)
+            reconstructed, target = _images(row.get("reconstructed")), _images(row.get("target"))
+            yield Reconstruction(text(row.get("module")), text(row.get("view")), reconstructed, target)
 
 
-def _images(found: object) -> tuple[Image, ...]:
-    return tuple(_image({"image": p}) for p in found) if isinstance(found, list) else ()
+def _images(uris: object) -> tuple[LabelledImage, ...]:
+    return tuple(_image({"image": u}) for u in uris) if isinstance(uris, list) else ()
 
 
-def _image(row: Row) -> Image:
-    image = text(row.get("image", row.get("image")))
+def _image(row: Row) -> LabelledImage:
+    image = text(row.get("image"))
     # Anything but an inline raster image could load or run something from elsewhere.
     safe = image if IMAGE.fullmatch(image) else ""
-    return Image(safe, text(row.get("label")), number(row.get("similarity")))
+    return LabelledImage(safe, text(row.get("label")), number(row.get("similarity")))
 
 
 def _bad_images(path: Path) -> Iterator[tuple[str, str]]:

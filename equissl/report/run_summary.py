@@ -1,4 +1,4 @@
-"""What was run, and what a reader should be warned of."""
+"""Settings of a run for its card, and warnings that change how its numbers should be read."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from equissl.report import display_names as names
 from equissl.report.models import Model, seed
 from equissl.report.rows import Row, Run, number, text
 
-COLLAPSED_STD = 0.05  # of the logged std, which is about 1 for healthy features of any width
-COLLAPSED_RANK = 2.0
-SHOWN = 4  # settings of a component named beside it
+MIN_STD = 0.05  # of the logged std, which is about 1 for healthy features of any width
+MIN_RANK = 2.0
+MAX_SETTINGS = 4  # of a component, named beside it
 HARDWARE = ("device", "cuda", "processor", "threads", "platform")
 
 
-def facts(model: Model) -> list[tuple[str, str]]:
-    """(what, value) pairs; what the recipe does not say is not listed."""
+def summary(model: Model) -> list[tuple[str, str]]:
+    """(setting, value) pairs; settings that the recipe lacks are not listed."""
     run = model.runs[0]
-    recipe = run.recipe
-    found = {
-        "Data": component(recipe.get("data")),
-        "Encoder": component(recipe.get("encoder")),
-        "Base": component(recipe.get("base")),
-        "Modules": "; ".join(_modules(recipe.get("modules"))) or ("none" if recipe else ""),
-        "Optimizer": component(recipe.get("optimizer")),
+    recipe, titles = run.recipe, _titles(run)
+    settings = {
+        "Data": component(recipe.get("data"), titles),
+        "Encoder": component(recipe.get("encoder"), titles),
+        "Base": component(recipe.get("base"), titles),
+        "Modules": "; ".join(_modules(recipe.get("modules"), titles)) or ("none" if recipe else ""),
+        "Optimizer": component(recipe.get("optimizer"), titles),
         "Epochs": text(recipe.get("epochs")),
         "Batch size": text(recipe.get("batch_size")),
         "Seed" if len(model.runs) == 1 else "Seeds": _seeds(model),
@@ -31,27 +31,30 @@ def facts(model: Model) -> list[tuple[str, str]]:
         "Speed": _speed(model),
         "Hardware": _hardware(run.environment),
     }
-    return [(what, value) for what, value in found.items() if value]
+    return [(name, value) for name, value in settings.items() if value]
 
 
-def component(plain: object) -> str:
-    """``resnet18 (stem small)`` or ``SimCLR (temperature 0.5)`` for a component of a recipe."""
+def component(plain: object, titles: Mapping[str, str]) -> str:
+    """``resnet18 (stem small)`` or ``SimCLR (temperature 0.5)`` for a component of a recipe.
+
+    Args:
+        titles: address of a class -> what people call it.
+    """
     if not isinstance(plain, Mapping):
         return text(plain)
-    address = text(plain.get("is"))
-    # "equissl.invariance.simclr:SimCLR.Config" is people's SimCLR.
-    title = text(plain.get("name")) or address.rpartition(":")[2].removesuffix(".Config")
+    address = text(plain.get("is")).removesuffix(".Config")
+    title = text(plain.get("name")) or titles.get(address, address.rpartition(":")[2])
     settings = [
         f"{key.replace('_', ' ')} {value}"
         for key, value in plain.items()
         if key != "is" and not isinstance(value, Mapping | list) and value not in (None, "", title)
     ]
-    shown = settings[:SHOWN] + (["…"] if len(settings) > SHOWN else [])
+    shown = settings[:MAX_SETTINGS] + (["…"] if len(settings) > MAX_SETTINGS else [])
     return f"{title} ({', '.join(shown)})" if shown and title else title or ", ".join(shown)
 
 
 def warnings(model: Model) -> Iterator[str]:
-    """Sentences on a model's runs that change how its numbers should be read."""
+    """One sentence per reason to read a model's numbers with care: skipped images, unfinished, collapsed."""
     for run in model.runs:
         where = f"{model.name}, {run.folder.name}" if len(model.runs) > 1 else model.name
         yield from (f"{where}: {sentence}" for sentence in _warnings(run))
@@ -70,7 +73,7 @@ def _warnings(run: Run) -> Iterator[str]:
         some = "1 image was" if count == 1 else f"{count} images were"
         yield f"{some} skipped (bad_images.csv); the first is {path}: {reason}."
     if not run.scores:
-        yield "no scores yet, so it is absent from the comparison."
+        yield "not evaluated yet, so it is missing from the comparison; run `equissl evaluate`."
     yield from _unfinished(run)
     yield from _collapse(run)
 
@@ -83,23 +86,28 @@ def _unfinished(run: Run) -> Iterator[str]:
     # The last logged step may lie up to one logging interval before the end.
     spacing = max((b - a for a, b in zip(reached[-3:], reached[-2:], strict=False)), default=0.0)
     if reached[-1] < planned - max(1.5 * spacing, 0.02 * planned):
-        yield f"unfinished: the log ends at epoch {reached[-1]:.3g} of {planned:g}."
+        where = f"epoch {reached[-1]:.3g} of {planned:g}"
+        yield f"unfinished: the log ends at {where}; `equissl resume` continues it."
 
 
 def _collapse(run: Run) -> Iterator[str]:
-    limits = (("std", COLLAPSED_STD, "embedding std"), ("rank_me", COLLAPSED_RANK, "RankMe"))
+    limits = (("std", MIN_STD, "embedding std"), ("rank_me", MIN_RANK, "RankMe"))
     for key, limit, words in limits:
         last = run.series(key)[-1:]
         if last and last[0][1] < limit:
-            yield f"collapse suspected: the last {words} is {last[0][1]:.2g}, below {limit:g}."
+            yield f"possible collapse: the last logged {words} is {last[0][1]:.2g} (threshold {limit:g})."
 
 
-def _modules(plain: object) -> Iterator[str]:
+def _titles(run: Run) -> dict[str, str]:
+    return {text(row.get("address")): text(row.get("title")) for row in run.components if row.get("title")}
+
+
+def _modules(plain: object, titles: Mapping[str, str]) -> Iterator[str]:
     for name, entry in plain.items() if isinstance(plain, Mapping) else ():
         if isinstance(entry, Mapping):
             weight = entry.get("weight")
             times = "" if weight is None else f"{weight} \N{MULTIPLICATION SIGN} "
-            yield times + (component(entry.get("module", entry)) or text(name))
+            yield times + (component(entry.get("module", entry), titles) or text(name))
 
 
 def _seeds(model: Model) -> str:
@@ -113,7 +121,7 @@ def _time(model: Model) -> str:
 
 
 def seconds(run: Run) -> float | None:
-    """How long the training steps took, probes between them aside: images seen by images per second."""
+    """Duration of the training steps without the probes between them: images over images per second."""
     size = number(run.recipe.get("batch_size"))
     if size is None:
         return None

@@ -137,9 +137,7 @@ def build(models: Sequence[Model]) -> Table:
     lines = [_line(key, keys, samples, len(columns)) for key in keys]
     lines = [replace(line, winner=leader(line, range(scored))) for line in lines]
     headings = ordered([line.group for line in lines])
-    return Table(
-        tuple(columns), tuple(Group(h, tuple(x for x in lines if x.group == h)) for h in headings)
-    )
+    return Table(tuple(columns), tuple(Group(h, tuple(x for x in lines if x.group == h)) for h in headings))
 
 
 def leader(line: Line, columns: Iterable[int]) -> int | None:

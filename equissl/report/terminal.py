@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import rich.table
 
 GAP = 2  # characters between columns
-WINNER = "*"  # so that it can be seen without colour
+WINNER = "*"  # readable without colour
 
 
 def text(table: Table, width: int | None = None) -> rich.table.Table:
@@ -36,8 +36,8 @@ def text(table: Table, width: int | None = None) -> rich.table.Table:
         for line in group.lines:
             cells = [_cell(table, line, i, short, stacked) for i in range(len(table.columns))]
             styles = ["bold green" if i == line.winner else "" for i in range(len(cells))]
-            shown = [Text(c, style=s) for c, s in zip(cells, styles, strict=True)]
-            view.add_row(Text(f"  {_label(line)}"), *shown)
+            texts = [Text(c, style=s) for c, s in zip(cells, styles, strict=True)]
+            view.add_row(Text(f"  {_label(line)}"), *texts)
     view.caption = Text(_caption(table))
     return view
 
@@ -70,9 +70,9 @@ def _fit(table: Table, width: int | None) -> tuple[bool, bool]:
 def _needed(table: Table, short: bool) -> int:
     lines = [line for group in table.groups for line in group.lines]
     total = GAP + max((len(_label(line)) + 2 for line in lines), default=0)
-    for place, column in enumerate(table.columns):
-        shown = [len(_cell(table, line, place, short, False)) for line in lines]
-        total += GAP + max([len(column.title), *shown])
+    for index, column in enumerate(table.columns):
+        widths = [len(_cell(table, line, index, short, False)) for line in lines]
+        total += GAP + max([len(column.title), *widths])
     return total
 
 
@@ -80,6 +80,7 @@ def _caption(table: Table) -> str:
     if not table.groups:
         return "No scores yet."
     winners = any(line.winner is not None for group in table.groups for line in group.lines)
-    marked = f"{WINNER} clearly highest: no interval of another model reaches it. " if winners else ""
     seeds = any(c and c.seeds > 1 for g in table.groups for line in g.lines for c in line.cells)
+    rule = "paired t over seeds, 95 %" if seeds else "its 95 % interval overlaps no other model's"
+    marked = f"{WINNER} clearly best: {rule}. " if winners else ""
     return f"{marked}[low, high]: 95 % interval." + (" ±: standard deviation over n seeds." if seeds else "")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from equissl.report import statistics
 from equissl.study.plan import key
 
 Rows = Sequence[Mapping[str, Any]]
@@ -62,8 +62,8 @@ def value_of(by_seed: Mapping[int, Mapping[str, Any] | None]) -> Value:
     numbers = list(values.values())
     first = next(iter(found.values()), {})
     return {
-        "mean": statistics.fmean(numbers) if numbers else None,
-        "std": statistics.stdev(numbers) if len(numbers) > 1 else None,
+        "mean": statistics.mean(numbers),
+        "std": statistics.std(numbers),
         "seeds": len(numbers),
         "values": values,
         "unit": first.get("unit", ""),
@@ -119,7 +119,7 @@ def machine(environment: Mapping[str, Any]) -> str:
 def _baseline(scores: Mapping[tuple[str, str, str], Mapping[str, Any]], name: str, kind: str) -> Value:
     """The same in all runs up to the probe's data, so the mean over them, without a spread."""
     found = [float(r["value"]) for (_, k, b), r in scores.items() if k == name and b == kind]
-    return {"mean": statistics.fmean(found) if found else None, "std": None}
+    return {"mean": statistics.mean(found), "std": None}
 
 
 def _body(table: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
@@ -161,10 +161,10 @@ def _differences(table: Mapping[str, Any]) -> list[dict[str, Any]]:
             continue
         entry: dict[str, Any] = {"labels": cell["labels"], "values": {}}
         for name, mine in cell["values"].items():
-            theirs = other["values"][name]["values"]
-            pairs = {int(s): {"value": v - theirs[s]} for s, v in mine["values"].items() if s in theirs}
-            change = value_of(pairs)
-            change["clear"] = _is_clear(list(change["values"].values()))
+            by_seed = [{int(s): v for s, v in c["values"].items()} for c in (mine, other["values"][name])]
+            pairs = statistics.paired_differences(*by_seed)
+            change = value_of({s: {"value": v} for s, v in pairs.items()})
+            change["clear"] = statistics.sign_of(list(change["values"].values())) != 0
             entry["values"][name] = change
         found.append(entry)
     return found
@@ -179,16 +179,6 @@ def _compared_with(table: Mapping[str, Any], labels: Mapping[str, str]) -> Mappi
         label, value = table["compare"]
         return {**labels, label: value}
     return None
-
-
-def _is_clear(changes: Sequence[float]) -> bool:
-    """Whether Student's 95 % interval of the mean leaves out 0."""
-    if len(changes) < 2:
-        return False
-    from scipy.stats import t
-
-    half = float(t.ppf(0.975, len(changes) - 1)) * statistics.stdev(changes) / len(changes) ** 0.5
-    return bool(abs(statistics.fmean(changes)) > half)
 
 
 def _difference_lines(table: Mapping[str, Any]) -> list[str]:

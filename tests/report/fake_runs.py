@@ -47,6 +47,22 @@ EQUIVARIANT: Scores = {
     "collapse/rank_me": (61.7, 0),
     "collapse/std": (0.0433, 0),
 }
+GROUPS = {
+    "linear": "Accuracy",
+    "knn": "Accuracy",
+    "fewshot": "Accuracy",
+    "factor": "Ground-truth factors",
+    "audit": "Augmentation factors (audit)",
+    "equivariance": "Equivariance of the predictor",
+    "retrieval": "Retrieval of the predicted image",
+    "collapse": "Collapse indicators",
+}
+TITLES = {
+    "linear/top1": "Linear accuracy, top-1",
+    "knn/top1": "kNN accuracy, top-1",
+    "collapse/rank_me": "RankMe",
+    "collapse/std": "Embedding std",
+}
 UNITS = {"linear": "fraction", "knn": "fraction", "factor": "R2", "audit": "R2", "equivariance": "ratio"}
 
 
@@ -54,6 +70,12 @@ def unit(name: str) -> str:
     if name == "audit/flip":
         return "balanced accuracy"
     return "cosine" if "absolute" in name else UNITS.get(name.split("/")[0], "")
+
+
+def title(name: str) -> str:
+    """What an evaluation writes: the factor behind the first part of the name."""
+    words = ", ".join(name.replace("_", " ").split("/")[1:])
+    return TITLES.get(name, words[:1].upper() + words[1:])
 
 
 def score_rows(model: str, scores: Scores, seed: int = 0) -> list[dict[str, object]]:
@@ -83,28 +105,47 @@ def row(
         "model": model,
         "recipe": f"solids.{model}",
     }
-    return {**plain, **rest, "split": "test", "data": "solids", "step": 600, **more}
+    group = GROUPS[name.split("/")[0]]
+    better = None if group == "Collapse indicators" else True
+    said = {"title": title(name), "group": group, "higher_is_better": better}
+    return {**plain, **rest, **said, "split": "test", "data": "solids", "step": 600, **more}
 
 
 def recipe(modules: bool, seed: int = 0) -> dict[str, object]:
     module = {
         "equimod": {
-            "is": "equissl.recipe:Weighted",
+            "is": "equissl:Weighted",
             "weight": 1.0,
-            "module": {"is": "equissl.equivariance.equimod:EquiMod.Config", "temperature": 0.2},
+            "module": {"is": "equissl.equivariance:EquiMod.Config", "temperature": 0.2},
         }
     }
     return {
-        "is": "equissl.recipe:Recipe",
-        "data": {"is": "equissl.data.solids:Solids", "size": 48, "objects": 800, "views": 4},
-        "encoder": {"is": "equissl.encoder.timm:Backbone", "name": "resnet18", "stem": "small", "parts": {}},
-        "base": {"is": "equissl.invariance.simclr:SimCLR.Config", "temperature": 0.5, "negatives": "all"},
+        "is": "equissl:Recipe",
+        "data": {"is": "equissl.data:Solids", "size": 48, "objects": 800, "views": 4},
+        "encoder": {"is": "equissl.encoder:EncoderConfig", "name": "resnet18", "stem": "small", "parts": {}},
+        "base": {"is": "equissl.invariance:SimCLR.Config", "temperature": 0.5, "negatives": "all"},
         "modules": module if modules else {},
         "optimizer": {"is": "equissl.training:AdamW", "learning_rate": 0.001, "weight_decay": 0.05},
         "epochs": 30,
         "batch_size": 256,
         "seed": seed,
     }
+
+
+def components(modules: bool) -> list[dict[str, str]]:
+    """Two methods with their papers, the second for the runs with modules."""
+    found = [("SimCLR", "invariance:SimCLR", "2002.05709", "simclr2020")]
+    found += [("EquiMod", "equivariance:EquiMod", "2211.01244", "equimod2023")] if modules else []
+    return [
+        {
+            "title": name,
+            "address": f"equissl.{address}",
+            "paper": f"arXiv:{number}",
+            "bibtex": f"@misc{{{key},\n  title = {{{{Paper of {name}}}}},\n"
+            f"  year = {{{key[-4:]}}},\n  eprint = {{{number}}},\n}}",
+        }
+        for name, address, number, key in found
+    ]
 
 
 def log_rows(modules: bool, seed: int, steps: int = 600) -> list[dict[str, object]]:
@@ -165,6 +206,7 @@ def build_run(folder: Path, model: str, scores: Scores, *, modules: bool, seed: 
     environment = {"python": "3.11.9", "torch": "2.6.0", "cuda": None, "processor": "x86_64", "threads": 2}
     (folder / "recipe.json").write_text(json.dumps(recipe(modules, seed)))
     (folder / "environment.json").write_text(json.dumps(environment))
+    (folder / "components.json").write_text(json.dumps(components(modules)))
     (folder / "log.jsonl").write_text(lines(log_rows(modules, seed)))
     (folder / "scores.jsonl").write_text(lines(score_rows(model, scores, seed)))
     (folder / "neighbours.json").write_text(json.dumps(neighbours(modules)))

@@ -14,7 +14,8 @@ import pytest
 from report.fake_runs import INVARIANT, build_run, lines, log_rows, recipe, row
 
 from equissl.report import NotARun, write
-from equissl.report.citations import PAPERS, papers
+from equissl.report.papers import papers
+from equissl.report.rows import read
 
 VOID = {"meta", "img", "wbr", "br", "link", "input"}
 
@@ -62,14 +63,14 @@ def test_the_page_holds_everything(pair: tuple[Path, Path], tmp_path: Path) -> N
     assert "resnet18 (stem small)" in shown
     assert re.search(r"Time\s+2 min 5\d s", shown)  # 600 steps of 256 images at about 900 a second
     assert html.count("<svg") == 4 and html.count("<img") == 4 * (1 + 6 + 6)
-    assert "@inproceedings{equimod2023" in html and "@inproceedings{simclr2020" in html
+    assert "@misc{equimod2023" in html and "@misc{simclr2020" in html
     assert '<html lang="en">' in html and "prefers-color-scheme: dark" in html
     assert 1000 < len(html) < 3_000_000
 
 
 def test_the_page_loads_nothing_from_elsewhere(pair: tuple[Path, Path], tmp_path: Path) -> None:
     html = page(list(pair), tmp_path / "report.html")
-    allowed = {paper.url for paper in PAPERS.values()} | {"https://arxiv.org/abs/2210.02885"}
+    allowed = {f"https://arxiv.org/abs/{number}" for number in ("2002.05709", "2211.01244")}
     parsed = Page(html)
     assert len(set(parsed.ids)) == len(parsed.ids)
     for tag, _, target in parsed.links:
@@ -139,8 +140,8 @@ def test_trouble_is_told_before_the_numbers(tmp_path: Path) -> None:
     (run / "bad_images.csv").write_text("path,reason\na.jpg,truncated\nb.jpg,empty\n")
     html = page([run], tmp_path / "report.html")
     before = html[: html.index("Comparison</h2>")]
-    assert "byol: unfinished: the log ends at epoch 10 of 30." in before
-    assert "byol: collapse suspected: the last embedding std is 0.0001" in before
+    assert "byol: unfinished: the log ends at epoch 10 of 30; `equissl resume` continues it." in before
+    assert "byol: possible collapse: the last logged embedding std is 0.0001 (threshold 0.05)." in before
     assert "byol: 2 images were skipped (bad_images.csv); the first is a.jpg: truncated." in before
 
 
@@ -175,10 +176,22 @@ def test_writing_is_all_or_nothing(pair: tuple[Path, Path], tmp_path: Path) -> N
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".report")] == []
 
 
-def test_papers_follow_from_what_a_recipe_is_made_of() -> None:
-    plain = {"base": {"is": "equissl.invariance.byol:BYOL.Config"}, "list": [{"is": "x.y.augself:AugSelf"}]}
-    assert [p.short for p in papers([plain], ["rank_me"])] == ["BYOL", "AugSelf", "RankMe"]
-    assert papers([{"base": {"is": "mine.own:Thing"}}]) == ()
+def test_papers_are_those_that_the_runs_list(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    found = papers(map(read, pair))
+    assert [(p.title, p.year, p.used_by) for p in found] == [
+        ("Paper of SimCLR", "2020", ("SimCLR",)),
+        ("Paper of EquiMod", "2023", ("EquiMod",)),
+    ]
+    assert found[0].url == "https://arxiv.org/abs/2002.05709"
+    rows = [
+        {"title": "MoCo v2", "bibtex": "@misc{a,\n  title = {{A\n    b}},\n}\n@misc{c,\n  year = {2020},\n}"},
+        {"title": "unknown", "bibtex": 3},
+        "nothing",
+    ]
+    (pair[0] / "components.json").write_text(json.dumps(rows))
+    assert [(p.title, p.year, p.url) for p in papers([read(pair[0])])] == [("A b", "", ""), ("", "2020", "")]
+    (pair[0] / "components.json").write_text("{}")
+    assert "components.json could not be read" in page([pair[0]], tmp_path / "r.html")
 
 
 def test_importing_the_report_is_light() -> None:

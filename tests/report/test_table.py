@@ -11,6 +11,7 @@ from rich.console import Console
 
 from equissl.report import Table, comparison, headline, text
 from equissl.report import display_names as words
+from equissl.report.groups import ACCURACY, READ
 
 GOLDEN = """
                       invariant          equivariant          Random encoder     Constant
@@ -18,14 +19,15 @@ GOLDEN = """
  Accuracy
    kNN accuracy, top-1  0.74 [0.72, 0.76]  0.75 [0.73, 0.77]    0.52 [0.49, 0.55]  0.12
 
- Factors known by the data
+ Ground-truth factors
    Floor hue (R²)       0.32 [0.29, 0.36]  0.91 [0.90, 0.92] *  0.27 [0.24, 0.30]  0.00
 
- Health
+ Collapse indicators
    RankMe               38.2               61.7                 -                  -
 
-* clearly highest: no interval of another model reaches it. [low, high]: 95 % interval.
+* clearly best: its 95 % interval overlaps no other model's. [low, high]: 95 % interval.
 """
+FACTORS, AUDIT = READ[:2]
 CHOSEN = ("knn/top1", "factor/floor_hue", "collapse/rank_me")
 
 
@@ -56,7 +58,7 @@ def test_the_terminal_table_fits_and_keeps_every_number(pair: tuple[Path, Path],
     table = comparison(pair)
     shown = printed(table, width)
     assert max(map(len, shown.splitlines())) <= width
-    for line in table.lines("factor", "audit", "accuracy"):
+    for line in table.lines(*READ, ACCURACY):
         for cell in line.cells[:2]:
             assert cell and cell.margin(line.digits) in shown
 
@@ -65,16 +67,16 @@ def test_only_intervals_that_do_not_touch_make_a_winner(tmp_path: Path) -> None:
     first = {"factor/apart": (0.5, 0.05), "factor/touching": (0.5, 0.05), "factor/exact": (0.5, 0.0)}
     second = {"factor/apart": (0.61, 0.05), "factor/touching": (0.6, 0.05), "factor/exact": (0.9, 0.0)}
     table = two(tmp_path, first, second)
-    assert {line.name: line.winner for line in table.lines("factor")} == {
+    assert {line.name: line.winner for line in table.lines(FACTORS)} == {
         "factor/apart": 1,
         "factor/touching": None,
         "factor/exact": None,  # without an interval nothing is known to be clear
     }
 
 
-def test_health_has_no_winner(tmp_path: Path) -> None:
-    table = two(tmp_path, {"rank_me": (10, 1)}, {"rank_me": (20, 1)})
-    assert table.lines("health")[0].winner is None
+def test_collapse_indicators_have_no_winner(tmp_path: Path) -> None:
+    table = two(tmp_path, {"collapse/rank_me": (10, 1)}, {"collapse/rank_me": (20, 1)})
+    assert table.lines("Collapse indicators")[0].winner is None
 
 
 def test_seeds_become_one_cell_with_mean_spread_and_number(tmp_path: Path) -> None:
@@ -83,24 +85,43 @@ def test_seeds_become_one_cell_with_mean_spread_and_number(tmp_path: Path) -> No
         for s, v in enumerate([0.5, 0.6, 0.7])
     ]
     table = comparison(runs)
-    cell = table.lines("factor")[0].cells[0]
+    cell = table.lines(FACTORS)[0].cells[0]
     assert cell is not None
     assert [c.title for c in table.columns] == ["simclr", "Random encoder", "Constant"]
     assert cell.text(2) == "0.60 ± 0.10 (n=3)"
     assert (cell.low, cell.high) == (pytest.approx(0.49), pytest.approx(0.71))
 
 
-def test_seeds_are_compared_by_their_outermost_intervals(tmp_path: Path) -> None:
-    scores = {"a": [0.5, 0.6], "b": [0.62, 0.8], "c": [0.55, 0.95]}
+def test_seeds_are_compared_in_pairs(tmp_path: Path) -> None:
+    """By the t interval of the differences, however far single runs lie apart."""
+    scores = {"a": [0.5, 0.6, 0.9], "b": [0.52, 0.63, 0.92], "c": [0.45, 0.95, 0.99]}
     runs = {
         name: [
-            build_run(tmp_path / f"{name}{s}", name, {"factor/hue": (v, 0.005)}, modules=False, seed=s)
+            build_run(tmp_path / f"{name}{s}", name, {"factor/hue": (v, 0.1)}, modules=False, seed=s)
             for s, v in enumerate(values)
         ]
         for name, values in scores.items()
     }
-    assert comparison(runs["a"] + runs["b"]).lines("factor")[0].winner == 1
-    assert comparison(runs["a"] + runs["c"]).lines("factor")[0].winner is None
+    assert comparison(runs["a"] + runs["b"]).lines(FACTORS)[0].winner == 1
+    assert comparison(runs["a"] + runs["c"]).lines(FACTORS)[0].winner is None
+    assert comparison(runs["a"][:1] + runs["b"][1:]).lines(FACTORS)[0].winner is None  # no seed in common
+
+
+def test_lower_wins_where_lower_is_better(tmp_path: Path) -> None:
+    errors = {"a": 0.2, "b": 0.1}
+    rows = [row(m, "retrieval/pre/pose", v, v - 0.01, v + 0.01) for m, v in errors.items()]
+    (tmp_path / "scores.jsonl").write_text(lines([{**r, "higher_is_better": False} for r in rows]))
+    (line,) = comparison([tmp_path]).lines("Retrieval of the predicted image")
+    assert (line.label, line.winner) == ("Pre, pose", 1)
+
+
+def test_scores_that_say_nothing_of_themselves_go_by_their_name(tmp_path: Path) -> None:
+    plain = {"value": 0.5, "low": 0.4, "high": 0.6}
+    rows = [{"name": "my/own_score", "model": m, **plain, "value": v} for m, v in (("a", 0.5), ("b", 0.59))]
+    (tmp_path / "scores.jsonl").write_text(lines(rows))
+    table = comparison([tmp_path])
+    assert [g.title for g in table.groups] == ["Other measures"]
+    assert table.groups[0].lines[0].label == "My, own score" and table.groups[0].lines[0].winner is None
 
 
 def test_runs_of_one_name_and_different_recipes_stay_apart(tmp_path: Path) -> None:
@@ -113,7 +134,7 @@ def test_runs_of_one_name_and_different_recipes_stay_apart(tmp_path: Path) -> No
 def test_probe_seeds_of_one_run_are_merged(tmp_path: Path) -> None:
     rows = [row("m", "factor/hue", 0.5 + 0.1 * s, seed=s) for s in range(3)]
     (tmp_path / "scores.jsonl").write_text(lines(rows))
-    cell = comparison([tmp_path]).lines("factor")[0].cells[0]
+    cell = comparison([tmp_path]).lines(FACTORS)[0].cells[0]
     assert cell is not None and cell.text(2) == "0.60 ± 0.10 (n=3)"
 
 
@@ -121,7 +142,7 @@ def test_the_newest_step_replaces_older_ones(tmp_path: Path) -> None:
     rows = [row("m", "factor/hue", 0.1, step=10), row("m", "factor/hue", 0.7, step=20)]
     rows += [row("m", "factor/hue", 0.2, step=10, seed=1)]
     (tmp_path / "scores.jsonl").write_text(lines(rows))
-    cell = comparison([tmp_path]).lines("factor")[0].cells[0]
+    cell = comparison([tmp_path]).lines(FACTORS)[0].cells[0]
     assert cell is not None and cell.text(2) == "0.70"
 
 
@@ -138,7 +159,7 @@ def test_each_architecture_has_its_own_random_encoder(tmp_path: Path) -> None:
         "Random encoder (vit)",
         "Constant",
     ]
-    assert [c and c.text(2) for c in table.lines("audit")[0].cells] == [
+    assert [c and c.text(2) for c in table.lines(AUDIT)[0].cells] == [
         "0.40",
         "0.50",
         "0.10",
@@ -152,8 +173,8 @@ def test_parts_and_datasets_are_rows_of_their_own(tmp_path: Path) -> None:
     rows += [row("m", "linear/top1", 0.3), row("m", "linear/top1", 0.4, data="flowers")]
     (tmp_path / "scores.jsonl").write_text(lines(rows))
     table = comparison([tmp_path])
-    assert [line.label for line in table.lines("factor")] == ["Hue", "Hue · part equi"]
-    assert [line.label for line in table.lines("accuracy")] == [
+    assert [line.label for line in table.lines(FACTORS)] == ["Hue", "Hue · part equi"]
+    assert [line.label for line in table.lines(ACCURACY)] == [
         "Linear accuracy, top-1 · solids",
         "Linear accuracy, top-1 · flowers",
     ]
@@ -170,13 +191,13 @@ def test_the_headline_says_what_is_kept(pair: tuple[Path, Path]) -> None:
 @pytest.mark.parametrize(
     ("first", "second", "expected"),
     [
-        ((0.5, 0.1), (0.6, 0.1), "Nothing separates the a model and the b model"),
+        ((0.5, 0.1), (0.6, 0.1), "There is no clear difference between the a model and the b model"),
         ((0.2, 0.1), (0.6, 0.1), "The b model keeps hue (R² 0.60 vs 0.20) better than the a one."),
-        ((-0.9, 0.1), (-0.2, 0.1), "Nothing separates"),  # both are worse than a constant
-        ((0.2, 0.0), (0.6, 0.0), "Nothing separates"),  # no intervals
+        ((-0.9, 0.1), (-0.2, 0.1), "There is no clear difference"),  # both are worse than a constant
+        ((0.2, 0.0), (0.6, 0.0), "There is no clear difference"),  # no intervals
     ],
 )
-def test_the_headline_claims_only_what_separates(
+def test_the_headline_names_clear_differences_only(
     tmp_path: Path, first: tuple[float, float], second: tuple[float, float], expected: str
 ) -> None:
     scores = {"a": first, "b": second}
@@ -207,8 +228,7 @@ def test_a_single_model_is_held_against_its_random_encoder(tmp_path: Path) -> No
 
 
 def test_names_and_numbers_are_for_people() -> None:
-    assert words.label("factor/floor_hue") == "Floor hue"
-    assert words.label("equivariance/absolute/crop_left") == "Absolute, crop left"
+    assert words.label("floor_hue") == "Floor hue" and words.label("probe/knn") == "kNN accuracy, online"
     assert words.label("equimod/contrast") == "EquiMod, contrast"
     assert [words.decimal(v, 2) for v in (-0.001, 0.825, -1.0)] == ["0.00", "0.82", "-1.00"]
     assert [words.digits([v]) for v in (312.0, 38.2, 0.5, 0.04, 0.0004)] == [0, 1, 2, 3, 4]
@@ -222,7 +242,10 @@ def test_controls_of_one_model_are_lines_and_what_is_implied_is_left_out(tmp_pat
     (tmp_path / "scores.jsonl").write_text(lines(rows))
     table = comparison([tmp_path])
     assert [c.title for c in table.columns] == ["m"]
-    assert [(line.label, line.cells[0] and line.cells[0].value) for line in table.lines("equivariance")] == [
+    assert [
+        (line.label, line.cells[0] and line.cells[0].value)
+        for line in table.lines("Equivariance of the predictor")
+    ] == [
         ("Absolute, hue", 0.4),
         ("Absolute, hue · shuffled", 0.1),
     ]
@@ -237,24 +260,9 @@ def test_seeds_in_folders_of_their_own_names_are_one_column(tmp_path: Path) -> N
     other = build_run(tmp_path / "equi", "equi", {"fewshot/5": (0.9, 0.01)}, modules=True)
     table = comparison([*runs, other])
     assert [c.title for c in table.columns if c.kind == "model"] == ["plain", "equi"]
-    line = table.lines("accuracy")[0]
-    assert line.label == "5-shot accuracy" and line.cells[0] is not None
+    line = table.lines(ACCURACY)[0]
+    assert line.cells[0] is not None
     assert line.cells[0].text(2) == "0.60 ± 0.14 (n=2)" and line.winner == 1
     (runs[1] / "recipe.json").write_text(json.dumps({**recipe(False, 1), "epochs": 90}))
     apart = [c.title for c in comparison([*runs, other]).columns if c.kind == "model"]
     assert apart == ["plain-seed0", "plain-seed1", "equi"]
-
-
-@pytest.mark.parametrize(
-    ("name", "label"),
-    [
-        ("fewshot/1", "1-shot accuracy"),
-        ("finetune/0.01", "Accuracy, fine-tuned on 1 %"),
-        ("factor_flat/floor_hue", "Floor hue (one mean for all columns)"),
-        ("factor_degrees/pose", "Pose"),
-        ("relative/pose", "Pose"),
-        ("sensitivity/hue", "Hue"),
-    ],
-)
-def test_what_new_measures_are_called(name: str, label: str) -> None:
-    assert words.label(name) == label

@@ -9,18 +9,18 @@ from equissl.objective import Draws, Encodings, Views
 
 
 def redrawn(modules: Mapping[str, Draws], views: Views, encoded: Encodings) -> dict[str, object]:
-    """``{"drawings": [{"module", "view", "drawn": [image, ...], "target": [image, ...]}], "seen": {view:
-    [image, ...]}}``; images are data URIs, the n-th of each list belongs to the n-th sample.
+    """``{"reconstructions": [{"module", "view", "reconstructed": [image, ...], "target": [image, ...]}],
+    "views": {view: [image, ...]}}``; images are data URIs, the n-th of each list belongs to the n-th sample.
     """
-    drawings = [
+    reconstructions = [
         {
             "module": name,
             "view": view,
-            "drawn": [data_uri(image) for image in found.drawn.cpu()],
+            "reconstructed": [data_uri(image) for image in found.drawn.cpu()],
             "target": [data_uri(image) for image in found.target.cpu()],
         }
         for name, module in modules.items()
         for view, found in module.draw(views, encoded).items()
     ]
-    seen = {name: [data_uri(image) for image in views[name].images.cpu()] for name in encoded}
-    return {"drawings": drawings, "seen": seen}
+    images = {name: [data_uri(image) for image in views[name].images.cpu()] for name in encoded}
+    return {"reconstructions": reconstructions, "views": images}
