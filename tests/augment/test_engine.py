@@ -136,7 +136,7 @@ def test_chunks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     policy, images = presets.simclr(24), make_images((32, 32), 7)
     draw = policy.sample(Stream.of(torch.arange(7), "draw"), (32, 32))
     whole = policy.apply(images.float() / 255, draw)
-    monkeypatch.setattr(engine, "_CHUNK", 3 * 32 * 32 * 2)
+    monkeypatch.setattr(engine, "_MAX_CHUNK_NUMEL", 3 * 32 * 32 * 2)
     assert torch.equal(render(policy, images, draw), whole)
 
 
@@ -191,7 +191,7 @@ WAYS = ["torch", pytest.param("native", marks=needs_compiler)]
 def test_a_record_of_other_images_is_refused(way: Any) -> None:
     images = make_images((32, 32), 8)
     draw = RandomResizedCrop(16).sample(Stream.of(torch.arange(3), "draw"), (32, 32))
-    with pytest.raises(ValueError, match="a record of 3 images cannot be carried out on 8"):
+    with pytest.raises(ValueError, match="parameters of 3 images cannot be applied to 8"):
         render(RandomResizedCrop(16), images, draw, way)
     elsewhere = draw.to("meta")
     with pytest.raises(ValueError, match="the record is on meta"):
