@@ -194,7 +194,7 @@ def test_a_record_of_other_images_is_refused(way: Any) -> None:
     with pytest.raises(ValueError, match="parameters of 3 images cannot be applied to 8"):
         render(RandomResizedCrop(16), images, draw, way)
     elsewhere = draw.to("meta")
-    with pytest.raises(ValueError, match="the record is on meta"):
+    with pytest.raises(ValueError, match="the parameters are on meta"):
         render(RandomResizedCrop(16), images[:3], elsewhere, way)
 
 
