@@ -253,7 +253,7 @@ def test_a_single_key_is_refused() -> None:
         (lambda: IntermediateReconstruction.Config(targets=()), "targets must name at least one view"),
         (lambda: IntermediateReconstruction.Config(targets=("x", "x")), "each once"),
         (lambda: DecoderConfig(channels=()), "channels must hold at least one"),
-        (lambda: Between("", "b"), "must name what was not done"),
+        (lambda: Between("", "b"), "must name the neutral factors"),
         (lambda: Between("a", "b", 1.5), "fraction must be in"),
         (lambda: intermediate_views("b", ViewSpec(), ("rotation",), 0), "count must be at least 1"),
         (lambda: EncoderConfig(name="m:f", width=8), "width is for timm models"),
