@@ -13,7 +13,7 @@ from equissl.encoder.encoder import Encoder
 from equissl.equivariance._parameter_targets import AnyParameterTarget, CropDifference
 from equissl.losses.precision import to_float32
 from equissl.nn.heads import MLP, joint_batch_norm
-from equissl.objective import Encodings, Equivariance, Spaces, Views
+from equissl.objective import Encodings, Equivariance, PairConfig, Spaces, Views
 from equissl.params import Space, union
 
 
@@ -37,27 +37,20 @@ class AugSelf(Equivariance):
     """
 
     @dataclass(frozen=True, kw_only=True)
-    class Config:
+    class Config(PairConfig):
         """
         Args:
-            pair: the two views.
             targets: head name -> what it predicts, each with its own weight.
             hidden: widths of each head's hidden layers.
             symmetric: predict from (first, second) and from (second, first); otherwise from the former only.
-            part: which columns of the features are read.
         """
 
-        pair: tuple[str, str] = ("a", "b")
         targets: Mapping[str, AnyParameterTarget] = field(default_factory=lambda: {"crop": CropDifference()})
         hidden: tuple[int, ...] = (512, 512)
         symmetric: bool = True
-        part: str = "all"
 
         def build(self, encoder: Encoder, spaces: Spaces) -> AugSelf:
             return AugSelf(self, encoder, union(spaces, self.pair))
-
-        def reads(self) -> tuple[str, ...]:
-            return self.pair
 
     def __init__(self, config: Config, encoder: Encoder, space: Space):
         super().__init__()

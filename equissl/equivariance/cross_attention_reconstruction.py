@@ -11,11 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from equissl.config.validation import check_bounds
 from equissl.encoder.encoder import Encoded, Encoder
 from equissl.nn.decoder import DecoderConfig, WeakDecoder
 from equissl.nn.heads import MLP
 from equissl.nn.pixel_loss import Drawing, PixelSpace, Reduction, TargetSpace
-from equissl.objective import Encodings, Equivariance, Spaces, Views
+from equissl.objective import Encodings, Equivariance, PairConfig, Spaces, Views
 
 Variant = Literal["R1", "R2", "R3", "R4"]
 _SINGLE_KEY = (
@@ -51,10 +52,9 @@ class CrossAttentionReconstruction(Equivariance):
     """
 
     @dataclass(frozen=True, kw_only=True)
-    class Config:
+    class Config(PairConfig):
         """
         Args:
-            pair: the two views.
             targets: "both" draws each from the blend with the other and averages; "first" or "second" draws
                 one only (the paper reconstructs one view).
             variant: R1 to R4, see the class.
@@ -65,10 +65,9 @@ class CrossAttentionReconstruction(Equivariance):
             heads: of the attention; must divide the width.
             head: hidden widths of a network on every place before the blend; empty for none.
             tokens: "grid", every place of the image; "pooled", one vector per view, which only R3 can use.
-            decoder, space, reduction, part: as ``Path``'s.
+            decoder, space, reduction: as in ``IntermediateReconstruction``.
         """
 
-        pair: tuple[str, str] = ("a", "b")
         targets: Literal["both", "first", "second"] = "both"
         variant: Variant = "R3"
         content: str = ""
@@ -80,7 +79,6 @@ class CrossAttentionReconstruction(Equivariance):
         decoder: DecoderConfig = DecoderConfig()
         space: TargetSpace = "normalized"
         reduction: Reduction = "mean"
-        part: str = "all"
 
         def __post_init__(self) -> None:
             if self.tokens == "pooled" and self.variant != "R3":
@@ -90,14 +88,10 @@ class CrossAttentionReconstruction(Equivariance):
                     "R4 takes keys and values from the part named by content, the others have none; "
                     f"got variant={self.variant}, content={self.content!r}"
                 )
-            if self.heads < 1:
-                raise ValueError(f"heads must be at least 1, got {self.heads}")
+            check_bounds(self, "heads", low=1)
 
         def build(self, encoder: Encoder, spaces: Spaces) -> CrossAttentionReconstruction:
             return CrossAttentionReconstruction(self, encoder)
-
-        def reads(self) -> tuple[str, ...]:
-            return self.pair
 
     def __init__(self, config: Config, encoder: Encoder):
         super().__init__()

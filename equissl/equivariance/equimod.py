@@ -1,4 +1,4 @@
-"""EquiMod: predict where an embedding goes when its image is augmented."""
+"""EquiMod (Devillers & Lefort, 2023): contrastive prediction of the augmented image's embedding."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from equissl.augment.equimod_params import Count, equimod_vector
+from equissl.config.validation import check_bounds
 from equissl.encoder.encoder import Encoded, Encoder
 from equissl.losses.contrastive import nt_xent, nt_xent_without_sibling
 from equissl.nn.heads import MLP, OutputNorm, joint_batch_norm
@@ -65,9 +66,10 @@ def _constants(values: tuple[float, ...], device: torch.device) -> Tensor:
 
 
 class EquiMod(Equivariance):
-    """Predict the embedding of an augmented image from the plain one and the parameters, contrastively.
+    """EquiMod (Devillers & Lefort, 2023): contrastive prediction of the augmented image's embedding.
 
-    Source: arXiv:2211.01244, section 3, and its code. The data flow is plain image -> view; nothing is
+    The predictor reads the plain image's embedding and the augmentation's parameters (arXiv:2211.01244,
+    section 3, and its code). The data flow is plain image -> view; nothing is
     detached. With the affine predictor the parameters shift the embedding by an amount that does not depend
     on the image; the residual predictor (arXiv:2510.27222) lets it.
     """
@@ -112,8 +114,7 @@ class EquiMod(Equivariance):
         part: str = "all"
 
         def __post_init__(self) -> None:
-            if not self.temperature > 0:
-                raise ValueError(f"temperature must be above 0, got {self.temperature}")
+            check_bounds(self, "temperature", above=0)
             if self.loss != "released_code" and len(self.pairs) != 2:
                 raise ValueError(f"loss={self.loss!r} is defined for two pairs, got {len(self.pairs)}")
 

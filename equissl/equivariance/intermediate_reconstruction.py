@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from equissl.encoder.encoder import Encoder
 from equissl.nn.decoder import DecoderConfig, WeakDecoder
 from equissl.nn.pixel_loss import Drawing, PixelSpace, Reduction, TargetSpace
-from equissl.objective import Encodings, Equivariance, Spaces, Views
+from equissl.objective import Encodings, Equivariance, PairConfig, Spaces, Views
 
 
 class IntermediateReconstruction(Equivariance):
@@ -43,23 +43,19 @@ class IntermediateReconstruction(Equivariance):
     """
 
     @dataclass(frozen=True, kw_only=True)
-    class Config:
+    class Config(PairConfig):
         """
         Args:
-            pair: v1 and v2.
             targets: the views to draw, K of them (the paper's default is 2); they need not be encoded.
             decoder: one of its own for each target.
             space: pixels "normalized" as the encoder's input, or in the "unit" interval.
             reduction: squared errors' "mean" over all numbers, or their "sum" over an image.
-            part: which channels of the grid are read.
         """
 
-        pair: tuple[str, str] = ("a", "b")
         targets: tuple[str, ...] = ("intermediate_1", "intermediate_2")
         decoder: DecoderConfig = DecoderConfig()
         space: TargetSpace = "normalized"
         reduction: Reduction = "mean"
-        part: str = "all"
 
         def __post_init__(self) -> None:
             if not self.targets or len(set(self.targets)) < len(self.targets):

@@ -1,4 +1,4 @@
-"""SIE: split the features; one part ignores how two images differ, the other follows it predictably."""
+"""SIE (Garrido et al., 2023): split invariant and equivariant features with a hypernetwork predictor."""
 
 from __future__ import annotations
 
@@ -10,17 +10,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from equissl.config.validation import check_bounds
 from equissl.encoder.encoder import Encoded, Encoder
 from equissl.losses.precision import full_precision, to_float32
 from equissl.losses.regularization import covariance_loss, variance_loss
 from equissl.nn.heads import MLP, HeadNorm, apply_head
 from equissl.nn.predictors import AnyPredictor, Hypernetwork
-from equissl.objective import Encodings, Equivariance, Spaces, Views
+from equissl.objective import Encodings, Equivariance, PairConfig, Spaces, Views
 from equissl.params import Params, Space, between, union
 
 
 class SIE(Equivariance):
-    """The equivariant half of SIE and the statistics of both halves (arXiv:2302.10283, section 4 and code).
+    """SIE (Garrido et al., 2023): split invariant and equivariant features with a hypernetwork predictor.
+
+    This objective is the equivariant half and the variance and covariance of both halves (arXiv:2302.10283,
+    section 4 and code).
 
     The invariant half is a base objective on the other part: ``VICReg`` there with invariance 10, variance 0
     and covariance 0 gives the paper's loss, since variance and covariance are taken here, on both embeddings
@@ -44,10 +48,9 @@ class SIE(Equivariance):
     """
 
     @dataclass(frozen=True, kw_only=True)
-    class Config:
+    class Config(PairConfig):
         """
         Args:
-            pair: (source, target) views.
             factors: whose change is read; empty for all that the views record.
             projector: hidden and output widths of the equivariant head.
             predictor: how an embedding is moved.
@@ -59,7 +62,6 @@ class SIE(Equivariance):
             part: which columns of the features are read.
         """
 
-        pair: tuple[str, str] = ("a", "b")
         factors: tuple[str, ...] = ()
         projector: tuple[int, ...] = (1024, 1024, 1024)
         predictor: AnyPredictor = Hypernetwork()
@@ -72,18 +74,13 @@ class SIE(Equivariance):
         part: str = "equi"
 
         def __post_init__(self) -> None:
-            for name in ("equivariance", "variance", "predicted_variance", "covariance"):
-                if not getattr(self, name) >= 0:
-                    raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
+            check_bounds(self, "equivariance", "variance", "predicted_variance", "covariance", low=0)
             if not self.equivariance > 0:
                 raise ValueError("equivariance must be above 0: without it nothing is predicted")
 
         def build(self, encoder: Encoder, spaces: Spaces) -> SIE:
             known = union(spaces, self.pair)
             return SIE(self, encoder, known.select(self.factors or known.names))
-
-        def reads(self) -> tuple[str, ...]:
-            return self.pair
 
     def __init__(self, config: Config, encoder: Encoder, space: Space):
         super().__init__()
