@@ -121,7 +121,7 @@ def test_test_images_from_another_folder(
         (["epochs=3"], "epochs: there is no such setting"),
         (["test=nowhere"], "nowhere"),
         (["evaluations=fewshot"], "it needs 5 classes among the labelled test images"),
-        (["evaluations=relativefactors"], "relativefactors cannot be measured: no factor"),
+        (["evaluations=relativefactors"], "relativefactors cannot be measured: it needs factors"),
         (["evaluations=linearprobe,finetune", "data=PHOTOS", "labels=none"], "2 errors"),
         (["evaluations=linearprobe", "data=PHOTOS/cats", "labels=none"], "no training image has one"),
     ],
