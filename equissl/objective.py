@@ -15,7 +15,7 @@ from typing import ClassVar, Protocol, runtime_checkable
 from torch import Tensor, nn
 
 from equissl.encoder.encoder import Encoded, Encoder
-from equissl.nn.pixel_loss import Drawing
+from equissl.nn.pixel_loss import Reconstruction
 from equissl.params import Params, Space
 from equissl.views import View
 
@@ -89,11 +89,11 @@ class Predictive(Protocol):
 
 
 @runtime_checkable
-class Draws(Protocol):
+class Reconstructs(Protocol):
     """A module that can show the images it reconstructs."""
 
-    def draw(self, views: Views, encoded: Encodings) -> dict[str, Drawing]:
-        """View name -> what was drawn of it and what it is."""
+    def reconstruct(self, views: Views, encoded: Encodings) -> dict[str, Reconstruction]:
+        """View name -> its reconstruction and its images."""
 
 
 @runtime_checkable

@@ -273,7 +273,7 @@ def test_vectors_alone_are_refused() -> None:
 
 
 def test_sixteen_images_are_overfitted() -> None:
-    """Each stop is drawn better than by the mean image and better than by v2 itself."""
+    """Each intermediate target is reconstructed better than by the mean image and by v2 itself."""
     torch.manual_seed(0)
     encoder = tiny_encoder(width=32)
     views = way_views()
@@ -293,9 +293,9 @@ def test_sixteen_images_are_overfitted() -> None:
         module(made, encoded, {})["reconstruction"].backward()
         optimizer.step()
         schedule.step()
-    drawn = module.draw(made, encoded)
+    reconstructions = module.reconstruct(made, encoded)
     for name in ("intermediate_1", "intermediate_2"):
         target = made[name].images
-        error = float((drawn[name].drawn.detach() - target).square().mean())
+        error = float((reconstructions[name].reconstructed.detach() - target).square().mean())
         assert error < 0.5 * float((target.mean(0) - target).square().mean()), "the mean image"
         assert error < 0.5 * float((made["b"].images - target).square().mean()), "v2 itself"

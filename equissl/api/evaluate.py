@@ -20,9 +20,9 @@ from equissl.evaluate.cache import FeatureCache
 from equissl.evaluate.classification.relabeled import RelabeledDataset
 from equissl.evaluate.context import EvaluationContext
 from equissl.evaluate.explorer.neighbors import neighbours
-from equissl.evaluate.explorer.reconstructions import redrawn
+from equissl.evaluate.explorer.reconstructions import reconstructions
 from equissl.evaluate.explorer.steering import Size, steering
-from equissl.objective import Draws, Predictive
+from equissl.objective import Predictive, Reconstructs
 from equissl.progress import Progress, no_progress
 from equissl.random import shuffled
 from equissl.runs.folder import open_run
@@ -195,10 +195,10 @@ def _reconstructions(loaded: LoadedRun, context: EvaluationContext) -> dict[str,
 
     Empty if no module reconstructs, or if the data lacks the images that the run's views are made of.
     """
-    modules = {n: m for n, m in loaded.model.modules_by_name.items() if isinstance(m, Draws)}
+    modules = {n: m for n, m in loaded.model.modules_by_name.items() if isinstance(m, Reconstructs)}
     specs, dataset = loaded.recipe.views, context.datasets["test"]
     if not modules or not {s.image for s in specs.values()} <= set(dataset.spaces):
         return {}
     rows = context.rows["test"][:RECONSTRUCTED_IMAGES]
     views = make_views(dataset.batch(rows).to(context.device), specs, context.seed)
-    return redrawn(modules, views, loaded.model.encode(views))
+    return reconstructions(modules, views, loaded.model.encode(views))

@@ -15,7 +15,7 @@ from equissl.config.validation import check_bounds
 from equissl.encoder.encoder import Encoded, Encoder
 from equissl.nn.decoder import DecoderConfig, WeakDecoder
 from equissl.nn.heads import MLP
-from equissl.nn.pixel_loss import Drawing, PixelSpace, Reduction, TargetSpace
+from equissl.nn.pixel_loss import PixelSpace, Reconstruction, Reduction, TargetSpace
 from equissl.objective import Encodings, Equivariance, PairConfig, Spaces, Views
 
 Variant = Literal["R1", "R2", "R3", "R4"]
@@ -26,7 +26,7 @@ _SINGLE_KEY = (
 
 
 class CrossAttentionReconstruction(Equivariance):
-    """Cross-attention between two views' features, from which one view is redrawn.
+    """Cross-attention between two views' features, from which one view is reconstructed.
 
     A faithful reading of arXiv:2412.03314, not a reproduction: its body was no source of this. Sourced (from
     the abstract and summaries): two views, split features with a head of their own, a cross-attention step
@@ -122,16 +122,16 @@ class CrossAttentionReconstruction(Equivariance):
     def forward(
         self, views: Views, encoded: Encodings, embeddings: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
-        errors = [self.pixels.error(x, views[n].images) for n, x in self._drawn(encoded).items()]
+        errors = [self.pixels.error(x, views[n].images) for n, x in self._reconstruct(encoded).items()]
         return {"reconstruction": torch.stack(errors).mean()}
 
-    def draw(self, views: Views, encoded: Encodings) -> dict[str, Drawing]:
-        """Each target beside what is drawn of it."""
-        drawn = self._drawn(encoded)
-        return {n: Drawing(self.pixels.shown(x), views[n].images) for n, x in drawn.items()}
+    def reconstruct(self, views: Views, encoded: Encodings) -> dict[str, Reconstruction]:
+        """Each reconstruction beside its target."""
+        images = self._reconstruct(encoded)
+        return {n: Reconstruction(self.pixels.to_image(x), views[n].images) for n, x in images.items()}
 
     def blend(self, target: Encoded, other: Encoded) -> Tensor:
-        """The features that ``target`` is drawn from: (B, d, h, w)."""
+        """The features that ``target`` is reconstructed from: (B, d, h, w)."""
         t, s = (self.head(self._tokens(e, self.config.part)) for e in (target, other))
         asking, among = self._roles(t, s, other)
         q, k, v = self.query(asking), self.key(among), self.value(among)
@@ -158,7 +158,7 @@ class CrossAttentionReconstruction(Equivariance):
             return encoded.part(part)[:, None]
         return encoded.grid_part(part).flatten(2).transpose(1, 2)
 
-    def _drawn(self, encoded: Encodings) -> dict[str, Tensor]:
+    def _reconstruct(self, encoded: Encodings) -> dict[str, Tensor]:
         a, b = self.config.pair
         orders = {"first": [(a, b)], "second": [(b, a)], "both": [(a, b), (b, a)]}[self.config.targets]
         return {t: self.decoder(self.blend(encoded[t], encoded[s])) for t, s in orders}

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from equissl.encoder.encoder import Encoder
 from equissl.nn.decoder import DecoderConfig, WeakDecoder
-from equissl.nn.pixel_loss import Drawing, PixelSpace, Reduction, TargetSpace
+from equissl.nn.pixel_loss import PixelSpace, Reconstruction, Reduction, TargetSpace
 from equissl.objective import Encodings, Equivariance, PairConfig, Spaces, Views
 
 
@@ -80,16 +80,17 @@ class IntermediateReconstruction(Equivariance):
         self, views: Views, encoded: Encodings, embeddings: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
         errors = [
-            self.pixels.error(drawn, views[target].images) for target, drawn in self._drawn(encoded).items()
+            self.pixels.error(image, views[target].images)
+            for target, image in self._reconstruct(encoded).items()
         ]
         return {"reconstruction": torch.stack(errors).mean()}
 
-    def draw(self, views: Views, encoded: Encodings) -> dict[str, Drawing]:
-        """Each target beside what is drawn of it."""
-        drawn = self._drawn(encoded)
-        return {n: Drawing(self.pixels.shown(x), views[n].images) for n, x in drawn.items()}
+    def reconstruct(self, views: Views, encoded: Encodings) -> dict[str, Reconstruction]:
+        """Each reconstruction beside its target."""
+        images = self._reconstruct(encoded)
+        return {n: Reconstruction(self.pixels.to_image(x), views[n].images) for n, x in images.items()}
 
-    def _drawn(self, encoded: Encodings) -> dict[str, Tensor]:
+    def _reconstruct(self, encoded: Encodings) -> dict[str, Tensor]:
         c = self.config
         both = torch.cat([encoded[v].grid_part(c.part) for v in c.pair], 1)
         return {n: decode(both) for n, decode in zip(c.targets, self.decoders, strict=True)}

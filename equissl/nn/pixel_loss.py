@@ -1,4 +1,4 @@
-"""The pixels a decoder is asked for: in which numbers, and how wrong a drawing is."""
+"""Pixel losses of a decoder: the space of its targets, and squared errors."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ Reduction = Literal["mean", "sum"]
 
 
 @dataclass(frozen=True)
-class Drawing:
-    """What was drawn and what should have been, (B, C, H, W) each, in [0, 1] up to errors of the drawing."""
+class Reconstruction:
+    """Reconstructed images and their targets, (B, C, H, W) each, in [0, 1]."""
 
-    drawn: Tensor
+    reconstructed: Tensor
     target: Tensor
 
 
 class PixelSpace(nn.Module):
-    """Squared errors of drawings, in the numbers that the encoder sees or in [0, 1].
+    """Squared errors of reconstructions, in the encoder's normalized space or in [0, 1].
 
     Args:
         space: "normalized" (the encoder's mean and standard deviation) or "unit".
@@ -38,13 +38,13 @@ class PixelSpace(nn.Module):
         self.register_buffer("mean", encoder.mean.clone(), persistent=False)
         self.register_buffer("std", encoder.std.clone(), persistent=False)
 
-    def error(self, drawn: Tensor, images: Tensor) -> Tensor:
+    def error(self, output: Tensor, images: Tensor) -> Tensor:
         """(B, C, H, W), images (B, C, H, W) in [0, 1] -> ()."""
-        wanted = (images - self.mean) / self.std if self.space == "normalized" else images
-        error = (drawn - wanted.to(drawn.dtype)).float().square()
+        target = (images - self.mean) / self.std if self.space == "normalized" else images
+        error = (output - target.to(output.dtype)).float().square()
         return error.mean() if self.reduction == "mean" else error.flatten(1).sum(1).mean()
 
-    def shown(self, drawn: Tensor) -> Tensor:
-        """A drawing as an image in [0, 1]."""
-        image = drawn * self.std + self.mean if self.space == "normalized" else drawn
+    def to_image(self, output: Tensor) -> Tensor:
+        """The decoder's output as images in [0, 1]."""
+        image = output * self.std + self.mean if self.space == "normalized" else output
         return image.clamp(0, 1)

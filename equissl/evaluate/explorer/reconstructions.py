@@ -1,26 +1,28 @@
-"""What modules that draw make of a few images, beside what they should have drawn, as plain data."""
+"""Reconstructions of a few images beside their targets, as plain data for a report."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from equissl.evaluate.explorer.neighbors import data_uri
-from equissl.objective import Draws, Encodings, Views
+from equissl.objective import Encodings, Reconstructs, Views
 
 
-def redrawn(modules: Mapping[str, Draws], views: Views, encoded: Encodings) -> dict[str, object]:
+def reconstructions(
+    modules: Mapping[str, Reconstructs], views: Views, encoded: Encodings
+) -> dict[str, object]:
     """``{"reconstructions": [{"module", "view", "reconstructed": [image, ...], "target": [image, ...]}],
     "views": {view: [image, ...]}}``; images are data URIs, the n-th of each list belongs to the n-th sample.
     """
-    reconstructions = [
+    rows = [
         {
             "module": name,
             "view": view,
-            "reconstructed": [data_uri(image) for image in found.drawn.cpu()],
-            "target": [data_uri(image) for image in found.target.cpu()],
+            "reconstructed": [data_uri(image) for image in result.reconstructed.cpu()],
+            "target": [data_uri(image) for image in result.target.cpu()],
         }
         for name, module in modules.items()
-        for view, found in module.draw(views, encoded).items()
+        for view, result in module.reconstruct(views, encoded).items()
     ]
     images = {name: [data_uri(image) for image in views[name].images.cpu()] for name in encoded}
-    return {"reconstructions": reconstructions, "views": images}
+    return {"reconstructions": rows, "views": images}
