@@ -13,12 +13,12 @@ from equissl.data.solids import Solids
 from equissl.data.threediebench import held_out_objects
 from equissl.errors import UserError
 from equissl.progress import Progress, no_progress
-from equissl.render.blender.built_in import built_in
-from equissl.render.blender.contact import contact_sheet
-from equissl.render.blender.folder import Made, read_failures, render
+from equissl.render.blender.built_in import built_in_meshes
+from equissl.render.blender.contact_sheet import contact_sheet
+from equissl.render.blender.dataset import RenderResult, read_failures, render
 from equissl.render.blender.latents import Latents
 from equissl.render.blender.meshes import Mesh, find_meshes
-from equissl.render.blender.process import Look, Machine
+from equissl.render.blender.process import BlenderOptions, RenderSettings
 from equissl.runs.folder import check_free
 
 
@@ -51,7 +51,7 @@ class RenderedFolder:
         contact_sheet: an image of some of them, if there is any.
     """
 
-    made: Made
+    made: RenderResult
     contact_sheet: Path | None
 
 
@@ -61,8 +61,8 @@ def render_3diebench(
     views: int = 50,
     *,
     latents: Latents = Latents(),
-    look: Look = Look(),
-    machine: Machine = Machine(),
+    settings: RenderSettings = RenderSettings(),
+    options: BlenderOptions = BlenderOptions(),
     shard: tuple[int, int] = (0, 1),
     progress: Progress = no_progress,
 ) -> RenderedFolder:
@@ -81,8 +81,8 @@ def render_3diebench(
         folder,
         views,
         latents=latents,
-        look=look,
-        machine=machine,
+        settings=settings,
+        options=options,
         shard=shard,
         progress=progress,
     )
@@ -104,7 +104,7 @@ def select_meshes(folder: Path | None = None, count: int = 0) -> list[Mesh]:
     if count < 0:
         raise UserError(f"objects must be at least 0, got {count}")
     if folder is None:
-        return built_in(count or 100)
+        return built_in_meshes(count or 100)
     every = find_meshes(folder)
     chosen = sorted(every, key=lambda m: hash_fraction(m.owner, "objects"))[: count or len(every)]
     return sorted(chosen, key=lambda m: m.owner)

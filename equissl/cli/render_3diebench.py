@@ -10,22 +10,24 @@ from equissl.cli.arguments import Arguments
 from equissl.errors import UserError
 from equissl.progress import Display
 from equissl.render.blender.latents import Latents
-from equissl.render.blender.process import Look, Machine
+from equissl.render.blender.process import BlenderOptions, RenderSettings
 
 
 def run(args: Arguments) -> int:
-    """Renders in the official layout, the lists of a split, a sheet to look at, and how fast it was."""
+    """Renders in the official layout, the lists of a split, a contact sheet, and how fast it was."""
     parts: dict[str, object] = {}
     args.check(
         lambda: parts.update(latents=_latents(args)),
-        lambda: parts.update(look=Look(**{n: args[n] for n in ("size", "samples", "channels")})),
+        lambda: parts.update(
+            settings=RenderSettings(**{n: args[n] for n in ("size", "samples", "channels")})
+        ),
         lambda: parts.update(meshes=select_meshes(args["meshes"], args["objects"])),
         lambda: parts.update(shard=_shard(args["shard"])),
     )
-    latents, look, meshes, shard = parts["latents"], parts["look"], parts["meshes"], parts["shard"]
-    assert isinstance(latents, Latents) and isinstance(look, Look)
+    latents, settings, meshes, shard = parts["latents"], parts["settings"], parts["meshes"], parts["shard"]
+    assert isinstance(latents, Latents) and isinstance(settings, RenderSettings)
     assert isinstance(meshes, list) and isinstance(shard, tuple)
-    machine = Machine(**{n: args[n] for n in ("python", "device", "threads", "timeout")})
+    options = BlenderOptions(**{n: args[n] for n in ("python", "device", "threads", "timeout")})
     out: Path = args["out"]
     with Display() as display:
         rendered = render_3diebench(
@@ -33,17 +35,17 @@ def run(args: Arguments) -> int:
             out,
             args["views"],
             latents=latents,
-            look=look,
-            machine=machine,
+            settings=settings,
+            options=options,
             shard=shard,
             progress=display,
         )
     made = rendered.made
     print(f"{out}: {len(meshes)} objects of {args['views']} views, made {made.images} images now")
     if rendered.contact_sheet:
-        print(f"a look at them: {rendered.contact_sheet}")
+        print(f"contact sheet: {rendered.contact_sheet}")
     if made.images:
-        cores = machine.threads or os.cpu_count() or 1
+        cores = options.threads or os.cpu_count() or 1
         print(
             f"{made.images / made.seconds:.2f} images per second on {cores} cores; "
             f"{made.images / made.processor_seconds:.2f} per second of one core's work"

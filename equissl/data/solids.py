@@ -13,15 +13,14 @@ from torch import Tensor
 from equissl.data.base import Data, InMemoryDataset, Split
 from equissl.params import Params, Space
 from equissl.progress import Progress, no_progress
-from equissl.render.solids.dataset import Solids as Drawn
-from equissl.render.solids.dataset import generate
-from equissl.render.solids.draw import draw
+from equissl.render.solids.generate import SolidImages, generate
 from equissl.render.solids.objects import make_objects
+from equissl.render.solids.renderer import render
 from equissl.render.solids.scene import SPACE, Rotations
 from equissl.render.solids.shapes import CLASS_NAMES
 
 MAX_CACHED = 4  # rendered splits in memory, so that runs on the same images render them once
-_CACHE: dict[tuple[Solids, Split], Drawn] = {}
+_CACHE: dict[tuple[Solids, Split], SolidImages] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,9 +72,9 @@ class Solids(Data):
 
     def _rerender(self, objects: Tensor, params: Params) -> Tensor:
         numbers, row = torch.unique(objects, return_inverse=True)
-        return draw(make_objects(numbers, self.seed)[row], params, self.size)
+        return render(make_objects(numbers, self.seed)[row], params, self.size)
 
-    def _render(self, split: Split, progress: Progress) -> Drawn:
+    def _render(self, split: Split, progress: Progress) -> SolidImages:
         objects = self.objects if split == "train" else max(self.objects // 4, 1)
         return generate(
             objects, self.views, self.size, self.seed, split, rotations=self.rotations, progress=progress

@@ -20,11 +20,11 @@ from equissl.errors import UserError
 from equissl.params import euler_quaternion
 from equissl.random import Stream
 from equissl.render.blender import process as blender_process
-from equissl.render.blender.built_in import BUILT_IN, built_in, write_built_in
-from equissl.render.blender.folder import read_failures, render
+from equissl.render.blender.built_in import BUILT_IN, built_in_meshes, write_built_in
+from equissl.render.blender.dataset import read_failures, render
 from equissl.render.blender.latents import Latents, euler_angles
 from equissl.render.blender.meshes import Mesh, find_meshes
-from equissl.render.blender.process import Look, Machine
+from equissl.render.blender.process import BlenderOptions, RenderSettings
 from equissl.render.solids.scene import uniform_rotation
 
 VIEWS = torch.arange(3000)
@@ -53,7 +53,7 @@ for line in sys.stdin:
 
 
 def test_the_numbers_have_the_papers_ranges() -> None:
-    drawn = Latents().draw("chair", "a", VIEWS)
+    drawn = Latents().sample("chair", "a", VIEWS)
     assert drawn.shape == (3000, 7) and drawn.dtype == torch.float64
     limits = [(-math.pi / 2, math.pi / 2)] * 3 + [(0, 1), (0, math.pi / 4), (0, 2 * math.pi), (0, 1)]
     for column, (low, high) in zip(drawn.T, limits, strict=True):
@@ -62,17 +62,17 @@ def test_the_numbers_have_the_papers_ranges() -> None:
         assert float(column.mean()) == pytest.approx((low + high) / 2, abs=0.03 * (high - low))
     # Each number is a draw of its own, and each object has its own.
     assert torch.corrcoef(drawn.T).fill_diagonal_(0).abs().max() < 0.08
-    assert not torch.equal(drawn, Latents().draw("chair", "b", VIEWS))
-    assert not torch.equal(drawn, Latents(seed=1).draw("chair", "a", VIEWS))
-    assert torch.equal(drawn[[7, 3]], Latents().draw("chair", "a", torch.tensor([7, 3])))
+    assert not torch.equal(drawn, Latents().sample("chair", "b", VIEWS))
+    assert not torch.equal(drawn, Latents(seed=1).sample("chair", "a", VIEWS))
+    assert torch.equal(drawn[[7, 3]], Latents().sample("chair", "a", torch.tensor([7, 3])))
 
 
 def test_other_ranges() -> None:
-    far = Latents(angles=(90, 180)).draw("a", "b", VIEWS)[:, :3].abs()
+    far = Latents(angles=(90, 180)).sample("a", "b", VIEWS)[:, :3].abs()
     assert math.pi / 2 <= float(far.min()) and float(far.max()) <= math.pi
-    moved = Latents(shift=0.5).draw("a", "b", VIEWS)[:, 7:]
+    moved = Latents(shift=0.5).sample("a", "b", VIEWS)[:, 7:]
     assert moved.shape[1] == 3 and 0.49 < float(moved.abs().max()) <= 0.5
-    turned = euler_quaternion(Latents(rotations="uniform").draw("a", "b", VIEWS)[:, :3])
+    turned = euler_quaternion(Latents(rotations="uniform").sample("a", "b", VIEWS)[:, :3])
     # Uniform over rotations: the mean of |w| is 4 / (3 pi).
     assert float(turned[:, 0].abs().mean()) == pytest.approx(4 / (3 * math.pi), abs=0.01)
     for wrong in (
@@ -106,7 +106,7 @@ def test_meshes_are_found(tmp_path: Path) -> None:
     (tmp_path / "flat.obj").write_text("")
     assert find_meshes(tmp_path)[-1].owner == "object/flat"
     (tmp_path / "cup" / "one.obj").write_text("")
-    with pytest.raises(UserError, match="would both be 'cup/one'"):
+    with pytest.raises(UserError, match="are both named 'cup/one'"):
         find_meshes(tmp_path)
     with pytest.raises(UserError, match="holds no file"):
         find_meshes(
@@ -132,7 +132,7 @@ def test_built_in_meshes_are_whole_and_differ(kind: str, tmp_path: Path) -> None
         assert len(set(edges)) == len(edges) and {(b, a) for a, b in edges} == set(edges)
         seen.add(tuple(extent))
     assert len(seen) == 3
-    assert [m.kind for m in built_in(11)] == [*sorted(BUILT_IN), "arrow"]
+    assert [m.kind for m in built_in_meshes(11)] == [*sorted(BUILT_IN), "arrow"]
 
 
 @pytest.fixture
@@ -153,8 +153,8 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_failures_are_listed_and_the_rest_is_made(fake: Path, tmp_path: Path) -> None:
-    out, machine = tmp_path / "out", Machine(timeout=1.0)
-    made = render(find_meshes(fake), out, 2, look=Look(size=8), machine=machine)
+    out, options = tmp_path / "out", BlenderOptions(timeout=1.0)
+    made = render(find_meshes(fake), out, 2, settings=RenderSettings(size=8), options=options)
     assert (made.images, made.failed) == (4, 3)
     reasons = dict(read_failures(out))
     assert "out of memory" in reasons["thing/dies"] and "no faces" in reasons["thing/broken"]
@@ -168,17 +168,17 @@ def test_failures_are_listed_and_the_rest_is_made(fake: Path, tmp_path: Path) ->
     # Nothing is tried or made again, but what is missing is.
     (out / "thing" / "fine" / "image_1.jpg").unlink()
     latents = np.load(out / "thing" / "fine" / "latent_1.npy")
-    again = render(find_meshes(fake), out, 3, look=Look(size=8), machine=machine)
+    again = render(find_meshes(fake), out, 3, settings=RenderSettings(size=8), options=options)
     assert again.images == 3 and again.failed == 3
     assert np.array_equal(latents, np.load(out / "thing" / "fine" / "latent_1.npy"))
     with pytest.raises(UserError, match="size: 8 there, 16 now"):
-        render(find_meshes(fake), out, 2, look=Look(size=16))
+        render(find_meshes(fake), out, 2, settings=RenderSettings(size=16))
 
 
 def test_shards_make_the_same_images_as_one(fake: Path, tmp_path: Path) -> None:
-    meshes, machine = [m for m in find_meshes(fake) if m.name in ("fine", "good")], Machine(timeout=30)
-    made = [render(meshes, tmp_path / "parts", 2, shard=(k, 3), machine=machine).images for k in range(3)]
-    render(meshes[::-1], tmp_path / "whole", 2, machine=machine)
+    meshes, options = [m for m in find_meshes(fake) if m.name in ("fine", "good")], BlenderOptions(timeout=30)
+    made = [render(meshes, tmp_path / "parts", 2, shard=(k, 3), options=options).images for k in range(3)]
+    render(meshes[::-1], tmp_path / "whole", 2, options=options)
     assert sum(made) == 4
     for name in ("fine/latent_0.npy", "good/latent_1.npy", "good/image_1.jpg"):
         assert (tmp_path / "parts/thing" / name).read_bytes() == (
@@ -188,7 +188,13 @@ def test_shards_make_the_same_images_as_one(fake: Path, tmp_path: Path) -> None:
 
 def test_channels_can_be_swapped(fake: Path, tmp_path: Path) -> None:
     meshes = [m for m in find_meshes(fake) if m.name == "fine"]
-    render(meshes, tmp_path / "bgr", 1, look=Look(channels="bgr"), machine=Machine(timeout=30))
+    render(
+        meshes,
+        tmp_path / "bgr",
+        1,
+        settings=RenderSettings(channels="bgr"),
+        options=BlenderOptions(timeout=30),
+    )
     pixel = np.asarray(Image.open(tmp_path / "bgr/thing/fine/image_0.jpg"))[4, 4].tolist()
     assert pixel == pytest.approx([0, 100, 200], abs=3)
 
@@ -222,7 +228,7 @@ def test_without_blender_the_message_says_what_to_do(tmp_path: Path) -> None:
     if importlib.util.find_spec("bpy"):
         pytest.skip("bpy is installed here")
     with pytest.raises(UserError, match=r"equissl\[render\].*python=PATH"):
-        render(built_in(1), tmp_path, 1)
+        render(built_in_meshes(1), tmp_path, 1)
 
 
 PYTHON = os.environ.get("EQUISSL_BLENDER_PYTHON", sys.executable if importlib.util.find_spec("bpy") else "")
@@ -244,8 +250,8 @@ def test_blender_renders_the_scene(tmp_path: Path) -> None:
         find_meshes(tmp_path / "meshes"),
         tmp_path / "out",
         2,
-        look=Look(size=32, samples=4),
-        machine=Machine(python=PYTHON, timeout=300),
+        settings=RenderSettings(size=32, samples=4),
+        options=BlenderOptions(python=PYTHON, timeout=300),
     )
     assert (made.images, made.failed) == (4, 2) and whole.exists()
     assert {owner for owner, _ in read_failures(tmp_path / "out")} == {"kind/broken", "kind/empty"}

@@ -5,8 +5,8 @@ import torch
 from torch.testing import assert_close
 
 from equissl.render.solids.objects import Objects, make_objects
+from equissl.render.solids.raymarching import KNOB_RADIUS, Rays, march, normal
 from equissl.render.solids.shapes import CLASS_NAMES, SHAPES
-from equissl.render.solids.trace import KNOB_RADIUS, Rays, march, normal
 from equissl.render.solids.vectors import length, normalize, subtract
 
 KINDS = range(len(SHAPES))

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from equissl.errors import UserError
-from equissl.render.solids.dataset import generate, object_numbers
+from equissl.render.solids.generate import generate, object_numbers
 from equissl.render.solids.scene import SPACE
 from equissl.render.solids.shapes import CLASS_NAMES
 

@@ -1,1 +1,1 @@
-"""Renders in 3DIEBench's layout by Blender."""
+"""Rendering datasets in the layout of 3DIEBench with Blender."""

@@ -1,4 +1,4 @@
-"""Built-in objects: a few boxes and cut cones each, in ten classes, no two of them alike."""
+"""Built-in procedural meshes of ten classes, made of boxes and truncated cones."""
 
 from __future__ import annotations
 
@@ -172,22 +172,26 @@ BUILT_IN: dict[str, Callable[[float, float, float, float], list[Part]]] = {
 }
 
 
-def built_in(count: int) -> list[Mesh]:
-    """``count`` built-in objects, their classes in turn."""
+def built_in_meshes(count: int) -> list[Mesh]:
+    """``count`` built-in meshes, class by class in turn.
+
+    >>> [mesh.owner for mesh in built_in_meshes(2)]
+    ['arrow/00000', 'car/00000']
+    """
     kinds = sorted(BUILT_IN)
     return [Mesh(kinds[k % len(kinds)], f"{k // len(kinds):05d}") for k in range(count)]
 
 
 def write_built_in(mesh: Mesh, folder: Path, seed: int) -> Path:
-    """An ``.obj`` file with its materials, y up, a function of (seed, class, name)."""
+    """Write a built-in mesh as ``.obj`` with materials, y up; a function of (seed, class, name)."""
     stream = Stream.of(torch.zeros(1, dtype=torch.int64), seed, "mesh", mesh.kind, mesh.name)
     a, b, c, d = stream.uniform("sizes", 4)[0].tolist()
     materials, lines, count = [], ["mtllib mesh.mtl"], 1
-    look = stream.uniform("paint", 9)[0].view(3, 3)
-    for number, (hue, saturation, value) in enumerate(look.unbind()):
+    paints = stream.uniform("paint", 9)[0].view(3, 3)
+    for number, (hue, saturation, value) in enumerate(paints.unbind()):
         channels = color(hue, 0.3 + 0.6 * saturation, 0.3 + 0.6 * value)
-        shown = " ".join(f"{float(v):.4f}" for v in channels)
-        materials += [f"newmtl paint{number}", f"Kd {shown}", "Ks 0.1 0.1 0.1", "Ns 50"]
+        rgb = " ".join(f"{float(v):.4f}" for v in channels)
+        materials += [f"newmtl paint{number}", f"Kd {rgb}", "Ks 0.1 0.1 0.1", "Ns 50"]
     for part in BUILT_IN[mesh.kind](a, b, c, d):
         points, faces = part.shape()
         placed = [[p * s + t for p, s, t in zip(point, part.size, part.at, strict=True)] for point in points]

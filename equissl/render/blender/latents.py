@@ -1,8 +1,8 @@
-"""What varies in an image of 3DIEBench, as the numbers it is stored with (arXiv:2302.10283, section 4).
+"""Latents of 3DIEBench: the factors of an image, as stored (arXiv:2302.10283, section 4).
 
 Seven numbers per image: Euler angles x, y, z of the object in radians (R = Rz Ry Rx), hue of the floor,
-polar angle and azimuth of the spot light, its hue; with a shift three more, the object's centre before it is
-turned. An image's numbers depend on (seed, class, object, view) alone.
+polar angle and azimuth of the spot light, its hue; with a shift three more, the object's centre before the
+rotation. An image's numbers depend on (seed, class, object, view) alone.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ Kind = Literal["euler", "uniform"]
 
 @dataclass(frozen=True, kw_only=True)
 class Latents:
-    """Which numbers are drawn; the defaults are 3DIEBench's.
+    """Distribution of the latents; the defaults are 3DIEBench's.
 
     Args:
-        rotations: "euler": each angle by itself; "uniform": over all rotations.
-        angles: (least, most) size of each Euler angle in degrees, either sign; (90, 180) is the range of
-            3DIEBench-OOD, which training never saw.
-        shift: most that the object is moved along each axis, in units of its size; 0.5 is 3DIEBench-T's.
-        seed: of everything.
+        rotations: "euler": independent Euler angles; "uniform": uniform over all rotations.
+        angles: (min, max) absolute value of each Euler angle in degrees; (90, 180) is the range of
+            3DIEBench-OOD.
+        shift: maximum translation along each axis, in units of the object's size; 0.5 is 3DIEBench-T's.
+        seed: of all latents and built-in meshes.
     """
 
     rotations: Kind = "euler"
@@ -42,17 +42,17 @@ class Latents:
         problems = []
         if self.rotations not in get_args(Kind):
             problems.append(
-                f"rotations={self.rotations!r} is not known; {nearest(self.rotations, get_args(Kind))}"
+                f"rotations={self.rotations!r} does not exist; {nearest(self.rotations, get_args(Kind))}"
             )
         low, high = self.angles
         if not 0 <= low < high <= 180:
             problems.append(
-                f"angles must be two sizes in degrees with 0 <= low < high <= 180, got {low},{high}"
+                f"angles must be two values in degrees with 0 <= low < high <= 180, got {low},{high}"
             )
         if self.rotations == "uniform" and self.angles != (0.0, 90.0):
-            problems.append("angles belong to rotations=euler; leave one of the two out")
+            problems.append("angles are for rotations=euler. Leave out one of the two")
         if not 0 <= self.shift <= 1:
-            problems.append(f"shift must be from 0 to 1, got {self.shift}")
+            problems.append(f"shift must be in [0, 1], got {self.shift}")
         if problems:
             raise UserError(problems)
 
@@ -60,8 +60,8 @@ class Latents:
     def width(self) -> int:
         return 10 if self.shift else 7
 
-    def draw(self, kind: str, name: str, views: Tensor) -> Tensor:
-        """The numbers of some views (V,) int64 of an object: (V, 7) or (V, 10), float64."""
+    def sample(self, kind: str, name: str, views: Tensor) -> Tensor:
+        """Latents of the views (V,) int64 of an object: (V, 7) or (V, 10), float64."""
         stream = Stream.of(views, self.seed, "3diebench", kind, name)
         if self.rotations == "uniform":
             euler = euler_angles(uniform_rotation(stream.uniform("rotation", 3)))
@@ -75,8 +75,8 @@ class Latents:
             stream.uniform("light_azimuth", 1, 0, 2 * math.pi),
             stream.uniform("light_hue"),
         ]
-        moved = [stream.uniform("shift", 3, -self.shift, self.shift)] if self.shift else []
-        return torch.cat([euler, *(x.double() for x in (*light, *moved))], 1)
+        translation = [stream.uniform("shift", 3, -self.shift, self.shift)] if self.shift else []
+        return torch.cat([euler, *(x.double() for x in (*light, *translation))], 1)
 
 
 def euler_angles(quaternion: Tensor) -> Tensor:

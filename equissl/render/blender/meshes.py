@@ -1,4 +1,4 @@
-"""The objects to render: every mesh in a folder."""
+"""Meshes to render, from a folder."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _SHAPENET = ("models", "model_normalized.obj")
 
 @dataclass(frozen=True)
 class Mesh:
-    """One object.
+    """A mesh file, or a built-in mesh.
 
     Args:
-        kind: its class: a synset for ShapeNet, otherwise the first folder.
+        kind: class name: a synset for ShapeNet, otherwise the first folder.
         name: unique within the class, a valid folder name.
         path: the mesh, or None for a built-in one.
-        normalised: already of the size that ShapeNet gives (the box's diagonal is 1).
+        normalised: already scaled as in ShapeNet (bounding-box diagonal 1).
     """
 
     kind: str
@@ -34,29 +34,31 @@ class Mesh:
 
 
 def find_meshes(folder: Path) -> list[Mesh]:
-    """Every mesh below a folder, sorted: ``<class>/<anything>.obj``, or ShapeNetCore v2's
-    ``<synset>/<id>/models/model_normalized.obj``; meshes that lie in no folder are of class "object".
+    """All meshes below a folder, sorted: ``<class>/<anything>.obj``, or ShapeNetCore v2's
+    ``<synset>/<id>/models/model_normalized.obj``; meshes outside of folders have class "object".
 
     Raises:
         UserError: there is no folder or no mesh in it.
     """
     if not folder.is_dir():
-        raise UserError(f"meshes={str(folder)!r} is no folder; leave meshes out to use the built-in ones")
-    found: dict[str, Mesh] = {}
+        raise UserError(f"meshes={str(folder)!r} is not a folder. Leave out meshes for the built-in ones")
+    meshes: dict[str, Mesh] = {}
     for path, folders, files in os.walk(folder):
         folders.sort()
         for file in sorted(files):
-            place = Path(path) / file
-            if place.suffix.lower() not in SUFFIXES:
+            full_path = Path(path) / file
+            if full_path.suffix.lower() not in SUFFIXES:
                 continue
-            mesh = _mesh(place, place.relative_to(folder).parts)
-            if mesh.owner in found:
-                other = found[mesh.owner].path
-                raise UserError(f"meshes: {str(place)!r} and {str(other)!r} would both be {mesh.owner!r}")
-            found[mesh.owner] = mesh
-    if not found:
-        raise UserError(f"meshes={str(folder)!r} holds no file that ends in {', '.join(SUFFIXES)}")
-    return [found[owner] for owner in sorted(found)]
+            mesh = _mesh(full_path, full_path.relative_to(folder).parts)
+            if mesh.owner in meshes:
+                other = meshes[mesh.owner].path
+                raise UserError(
+                    f"meshes: {str(full_path)!r} and {str(other)!r} are both named {mesh.owner!r}"
+                )
+            meshes[mesh.owner] = mesh
+    if not meshes:
+        raise UserError(f"meshes={str(folder)!r} has no files with suffix {', '.join(SUFFIXES)}")
+    return [meshes[owner] for owner in sorted(meshes)]
 
 
 def _mesh(path: Path, parts: tuple[str, ...]) -> Mesh:

@@ -1,4 +1,4 @@
-"""Blender in a process of its own, which may hang or die without taking anything along."""
+"""Blender in a worker process, with timeouts and restarts."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ Device = Literal["cpu", "cuda", "optix", "hip", "metal", "oneapi"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Look:
-    """How images are rendered and stored.
+class RenderSettings:
+    """Image size, quality and channel order.
 
     Args:
         size: side in pixels.
-        samples: most light paths per pixel; Blender stops earlier where it sees no noise.
-        channels: "rgb", or "bgr", which by its code the original wrote (see docs/3diebench.md).
+        samples: maximum light paths per pixel; Blender stops earlier where there is no noise.
+        channels: "rgb", or "bgr" as in the original code (see docs/3diebench.md).
     """
 
     size: int = 256
@@ -36,20 +36,20 @@ class Look:
     channels: Channels = "rgb"
 
     def __post_init__(self) -> None:
-        for name, least in (("size", 8), ("samples", 1)):
-            if getattr(self, name) < least:
-                raise UserError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        for name, minimum in (("size", 8), ("samples", 1)):
+            if getattr(self, name) < minimum:
+                raise UserError(f"{name} must be at least {minimum}, got {getattr(self, name)}")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Machine:
-    """What renders; none of it changes an image but the device, in its last digits.
+class BlenderOptions:
+    """Options of the Blender process; only the device changes images, by rounding.
 
     Args:
         python: an interpreter that can import ``bpy``; this one if empty.
         device: of Blender's Cycles.
         threads: 0 for one per core.
-        timeout: seconds after which an object that yields no image is given up.
+        timeout: seconds without an image after which an object fails.
     """
 
     python: str = ""
@@ -58,15 +58,15 @@ class Machine:
     timeout: float = 600.0
 
 
-class Failed(Exception):
-    """Why an object was given up."""
+class RenderFailed(Exception):
+    """An object could not be rendered; the message is the reason."""
 
 
 class Blender:
-    """The worker process; started when first needed, and again after it died."""
+    """The worker process; started on first use, and again after it died."""
 
-    def __init__(self, look: Look, machine: Machine):
-        self._look, self._machine = look, machine
+    def __init__(self, settings: RenderSettings, options: BlenderOptions):
+        self._settings, self._options = settings, options
         self._process: subprocess.Popen[str] | None = None
         self._answers: queue.Queue[str] = queue.Queue()
         self._log: IO[str] | None = None
@@ -77,21 +77,21 @@ class Blender:
     def __exit__(self, *error: object) -> None:
         self.stop()
 
-    def ask(self, job: dict[str, Any], each: Callable[[dict[str, Any]], None]) -> None:
+    def render(self, job: dict[str, Any], on_image: Callable[[dict[str, Any]], None]) -> None:
         """Render the views of one object.
 
         Raises:
-            Failed: Blender said why not, died, or took too long.
+            RenderFailed: Blender reported an error, died, or timed out.
         """
         process = self._process or self._start()
         self._send(process, job)
         while True:
             answer = self._answer(process)
             if "failed" in answer:
-                raise Failed(answer["failed"])
+                raise RenderFailed(answer["failed"])
             if "done" in answer:
                 return
-            each(answer)
+            on_image(answer)
 
     def stop(self) -> None:
         if self._process is not None:
@@ -103,7 +103,7 @@ class Blender:
         self._process = None
 
     def _start(self) -> subprocess.Popen[str]:
-        python = self._machine.python or sys.executable
+        python = self._options.python or sys.executable
         self._log = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115 - closed by stop()
         self._answers = queue.Queue()
         try:
@@ -119,19 +119,19 @@ class Blender:
             raise UserError(f"python={python!r} cannot be started: {error}") from error
         self._process = process
         threading.Thread(target=_listen, args=(process, self._answers), daemon=True).start()
-        look, machine = self._look, self._machine
+        settings, options = self._settings, self._options
         try:
             self._send(
                 process,
                 {
-                    "size": look.size,
-                    "samples": look.samples,
-                    "device": machine.device,
-                    "threads": machine.threads,
+                    "size": settings.size,
+                    "samples": settings.samples,
+                    "device": options.device,
+                    "threads": options.threads,
                 },
             )
             self._answer(process)
-        except Failed as failure:
+        except RenderFailed as failure:
             raise UserError(
                 f"Blender could not be started with {python!r}: {failure}. Install it with `pip install "
                 "'equissl[render]'` (Python 3.11), or name an interpreter that has bpy: python=PATH"
@@ -148,10 +148,10 @@ class Blender:
 
     def _answer(self, process: subprocess.Popen[str]) -> dict[str, Any]:
         try:
-            line = self._answers.get(timeout=self._machine.timeout)
+            line = self._answers.get(timeout=self._options.timeout)
         except queue.Empty:
             self.stop()
-            raise Failed(f"no image within {self._machine.timeout:g} seconds") from None
+            raise RenderFailed(f"no image within {self._options.timeout:g} seconds") from None
         if not line:
             self._died()
         answer: dict[str, Any] = json.loads(line)
@@ -163,7 +163,7 @@ class Blender:
             self._log.seek(0)
             reason = " ".join(self._log.read().split())[-300:]
         self.stop()
-        raise Failed(f"Blender ended ({reason or 'no message'})")
+        raise RenderFailed(f"Blender ended ({reason or 'no message'})")
 
 
 def _listen(process: subprocess.Popen[str], answers: queue.Queue[str]) -> None:

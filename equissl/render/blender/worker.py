@@ -1,4 +1,4 @@
-"""Renders with Blender in a process of its own; run by ``equissl.render.blender.folder``, never imported.
+"""Renders with Blender in a process of its own; run by ``equissl.render.blender.dataset``, never imported.
 
 It needs ``bpy`` and nothing else, so it may run in another environment than the rest. One line of JSON on
 stdin per object, one on stdout per image. The scene is that of 3DIEBench (arXiv:2302.10283, its generator):

@@ -1,1 +1,1 @@
-"""Solids, the built-in synthetic benchmark: a ray marcher in torch."""
+"""Ray marcher in torch for Solids, the built-in synthetic benchmark."""

@@ -1,4 +1,4 @@
-"""The pinhole camera that every image is taken with."""
+"""The pinhole camera of all images."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _TILT = math.sqrt(0.5)  # sine and cosine of 45 degrees: how far above the floor
 
 
 def position(studio: Studio, device: torch.device) -> Vector:
-    """Where the camera is in the world's frame: three of shape (1,)."""
+    """Camera position in the world's frame: three of shape (1,)."""
     height = torch.full((1,), studio.camera_distance * _TILT, device=device)
     return torch.zeros_like(height), height, height
 
@@ -24,13 +24,13 @@ def directions(studio: Studio, size: int, pixels: Tensor, right: float, down: fl
 
     Args:
         pixels: (n,) int64, counted row by row from the upper left.
-        right: where in the pixel, 0 (left edge) ... 1.
-        down: where in the pixel, 0 (upper edge) ... 1.
+        right: position in the pixel, 0 (left edge) ... 1.
+        down: position in the pixel, 0 (upper edge) ... 1.
     """
-    reach = 2 * math.tan(studio.field_of_view / 2) / size
+    scale = 2 * math.tan(studio.field_of_view / 2) / size
     column, row = (pixels % size).double(), (pixels // size).double()
-    across = (column + right - size / 2) * reach
-    upward = (size / 2 - row - down) * reach
+    across = (column + right - size / 2) * scale
+    upward = (size / 2 - row - down) * scale
     # Forward is (0, -t, -t), right (-1, 0, 0) and up (0, -t, t).
     x, y, z = -across, -_TILT - _TILT * upward, -_TILT + _TILT * upward
     inverse = 1 / (x * x + y * y + z * z).sqrt()
@@ -38,7 +38,7 @@ def directions(studio: Studio, size: int, pixels: Tensor, right: float, down: fl
 
 
 def floor_points(studio: Studio, size: int, pixels: Tensor) -> Vector:
-    """Where the rays through the middle of pixels meet the floor (the camera sees no horizon)."""
+    """Intersections of the rays through pixel centres with the floor (the camera sees no horizon)."""
     x, y, z = directions(studio, size, pixels, 0.5, 0.5)
     eye = position(studio, pixels.device)
     depth = (studio.floor - eye[2]) / z

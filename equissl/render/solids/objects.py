@@ -1,7 +1,7 @@
-"""The individual solids: their proportions, colours, and what makes each face of them different.
+"""Individual solids: dimensions, colours, and marks that make their pose identifiable.
 
-Every solid is dipped in pale paint on one side and carries a dark knob on another, both about where they
-are on all other solids: so its pose can be told from an image even if its shape is symmetric.
+Every solid has pale paint on one side and a dark knob on another, at about the same places on all solids, so
+that its pose can be read from an image even if its shape is symmetric.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from equissl.random import Stream
+from equissl.render.solids.raymarching import KNOB_RADIUS, Surface, normal
 from equissl.render.solids.shapes import SHAPES, Shape
-from equissl.render.solids.trace import KNOB_RADIUS, Surface, normal
-from equissl.render.solids.vectors import Vector, along, normalize, take
+from equissl.render.solids.vectors import Vector, normalize, ray_point, take
 
 _PAINT_SIDE = (0.66, 0.55, -0.51)
 _KNOB_SIDE = (-0.78, 0.5, 0.25)
@@ -26,9 +26,9 @@ class Objects:
 
     Args:
         kind: (B,) int64, index into ``CLASS_NAMES``.
-        dimensions: (B, 4) lengths that the shape is a function of; those it does not use are there too.
+        dimensions: (B, 4) dimensions of the shape, padded with 0.
         knob: (B, 3) centre of the knob, on the surface of the body.
-        paint: (B, 4) unit direction of the painted side, and how far along it the paint begins.
+        paint: (B, 4) unit direction of the painted side, and the distance along it at which the paint begins.
         body: (B, 3) hue (turns), saturation and value of the unpainted side.
     """
 
@@ -84,9 +84,9 @@ def _dimensions(stream: Stream, kind: Tensor) -> Tensor:
     for number, shape in enumerate(SHAPES):
         rows = (kind == number).nonzero()[:, 0]
         lengths = [low + (high - low) * unit[rows, k] for k, (low, high) in enumerate(shape.ranges)]
-        reach = shape.reach(tuple(lengths))
+        radius = shape.radius(tuple(lengths))
         for k, value in enumerate(lengths):
-            result[rows, k] = value * ((1 - KNOB_RADIUS) / reach)
+            result[rows, k] = value * ((1 - KNOB_RADIUS) / radius)
     return result
 
 
@@ -102,10 +102,10 @@ def _knobs(kind: Tensor, dimensions: Tensor, direction: Vector) -> Tensor:
     far = torch.full_like(direction[0], 1e3)
     for number, shape in enumerate(SHAPES):
         rows = (kind == number).nonzero()[:, 0]
-        away: Vector = (far[rows], far[rows], far[rows])  # a knob out of the way leaves the bare body
+        away: Vector = (far[rows], far[rows], far[rows])  # a distant knob leaves the bare body
         body = Surface(shape, dimensions[rows, : len(shape.ranges)].unbind(1), away)
         point = take(direction, rows)
         for _ in range(12):
-            point = along(point, normal(body, point), -body.distance(point))
+            point = ray_point(point, normal(body, point), -body.distance(point))
         result[rows] = torch.stack(point, 1)
     return result

@@ -1,8 +1,8 @@
-"""What varies from image to image: the pose, the two hues and where the lamp stands.
+"""Scene factors of Solids and their distribution: pose, two hues and lamp direction; constants of the studio.
 
 The factors and their ranges are those of 3DIEBench (Garrido, Najman & LeCun, ICML 2023, section 4 and its
 generator): Euler angles within a quarter turn of upright, hues anywhere on the circle, a lamp within 45
-degrees of the zenith. The lamp's polar angle is told as its elevation above the horizon.
+degrees of the zenith. The lamp's polar angle is recorded as its elevation above the horizon.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from equissl.params import Circular, Params, Real, Rotation, Space, euler_quater
 from equissl.random import Stream
 
 Rotations = Literal["3diebench", "uniform"]
-VIEWS_LIMIT = 1 << 20  # views per object that have random streams of their own
+MAX_VIEWS = 1 << 20  # per object, for the keys of the random streams
 
-_LOWEST = math.pi / 4
+_MIN_ELEVATION = math.pi / 4
 
 SPACE = Space(
     (
@@ -41,7 +41,7 @@ SPACE = Space(
 
 @dataclass(frozen=True)
 class Studio:
-    """What stays the same in all images; lengths in units of the largest solid's radius.
+    """Constants of all scenes; lengths in units of the largest solid's radius.
 
     The world's z axis points up. As in 3DIEBench the camera looks down at the solid from +y at 45 degrees
     with a field of view of 0.691 radians, the lamp points at the solid, and the light from above is white.
@@ -53,8 +53,8 @@ class Studio:
         floor: height of the floor.
         lamp_distance: from the lamp to the centre of the solid.
         lamp_cone: half the angle of the lamp's cone of light, radians.
-        lamp: strength of the coloured lamp; 0 leaves white light only.
-        sky: strength of the white light from above.
+        lamp: intensity of the coloured lamp; 0 leaves white light only.
+        sky: intensity of the white light from above.
     """
 
     camera_distance: float = 3.3
@@ -71,13 +71,13 @@ def sample(objects: Tensor, views: Tensor, seed: int, rotations: Rotations = "3d
 
     Args:
         objects: (B,) int64, at least 0.
-        views: (B,) int64 in 0 ... ``VIEWS_LIMIT`` - 1.
+        views: (B,) int64 in 0 ... ``MAX_VIEWS`` - 1.
         rotations: Euler angles as in 3DIEBench, or uniform over all rotations.
 
     Raises:
-        UserError: there is no such choice of ``rotations``.
+        UserError: no such ``rotations``.
     """
-    stream = Stream.of(objects * VIEWS_LIMIT + views, seed, "scene")
+    stream = Stream.of(objects * MAX_VIEWS + views, seed, "scene")
     if rotations == "3diebench":
         pose = euler_quaternion(stream.uniform("euler", 3, -math.pi / 2, math.pi / 2)).float()
     elif rotations == "uniform":
@@ -89,7 +89,7 @@ def sample(objects: Tensor, views: Tensor, seed: int, rotations: Rotations = "3d
         "floor_hue": stream.uniform("floor_hue"),
         "light_hue": stream.uniform("light_hue"),
         "light_azimuth": stream.uniform("light_azimuth", 1, 0, 2 * math.pi),
-        "light_elevation": stream.uniform("light_elevation", 1, _LOWEST, math.pi / 2),
+        "light_elevation": stream.uniform("light_elevation", 1, _MIN_ELEVATION, math.pi / 2),
     }
     return Params.of(SPACE, values, count=len(objects))
 
@@ -104,7 +104,7 @@ def light_direction(params: Params) -> Tensor:
 
 def uniform_rotation(unit: Tensor) -> Tensor:
     """Uniform over the rotations from three uniform numbers (Shoemake 1992): (B, 3) -> (B, 4)."""
-    share, first, second = unit.double().unbind(1)
-    a, b = (1 - share).sqrt(), share.sqrt()
+    fraction, first, second = unit.double().unbind(1)
+    a, b = (1 - fraction).sqrt(), fraction.sqrt()
     first, second = first * 2 * math.pi, second * 2 * math.pi
     return torch.stack([a * first.sin(), a * first.cos(), b * second.sin(), b * second.cos()], 1).float()

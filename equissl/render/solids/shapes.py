@@ -27,14 +27,14 @@ class Shape:
     """One class of solids.
 
     Args:
-        ranges: (low, high) of each dimension, drawn uniformly.
-        reach: the radius of the sphere that just holds the solid, from its dimensions.
+        ranges: (low, high) of each dimension, sampled uniformly.
+        radius: of the circumscribed sphere, from the dimensions.
         distance: signed distance of points from the surface, below 0 inside.
     """
 
     name: str
     ranges: tuple[tuple[float, float], ...]
-    reach: Callable[[Dimensions], Tensor]
+    radius: Callable[[Dimensions], Tensor]
     distance: Callable[[Vector, Dimensions], Tensor]
 
 

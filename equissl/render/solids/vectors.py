@@ -2,7 +2,7 @@
 
 Pixels depend only on operations that IEEE arithmetic rounds exactly (+, -, *, /, sqrt, minimum, maximum):
 they give the same bits in the vectorised body of a CPU loop and in its tail, so an image does not depend
-on the batch it is drawn in. Trigonometry happens once per image and in float64, then is rounded.
+on the batch it is rendered in. Trigonometry happens once per image and in float64, then is rounded.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Vector: TypeAlias = tuple[Tensor, Tensor, Tensor]
 Distance: TypeAlias = Callable[[Vector], Tensor]
 
 
-def each(function: Callable[[Tensor], Tensor], a: Vector) -> Vector:
+def map_components(function: Callable[[Tensor], Tensor], a: Vector) -> Vector:
     return function(a[0]), function(a[1]), function(a[2])
 
 
@@ -38,11 +38,11 @@ def scale(a: Vector, by: Tensor) -> Vector:
 
 
 def multiply(a: Vector, b: Vector) -> Vector:
-    """Component by component: what a color reflects of a light."""
+    """Elementwise product, the light that a colour reflects."""
     return a[0] * b[0], a[1] * b[1], a[2] * b[2]
 
 
-def along(origin: Vector, direction: Vector, depth: Tensor | float) -> Vector:
+def ray_point(origin: Vector, direction: Vector, depth: Tensor | float) -> Vector:
     """The point ``depth`` away from ``origin``."""
     o, d = origin, direction
     return o[0] + d[0] * depth, o[1] + d[1] * depth, o[2] + d[2] * depth
@@ -66,12 +66,16 @@ def normalize(a: Vector) -> Vector:
 
 
 def mix(a: Vector, b: Vector, weight: Tensor) -> Vector:
-    """From ``a`` (weight 0) to ``b`` (weight 1)."""
-    return along(a, subtract(b, a), weight)
+    """Linear interpolation from ``a`` (weight 0) to ``b`` (weight 1)."""
+    return ray_point(a, subtract(b, a), weight)
 
 
-def ramp(x: Tensor, low: float, high: float) -> Tensor:
-    """0 below ``low``, 1 above ``high``, smooth in between."""
+def smoothstep(x: Tensor, low: float, high: float) -> Tensor:
+    """0 below ``low``, 1 above ``high``, cubic in between.
+
+    >>> smoothstep(torch.tensor([0.0, 1.0, 2.0]), 0, 2)
+    tensor([0.0000, 0.5000, 1.0000])
+    """
     t = ((x - low) * (1 / (high - low))).clamp(0, 1)
     return t * t * (3 - 2 * t)
 
@@ -84,7 +88,7 @@ def rotation(quaternion: Tensor) -> tuple[Vector, Vector, Vector]:
         (2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)),
         (2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)),
     )
-    a, b, c = (each(Tensor.float, row) for row in rows)
+    a, b, c = (map_components(Tensor.float, row) for row in rows)
     return a, b, c
 
 

@@ -1,4 +1,4 @@
-"""The look of a point: what color it has, and how the sky, the floor and the lamp light it."""
+"""Shading: the colour of a point under the sky, the floor's reflection and the lamp."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ from torch import Tensor
 
 from equissl.params import Params
 from equissl.render.solids.objects import Objects
+from equissl.render.solids.raymarching import KNOB_RADIUS, Surface, ambient_visibility, normal, soft_shadow
 from equissl.render.solids.scene import Studio, light_direction
 from equissl.render.solids.shapes import Shape
-from equissl.render.solids.trace import KNOB_RADIUS, Surface, lit, normal, openness
 from equissl.render.solids.vectors import (
     Vector,
     add,
-    along,
     color,
     dot,
-    each,
     length,
+    map_components,
     mix,
     multiply,
     normalize,
-    ramp,
+    ray_point,
     rotation,
     scale,
+    smoothstep,
     subtract,
 )
 
 _SOFTNESS = 0.1  # the lamp's angular radius in radians
-_SHINE = 0.12
+_SPECULAR = 0.12
 
 
 @dataclass(frozen=True)
 class Scene:
-    """Everything that determines a point's look; vectors are in the solid's own frame.
+    """Surface, light and colours of a scene; vectors are in the solid's own frame.
 
     Its tensors are (P,), one entry per image; ``column`` makes them (P, 1), so that they meet points of
     shape (P, n), and rows of it make one entry per point.
@@ -46,7 +46,7 @@ class Scene:
         axes: the world's x, y and z directions.
         lamp: unit direction of the lamp.
         paint: unit direction of the painted side.
-        paint_start: how far along it the paint begins.
+        paint_start: distance along it at which the paint begins.
     """
 
     surface: Surface
@@ -69,20 +69,20 @@ class Scene:
         x, y, z = self.axes
         return Scene(
             self.surface.mapped(f),
-            (each(f, x), each(f, y), each(f, z)),
-            each(f, self.lamp),
-            each(f, self.lamp_color),
-            each(f, self.floor_color),
-            each(f, self.body_color),
-            each(f, self.paint_color),
-            each(f, self.paint),
+            (map_components(f, x), map_components(f, y), map_components(f, z)),
+            map_components(f, self.lamp),
+            map_components(f, self.lamp_color),
+            map_components(f, self.floor_color),
+            map_components(f, self.body_color),
+            map_components(f, self.paint_color),
+            map_components(f, self.paint),
             f(self.paint_start),
         )
 
-    def turned(self, x: Tensor | float, y: Tensor | float, z: Tensor | float) -> Vector:
-        """A vector of the world's frame as the solid sees it."""
+    def rotated(self, x: Tensor | float, y: Tensor | float, z: Tensor | float) -> Vector:
+        """A vector of the world's frame in the solid's frame."""
         a, b, c = self.axes
-        return along(along(each(lambda u: u * x, a), b, y), c, z)
+        return ray_point(ray_point(map_components(lambda u: u * x, a), b, y), c, z)
 
 
 def make_scene(shape: Shape, objects: Objects, params: Params) -> Scene:
@@ -102,74 +102,79 @@ def make_scene(shape: Shape, objects: Objects, params: Params) -> Scene:
         paint=(a, b, c),
         paint_start=start,
     )
-    return Scene(**{**vars(scene), "lamp": scene.turned(x, y, z)})
+    return Scene(**{**vars(scene), "lamp": scene.rotated(x, y, z)})
 
 
-def floor_look(scene: Scene, point: Vector, studio: Studio) -> Vector:
-    """The screen color of points (P, n) of the floor, n for each of P scenes."""
+def shade_floor(scene: Scene, point: Vector, studio: Studio) -> Vector:
+    """Screen colours of points (P, n) of the floor, n for each of P scenes."""
     column = scene.column()
     up = column.axes[2]
-    flat = each(Tensor.flatten, point)
+    flat = map_components(Tensor.flatten, point)
     image = torch.arange(len(scene.paint_start), device=flat[0].device)
     image = image.repeat_interleave(point[0].shape[1])
-    toward = _toward_lamp(column, point, studio)
-    seen = lit(scene.surface, image, flat, each(Tensor.flatten, toward), _SOFTNESS)
-    beam = _beam(column, point, studio) * seen.reshape(point[0].shape)
-    sky = scale(_sky(column, up), (openness(column.surface, point, up, 1.3) * 0.75 + 0.25) * studio.sky)
+    toward = _lamp_direction(column, point, studio)
+    light = soft_shadow(scene.surface, image, flat, map_components(Tensor.flatten, toward), _SOFTNESS)
+    beam = _beam(column, point, studio) * light.reshape(point[0].shape)
+    sky = scale(
+        _sky(column, up), (ambient_visibility(column.surface, point, up, 1.3) * 0.75 + 0.25) * studio.sky
+    )
     lamp = scale(column.lamp_color, dot(up, toward).clamp(min=0) * beam)
     return _display(multiply(column.floor_color, add(sky, lamp)))
 
 
-def solid_look(scene: Scene, point: Vector, view: Vector, studio: Studio) -> Vector:
-    """The screen color of points (n,) of solids, one of each scene, seen along unit directions ``view``."""
+def shade_solid(scene: Scene, point: Vector, view: Vector, studio: Studio) -> Vector:
+    """Screen colours of points (n,) of solids, one of each scene, for unit view directions ``view``."""
     facing = normal(scene.surface, point)
-    toward = _toward_lamp(scene, point, studio)
+    toward = _lamp_direction(scene, point, studio)
     itself = torch.arange(len(facing[0]), device=facing[0].device)
-    seen = lit(scene.surface, itself, along(point, facing, 0.01), toward, _SOFTNESS)
-    beam = _beam(scene, point, studio) * seen
-    sky = scale(_sky(scene, facing), openness(scene.surface, point, facing, 0.35) * studio.sky)
+    light = soft_shadow(scene.surface, itself, ray_point(point, facing, 0.01), toward, _SOFTNESS)
+    beam = _beam(scene, point, studio) * light
+    sky = scale(_sky(scene, facing), ambient_visibility(scene.surface, point, facing, 0.35) * studio.sky)
     lamp = scale(scene.lamp_color, dot(facing, toward).clamp(min=0) * beam)
-    shine = dot(facing, normalize(subtract(toward, view))).clamp(min=0)
+    specular = dot(facing, normalize(subtract(toward, view))).clamp(min=0)
     for _ in range(5):  # to the 32nd power
-        shine = shine * shine
+        specular = specular * specular
     diffuse = multiply(_albedo(scene, point), add(sky, lamp))
     return _display(
-        add(diffuse, scale(each(lambda c: (c + 1) * 0.5, scene.lamp_color), shine * beam * _SHINE))
+        add(
+            diffuse,
+            scale(map_components(lambda c: (c + 1) * 0.5, scene.lamp_color), specular * beam * _SPECULAR),
+        )
     )
 
 
 def _display(a: Vector) -> Vector:
-    """From amounts of light to screen values in 0 ... 1."""
-    return each(lambda c: c.clamp(0, 1).sqrt(), a)
+    """Linear light to screen values in [0, 1]."""
+    return map_components(lambda c: c.clamp(0, 1).sqrt(), a)
 
 
 def _linear(a: Vector) -> Vector:
     return multiply(a, a)
 
 
-def _toward_lamp(scene: Scene, point: Vector, studio: Studio) -> Vector:
-    lamp = each(lambda c: c * studio.lamp_distance, scene.lamp)
+def _lamp_direction(scene: Scene, point: Vector, studio: Studio) -> Vector:
+    lamp = map_components(lambda c: c * studio.lamp_distance, scene.lamp)
     return normalize(subtract(lamp, point))
 
 
 def _sky(scene: Scene, facing: Vector) -> Vector:
     """White light from above, light of the floor's color from below."""
     above = (dot(facing, scene.axes[2]) + 1) * 0.5
-    ground = each(lambda c: c * 0.5, scene.floor_color)
-    return along(ground, each(lambda c: 1 - c, ground), above)
+    ground = map_components(lambda c: c * 0.5, scene.floor_color)
+    return ray_point(ground, map_components(lambda c: 1 - c, ground), above)
 
 
 def _albedo(scene: Scene, point: Vector) -> Vector:
-    painted = ramp(dot(point, scene.paint) - scene.paint_start, -0.012, 0.012)
-    skin = mix(scene.body_color, scene.paint_color, painted)
+    paint = smoothstep(dot(point, scene.paint) - scene.paint_start, -0.012, 0.012)
+    skin = mix(scene.body_color, scene.paint_color, paint)
     knob = length(*subtract(point, scene.surface.knob)) - KNOB_RADIUS
-    dark = each(lambda c: c * 0.08, scene.body_color)
-    return mix(dark, skin, ramp(knob, 0.008, 0.02))
+    dark = map_components(lambda c: c * 0.08, scene.body_color)
+    return mix(dark, skin, smoothstep(knob, 0.008, 0.02))
 
 
 def _beam(scene: Scene, point: Vector, studio: Studio) -> Tensor:
-    """The lamp's strength in its cone, 0 outside of it, with a soft edge."""
+    """Intensity of the lamp in its cone, 0 outside, with a soft edge."""
     depth = dot(point, scene.lamp)
-    off_axis = length(*along(point, scene.lamp, -depth))
+    off_axis = length(*ray_point(point, scene.lamp, -depth))
     radius = (studio.lamp_distance - depth) * math.tan(studio.lamp_cone)
-    return (1 - ramp(off_axis / radius, 0.85, 1.15)) * studio.lamp
+    return (1 - smoothstep(off_axis / radius, 0.85, 1.15)) * studio.lamp

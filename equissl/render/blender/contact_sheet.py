@@ -1,4 +1,4 @@
-"""A sheet of small images of a rendered folder: one look tells whether a scene is what was wanted."""
+"""Contact sheet: small images of a rendered dataset on one page."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ _ROWS, _COLUMNS, _SIDE, _GAP = 12, 10, 96, 2
 
 
 def contact_sheet(folder: Path, meshes: Sequence[Mesh], views: int) -> Path | None:
-    """Write ``<folder>/contact.jpg``: a row per object, spread over the list, a column per view.
+    """Write ``<folder>/contact.jpg``: one row per object, evenly spaced in the list, and one column per view.
 
     Args:
-        folder: in 3DIEBench's layout; images that are not there stay blank.
+        folder: in 3DIEBench's layout; missing images stay blank.
 
     Returns:
-        The file, or None if no object has an image.
+        The file, None if no object has an image.
     """
-    there = [m for m in meshes if (folder / m.owner / "image_0.jpg").exists()]
-    count, columns = min(_ROWS, len(there)), min(_COLUMNS, views)
+    rendered = [m for m in meshes if (folder / m.owner / "image_0.jpg").exists()]
+    count, columns = min(_ROWS, len(rendered)), min(_COLUMNS, views)
     if not count:
         return None
     step = _SIDE + _GAP
     sheet = Image.new("RGB", (columns * step - _GAP, count * step - _GAP), "white")
     for row in range(count):
-        owner = there[row * len(there) // count].owner
+        owner = rendered[row * len(rendered) // count].owner
         for view in range(columns):
             path = folder / owner / f"image_{view}.jpg"
             if path.exists():

@@ -1,7 +1,7 @@
-"""Following rays to a surface: where they hit, which way it faces, how much light arrives there.
+"""Ray marching: intersections of rays with surfaces, normals, ambient visibility and soft shadows.
 
-Rays are flat and each names its solid; no function looks at two rays together. Following a ray costs most
-of an image's time, so rays that have arrived are weeded out every few steps.
+Rays are flat and each has the index of its solid; rays are independent of each other. Marching takes most of
+an image's time, so rays that have hit are removed every few steps.
 """
 
 from __future__ import annotations
@@ -13,13 +13,23 @@ import torch
 from torch import Tensor
 
 from equissl.render.solids.shapes import Shape, smooth_minimum
-from equissl.render.solids.vectors import Vector, along, dot, each, length, normalize, ramp, subtract, take
+from equissl.render.solids.vectors import (
+    Vector,
+    dot,
+    length,
+    map_components,
+    normalize,
+    ray_point,
+    smoothstep,
+    subtract,
+    take,
+)
 
 KNOB_RADIUS = 0.12
-_NEAR_ENOUGH = 1.5e-3
-_STRIDE = 8e-3  # the least step of a ray that has not arrived: one that skims the surface gets past it
-_MARCH = (5, 5, 6, 8, 12, 16)  # steps between weeding out the rays that have arrived
-_SHADOW = (8, 8, 8, 16)
+_HIT_DISTANCE = 1.5e-3
+_MIN_STEP = 8e-3  # so that rays that graze the surface get past it
+_MARCH_STEPS = (5, 5, 6, 8, 12, 16)  # steps between removals of rays that have hit
+_SHADOW_STEPS = (8, 8, 8, 16)
 
 
 @dataclass(frozen=True)
@@ -39,7 +49,7 @@ class Surface:
         return self.mapped(lambda c: c[rows])
 
     def mapped(self, f: Callable[[Tensor], Tensor]) -> Surface:
-        return Surface(self.shape, tuple(f(d) for d in self.dimensions), each(f, self.knob))
+        return Surface(self.shape, tuple(f(d) for d in self.dimensions), map_components(f, self.knob))
 
     def distance(self, point: Vector) -> Tensor:
         """Signed distance (n,) from body and knob."""
@@ -49,10 +59,10 @@ class Surface:
 
 @dataclass(frozen=True)
 class Rays:
-    """Rays (n,) in the frames of their solids; ``near`` and ``far`` bound the depths that are searched.
+    """Rays (n,) in the frames of their solids; ``near`` and ``far`` bound the depth.
 
     Args:
-        solid: (n,) int64, the row of the surface that a ray may meet.
+        solid: (n,) int64, the row of the ray's surface.
     """
 
     solid: Tensor
@@ -66,7 +76,7 @@ class Rays:
         return Rays(self.solid[rows], origin, direction, self.near[rows], self.far[rows])
 
     def at(self, depth: Tensor) -> Vector:
-        return along(self.origin, self.direction, depth)
+        return ray_point(self.origin, self.direction, depth)
 
 
 def clip_to_sphere(origin: Vector, direction: Vector, radius: float) -> tuple[Tensor, Tensor]:
@@ -77,20 +87,20 @@ def clip_to_sphere(origin: Vector, direction: Vector, radius: float) -> tuple[Te
 
 
 def march(surfaces: Surface, rays: Rays) -> tuple[Tensor, Tensor]:
-    """Depth (n,) at which each ray meets the surface, and whether it does (n,) bool."""
+    """Depth (n,) of the intersection of each ray, and whether there is one, bool (n,)."""
     depth, gap = rays.near.clone(), torch.full_like(rays.near, torch.inf)
     rows = (rays.far > rays.near).nonzero()[:, 0]
-    for steps in _MARCH:
+    for steps in _MARCH_STEPS:
         ray, d, g = rays[rows], depth[rows], gap[rows]
         surface = surfaces[ray.solid]
         for _ in range(steps):
             g = surface.distance(ray.at(d))
-            d = d + torch.where(g > _NEAR_ENOUGH, g.clamp(min=_STRIDE), g)
+            d = d + torch.where(g > _HIT_DISTANCE, g.clamp(min=_MIN_STEP), g)
         depth[rows], gap[rows] = d, g
-        rows = rows[(g > _NEAR_ENOUGH) & (d < ray.far)]
+        rows = rows[(g > _HIT_DISTANCE) & (d < ray.far)]
         if not len(rows):
             break
-    return depth, (gap < 4 * _NEAR_ENOUGH) & (depth < rays.far)
+    return depth, (gap < 4 * _HIT_DISTANCE) & (depth < rays.far)
 
 
 def normal(surface: Surface, point: Vector) -> Vector:
@@ -104,28 +114,28 @@ def normal(surface: Surface, point: Vector) -> Vector:
     return normalize((a - b - c + d, c - a - b + d, b - a - c + d))
 
 
-def openness(surface: Surface, point: Vector, direction: Vector, reach: float) -> Tensor:
-    """How little the solid crowds the way out along ``direction``: 0 ... 1 (ambient occlusion)."""
-    crowding = torch.zeros_like(point[0])
+def ambient_visibility(surface: Surface, point: Vector, direction: Vector, reach: float) -> Tensor:
+    """1 - ambient occlusion by the solid along ``direction``, in [0, 1]."""
+    occlusion = torch.zeros_like(point[0])
     for k in (1, 2, 3):
         step = reach * k / 3
-        free = surface.distance(along(point, direction, step)).clamp(min=0)
-        crowding = crowding + (step - free).clamp(min=0) * (0.5 ** (k - 1) / step)
-    return 1 - crowding * (1 / 1.75)
+        free = surface.distance(ray_point(point, direction, step)).clamp(min=0)
+        occlusion = occlusion + (step - free).clamp(min=0) * (0.5 ** (k - 1) / step)
+    return 1 - occlusion * (1 / 1.75)
 
 
-def lit(surfaces: Surface, solid: Tensor, point: Vector, toward: Vector, softness: float) -> Tensor:
-    """How much of a lamp in direction ``toward`` points (n,) see, 0 ... 1, with a penumbra.
+def soft_shadow(surfaces: Surface, solid: Tensor, point: Vector, toward: Vector, softness: float) -> Tensor:
+    """Visible fraction of a lamp in direction ``toward`` from points (n,), with a penumbra.
 
     Args:
-        solid: (n,) int64, the row of the surface that may stand in the way.
+        solid: (n,) int64, the row of the surface that casts the shadow.
         softness: the lamp's angular radius in radians.
     """
     near, far = clip_to_sphere(point, toward, 1.25)
     rays = Rays(solid, point, toward, near.clamp(min=0.04), far)
     light, depth = torch.ones_like(near), rays.near.clone()
     rows = (far > rays.near).nonzero()[:, 0]
-    for steps in _SHADOW:
+    for steps in _SHADOW_STEPS:
         ray, d, seen = rays[rows], depth[rows], light[rows]
         surface = surfaces[ray.solid]
         for _ in range(steps):
@@ -136,4 +146,4 @@ def lit(surfaces: Surface, solid: Tensor, point: Vector, toward: Vector, softnes
         rows = rows[(seen > -1) & (d < ray.far)]
         if not len(rows):
             break
-    return ramp(light, -1, 1)
+    return smoothstep(light, -1, 1)

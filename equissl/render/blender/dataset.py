@@ -1,7 +1,7 @@
-"""A folder of renders in 3DIEBench's layout, made by Blender: sharded, restartable, in any order.
+"""Rendering a dataset in 3DIEBench's layout with Blender: sharded and resumable.
 
-Whatever is there is kept and whatever is missing is made; an image is a function of its object and
-(seed, class, object, view), so neither the order nor the number of processes matters.
+Existing images are kept and missing ones rendered; an image is a function of its mesh and (seed, class,
+object, view), so it depends neither on the order nor on the number of processes.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ from equissl.progress import Progress, no_progress
 from equissl.render.blender.built_in import write_built_in
 from equissl.render.blender.latents import Latents
 from equissl.render.blender.meshes import Mesh
-from equissl.render.blender.process import Blender, Failed, Look, Machine
+from equissl.render.blender.process import Blender, BlenderOptions, RenderFailed, RenderSettings
 from equissl.storage import atomic_open, read_json, write_json
 
 _SETTINGS = "3diebench.json"
-_QUALITY = 95  # OpenCV's default, which the original's images were written with
+_JPEG_QUALITY = 95  # OpenCV's default, as in the original
 
 
 @dataclass(frozen=True)
-class Made:
-    """What a call did.
+class RenderResult:
+    """Statistics of a ``render`` call.
 
     Args:
-        images: rendered now.
-        seconds: it took.
-        processor_seconds: that Blender used of all cores together.
-        failed: objects that were given up, now or before.
+        images: number of images rendered by this call.
+        seconds: wall time.
+        processor_seconds: CPU time of Blender, summed over cores.
+        failed: number of objects that failed, in this or an earlier call.
     """
 
     images: int
@@ -56,21 +56,21 @@ def render(
     views: int,
     *,
     latents: Latents = Latents(),
-    look: Look = Look(),
-    machine: Machine = Machine(),
+    settings: RenderSettings = RenderSettings(),
+    options: BlenderOptions = BlenderOptions(),
     shard: tuple[int, int] = (0, 1),
     progress: Progress = no_progress,
-) -> Made:
-    """Render what is missing of ``<out>/<class>/<object>/image_<view>.jpg`` and ``latent_<view>.npy``.
+) -> RenderResult:
+    """Render the missing files of ``<out>/<class>/<object>/image_<view>.jpg`` and ``latent_<view>.npy``.
 
-    Objects that fail are listed in ``failures-<shard>.csv`` and left out, also by later calls; delete the
-    file to try them again.
+    Objects that fail are listed in ``failures-<shard>.csv`` and skipped, also by later calls; delete the file
+    to retry them.
 
     Args:
-        shard: (k, n): only every n-th object, from a hash of its name; other processes may do the others.
+        shard: (k, n): the k-th of n parts of the objects, by a hash of the name.
 
     Raises:
-        UserError: ``out`` was made with other settings, or Blender cannot be started.
+        UserError: ``out`` has other settings, or Blender cannot be started.
     """
     k, n = shard
     if not 0 <= k < n:
@@ -78,28 +78,28 @@ def render(
     if views < 1:
         raise UserError(f"views must be at least 1, got {views}")
     out.mkdir(parents=True, exist_ok=True)
-    _check_settings(out, {**asdict(latents), **asdict(look)})
+    _check_settings(out, {**asdict(latents), **asdict(settings)})
     failures = out / f"failures-{k}-of-{n}.csv"
-    given_up = {owner for owner, _ in read_failures(out)}
+    failed_objects = {owner for owner, _ in read_failures(out)}
     mine = [m for m in meshes if _hash(m.owner) % n == k]
-    began, spent = time.monotonic(), _processor_seconds()
+    start, cpu_start = time.monotonic(), _processor_seconds()
     images = 0
-    with tempfile.TemporaryDirectory() as scratch, Blender(look, machine) as blender:
+    with tempfile.TemporaryDirectory() as scratch, Blender(settings, options) as blender:
         for number, mesh in enumerate(mine):
             missing = [v for v in range(views) if not _complete(out / mesh.owner, v)]
-            if missing and mesh.owner not in given_up:
+            if missing and mesh.owner not in failed_objects:
                 try:
-                    images += _object(blender, mesh, missing, out, Path(scratch), latents, look)
-                except Failed as failure:
+                    images += _object(blender, mesh, missing, out, Path(scratch), latents, settings)
+                except RenderFailed as failure:
                     _append(failures, mesh.owner, str(failure))
-                    given_up.add(mesh.owner)
+                    failed_objects.add(mesh.owner)
             progress("rendering objects", number + 1, len(mine))
-    failed = len(given_up & {m.owner for m in mine})
-    return Made(images, time.monotonic() - began, _processor_seconds() - spent, failed)
+    num_failed = len(failed_objects & {m.owner for m in mine})
+    return RenderResult(images, time.monotonic() - start, _processor_seconds() - cpu_start, num_failed)
 
 
 def read_failures(out: Path) -> list[tuple[str, str]]:
-    """(object, reason) of everything that was given up, by any shard."""
+    """(object, reason) of all failed objects, of all shards."""
     rows: list[tuple[str, str]] = []
     for path in sorted(out.glob("failures-*.csv")):
         with path.open(newline="", encoding="utf-8") as file:
@@ -108,34 +108,42 @@ def read_failures(out: Path) -> list[tuple[str, str]]:
 
 
 def _object(
-    blender: Blender, mesh: Mesh, missing: list[int], out: Path, scratch: Path, latents: Latents, look: Look
+    blender: Blender,
+    mesh: Mesh,
+    missing: list[int],
+    out: Path,
+    scratch: Path,
+    latents: Latents,
+    settings: RenderSettings,
 ) -> int:
     """Render the missing views of one object; returns how many."""
     path = mesh.path or write_built_in(mesh, scratch / "mesh", latents.seed)
-    drawn = latents.draw(mesh.kind, mesh.name, torch.tensor(missing)).numpy()
-    numbers = dict(zip(missing, drawn, strict=True))
+    sampled = latents.sample(mesh.kind, mesh.name, torch.tensor(missing)).numpy()
+    numbers = dict(zip(missing, sampled, strict=True))
     folder = out / mesh.owner
     folder.mkdir(parents=True, exist_ok=True)
     views = [{"view": v, "latents": numbers[v].tolist(), "png": str(scratch / f"{v}.png")} for v in missing]
 
     def keep(answer: dict[str, Any]) -> None:
         view, png = int(answer["view"]), Path(answer["png"])
-        _save(png, folder, view, numbers[view], look)
+        _save(png, folder, view, numbers[view], settings)
         png.unlink()
 
-    blender.ask({"mesh": str(path.absolute()), "normalised": mesh.normalised, "views": views}, keep)
+    blender.render({"mesh": str(path.absolute()), "normalised": mesh.normalised, "views": views}, keep)
     return len(missing)
 
 
-def _save(png: Path, folder: Path, view: int, latents: np.ndarray[Any, Any], look: Look) -> None:
-    """The latents first: where there is an image, there is everything."""
+def _save(
+    png: Path, folder: Path, view: int, latents: np.ndarray[Any, Any], settings: RenderSettings
+) -> None:
+    """Writes the latents first, so that an image has latents."""
     with atomic_open(folder / f"latent_{view}.npy", "wb") as file:
         np.save(file, latents)
     with Image.open(png) as image:
         pixels = np.asarray(image.convert("RGB"))
-    pixels = pixels[..., ::-1] if look.channels == "bgr" else pixels
+    pixels = pixels[..., ::-1] if settings.channels == "bgr" else pixels
     with atomic_open(folder / f"image_{view}.jpg", "wb") as file:
-        Image.fromarray(np.ascontiguousarray(pixels)).save(file, "JPEG", quality=_QUALITY)
+        Image.fromarray(np.ascontiguousarray(pixels)).save(file, "JPEG", quality=_JPEG_QUALITY)
 
 
 def _complete(folder: Path, view: int) -> bool:
@@ -143,22 +151,22 @@ def _complete(folder: Path, view: int) -> bool:
 
 
 def _check_settings(out: Path, settings: dict[str, Any]) -> None:
-    path, wanted = out / _SETTINGS, json.loads(json.dumps(settings))
+    path, new = out / _SETTINGS, json.loads(json.dumps(settings))
     if not path.exists():
-        write_json(path, wanted)
+        write_json(path, new)
         return
-    found = read_json(path)
-    changed = sorted(k for k in wanted if found.get(k) != wanted[k])
+    old = read_json(path)
+    changed = sorted(k for k in new if old.get(k) != new[k])
     if changed:
-        told = ", ".join(f"{k}: {found.get(k)!r} there, {wanted[k]!r} now" for k in changed)
-        raise UserError(f"out={str(out)!r} was begun with other settings ({told}); choose another folder")
+        differences = ", ".join(f"{k}: {old.get(k)!r} there, {new[k]!r} now" for k in changed)
+        raise UserError(f"out={str(out)!r} has other settings ({differences}). Choose another folder")
 
 
 def _append(path: Path, owner: str, reason: str) -> None:
-    new = not path.exists()
+    is_new = not path.exists()
     with path.open("a", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerows([["object", "reason"]] * new + [[owner, reason]])
+        writer.writerows([["object", "reason"]] * is_new + [[owner, reason]])
 
 
 def _hash(text: str) -> int:
@@ -166,6 +174,6 @@ def _hash(text: str) -> int:
 
 
 def _processor_seconds() -> float:
-    """Of children that have ended; the worker ends before this is asked."""
+    """CPU time of ended child processes; the worker has ended before this is called."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from equissl.errors import UserError
 from equissl.params import Params, quaternion_product
-from equissl.render.solids import draw as drawing
-from equissl.render.solids.draw import draw
+from equissl.render.solids import renderer
 from equissl.render.solids.objects import make_objects
+from equissl.render.solids.renderer import render
 from equissl.render.solids.scene import SPACE, Studio, sample
 from equissl.render.solids.shapes import CLASS_NAMES
 
@@ -52,16 +52,16 @@ def apart(a: float, b: float) -> float:
 @pytest.fixture(scope="module")
 def batch() -> tuple[Tensor, Tensor]:
     numbers = torch.arange(2 * KINDS)
-    return numbers, draw(make_objects(numbers, 0), scenes(2 * KINDS), 16)
+    return numbers, render(make_objects(numbers, 0), scenes(2 * KINDS), 16)
 
 
 def test_image_does_not_depend_on_its_neighbours(batch, monkeypatch) -> None:
     numbers, images = batch
     objects, params = make_objects(numbers, 0), scenes(2 * KINDS)
     rows = torch.tensor([20, 3, 3, 11, 0])
-    assert torch.equal(draw(objects[rows], params[rows], 16), images[rows])
-    monkeypatch.setitem(drawing._PIXELS, "cpu", 100)  # several tiles, the last one not full
-    assert torch.equal(draw(objects[rows], params[rows], 16), images[rows])
+    assert torch.equal(render(objects[rows], params[rows], 16), images[rows])
+    monkeypatch.setitem(renderer._CHUNK_SIZE, "cpu", 100)  # several tiles, the last one not full
+    assert torch.equal(render(objects[rows], params[rows], 16), images[rows])
 
 
 def test_number_of_threads_changes_nothing(batch) -> None:
@@ -70,7 +70,7 @@ def test_number_of_threads_changes_nothing(batch) -> None:
     try:
         for count in (1, 2):
             torch.set_num_threads(count)
-            assert torch.equal(draw(make_objects(numbers, 0), scenes(len(numbers)), 16), images)
+            assert torch.equal(render(make_objects(numbers, 0), scenes(len(numbers)), 16), images)
             assert torch.get_num_threads() == count
     finally:
         torch.set_num_threads(threads)
@@ -85,7 +85,7 @@ def test_images_are_neither_dark_nor_flat(batch) -> None:
 
 def test_size_changes_the_resolution_only(batch) -> None:
     numbers, images = batch
-    fine = draw(make_objects(numbers, 0), scenes(len(numbers)), 48).float()
+    fine = render(make_objects(numbers, 0), scenes(len(numbers)), 48).float()
     assert (torch.nn.functional.avg_pool2d(fine, 3) - images.float()).abs().mean() < 4
 
 
@@ -96,7 +96,7 @@ def test_knob_is_where_the_pose_puts_it() -> None:
     turned = Rotation.from_quat(params.values["pose"][:, [1, 2, 3, 0]].numpy()).apply(objects.knob.numpy())
     rows = torch.from_numpy(np.flatnonzero(turned @ [0, 0.7071, 0.7071] > 0.62))
     assert len(rows) > 60
-    images = draw(objects[rows], params[rows], size, WHITE).numpy()
+    images = render(objects[rows], params[rows], size, WHITE).numpy()
     place = np.floor(project(turned[rows], size)).astype(int)
 
     def darkness(column: np.ndarray, row: np.ndarray) -> float:
@@ -113,7 +113,7 @@ def test_shadow_falls_away_from_the_lamp() -> None:
     params = scenes(1)[torch.zeros(4, dtype=torch.long)]
     lamps = {"light_azimuth": azimuth, "light_elevation": torch.full((4, 1), math.pi / 4)}
     ball = make_objects(torch.full((4,), CLASS_NAMES.index("ellipsoid")), 0)
-    images = draw(ball, Params.of(SPACE, {**params.values, **lamps}), size, WIDE_LAMP).float().sum(1)
+    images = render(ball, Params.of(SPACE, {**params.values, **lamps}), size, WIDE_LAMP).float().sum(1)
     angle = azimuth[:, 0].numpy()
     shadow = WIDE_LAMP.floor * np.stack([np.cos(angle), np.sin(angle), np.ones(4)], 1)
     column, row = np.floor(project(shadow, size)).astype(int).T
@@ -124,7 +124,7 @@ def test_shadow_falls_away_from_the_lamp() -> None:
 
 def test_floor_hue_is_read_back_from_the_floor() -> None:
     params = scenes(2 * KINDS)
-    images = draw(make_objects(torch.arange(2 * KINDS), 0), params, 32, WHITE)
+    images = render(make_objects(torch.arange(2 * KINDS), 0), params, 32, WHITE)
     corner = images[:, :, :4, :4].float().mean((2, 3)).numpy() / 255
     for rgb, value in zip(corner, params.values["floor_hue"][:, 0].tolist(), strict=True):
         assert apart(hue(rgb), value) < 0.01
@@ -136,7 +136,7 @@ def test_light_hue_is_read_back_from_a_grey_difference() -> None:
     objects = make_objects(torch.arange(2 * KINDS), 0)
     dim = Studio(lamp_cone=1.0, sky=0.3, lamp=0.4)
     amounts = [
-        (draw(objects, params, 32, studio)[:, :, :3, :3].double() / 255).square().mean((2, 3))
+        (render(objects, params, 32, studio)[:, :, :3, :3].double() / 255).square().mean((2, 3))
         for studio in (dim, replace(dim, lamp=0.0))
     ]
     light = ((amounts[0] - amounts[1]).clamp(min=0) / amounts[1]).sqrt().numpy()
@@ -154,7 +154,7 @@ def test_no_solid_looks_the_same_after_a_turn(turn) -> None:
     turned = quaternion_product(before.values["pose"], torch.tensor([turn]).float().expand(len(numbers), 4))
     after = Params.of(SPACE, {**before.values, "pose": turned})
     objects = make_objects(numbers, 0)
-    change = (draw(objects, before, 24).float() - draw(objects, after, 24).float()).abs().amax(1)
+    change = (render(objects, before, 24).float() - render(objects, after, 24).float()).abs().amax(1)
     changed = (change > 25).float().mean((1, 2))
     assert changed.min() > 0.015
     assert changed.reshape(-1, KINDS).mean(0).min() > 0.05
@@ -163,12 +163,12 @@ def test_no_solid_looks_the_same_after_a_turn(turn) -> None:
 def test_objects_of_one_class_differ_in_the_same_scene() -> None:
     numbers = torch.arange(4) * KINDS
     params = scenes(1)[torch.zeros(4, dtype=torch.long)]
-    images = draw(make_objects(numbers, 0), params, 24).float().flatten(1)
+    images = render(make_objects(numbers, 0), params, 24).float().flatten(1)
     assert (torch.pdist(images / 255, p=1) / images.shape[1]).min() > 0.01
 
 
 def test_bad_sizes_are_refused() -> None:
     with pytest.raises(UserError, match="at least 8 pixels"):
-        draw(make_objects(torch.arange(1), 0), scenes(1), 4)
+        render(make_objects(torch.arange(1), 0), scenes(1), 4)
     with pytest.raises(ValueError, match="2 objects but 1 scenes"):
-        draw(make_objects(torch.arange(2), 0), scenes(1), 16)
+        render(make_objects(torch.arange(2), 0), scenes(1), 16)
