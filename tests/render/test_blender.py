@@ -108,7 +108,7 @@ def test_meshes_are_found(tmp_path: Path) -> None:
     (tmp_path / "cup" / "one.obj").write_text("")
     with pytest.raises(UserError, match="are both named 'cup/one'"):
         find_meshes(tmp_path)
-    with pytest.raises(UserError, match="holds no file"):
+    with pytest.raises(UserError, match="has no files"):
         find_meshes(
             shapenet.parent.parent.parent / "empty" if (tmp_path / "empty").mkdir() else tmp_path / "empty"
         )
