@@ -44,11 +44,13 @@ def solve(image, k, bands, polarisation):
 
 def main(source, target):
     with open(source) as file:
-        asked = json.load(file)
+        problem = json.load(file)
     mp.verbosity(0)
-    found = [solve(image, asked["k"], asked["bands"], asked["polarisation"]) for image in asked["epsilon"]]
+    frequencies = [
+        solve(image, problem["k"], problem["bands"], problem["polarisation"]) for image in problem["epsilon"]
+    ]
     with open(target, "w") as file:
-        json.dump(found, file)
+        json.dump(frequencies, file)
 
 
 if __name__ == "__main__":

@@ -34,8 +34,8 @@ def by_mpb(epsilon: torch.Tensor, k: torch.Tensor, bands: int) -> tuple[list[Ban
     """Bands of every cell, and processor seconds per cell."""
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder) / "cells.json", Path(folder) / "bands.json"
-        asked = {"epsilon": epsilon.tolist(), "k": k.tolist(), "bands": bands, "polarisation": "tm"}
-        source.write_text(json.dumps(asked))
+        problem = {"epsilon": epsilon.tolist(), "k": k.tolist(), "bands": bands, "polarisation": "tm"}
+        source.write_text(json.dumps(problem))
         command = [PYTHON, "-I", str(HERE / "mpb_bands.py"), str(source), str(target)]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         subprocess.run(command, capture_output=True, check=True, cwd=folder, env=environment)
@@ -74,8 +74,8 @@ def main(cells: int = 2, kind: str = "p1", device: str = "cpu") -> None:
     for cell, bands in enumerate(theirs):
         mine = solve(operator(epsilon[cell : cell + 1]), k, spectrum.bands)
         off.append(float((mine.frequency[0] - bands.frequency).abs().max()))
-        wanted = label(bands, epsilon[cell].mean().sqrt(), weight, spectrum)
-        errors.append(float(relative_errors(ours[cell : cell + 1], wanted)))
+        target = label(bands, epsilon[cell].mean().sqrt(), weight, spectrum)
+        errors.append(float(relative_errors(ours[cell : cell + 1], target)))
     print(f"largest difference of a frequency: {max(off):.1e}; of a label: {max(errors):.2%} (mean absolute)")
 
 

@@ -21,7 +21,7 @@ from equissl.photonics.fine_tuning import FineTuneSpectra
 from equissl.runs.load import load_encoder
 from equissl.storage import read_json
 
-SHOWN = ("no pretraining", "E-SimCLR")
+METHODS = ("no pretraining", "E-SimCLR")
 
 
 def main(study: Path, out: Path, labels: int = 0, cells: int = 4) -> None:
@@ -30,7 +30,7 @@ def main(study: Path, out: Path, labels: int = 0, cells: int = 4) -> None:
     assert isinstance(tune, FineTuneSpectra)
     budget = labels or tune.labels[0]
     predicted = {}
-    for title in SHOWN:
+    for title in METHODS:
         name = next(r["run"] for r in plan["runs"] if r["labels"] == {"method": title})
         loaded = load_encoder(str(study / "runs" / name))
         recipe = loaded.recipe
@@ -46,7 +46,7 @@ def main(study: Path, out: Path, labels: int = 0, cells: int = 4) -> None:
     axes = figure.subplots(2, cells, height_ratios=(1, 1.4), squeeze=False)
     for column, row in enumerate(rows.tolist()):
         top, below = axes[0, column], axes[1, column]
-        shown = top.imshow(1 + 19 * test.images[row, 0], vmin=1, vmax=20, cmap="viridis")
+        mappable = top.imshow(1 + 19 * test.images[row, 0], vmin=1, vmax=20, cmap="viridis")
         top.set_axis_off()
         below.plot(nu, test.spectra[row], color="black", linewidth=1.4, label="truth")
         below.plot(nu, empty, color="grey", linestyle=":", linewidth=1, label="empty lattice")
@@ -60,7 +60,7 @@ def main(study: Path, out: Path, labels: int = 0, cells: int = 4) -> None:
         below.tick_params(labelsize=7)
         below.spines[["top", "right"]].set_visible(False)
     axes[1, 0].set_ylabel("density of states", fontsize=8)
-    figure.colorbar(shown, ax=axes[0, :].tolist(), label="ε", shrink=0.9)
+    figure.colorbar(mappable, ax=axes[0, :].tolist(), label="ε", shrink=0.9)
     handles, names = axes[1, 0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=4, frameon=False, fontsize=8)
     figure.suptitle(f"Test cells ({test.plan.kind}), {budget} labels", fontsize=10)

@@ -15,15 +15,14 @@ def open_data(
 ) -> Data:
     """Images in a folder: ``ThreeDIEBench`` if it has that layout, any other an ``ImageFolder``.
 
-    3DIEBench is read with the factors it knows of every image, in its own split and with its own labels.
-    Nothing is read until ``.open(split)``; the path is made absolute, so that a run can be resumed from
-    anywhere.
+    3DIEBench has its own factors, split and labels. Nothing is read until ``.open(split)``; the path is made
+    absolute, so that a run can be resumed from any folder.
 
     Args:
         size: side in pixels of the stored square.
         labels: "none", "folders" or the path of a ``.csv`` file with columns ``file`` and ``label``.
-        test_fraction: share of the images that form the test split if no folder says so, in [0, 1).
-        limit: images of each split at most (objects of 3DIEBench); ``None`` for all.
+        test_fraction: fraction of the images in the test split, in [0, 1), without split folders.
+        limit: maximum number of images of each split (objects of 3DIEBench); ``None`` for all.
 
     Example:
         >>> data = open_data("photos", size=64, labels="folders")

@@ -1,4 +1,4 @@
-"""Laws of a dataset: what training and evaluation rely on, checked on any ``Data``."""
+"""Laws of datasets that training and evaluation rely on, for any ``Data``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from equissl.data.base import Data, Dataset, Split
 from equissl.data.batch import Batch
 from equissl.random import shuffled
 
-_MOST = 64  # samples looked at per law
+MAX_SAMPLES = 64  # per law
 _SPLITS: tuple[Split, ...] = ("train", "test")
 
 
@@ -19,14 +19,14 @@ def check_dataset(data: Data, folder: Path) -> None:
     """All laws on both splits.
 
     Args:
-        folder: empty; a second example is made in it, which must hold the same images as the first.
+        folder: empty; two further examples are written to it, which must be equal.
 
     Raises:
-        AssertionError: a law is broken; the message says which.
+        AssertionError: with the broken law.
     """
     opened = {split: data.open(split) for split in _SPLITS}
     for dataset in opened.values():
-        assert dict(data.spaces) == dict(dataset.spaces), "factors known before and after opening"
+        assert dict(data.spaces) == dict(dataset.spaces), "data.spaces and dataset.spaces differ"
         check_lengths(dataset)
         check_batches(dataset, data.size)
         check_order(dataset)
@@ -34,7 +34,7 @@ def check_dataset(data: Data, folder: Path) -> None:
     check_disjoint(opened["train"], opened["test"])
     check_same(opened["train"], data.open("train"), "opened again")
     example = type(data).example(folder / "first").open("train")
-    check_same(example, type(data).example(folder / "second").open("train"), "made again")
+    check_same(example, type(data).example(folder / "second").open("train"), "written again")
 
 
 def check_lengths(dataset: Dataset) -> None:
@@ -46,8 +46,8 @@ def check_lengths(dataset: Dataset) -> None:
 
 
 def check_batches(dataset: Dataset, size: int) -> None:
-    """Images are uint8, or floats in [0, 1], of the promised size; params are of the promised space."""
-    for count in (0, 1, min(len(dataset), _MOST)):
+    """Images are uint8, or floats in [0, 1], of ``data.size``; params have the spaces of the dataset."""
+    for count in (0, 1, min(len(dataset), MAX_SAMPLES)):
         batch = dataset.batch(torch.arange(count))
         assert set(batch.images) == set(batch.params) == set(dataset.spaces), "names of the images"
         for name, images in batch.images.items():
@@ -59,11 +59,11 @@ def check_batches(dataset: Dataset, size: int) -> None:
 
 
 def check_order(dataset: Dataset) -> None:
-    """A batch follows the order asked for, repeats included, and a sample does not depend on the others."""
-    count = min(len(dataset), _MOST)
-    whole = dataset.batch(torch.arange(count), epoch=3)
+    """A batch has the order of its index, with repeats, and a sample does not depend on the others."""
+    count = min(len(dataset), MAX_SAMPLES)
+    batch = dataset.batch(torch.arange(count), epoch=3)
     for index in (shuffled(count, "order"), torch.tensor([count - 1, 0, count - 1])):
-        _assert_equal(dataset.batch(index, epoch=3), _rows(whole, index), "in another order")
+        _assert_equal(dataset.batch(index, epoch=3), _rows(batch, index), "in another order")
 
 
 def check_labels(dataset: Dataset) -> None:
@@ -71,7 +71,7 @@ def check_labels(dataset: Dataset) -> None:
     labels = dataset.labels
     assert labels.min() >= -1 and labels.max() < max(len(dataset.classes), 0), "labels are -1 or a class"
     assert len(set(dataset.classes)) == len(dataset.classes), "class names differ"
-    index = shuffled(len(dataset), "labels")[:_MOST]
+    index = shuffled(len(dataset), "labels")[:MAX_SAMPLES]
     batch = dataset.batch(index)
     assert torch.equal(batch.labels, labels[index]), "labels of a batch"
     assert torch.equal(batch.index, index), "numbers of the samples of a batch"
@@ -87,12 +87,12 @@ def check_same(one: Dataset, other: Dataset, how: str) -> None:
     """Two datasets hold the same samples in the same order."""
     assert len(one) == len(other), f"{how}: another number of samples"
     assert one.classes == other.classes, f"{how}: other classes"
-    index = torch.arange(min(len(one), _MOST))
+    index = torch.arange(min(len(one), MAX_SAMPLES))
     _assert_equal(one.batch(index), other.batch(index), how)
 
 
 def _contents(dataset: Dataset) -> set[bytes]:
-    images = dataset.batch(torch.arange(min(len(dataset), _MOST))).images["image"]
+    images = dataset.batch(torch.arange(min(len(dataset), MAX_SAMPLES))).images["image"]
     return {image.numpy().tobytes() for image in images}
 
 

@@ -171,7 +171,7 @@ def test_the_first_of_several_frames(tmp_path: Path, suffix: str) -> None:
 
 def test_a_large_jpeg_is_decoded_at_a_reduced_scale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = saved(tmp_path / "a.jpg", Image.fromarray(noise(64, 48)))
-    monkeypatch.setattr(module, "PIXEL_LIMIT", 64 * 48 // 3)
+    monkeypatch.setattr(module, "MAX_PIXELS", 64 * 48 // 3)
     assert decoded(path).shape == (3, 24, 32)
     assert read_header(path) == Header("JPEG", "RGB", 64, 48)
 

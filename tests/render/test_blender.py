@@ -112,7 +112,7 @@ def test_meshes_are_found(tmp_path: Path) -> None:
         find_meshes(
             shapenet.parent.parent.parent / "empty" if (tmp_path / "empty").mkdir() else tmp_path / "empty"
         )
-    with pytest.raises(UserError, match="is no folder"):
+    with pytest.raises(UserError, match="is not a folder"):
         find_meshes(tmp_path / "absent")
 
 

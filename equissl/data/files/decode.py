@@ -1,8 +1,8 @@
-"""One image file to 8-bit RGB, or the reason why not; nothing a file contains may stop a run.
+"""Decoding of image files to 8-bit RGB; a file that cannot be decoded gives a ``BadImage``.
 
-The content decides what a file is, its name does not. The first frame counts, EXIF orientation is applied,
-transparency is laid over white, ICC profiles are ignored, and 16-bit values are scaled, not clipped. A
-truncated file is bad: grey filler would be learned as if it were an image.
+The format is read from the content, not from the name. Only the first frame is decoded, EXIF orientation is
+applied, transparency is composited over white, ICC profiles are ignored, and 16-bit values are scaled, not
+clipped. A truncated file is bad, as its missing rows would be grey.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from equissl.data.base import BadImage
 Fit = Literal["crop", "squash", "pad"]
 T = TypeVar("T")
 
-PIXEL_LIMIT = 178_956_970  # where Pillow refuses, too: 0.7 GB once decoded
+MAX_PIXELS = 178_956_970  # Pillow's own limit: 0.7 GB once decoded
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF", "ICO")
-_TURNS = {
+_ORIENTATIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -41,16 +41,16 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_SHRINKS = (8, 4, 2, 1)  # what a JPEG decoder can divide both sides by while decoding
+_JPEG_SCALES = (8, 4, 2, 1)  # by which a JPEG decoder can divide both sides
 
 
 class _Unusable(Exception):
-    """Why a file cannot be used, in words for ``bad_images.csv``."""
+    """A file cannot be used; the message is the reason in ``bad_images.csv``."""
 
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says of itself before it is decoded; sides in pixels, before any rotation."""
+    """Format, mode and size of an image file; sides in pixels, before EXIF orientation."""
 
     format: str
     mode: str
@@ -62,28 +62,28 @@ def decode(path: Path, name: str = "", size: int = 0, how: Fit = "crop") -> Tens
     """The image in a file.
 
     Args:
-        name: what a ``BadImage`` calls the file; its path if empty.
-        size: side in pixels to ``fit`` the image to; 0 keeps it as it is.
+        name: of the file in a ``BadImage``; its path if empty.
+        size: side in pixels to ``fit`` the image to; 0 keeps its size.
 
     Returns:
-        (3, H, W) uint8, or (3, size, size). Never raises for what a file contains.
+        (3, H, W) uint8, or (3, size, size).
     """
-    return _guarded(path, name, lambda image: _decoded(image, size, how))
+    return _read(path, name, lambda image: _decode_image(image, size, how))
 
 
 def decode_bytes(data: bytes, name: str, size: int = 0, how: Fit = "crop") -> Tensor | BadImage:
-    """As ``decode``, for the content of a file."""
+    """As ``decode``, for the bytes of a file."""
     ImageFile.LOAD_TRUNCATED_IMAGES = False
     try:
         with _identified(io.BytesIO(data)) as image:
-            return _decoded(image, size, how)
-    except Exception as error:  # as in _guarded
+            return _decode_image(image, size, how)
+    except Exception as error:  # as in _read
         return BadImage(printable(name), _reason(error))
 
 
 def read_header(path: Path, name: str = "") -> Header | BadImage:
-    """What a file is, without decoding it; a file truncated further on passes."""
-    return _guarded(path, name, _header)
+    """Format, mode and size of a file, without decoding it; truncated pixel data is not noticed."""
+    return _read(path, name, _header)
 
 
 def fit(
@@ -92,14 +92,13 @@ def fit(
     """A square of ``size`` pixels from an image, antialiased.
 
     Args:
-        how: "crop" keeps the central square, "squash" ignores the aspect ratio, "pad" keeps everything
-            and fills up with black.
+        how: "crop" keeps the central square, "squash" ignores the aspect ratio, "pad" adds black borders.
         extent: width and height that the image covers from its upper left corner; all of it if absent.
     """
     width, height = extent or image.size
-    whole = (0.0, 0.0, width, height)
+    full = (0.0, 0.0, width, height)
     if how == "squash":
-        return image.resize((size, size), Image.Resampling.BILINEAR, whole)
+        return image.resize((size, size), Image.Resampling.BILINEAR, full)
     if how == "crop":
         # Cropped before resizing: the same image, and a strip of 1 x 10,000 pixels stays small.
         side = min(width, height)
@@ -109,13 +108,17 @@ def fit(
     scale = size / max(width, height)
     inner = (max(1, round(width * scale)), max(1, round(height * scale)))
     canvas = Image.new("RGB", (size, size))
-    place = ((size - inner[0]) // 2, (size - inner[1]) // 2)
-    canvas.paste(image.resize(inner, Image.Resampling.BILINEAR, whole), place)
+    offset = ((size - inner[0]) // 2, (size - inner[1]) // 2)
+    canvas.paste(image.resize(inner, Image.Resampling.BILINEAR, full), offset)
     return canvas
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Any Pillow mode as RGB: transparency over white, 16 bits divided by 257, other numbers by range."""
+    """Any Pillow mode to RGB: transparency over white, 16 bits divided by 257, other numbers by range.
+
+    >>> to_rgb(Image.new("L", (2, 2), 255)).getpixel((0, 0))
+    (255, 255, 255)
+    """
     if image.mode.startswith(("I", "F")):
         return Image.fromarray(_to_bytes(np.asarray(image))).convert("RGB")
     if image.has_transparency_data:
@@ -126,12 +129,12 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def ignore_metadata_warnings() -> None:
-    """Silence what Pillow says of broken metadata; done once, on import, as filters are not per thread."""
+    """Ignore Pillow's warnings of broken metadata; once, on import, as filters are not per thread."""
     warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
 def printable(text: str) -> str:
-    """A file name as valid UTF-8, with bytes that are not shown as ``\\xff``."""
+    """A file name as valid UTF-8, with other bytes as ``\\xff``."""
     return os.fsencode(text).decode("utf-8", "backslashreplace")
 
 
@@ -157,7 +160,7 @@ def _tensor(image: Image.Image) -> Tensor:
     return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
 
 
-def _guarded(path: Path, name: str, work: Callable[[ImageFile.ImageFile], T]) -> T | BadImage:
+def _read(path: Path, name: str, work: Callable[[ImageFile.ImageFile], T]) -> T | BadImage:
     try:
         with _opened(path) as image:
             return work(image)
@@ -165,27 +168,27 @@ def _guarded(path: Path, name: str, work: Callable[[ImageFile.ImageFile], T]) ->
         return BadImage(printable(name or str(path)), _reason(error))
 
 
-def _decoded(image: ImageFile.ImageFile, size: int, how: Fit) -> Tensor:
-    extent = _shrink(image, size)
+def _decode_image(image: ImageFile.ImageFile, size: int, how: Fit) -> Tensor:
+    extent = _reduce_scale(image, size)
     image.load()
-    turn = _turn(image)
+    orientation = _orientation(image)
     rgb = to_rgb(image)
-    if size:  # turned afterwards, when it is small
+    if size:  # before the transposition, which is then faster
         rgb = fit(rgb, size, how, extent)
-    return _tensor(rgb if turn is None else rgb.transpose(turn))
+    return _tensor(rgb if orientation is None else rgb.transpose(orientation))
 
 
-def _turn(image: ImageFile.ImageFile) -> Image.Transpose | None:
-    """What EXIF says has to be done to see the image upright."""
-    # Metadata that cannot be read is no reason to lose an image.
+def _orientation(image: ImageFile.ImageFile) -> Image.Transpose | None:
+    """The transposition of EXIF orientation."""
+    # Unreadable metadata does not make an image bad.
     with contextlib.suppress(Exception):
-        return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+        return _ORIENTATIONS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
     return None
 
 
 def _header(image: ImageFile.ImageFile) -> Header:
     header = Header(image.format or "", image.mode, *image.size)
-    _shrink(image)
+    _reduce_scale(image)
     return header
 
 
@@ -205,7 +208,7 @@ def _reason(error: Exception) -> str:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[ImageFile.ImageFile]:
-    # Other libraries switch this on for the whole process; missing rows would come out grey.
+    # Other libraries switch this on for the whole process; missing rows would be grey.
     ImageFile.LOAD_TRUNCATED_IMAGES = False
     _check_file(path)
     with path.open("rb") as file, _identified(file) as image:
@@ -253,26 +256,26 @@ def _accepts(name: str, start: bytes) -> bool:
     return accept is not None and accept(start) in (True, 1)
 
 
-def _shrink(image: ImageFile.ImageFile, size: int = 0) -> tuple[float, float]:
-    """Let a JPEG decode at a reduced scale: at least twice ``size``, and within the pixel limit.
+def _reduce_scale(image: ImageFile.ImageFile, size: int = 0) -> tuple[float, float]:
+    """Set a JPEG to decode at a reduced scale: at least twice ``size``, and at most ``MAX_PIXELS``.
 
-    The decoder then averages, in the cosine domain, what ``fit`` would have averaged. From twice the size on
-    the difference is small: ``benchmarks/decode.py`` measures it, docs/decoding.md has the table.
+    The decoder then averages in the cosine domain, instead of ``fit``. From twice the size on the difference
+    is small: ``benchmarks/decode.py`` measures it, docs/decoding.md has the table.
 
     Returns:
-        Width and height that the image will cover; the last pixels may stand for less than others.
+        Width and height of the image in decoded pixels; the last ones may cover less than others.
     """
     width, height = image.size
     spare = min(width, height) // (2 * size) if size else 1
-    needed = math.sqrt(width * height / PIXEL_LIMIT)
-    scale = next(s for s in _SHRINKS if s <= max(spare, 1))
-    scale = max(scale, next((s for s in reversed(_SHRINKS) if s >= needed), _SHRINKS[0]))
+    needed = math.sqrt(width * height / MAX_PIXELS)
+    scale = next(s for s in _JPEG_SCALES if s <= max(spare, 1))
+    scale = max(scale, next((s for s in reversed(_JPEG_SCALES) if s >= needed), _JPEG_SCALES[0]))
     extent: tuple[float, float] = image.size
     if image.format in ("JPEG", "MPO") and scale > 1:
         reduced = image.draft(None, (max(width // scale, 1), max(height // scale, 1)))
         extent = reduced[1][2:] if reduced else extent
-    if image.size[0] * image.size[1] > PIXEL_LIMIT:
-        raise _Unusable(f"has {width * height:,} pixels, more than the limit of {PIXEL_LIMIT:,}")
+    if image.size[0] * image.size[1] > MAX_PIXELS:
+        raise _Unusable(f"has {width * height:,} pixels, more than the limit of {MAX_PIXELS:,}")
     return extent
 
 

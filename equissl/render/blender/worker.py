@@ -23,7 +23,7 @@ SPOT_DISTANCE, SPOT_ENERGY, SPOT_CONE = 4.0, 500.0, math.pi / 8
 
 
 def make_scene(job: dict[str, Any]) -> dict[str, Any]:
-    """The empty studio; what changes from image to image by name."""
+    """The empty studio; returns the objects that change from image to image, by name."""
     bpy.ops.wm.read_factory_settings(use_empty=True)
     scene = bpy.context.scene
     scene.render.engine = "CYCLES"
@@ -74,9 +74,9 @@ def use_device(device: str, cycles: Any) -> None:
     preferences = bpy.context.preferences.addons["cycles"].preferences
     preferences.compute_device_type = device.upper()
     preferences.get_devices()
-    found = [d for d in preferences.devices if d.type == device.upper()]
-    if not found:
-        raise RuntimeError(f"Blender finds no device of kind {device!r}")
+    devices = [d for d in preferences.devices if d.type == device.upper()]
+    if not devices:
+        raise RuntimeError(f"Blender has no device of type {device!r}")
     for d in preferences.devices:
         d.use = d.type == device.upper()
     cycles.device = "GPU"
@@ -88,14 +88,14 @@ def link(name: str, data: Any) -> Any:
     return thing
 
 
-def aim(thing: Any, place: Vector) -> None:
-    """Put a camera or lamp at ``place``, looking at the origin."""
-    thing.location = place
-    thing.rotation_euler = (-place).to_track_quat("-Z", "Y").to_euler()
+def aim(thing: Any, position: Vector) -> None:
+    """Move a camera or lamp to ``position``, pointing at the origin."""
+    thing.location = position
+    thing.rotation_euler = (-position).to_track_quat("-Z", "Y").to_euler()
 
 
 def load(path: str, normalised: bool) -> Any:
-    """The mesh in a file as one object around the origin, z up; of ShapeNet's size unless it is already."""
+    """Import a mesh file as one centred object, z up, scaled as in ShapeNet unless ``normalised``."""
     before = set(bpy.data.objects)
     kind = os.path.splitext(path)[1].lower()
     if kind == ".obj":
@@ -107,7 +107,7 @@ def load(path: str, normalised: bool) -> Any:
     new = [o for o in bpy.data.objects if o not in before]
     meshes = [o for o in new if o.type == "MESH" and len(o.data.polygons)]
     if not meshes:
-        raise ValueError("the file holds no faces")
+        raise ValueError("the file has no faces")
     bpy.context.view_layer.update()
     for o in meshes:
         world = o.matrix_world.copy()
@@ -127,7 +127,7 @@ def load(path: str, normalised: bool) -> Any:
     size = (high - low).length
     if not (math.isfinite(size) and size > 0):
         remove(whole)
-        raise ValueError("the mesh has no size")
+        raise ValueError("the mesh has zero size")
     scale = 1.0 if normalised else 1 / size
     whole.data.transform(Matrix.Scale(scale, 4) @ Matrix.Translation(-(low + high) / 2))
     return whole
@@ -144,8 +144,8 @@ def show(stage: dict[str, Any], thing: Any, latents: list[float], path: str) -> 
     stage["floor"].default_value = (*colorsys.hsv_to_rgb(floor_hue, 0.6, 0.6), 1)
     stage["light"].color = colorsys.hsv_to_rgb(light_hue, 1, 0.8)
     level = math.sin(polar)
-    place = Vector((level * math.cos(azimuth), level * math.sin(azimuth), math.cos(polar)))
-    aim(stage["spot"], SPOT_DISTANCE * place)
+    position = Vector((level * math.cos(azimuth), level * math.sin(azimuth), math.cos(polar)))
+    aim(stage["spot"], SPOT_DISTANCE * position)
     turn = Euler((x, y, z), "XYZ").to_matrix().to_4x4()
     thing.matrix_world = turn @ Matrix.Translation(latents[7:10] or (0, 0, 0))
     stage["scene"].render.filepath = path
@@ -157,23 +157,23 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
 
-    def say(**fields: Any) -> None:
+    def send(**fields: Any) -> None:
         answers.write(json.dumps(fields) + "\n")
         answers.flush()
 
     stage = make_scene(json.loads(sys.stdin.readline()))
-    say(ready=bpy.app.version_string)
+    send(ready=bpy.app.version_string)
     for line in sys.stdin:
         job = json.loads(line)
         try:
             thing = load(job["mesh"], job["normalised"])
             for view in job["views"]:
                 show(stage, thing, view["latents"], view["png"])
-                say(view=view["view"], png=view["png"])
+                send(view=view["view"], png=view["png"])
             remove(thing)
-            say(done=True)
+            send(done=True)
         except Exception as error:
-            say(failed=" ".join(str(error).split()) or type(error).__name__)
+            send(failed=" ".join(str(error).split()) or type(error).__name__)
             for o in [o for o in bpy.data.objects if o.type == "MESH" and o.name != "Plane"]:
                 remove(o)
 
