@@ -30,10 +30,10 @@ from equissl.evaluate.collapse import Collapse
 from equissl.evaluate.context import EvaluationContext
 from equissl.evaluate.equivariance.alignment import Alignment
 from equissl.evaluate.equivariance.equivariance import Equivariance
+from equissl.evaluate.equivariance.ranking import SIE_PROTOCOL
 from equissl.evaluate.equivariance.retrieval import Retrieval
-from equissl.evaluate.equivariance.retrieval_metrics import SIE_PROTOCOL
-from equissl.evaluate.explorer.neighbors import neighbours
-from equissl.evaluate.explorer.steering import Size, steering
+from equissl.evaluate.explorer.neighbors import nearest_neighbors
+from equissl.evaluate.explorer.steering import ExplorerSize, steering
 from equissl.evaluate.factors.absolute import Factors
 from equissl.evaluate.factors.families import Families
 from equissl.evaluate.factors.homography import Homography
@@ -160,12 +160,12 @@ def _extracted() -> list[Any]:
 
 def _neighbours() -> Any:
     made = context()
-    return neighbours(made.features("test"), made.datasets["test"], made.rows["test"])
+    return nearest_neighbors(made.features("test"), made.datasets["test"], made.rows["test"])
 
 
 def _steering() -> Any:
     made = context()
-    size = Size(images=2, others=12, views=3, steps=5, nearest=3)
+    size = ExplorerSize(images=2, others=12, views=3, steps=5, nearest=3)
     return steering(made.modules, made.encoder, made.datasets["test"], made.rows["test"], size=size)
 
 

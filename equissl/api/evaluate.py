@@ -19,9 +19,9 @@ from equissl.evaluate.base import Score
 from equissl.evaluate.cache import FeatureCache
 from equissl.evaluate.classification.relabeled import RelabeledDataset
 from equissl.evaluate.context import EvaluationContext
-from equissl.evaluate.explorer.neighbors import neighbours
+from equissl.evaluate.explorer.neighbors import nearest_neighbors
 from equissl.evaluate.explorer.reconstructions import reconstructions
-from equissl.evaluate.explorer.steering import Size, steering
+from equissl.evaluate.explorer.steering import ExplorerSize, steering
 from equissl.objective import Predictive, Reconstructs
 from equissl.progress import Progress, no_progress
 from equissl.random import shuffled
@@ -163,7 +163,7 @@ def write_explorers(loaded: LoadedRun, context: EvaluationContext, steer: int = 
     ``reconstructions.json``, if a module reconstructs images.
     """
     folder, dataset, rows = loaded.run.path, context.datasets["test"], context.rows["test"]
-    nearest = neighbours(context.features("test"), dataset, rows)
+    nearest = nearest_neighbors(context.features("test"), dataset, rows)
     write_json(folder / "neighbours.json", nearest, indent=None)
     if steer:
         factors = steering(
@@ -171,7 +171,7 @@ def write_explorers(loaded: LoadedRun, context: EvaluationContext, steer: int = 
             context.encoder,
             dataset,
             rows,
-            size=Size(images=steer),
+            size=ExplorerSize(images=steer),
             seed=context.seed,
             device=str(context.device),
             progress=context.progress,

@@ -11,13 +11,13 @@ import torch
 from evaluate.small import dataset, encoder
 from PIL import Image
 
-from equissl.evaluate.explorer.neighbors import data_uri, neighbours, spread
+from equissl.evaluate.explorer.neighbors import data_uri, nearest_neighbors, sample_per_class
 from equissl.evaluate.features import extract
 
 
 def found(**options: Any) -> list[dict[str, Any]]:
     data = dataset()
-    result: Any = neighbours(extract(encoder(), data), data, **options)
+    result: Any = nearest_neighbors(extract(encoder(), data), data, **options)
     queries: list[dict[str, Any]] = json.loads(json.dumps(result))["queries"]
     return queries
 
@@ -37,7 +37,7 @@ def test_neighbours_equal_a_sort_by_cosine() -> None:
 def test_rows_of_a_part_of_the_data_name_their_samples() -> None:
     data, index = dataset(), torch.tensor([40, 7, 21, 3, 30])
     table = extract(encoder(), data, index=index)
-    result: Any = neighbours(table, data, index, queries=5, k=9)
+    result: Any = nearest_neighbors(table, data, index, queries=5, k=9)
     for query in result["queries"]:
         seen = [query["index"], *(n["index"] for n in query["neighbours"])]
         assert sorted(seen) == sorted(index.tolist())
@@ -55,13 +55,13 @@ def test_rows_of_a_part_of_the_data_name_their_samples() -> None:
 )
 def test_queries_are_spread_over_classes(labels: list[int], count: int, classes: list[int]) -> None:
     table = torch.tensor(labels)
-    rows = spread(table, count)
+    rows = sample_per_class(table, count)
     assert table[rows].tolist() == classes and len(set(rows.tolist())) == len(rows)
 
 
 def test_queries_of_many_classes_and_of_none() -> None:
-    assert spread(torch.arange(100), 4).tolist() == [0, 25, 50, 75]
-    assert spread(torch.full((9,), -1), 3).tolist() == [0, 3, 6]
+    assert sample_per_class(torch.arange(100), 4).tolist() == [0, 25, 50, 75]
+    assert sample_per_class(torch.full((9,), -1), 3).tolist() == [0, 3, 6]
 
 
 def test_images_are_embedded() -> None:

@@ -17,14 +17,10 @@ from torch import Tensor
 from equissl.data.base import InMemoryDataset
 from equissl.encoder.encoder import Encoded
 from equissl.evaluate.base import Score
-from equissl.evaluate.equivariance import retrieval_metrics as module_under_test
+from equissl.evaluate.equivariance import ranking as module_under_test
 from equissl.evaluate.equivariance.embeddings import ObjectEmbeddings, embed
-from equissl.evaluate.equivariance.retrieval_metrics import (
-    SIE_PROTOCOL,
-    RetrievalProtocol,
-    retrieval_scores,
-    retrieve,
-)
+from equissl.evaluate.equivariance.ranking import SIE_PROTOCOL, RetrievalProtocol, retrieve
+from equissl.evaluate.equivariance.retrieval_metrics import retrieval_scores
 from equissl.params import Params, Real, Rotation, Space, euler_quaternion
 
 POSE = Space((Rotation("pose", keep_sign=True),))

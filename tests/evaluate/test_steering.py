@@ -18,9 +18,9 @@ from equissl.data.base import InMemoryDataset
 from equissl.data.solids import Solids
 from equissl.encoder.encoder import Encoded, Encoder
 from equissl.evaluate.audit.factors import AUDITS
-from equissl.evaluate.explorer.factor_sweeps import BOX, FactorSweep, apart, grid, slides
+from equissl.evaluate.explorer.factor_sweeps import BOX, FactorSweep, distance, factor_sweeps, grid
 from equissl.evaluate.explorer.sprite import sprite
-from equissl.evaluate.explorer.steering import SILENT, Size, steering
+from equissl.evaluate.explorer.steering import NO_PREDICTOR, ExplorerSize, steering
 from equissl.params import (
     Circular,
     Params,
@@ -35,7 +35,7 @@ from equissl.random import Stream
 from equissl.recipes import quickstart, sie
 
 LIGHT = Space((Real("light"),))
-SMALL = Size(images=3, others=12, steps=7, nearest=4)
+SMALL = ExplorerSize(images=3, others=12, steps=7, nearest=4)
 
 
 class Quarters(nn.Module):
@@ -79,7 +79,7 @@ def lit(objects: int = 6, views: int = 4, draws: bool = True) -> InMemoryDataset
     return InMemoryDataset(draw(groups, params), params, groups % 2, ("a", "b"), groups, renderer=render)
 
 
-def explorer(module: Any, data: InMemoryDataset, size: Size = SMALL) -> dict[str, Any]:
+def explorer(module: Any, data: InMemoryDataset, size: ExplorerSize = SMALL) -> dict[str, Any]:
     told = steering({"m": module}, encoder(), data, torch.arange(len(data)), size=size)
     assert told["note"] == ""
     found: dict[str, Any] = told["explorers"][0]  # type: ignore[index]
@@ -149,12 +149,12 @@ def test_without_drawing_the_nearest_recorded_view_is_the_truth() -> None:
 
 def test_what_cannot_be_steered_is_said() -> None:
     data, rows = lit(), torch.arange(24)
-    assert steering({}, encoder(), data, rows) == {"explorers": [], "note": SILENT}
+    assert steering({}, encoder(), data, rows) == {"explorers": [], "note": NO_PREDICTOR}
     told = steering({"odd": Adds(space=Space((Real("smell"),)))}, encoder(), data, rows, size=SMALL)
     assert told["explorers"] == [] and "odd reads no factor" in str(told["note"])
     assert "two images" in str(steering({"m": Adds()}, encoder(), data, rows[:1])["note"])
     with pytest.raises(ValueError, match="steps must be at least 3, got 2"):
-        Size(steps=2)
+        ExplorerSize(steps=2)
 
 
 def test_the_network_is_left_as_it_was_and_answers_repeat() -> None:
@@ -163,7 +163,7 @@ def test_the_network_is_left_as_it_was_and_answers_repeat() -> None:
     data = Solids(size=8, objects=12, views=3).open("test")
     modules: Any = {"sie": model.modules_by_name["sie"]}
     rows = torch.arange(len(data))
-    size = Size(images=1, others=4, steps=3, nearest=2)
+    size = ExplorerSize(images=1, others=4, steps=3, nearest=2)
     first = steering(modules, model.encoder, data, rows, size=size)
     assert model.encoder.training and model.modules_by_name["sie"].training
     assert json.dumps(first) == json.dumps(steering(modules, model.encoder, data, rows, size=size))
@@ -181,7 +181,7 @@ def test_an_augmentation_is_its_own_truth_and_may_find_its_versions() -> None:
         model.encoder,
         data,
         torch.arange(len(data)),
-        size=Size(images=1, others=6, steps=5, nearest=200),
+        size=ExplorerSize(images=1, others=6, steps=5, nearest=200),
     )
     found: dict[str, Any] = told["explorers"][0]  # type: ignore[index]
     (source,) = found["sources"]
@@ -207,7 +207,7 @@ def image() -> Tensor:
 
 def made(space: Space, recorded: Params | None = None, steps: int = 9) -> dict[str, FactorSweep]:
     known = Space().neutral(1) if recorded is None else recorded
-    return {s.name: s for s in slides(space, image(), known, known, steps)}
+    return {s.name: s for s in factor_sweeps(space, image(), known, known, steps)}
 
 
 def test_turns_are_about_the_axes_of_the_world() -> None:
@@ -220,27 +220,27 @@ def test_turns_are_about_the_axes_of_the_world() -> None:
         slide = found[name]
         angles = torch.zeros(len(slide.values), 3, dtype=torch.float64)
         angles[:, axis] = slide.values.deg2rad()
-        turned = slide.wanted.values["pose"].double()
+        turned = slide.target.values["pose"].double()
         undone = start.double() * torch.tensor([1.0, -1, -1, -1]).double()
         in_the_world = quaternion_product(turned, undone.expand(len(turned), -1))
         assert torch.allclose(in_the_world, euler_quaternion(angles), atol=1e-6)
-        change = between(recorded[torch.zeros(len(turned), dtype=torch.int64)], slide.wanted, space)
+        change = between(recorded[torch.zeros(len(turned), dtype=torch.int64)], slide.target, space)
         size = 2 * change.values["pose"][:, 0].abs().clamp(max=1).acos()
         assert torch.allclose(size.double(), slide.values.deg2rad().abs(), atol=2e-3)
         plain = made(space, Params.of(space, {"pose": torch.tensor([[1.0, 0, 0, 0]])}))[name]
-        assert torch.allclose(plain.wanted.values["pose"].double(), euler_quaternion(angles), atol=1e-6)
-        assert torch.allclose(apart(space["pose"], turned, start.double()), slide.values.abs(), atol=1e-2)
+        assert torch.allclose(plain.target.values["pose"].double(), euler_quaternion(angles), atol=1e-6)
+        assert torch.allclose(distance(space["pose"], turned, start.double()), slide.values.abs(), atol=1e-2)
 
 
 def test_numbers_stay_where_images_are_and_angles_go_round() -> None:
     space = Space((Real("height", unit="metres"), Circular("azimuth", unit="radians")))
     many = Params.of(space, {"height": torch.linspace(1, 3, 101)[:, None], "azimuth": torch.zeros(101, 1)})
     here = many[torch.tensor([25])]
-    height, azimuth = slides(space, image(), here, many, 9)
-    reached = height.wanted.values["height"]
+    height, azimuth = factor_sweeps(space, image(), here, many, 9)
+    reached = height.target.values["height"]
     assert reached.min() == pytest.approx(1.05) and reached.max() == pytest.approx(2.95)
     assert azimuth.unit == "degrees" and azimuth.values[[0, -1]].tolist() == [-180, 180]
-    assert torch.equal(azimuth.wanted.values["height"], here.values["height"].expand(9, 1))
+    assert torch.equal(azimuth.target.values["height"], here.values["height"].expand(9, 1))
 
 
 def test_versions_are_what_the_augmentation_makes() -> None:
@@ -249,17 +249,17 @@ def test_versions_are_what_the_augmentation_makes() -> None:
     assert {"centred crop", "hue", "brightness", "blur", "grayscale"} <= set(found)
     for slide in found.values():
         assert slide.images is not None
-        rest = slide.values.tolist().index(slide.rest)
+        rest = slide.values.tolist().index(slide.neutral_value)
         assert torch.allclose(slide.images[rest], image()[0], atol=2e-6)
         assert (
             slide.images.sub(slide.images[rest]).abs().amax((1, 2, 3)).gt(1e-3).sum() == len(slide.values) - 1
         )
     hue = found["hue"]
-    record = {n: hue.wanted.values[n] for n in AUDITS["hue"].space.names}
+    record = {n: hue.target.values[n] for n in AUDITS["hue"].space.names}
     again = replay(AUDITS["hue"], image().expand(len(hue.values), -1, -1, -1), record)
     assert hue.images is not None and torch.equal(again, hue.images)
     assert found["blur"].values[[0, -1]].tolist() == [0, 2]
-    boxes = torch.cat([found["crop to a side"].wanted.values[n] for n in BOX], 1)
+    boxes = torch.cat([found["crop to a side"].target.values[n] for n in BOX], 1)
     assert torch.all(boxes[:, :2] + boxes[:, 2:] <= 1 + 1e-6) and torch.all(boxes >= 0)
     assert boxes[-1].tolist() == pytest.approx([0.3, 0.6, 0.4, 0.4])  # top, left, height, width
 

@@ -12,7 +12,8 @@ from torch import Tensor
 from equissl.evaluate.base import Score
 from equissl.evaluate.context import EncoderEvaluation, EvaluationContext
 from equissl.evaluate.equivariance.embeddings import embed, whole_objects
-from equissl.evaluate.equivariance.retrieval_metrics import RetrievalProtocol, retrieval_scores
+from equissl.evaluate.equivariance.ranking import RetrievalProtocol
+from equissl.evaluate.equivariance.retrieval_metrics import retrieval_scores
 from equissl.objective import Predictive
 
 

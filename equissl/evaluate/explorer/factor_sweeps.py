@@ -1,4 +1,4 @@
-"""What an image becomes when one thing is changed little by little: the sliders of the steering explorer."""
+"""Image sequences along one factor, for the sliders of the steering explorer."""
 
 from __future__ import annotations
 
@@ -34,39 +34,41 @@ _DRAWS = 1024  # from which the range of an augmentation is taken
 
 @dataclass(frozen=True)
 class FactorSweep:
-    """One image under P positions of one slider.
+    """One image at P values of one factor.
 
     Args:
-        name: what is changed, as a row of the page is called.
-        unit: of ``values``: "degrees", "turns", "factor", "switch", "share", ...
-        values: (P,) float64, what people read; ``rest`` stands among them and means that nothing changes.
-        rest: the neutral position.
-        wanted: (P) the factors of the changed image.
-        factor: the one factor of the data that is changed; "" where an augmentation changes the image.
+        name: display name of the factor.
+        unit: of ``values``: "degrees", "turns", "factor", "switch", "fraction", ...
+        values: (P,) float64, for display; ``neutral_value`` is among them.
+        neutral_value: where nothing changes.
+        target: (P) the factors of the changed image.
+        factor: the factor of the dataset that is changed; "" where an augmentation changes the image.
         images: (P, C, H, W) float, what an augmentation makes of it; None where ``factor`` is changed.
-        ends: what values below and above ``rest`` do, where the unit does not say it.
+        direction_labels: what values below and above ``neutral_value`` do, where the unit does not tell.
     """
 
     name: str
     unit: str
     values: Tensor
-    rest: float
-    wanted: Params
+    neutral_value: float
+    target: Params
     factor: str = ""
     images: Tensor | None = None
-    ends: tuple[str, str] = ("", "")
+    direction_labels: tuple[str, str] = ("", "")
 
 
-def slides(space: Space, image: Tensor, recorded: Params, span: Params, steps: int) -> Iterator[FactorSweep]:
-    """Every slider that a module which reads ``space`` can follow.
+def factor_sweeps(
+    space: Space, image: Tensor, recorded: Params, span: Params, steps: int
+) -> Iterator[FactorSweep]:
+    """Sweeps of every factor that a module with this ``space`` reads.
 
     Factors that the data records come first, in their order, then augmentations of the audit.
 
     Args:
         image: (1, C, H, W) float in [0, 1].
-        recorded: (1) the factors that are known of it.
+        recorded: (1) the factors that the dataset records of it.
         span: (N) those of many images, whose middle 95 % bound what a number is moved to.
-        steps: positions of a slider that is no switch, about.
+        steps: values of a sweep that is no switch, about.
     """
     for factor in recorded.space:
         if factor.name in space.names:
@@ -86,12 +88,12 @@ def readable(factor: Factor, values: Tensor) -> tuple[Tensor, str]:
     return values[:, 0].double() * (180 / math.pi if degrees else 1), "degrees" if degrees else factor.unit
 
 
-def written(factor: Factor, shown: Tensor) -> Tensor:
+def from_readable(factor: Factor, shown: Tensor) -> Tensor:
     """The inverse of ``readable``: (B,) -> (B, 1) float32."""
     return (shown * (math.pi / 180 if factor.unit == "radians" else 1))[:, None].float()
 
 
-def apart(factor: Factor, first: Tensor, second: Tensor) -> Tensor:
+def distance(factor: Factor, first: Tensor, second: Tensor) -> Tensor:
     """How far two values (B, size) lie apart, (B,) float64 in the unit of the factor's sliders."""
     if isinstance(factor, Rotation):
         turn = factor.between(first.double(), second.double())
@@ -140,11 +142,13 @@ def _crops(image: Tensor, recorded: Params, steps: int) -> Iterator[FactorSweep]
         "crop to a side": (both, middle, edge, ("cut, kept left", "cut, kept right")),
         "crop up or down": (both, edge, middle, ("cut, kept top", "cut, kept bottom")),
     }
-    for name, (shown, top, left, ends) in boxes.items():
+    for name, (shown, top, left, labels) in boxes.items():
         side = 1 - shown.abs()
         values = dict(zip(BOX, (v[:, None].float() for v in (top, left, side, side)), strict=True))
         drawn = Params.of(crop.space, values)
-        yield replace(_made(name, "share", shown, 0.0, crop, drawn, image, recorded), ends=ends)
+        yield replace(
+            _made(name, "fraction", shown, 0.0, crop, drawn, image, recorded), direction_labels=labels
+        )
 
 
 def _augmented(augment: Augmentation, name: str, image: Tensor, recorded: Params, steps: int) -> FactorSweep:
@@ -159,7 +163,7 @@ def _augmented(augment: Augmentation, name: str, image: Tensor, recorded: Params
         rest = float(readable(factor, factor.neutral(1))[0])
         shown = grid(low, high, rest, steps)
     record = augment.space.neutral(len(shown))
-    values = {**record.values, name: written(factor, shown)}
+    values = {**record.values, name: from_readable(factor, shown)}
     made = Params.of(augment.space, values)
     return _made(name.removesuffix("_sigma"), unit, shown, rest, augment, made, image, recorded)
 

@@ -1,4 +1,4 @@
-"""Which images does the encoder think are alike? Queries and their nearest neighbours, as plain data."""
+"""Nearest neighbors of some query images in feature space, as plain data for a report."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SMALL = 64  # pixels; up to this side an image is stored without loss
 LARGEST = 160  # pixels; larger images are shrunk
 
 
-def neighbours(
+def nearest_neighbors(
     table: FeatureTable,
     dataset: Dataset,
     index: Tensor | None = None,
@@ -37,7 +37,7 @@ def neighbours(
     index = torch.arange(len(table)) if index is None else index
     unit = F.normalize(table.vectors, dim=1)
     shown = []
-    for row in spread(table.labels, queries).tolist():
+    for row in sample_per_class(table.labels, queries).tolist():
         similarity = unit @ unit[row]
         similarity[row] = -torch.inf
         nearest = similarity.topk(min(k, len(table) - 1))
@@ -51,7 +51,7 @@ def neighbours(
     return {"queries": shown}
 
 
-def spread(labels: Tensor, count: int) -> Tensor:
+def sample_per_class(labels: Tensor, count: int) -> Tensor:
     """Rows that show as many classes as possible, evenly chosen: labels (N,) -> (n,) int64, sorted by class.
 
     Images without a label are taken only where none has one.

@@ -1,4 +1,4 @@
-"""One image of the steering explorer: what its sliders predict, find and truly lead to, as plain data."""
+"""One source image of the steering explorer: predictions, nearest images and truth along its sweeps."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from equissl.augment.batched import as_float
 from equissl.data.base import Dataset
 from equissl.encoder.encoder import Encoded, Encoder
-from equissl.evaluate.explorer.factor_sweeps import FactorSweep, apart, slides
+from equissl.evaluate.explorer.factor_sweeps import FactorSweep, distance, factor_sweeps
 from equissl.evaluate.explorer.sprite import sprite
 from equissl.objective import Predictive
 from equissl.params import Params, between
@@ -36,10 +36,10 @@ class Network:
         first = Encoded(encodings[0].vector[:1], None, encodings[0].parts)
         return first, F.normalize(vectors, dim=1)
 
-    def predict(self, source: Encoded, start: Params, wanted: Params) -> Tensor:
+    def predict(self, source: Encoded, start: Params, target: Params) -> Tensor:
         """From one image to P others: unit embeddings (P, d) on the CPU."""
-        change = between(start, wanted, self.module.space).to(self.device)
-        many = Encoded(source.vector.expand(len(wanted), -1), None, source.parts)
+        change = between(start, target, self.module.space).to(self.device)
+        many = Encoded(source.vector.expand(len(target), -1), None, source.parts)
         return F.normalize(self.module.predict(many, change).float().cpu(), dim=1)
 
 
@@ -63,14 +63,14 @@ class Bank:
 
 
 @dataclass(frozen=True)
-class Start:
+class Source:
     """An image that is started from.
 
     Args:
         place: its row in ``bank``.
         encoded: its encoding.
         unit: (1 + M, d) unit embeddings of it and of all its changed versions, slider by slider.
-        made: its sliders.
+        sweeps: one per slider.
         first: where the versions of each slider begin among the M; None where there are none.
     """
 
@@ -79,18 +79,18 @@ class Start:
     network: Network
     encoded: Encoded
     unit: Tensor
-    made: tuple[FactorSweep, ...]
+    sweeps: tuple[FactorSweep, ...]
     first: tuple[int | None, ...]
 
-    def answers(self, nearest: int) -> list[dict[str, Any]]:
-        return [self._answer(k, nearest) for k in range(len(self.made))]
+    def sweep_rows(self, nearest: int) -> list[dict[str, Any]]:
+        return [self._sweep_row(k, nearest) for k in range(len(self.sweeps))]
 
-    def unmoved(self, nearest: int) -> list[int]:
+    def identity_nearest(self, nearest: int) -> list[int]:
         """The rows of the bank that are most like the image itself, without it."""
         similarity = self.bank.vectors @ self.unit[0]
         similarity[self.place] = -torch.inf
-        found: list[int] = similarity.topk(min(nearest, len(similarity) - 1)).indices.tolist()
-        return found
+        nearest_rows: list[int] = similarity.topk(min(nearest, len(similarity) - 1)).indices.tolist()
+        return nearest_rows
 
     def searched(self, slider: int) -> Tensor:
         """Which of the bank and the versions, (N + M,), may be found; versions only of an augmentation.
@@ -101,106 +101,108 @@ class Start:
         allowed = torch.zeros(count + len(self.unit) - 1, dtype=torch.bool)
         allowed[:count] = True
         allowed[self.place] = False
-        if self.made[slider].images is None:
+        if self.sweeps[slider].images is None:
             return allowed
-        for k, (slide, first) in enumerate(zip(self.made, self.first, strict=True)):
-            if slide.images is not None and first is not None:
+        for k, (sweep, first) in enumerate(zip(self.sweeps, self.first, strict=True)):
+            if sweep.images is not None and first is not None:
                 begin = count + first
-                allowed[begin : begin + len(slide.values)] = (slide.values != slide.rest) | (k == slider)
+                allowed[begin : begin + len(sweep.values)] = (sweep.values != sweep.neutral_value) | (
+                    k == slider
+                )
         return allowed
 
-    def _answer(self, slider: int, nearest: int) -> dict[str, Any]:
-        slide, bank = self.made[slider], self.bank
-        count = len(slide.values)
+    def _sweep_row(self, slider: int, nearest: int) -> dict[str, Any]:
+        sweep, bank = self.sweeps[slider], self.bank
+        count = len(sweep.values)
         allowed = self.searched(slider)
         everything = torch.cat([bank.vectors, self.unit[1:]])
         start = bank.params[torch.full((count,), self.place)]
-        predicted = self.network.predict(self.encoded, start, slide.wanted)
+        predicted = self.network.predict(self.encoded, start, sweep.target)
         similarity = (predicted @ everything.T).masked_fill(~allowed, -torch.inf)
         best = similarity.topk(min(nearest, int(allowed.sum())), 1)
         kind, truth = self._truth(slider)
-        answer: dict[str, Any] = {
-            "name": slide.name,
-            "unit": slide.unit,
-            "ends": list(slide.ends),
-            "values": _rounded(slide.values),
-            "rest": round(slide.rest, 4),
+        row: dict[str, Any] = {
+            "name": sweep.name,
+            "unit": sweep.unit,
+            "ends": list(sweep.direction_labels),
+            "values": _rounded(sweep.values),
+            "rest": round(sweep.neutral_value, 4),
             "kind": kind,
             "nearest": best.indices.tolist(),
             "near": [_rounded(row) for row in best.values],
         }
-        if slide.factor:
-            answer["off"] = [_rounded(row) for row in self._off(slide, best.indices)]
+        if sweep.factor:
+            row["off"] = [_rounded(row) for row in self._off(sweep, best.indices)]
         if truth is None:
-            return answer
-        wanted = everything[truth]
-        own = (predicted * wanted).sum(1)
+            return row
+        target = everything[truth]
+        own = (predicted * target).sum(1)
         rivals = similarity.scatter(1, truth[:, None], -torch.inf)
-        answer |= {
+        row |= {
             "truth": truth.tolist(),
             "similarity": _rounded(own),
-            "still": _rounded(wanted @ self.unit[0]),
+            "still": _rounded(target @ self.unit[0]),
             "rank": (1 + (rivals > own[:, None] + _TIE).sum(1)).tolist(),
             "among": (rivals > -torch.inf).sum(1).add(1).tolist(),
         }
         if kind == "recorded":
-            answer["truth_off"] = _rounded(self._off(slide, truth[:, None])[:, 0])
-        return answer
+            row["truth_off"] = _rounded(self._off(sweep, truth[:, None])[:, 0])
+        return row
 
     def _truth(self, slider: int) -> tuple[str, Tensor | None]:
         """What kind of truth there is, and which of the bank and the versions it is, (P,)."""
-        slide, first = self.made[slider], self.first[slider]
+        sweep, first = self.sweeps[slider], self.first[slider]
         if first is not None:
-            kind = "drawn" if slide.images is None else "augmented"
-            return kind, torch.arange(first, first + len(slide.values)) + len(self.bank.rows)
+            kind = "drawn" if sweep.images is None else "augmented"
+            return kind, torch.arange(first, first + len(sweep.values)) + len(self.bank.rows)
         bank = self.bank
         same = (bank.groups == bank.groups[self.place]).nonzero()[:, 0]
         same = same[same != self.place]
         if not len(same):
             return "", None
-        distance = torch.zeros(len(slide.values), len(same))
+        distance = torch.zeros(len(sweep.values), len(same))
         for factor in bank.params.space:
-            known, wanted = bank.params.values[factor.name][same], slide.wanted.values[factor.name]
-            guesses = factor.encode(wanted.repeat_interleave(len(same), 0))
-            distance += factor.error(guesses, known.repeat(len(wanted), 1)).view_as(distance)
+            known, target = bank.params.values[factor.name][same], sweep.target.values[factor.name]
+            guesses = factor.encode(target.repeat_interleave(len(same), 0))
+            distance += factor.error(guesses, known.repeat(len(target), 1)).view_as(distance)
         return "recorded", same[distance.argmin(1)]
 
-    def _off(self, slide: FactorSweep, found: Tensor) -> Tensor:
-        """How far images (P, k) of the bank are from what was wanted of the slider's factor: (P, k)."""
-        factor = self.bank.params.space[slide.factor]
-        wanted, known = slide.wanted.values[factor.name], self.bank.params.values[factor.name]
-        return torch.stack([apart(factor, wanted, known[column]) for column in found.T], 1)
+    def _off(self, sweep: FactorSweep, rows: Tensor) -> Tensor:
+        """How far images (P, k) of the bank are from the target value of the sweep's factor: (P, k)."""
+        factor = self.bank.params.space[sweep.factor]
+        target, known = sweep.target.values[factor.name], self.bank.params.values[factor.name]
+        return torch.stack([distance(factor, target, known[column]) for column in rows.T], 1)
 
 
-def start(
+def start_source(
     network: Network, dataset: Dataset, bank: Bank, row: int, steps: int
-) -> tuple[Start, Tensor | None]:
+) -> tuple[Source, Tensor | None]:
     """Begin at the sample ``row`` of ``bank``; also its versions (M, C, H, W), None if there are none."""
     place = int((bank.rows == row).nonzero()[0, 0])
     image, recorded = bank.images[place : place + 1], bank.params[torch.tensor([place])]
-    made = tuple(slides(network.module.space, image, recorded, bank.params, steps))
+    sweeps = tuple(factor_sweeps(network.module.space, image, recorded, bank.params, steps))
     first: list[int | None] = []
     versions: list[Tensor] = []
-    for slide in made:
-        truth = slide.images
+    for sweep in sweeps:
+        truth = sweep.images
         if truth is None:
-            drawn = dataset.render(torch.full((len(slide.values),), row), slide.wanted)
+            drawn = dataset.render(torch.full((len(sweep.values),), row), sweep.target)
             truth = None if drawn is None else as_float(drawn).cpu()
         first.append(None if truth is None else sum(map(len, versions)))
         versions += [] if truth is None else [truth]
     encoded, unit = network.embed(torch.cat([image, *versions]))
-    begun = Start(place, bank, network, encoded, unit, made, tuple(first))
-    return begun, torch.cat(versions) if versions else None
+    source = Source(place, bank, network, encoded, unit, sweeps, tuple(first))
+    return source, torch.cat(versions) if versions else None
 
 
-def told(begun: Start, versions: Tensor | None, nearest: int) -> dict[str, Any]:
+def to_rows(source: Source, versions: Tensor | None, nearest: int) -> dict[str, Any]:
     """What the page needs of one image."""
     return {
-        "index": int(begun.bank.rows[begun.place]),
-        "bank": begun.place,
+        "index": int(source.bank.rows[source.place]),
+        "bank": source.place,
         "sprite": None if versions is None else sprite(versions),
-        "still": begun.unmoved(nearest),
-        "slides": begun.answers(nearest),
+        "still": source.identity_nearest(nearest),
+        "slides": source.sweep_rows(nearest),
     }
 
 

@@ -1,7 +1,7 @@
-"""The steering explorer's data: where a module says features go when an image is changed, and what is there.
+"""The steering explorer's data: predicted embeddings of changed images, and the images nearest to them.
 
-Every slider of every shown image is answered beforehand at each of its positions, one slider at a time, so
-that a page can be steered without a network and whatever the module computes.
+Every position of every slider is computed beforehand, one slider at a time, so that the page works without a
+network, for any module.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from equissl.augment.batched import as_float
 from equissl.data.base import Dataset
 from equissl.encoder.encoder import Encoder
-from equissl.evaluate.explorer.neighbors import spread
-from equissl.evaluate.explorer.sources import Bank, Network, start, told
+from equissl.evaluate.explorer.neighbors import sample_per_class
+from equissl.evaluate.explorer.sources import Bank, Network, start_source, to_rows
 from equissl.evaluate.explorer.sprite import sprite
 from equissl.evaluate.features import eval_mode
 from equissl.objective import Predictive
@@ -25,15 +25,15 @@ from equissl.params import concatenate
 from equissl.progress import Progress, no_progress
 from equissl.random import shuffled
 
-SILENT = "no module of this run predicts where features go (EquiMod and SIE do), so there is nothing to steer"
-UNKNOWN = "reads no factor that can be moved: none that the data records, none of the audit's augmentations"
-LONELY = "steering needs at least two images"
+NO_PREDICTOR = "no module of this run predicts embeddings (EquiMod and SIE do), so there is nothing to steer"
+NO_FACTOR = "reads no factor that can be moved: none that the data records, none of the audit's augmentations"
+TOO_FEW_IMAGES = "steering needs at least two images"
 _BATCH = 256
 
 
 @dataclass(frozen=True, kw_only=True)
-class Size:
-    """How much is shown.
+class ExplorerSize:
+    """Size of the steering explorer.
 
     Args:
         images: to start from.
@@ -61,7 +61,7 @@ def steering(
     dataset: Dataset,
     rows: Tensor,
     *,
-    size: Size = Size(),
+    size: ExplorerSize = ExplorerSize(),
     image: str = "image",
     seed: int = 0,
     device: torch.device | str = "cpu",
@@ -71,7 +71,7 @@ def steering(
 
     The truth of a position is what the data draws for the changed factors ("drawn"), the image after the
     augmentation ("augmented"), or else the recorded image of the same object whose factors are nearest to
-    the wanted ones ("recorded"). Similarities are cosines of ``predict`` and ``target``; "still" is that of
+    the target ones ("recorded"). Similarities are cosines of ``predict`` and ``target``; "still" is that of
     an embedding which does not move. Searched are real images without the one that was started from, and
     for an augmentation the versions that its sliders make of that one, too.
 
@@ -80,37 +80,37 @@ def steering(
         rows: (N,) samples that may be shown.
         seed: of the choice of images to search.
     """
-    found: list[dict[str, Any]] = []
-    notes = [] if modules else [SILENT]
+    explorers: list[dict[str, Any]] = []
+    notes = [] if modules else [NO_PREDICTOR]
     if len(rows) < 2:
-        return {"explorers": found, "note": LONELY}
+        return {"explorers": explorers, "note": TOO_FEW_IMAGES}
     for name, module in modules.items():
         parts = [m for m in (module, encoder) if isinstance(m, nn.Module)]
         with eval_mode(*parts), torch.inference_mode():
             network = Network(module, encoder, device)
             explorer = _explorer(network, dataset, rows, size, image, seed, progress)
         if explorer["sources"]:
-            found.append({"name": name, **explorer})
+            explorers.append({"name": name, **explorer})
         else:
-            notes.append(f"{name} {UNKNOWN}")
-    return {"explorers": found, "note": "; ".join(notes)}
+            notes.append(f"{name} {NO_FACTOR}")
+    return {"explorers": explorers, "note": "; ".join(notes)}
 
 
 def _explorer(
     network: Network,
     dataset: Dataset,
     rows: Tensor,
-    size: Size,
+    size: ExplorerSize,
     image: str,
     seed: int,
     progress: Progress,
 ) -> dict[str, Any]:
-    chosen = rows[spread(dataset.labels[rows], size.images)]
+    chosen = rows[sample_per_class(dataset.labels[rows], size.images)]
     bank = _bank(network, dataset, chosen, rows, size, image, seed)
     sources = []
     for done, row in enumerate(chosen.tolist()):
-        begun, versions = start(network, dataset, bank, row, size.steps)
-        sources += [told(begun, versions, size.nearest)] if begun.made else []
+        source, versions = start_source(network, dataset, bank, row, size.steps)
+        sources += [to_rows(source, versions, size.nearest)] if source.sweeps else []
         progress("steering", done + 1, len(chosen))
     labels, names = dataset.labels[bank.rows].tolist(), dataset.classes
     searched = {
@@ -122,15 +122,21 @@ def _explorer(
 
 
 def _bank(
-    network: Network, dataset: Dataset, chosen: Tensor, rows: Tensor, size: Size, image: str, seed: int
+    network: Network,
+    dataset: Dataset,
+    chosen: Tensor,
+    rows: Tensor,
+    size: ExplorerSize,
+    image: str,
+    seed: int,
 ) -> Bank:
     """The started images, others of the same objects, and some by chance."""
     groups = dataset.groups
     same = [(groups == groups[row]).nonzero()[:, 0] for row in chosen]
     own = [views[views != row][: size.views - 1] for row, views in zip(chosen, same, strict=True)]
     others = rows[shuffled(len(rows), seed, "steering")[: size.others]]
-    found = torch.unique(torch.cat([chosen, *own, others]))
-    batches = [dataset.batch(part) for part in torch.split(found, _BATCH)]
+    bank_rows = torch.unique(torch.cat([chosen, *own, others]))
+    batches = [dataset.batch(part) for part in torch.split(bank_rows, _BATCH)]
     images = torch.cat([as_float(b.images[image]).cpu() for b in batches])
     params = concatenate([b.params[image].to("cpu") for b in batches])
-    return Bank(found, images, network.embed(images)[1], params, groups[found])
+    return Bank(bank_rows, images, network.embed(images)[1], params, groups[bank_rows])
