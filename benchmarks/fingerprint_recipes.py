@@ -257,12 +257,12 @@ def _sie(**changes: Any) -> Recipe:
     return _changed(sie.sie_solids(), "sie", changes)
 
 
-def _blend(**changes: Any) -> Recipe:
-    return _changed(reconstruction.small("blend"), "blend", changes)
+def _cross_attention(**changes: Any) -> Recipe:
+    return _changed(reconstruction.small("cross_attention"), "cross_attention", changes)
 
 
-def _path(**changes: Any) -> Recipe:
-    return _changed(reconstruction.small("path"), "path", changes)
+def _intermediate(**changes: Any) -> Recipe:
+    return _changed(reconstruction.small("intermediate"), "intermediate", changes)
 
 
 def _transform(target: Any, orbit: Any, **changes: Any) -> Recipe:
@@ -365,8 +365,8 @@ SHIPPED: Mapping[str, Make] = {
     "photonics.gpm_invariant": lambda: photonics.gpm_invariant(),
     "quickstart.equivariant": lambda: quickstart.equivariant(),
     "quickstart.invariant": lambda: quickstart.invariant(),
-    "reconstruction.blend_3diebench": lambda: reconstruction.blend_3diebench(),
-    "reconstruction.blend_vicreg_vit_s16": lambda: reconstruction.blend_vicreg_vit_s16(),
+    "reconstruction.blend_3diebench": lambda: reconstruction.cross_attention_3diebench(),
+    "reconstruction.blend_vicreg_vit_s16": lambda: reconstruction.cross_attention_vicreg_vit_s16(),
     "reconstruction.dinov2_vit_l16": lambda: reconstruction.dinov2_vit_l16(),
     "reconstruction.ibot_small": lambda: reconstruction.ibot_small(),
     "reconstruction.ibot_vit_l16": lambda: reconstruction.ibot_vit_l16(),
@@ -464,19 +464,19 @@ VARIANTS: Mapping[str, Make] = {
     "sie/concatenated": lambda: _sie(predictor=ConcatenatedMLP()),
     "sie/hypernetwork": lambda: _sie(predictor=Hypernetwork(hidden=(8,), bias=True, layers=(16,))),
     "sie/no_covariance": lambda: _sie(covariance=0.0, predicted_variance=0.0, variance=0.0),
-    "blend/r1": lambda: _blend(variant="R1"),
-    "blend/r2": lambda: _blend(variant="R2", residual=False),
-    "blend/r3_linear": lambda: _blend(projections="linear", heads=2, head=(16,)),
-    "blend/r4": lambda: _blend(variant="R4", content="inv"),
-    "blend/pooled": lambda: _blend(tokens="pooled", targets="first"),
-    "blend/sum": lambda: _blend(targets="second", space="unit", reduction="sum", part="all"),
-    "path/sum": lambda: _path(space="unit", reduction="sum", part="all"),
-    "path/one": lambda: reconstruction.small("path", family="se2", count=1),
-    "path/color": lambda: reconstruction.small("path", family="color", count=3),
-    "path/blur": lambda: reconstruction.small("path", family="blur"),
-    "path/translation": lambda: reconstruction.small("path", family="translation"),
+    "blend/r1": lambda: _cross_attention(variant="R1"),
+    "blend/r2": lambda: _cross_attention(variant="R2", residual=False),
+    "blend/r3_linear": lambda: _cross_attention(projections="linear", num_heads=2, hidden=(16,)),
+    "blend/r4": lambda: _cross_attention(variant="R4", context_part="inv"),
+    "blend/pooled": lambda: _cross_attention(tokens="pooled", targets="first"),
+    "blend/sum": lambda: _cross_attention(targets="second", space="unit", reduction="sum", part="all"),
+    "path/sum": lambda: _intermediate(space="unit", reduction="sum", part="all"),
+    "path/one": lambda: reconstruction.small("intermediate", family="se2", num_targets=1),
+    "path/color": lambda: reconstruction.small("intermediate", family="color", num_targets=3),
+    "path/blur": lambda: reconstruction.small("intermediate", family="blur"),
+    "path/translation": lambda: reconstruction.small("intermediate", family="translation"),
     "reconstruction/base": lambda: reconstruction.small("base"),
-    "reconstruction/blend": lambda: reconstruction.small("blend"),
+    "reconstruction/blend": lambda: reconstruction.small("cross_attention"),
     "reconstruction/sie": lambda: reconstruction.small("sie"),
     "reconstruction/sie_se2": lambda: reconstruction.small("sie", family="se2"),
     "sie/on_solids_vicreg": lambda: sie.on_solids(sie.vicreg()),

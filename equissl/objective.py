@@ -90,10 +90,10 @@ class Predictive(Protocol):
 
 @runtime_checkable
 class Reconstructs(Protocol):
-    """A module that can show the images it reconstructs."""
+    """Equivariance module that reconstructs images of views."""
 
     def reconstruct(self, views: Views, encoded: Encodings) -> dict[str, Reconstruction]:
-        """View name -> its reconstruction and its images."""
+        """Target view -> its reconstruction."""
 
 
 @runtime_checkable

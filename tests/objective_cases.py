@@ -96,10 +96,10 @@ MODULES = {
     "sie-mlp": SIE.Config(**SMALL, part="all", predictor=ConcatenatedMLP(hidden=(16,))),
     "cross-attention": CrossAttentionReconstruction.Config(decoder=DECODER),
     "cross-attention-r1": CrossAttentionReconstruction.Config(
-        decoder=DECODER, variant="R1", residual=False, projections="linear", heads=2
+        decoder=DECODER, variant="R1", residual=False, projections="linear", num_heads=2
     ),
     "cross-attention-r2": CrossAttentionReconstruction.Config(
-        decoder=DECODER, variant="R2", head=(12,), targets="second", space="unit"
+        decoder=DECODER, variant="R2", hidden=(12,), targets="second", space="unit"
     ),
     "cross-attention-pooled": CrossAttentionReconstruction.Config(
         decoder=DECODER, tokens="pooled", targets="first"

@@ -114,12 +114,12 @@ def test_every_transformation_in_both_modes(name: str) -> None:
     assert all(t.isfinite() for t in model(views).values())
 
 
-def test_bad_wishes_are_named() -> None:
+def test_bad_transformations_are_named() -> None:
     baseline = transformations.baseline()
     for change in (transformations.invariant, transformations.sensitive):
         with pytest.raises(UserError, match=r"no transformation 'jigsaww'; did you mean 'jigsaw'"):
             change(baseline, "jigsaww")
-        with pytest.raises(UserError, match=r"views\.a draws horizontal_flip already"):
+        with pytest.raises(UserError, match=r"views\.a applies horizontal_flip already"):
             change(essl.baseline_simclr_cifar10(), "horizontal_flip")
     plain = replace(baseline, views={n: ViewSpec() for n in baseline.views})
     with pytest.raises(UserError, match=r"views\.a has 0 crops"):

@@ -19,7 +19,7 @@ from equissl.equivariance.intermediate_reconstruction import IntermediateReconst
 from equissl.errors import UserError
 from equissl.invariance.simclr import SimCLR
 from equissl.model import Model
-from equissl.nn.decoder import DecoderConfig, WeakDecoder, stages
+from equissl.nn.decoder import DecoderConfig, WeakDecoder, stage_sizes
 from equissl.params import Params, Space, interpolate
 from equissl.testing.objective import SIDE, tiny_batch, tiny_encoder, tiny_views
 from equissl.views import Between, View, ViewSpec, intermediate_views, make_views
@@ -28,7 +28,7 @@ PARTS = {"inv": 10, "equi": 6}
 VIT: dict[str, Any] = {"name": "test_vit", "size": 16, "options": {"patch_size": 4}}
 
 
-def way_views(family: str = "rotation", count: int = 2) -> dict[str, ViewSpec]:
+def path_views(family: str = "rotation", count: int = 2) -> dict[str, ViewSpec]:
     path = paths.PATHS[family]
     first, second = (
         Pipeline((RandomResizedCrop(SIDE, scale=(0.5, 1.0)), HorizontalFlip())),
@@ -41,8 +41,8 @@ def way_views(family: str = "rotation", count: int = 2) -> dict[str, ViewSpec]:
 def terms(module: Any, encoder: Encoder, views: dict[str, ViewSpec]) -> dict[str, Tensor]:
     made = make_views(tiny_batch(4), views, seed=0)
     encoded = {n: encoder(v.images) for n, v in made.items() if views[n].encode}
-    found: dict[str, Tensor] = module(made, encoded, {})
-    return found
+    losses: dict[str, Tensor] = module(made, encoded, {})
+    return losses
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_the_decoder_ends_at_the_image(grid: tuple[int, int], side: int, channel
 def test_any_size_is_reached(side: int) -> None:
     decoder = WeakDecoder(DecoderConfig(channels=(8,)), 4, (4, 4), (side, side))
     assert decoder(torch.randn(2, 4, 4, 4)).shape == (2, 3, side, side)
-    assert len(stages((4, 4), (side, side))) == math.ceil(math.log2(side / 4))
+    assert len(stage_sizes((4, 4), (side, side))) == math.ceil(math.log2(side / 4))
 
 
 @pytest.mark.parametrize("name", ["resnet18", "vit_small_patch16_224"])
@@ -85,14 +85,14 @@ def test_patches_lie_where_they_are_in_the_image() -> None:
 
 
 @pytest.mark.parametrize("family", [*paths.PATHS])
-def test_ways_begin_at_the_identity(family: str) -> None:
+def test_paths_begin_at_the_identity(family: str) -> None:
     """theta = 0 gives u, and u_k == u == v2."""
     path, images = paths.PATHS[family], tiny_batch(4).images["image"]
     rest = path.space.neutral(4)
     torch.testing.assert_close(path.apply(images, rest), images, atol=1e-6, rtol=0)
-    specs = way_views(family)
-    stop = replace(specs["b"], draw=Between("", "b", 0.0, paths.continuous_factors(path)), encode=False)
-    made = make_views(tiny_batch(4), {**specs, "u": stop}, seed=0)
+    specs = path_views(family)
+    start = replace(specs["b"], draw=Between("", "b", 0.0, paths.continuous_factors(path)), encode=False)
+    made = make_views(tiny_batch(4), {**specs, "u": start}, seed=0)
     crop = specs["b"].augment.steps[0]  # type: ignore[attr-defined]
     plain = crop.apply(as_float(images), made["b"].params.select(crop.space.names))
     torch.testing.assert_close(made["u"].images, plain, atol=1e-6, rtol=0)
@@ -101,23 +101,23 @@ def test_ways_begin_at_the_identity(family: str) -> None:
 
 @pytest.mark.parametrize("family", [*paths.PATHS])
 @pytest.mark.parametrize("count", [1, 2, 3])
-def test_ways_are_in_equal_steps(family: str, count: int) -> None:
+def test_intermediate_views_are_equally_spaced(family: str, count: int) -> None:
     path = paths.PATHS[family]
-    made = make_views(tiny_batch(4), way_views(family, count), seed=0)
+    made = make_views(tiny_batch(4), path_views(family, count), seed=0)
     assert len(made) == 2 + count
     for name in paths.continuous_factors(path):
         end, start = made["b"].params.values[name], path.space[name].neutral(4)
         for k in range(1, count + 1):
-            found = made[f"intermediate_{k}"].params.values[name]
-            torch.testing.assert_close(found - start, (end - start) * k / (count + 1))
+            value = made[f"intermediate_{k}"].params.values[name]
+            torch.testing.assert_close(value - start, (end - start) * k / (count + 1))
     for name in set(made["b"].params.space.names) - set(paths.continuous_factors(path)):
         assert torch.equal(made["intermediate_1"].params.values[name], made["b"].params.values[name])
 
 
-def test_the_second_stop_is_two_thirds_of_the_turn() -> None:
-    made = make_views(tiny_batch(4), way_views(), seed=0)
+def test_the_second_target_is_two_thirds_of_the_rotation() -> None:
+    made = make_views(tiny_batch(4), path_views(), seed=0)
     angle = made["b"].params.values["path_rotation"]
-    crop, path = way_views()["b"].augment.steps  # type: ignore[attr-defined]
+    crop, path = path_views()["b"].augment.steps  # type: ignore[attr-defined]
     u = crop.apply(tiny_batch(4).images["image"], made["b"].params)
     turned = paths.rotation().apply(u, Params.of(path.space, {"path_rotation": 2 / 3 * angle}))
     torch.testing.assert_close(made["intermediate_2"].images, turned, atol=1e-5, rtol=0)
@@ -143,20 +143,20 @@ def test_what_lies_outside(padding_mode: Any) -> None:
     assert bool((turned < 0.5).any()) is (padding_mode == "zeros")
 
 
-BLENDS = [
+CROSS_ATTENTION = [
     CrossAttentionReconstruction.Config(variant=v, part="equi", decoder=DecoderConfig(channels=(8, 8)))
     for v in ("R1", "R2", "R3")
 ]
-WAY = IntermediateReconstruction.Config(part="equi", decoder=DecoderConfig(channels=(8, 8)))
+INTERMEDIATE = IntermediateReconstruction.Config(part="equi", decoder=DecoderConfig(channels=(8, 8)))
 
 
-@pytest.mark.parametrize("config", [*BLENDS, WAY], ids=["R1", "R2", "R3", "path"])
+@pytest.mark.parametrize("config", [*CROSS_ATTENTION, INTERMEDIATE], ids=["R1", "R2", "R3", "intermediate"])
 @pytest.mark.parametrize("kind", ["vit", "resnet"])
 def test_gradients_reach_the_equivariant_columns_only(config: Any, kind: str) -> None:
     """Of the linear head that sets the width; with the base alone it is the other way round."""
     made_of = VIT if kind == "vit" else {"name": "test_resnet", "stem": "small", "size": 16}
     encoder = EncoderConfig(**made_of, width=16, parts=PARTS).build()
-    views = way_views()
+    views = path_views()
     base = SimCLR.Config(projector=(8, 4), part="inv").build(encoder, {})
     made = make_views(tiny_batch(4), views, seed=0)
     for weight in (0.0, 1.0):
@@ -172,7 +172,7 @@ def test_gradients_reach_the_equivariant_columns_only(config: Any, kind: str) ->
 
 def test_r4_also_teaches_the_content() -> None:
     encoder = tiny_encoder({"inv": 8, "equi": 8})
-    config = CrossAttentionReconstruction.Config(variant="R4", content="inv", part="equi")
+    config = CrossAttentionReconstruction.Config(variant="R4", context_part="inv", part="equi")
     made = make_views(tiny_batch(4), tiny_views(), seed=0)
     encoded = {n: encoder(v.images) for n, v in made.items()}
     leaf = {n: e.grid.detach().requires_grad_() for n, e in encoded.items() if e.grid is not None}
@@ -189,17 +189,17 @@ def test_blends_equal_a_loop(variant: Any, projections: Any, heads: int) -> None
     encoder = tiny_encoder({"inv": 8, "equi": 8})
     config = CrossAttentionReconstruction.Config(
         variant=variant,
-        content="inv" if variant == "R4" else "",
+        context_part="inv" if variant == "R4" else "",
         projections=projections,
-        heads=heads,
+        num_heads=heads,
         part="equi",
     )
     module = config.build(encoder, {})
     one, two = (encoder(v) for v in torch.rand(2, 1, 3, SIDE, SIDE))
     t, s = (e.grid_part("equi")[0].flatten(1).T for e in (one, two))
-    asking = s if variant == "R2" else t
-    among = {"R1": s, "R2": t, "R3": torch.cat([s, t]), "R4": two.grid_part("inv")[0].flatten(1).T}[variant]
-    q, k, v = module.query(asking), module.key(among), module.value(among)
+    queries = s if variant == "R2" else t
+    context = {"R1": s, "R2": t, "R3": torch.cat([s, t]), "R4": two.grid_part("inv")[0].flatten(1).T}[variant]
+    q, k, v = module.query(queries), module.key(context), module.value(context)
     rows = []
     for i in range(len(q)):
         row = []
@@ -207,18 +207,18 @@ def test_blends_equal_a_loop(variant: Any, projections: Any, heads: int) -> None
             part = slice(h * 8 // heads, (h + 1) * 8 // heads)
             weights = torch.softmax((k[:, part] @ q[i, part]) / math.sqrt(8 / heads), 0)
             row.append(weights @ v[:, part])
-        rows.append(asking[i] + module.output(torch.cat(row)))
-    found = module.blend(one, two)[0].flatten(1).T
-    torch.testing.assert_close(found, torch.stack(rows), atol=1e-5, rtol=1e-4)
+        rows.append(queries[i] + module.output(torch.cat(row)))
+    attended = module.attend(one, two)[0].flatten(1).T
+    torch.testing.assert_close(attended, torch.stack(rows), atol=1e-5, rtol=1e-4)
 
 
 def test_parameters_are_never_read() -> None:
-    """The loss is the same to the bit when nothing is known of the views."""
+    """The loss is the same to the bit when the views record no parameters."""
     encoder = tiny_encoder(PARTS)
-    made = make_views(tiny_batch(4), way_views(), seed=0)
+    made = make_views(tiny_batch(4), path_views(), seed=0)
     unknown = {n: View(v.images, Params.of(Space(), {}, count=4)) for n, v in made.items()}
     encoded = {n: encoder(made[n].images) for n in ("a", "b")}
-    for config in (*BLENDS, WAY):
+    for config in (*CROSS_ATTENTION, INTERMEDIATE):
         module: Any = config.build(encoder, {})
         assert torch.equal(*(m["reconstruction"] for m in (module(v, encoded, {}) for v in (made, unknown))))
 
@@ -237,15 +237,15 @@ def test_a_single_key_is_refused() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: CrossAttentionReconstruction.Config(variant="R4"), "part named by content"),
-        (lambda: CrossAttentionReconstruction.Config(content="inv"), "part named by content"),
-        (lambda: CrossAttentionReconstruction.Config(heads=0), "heads must be at least 1"),
+        (lambda: CrossAttentionReconstruction.Config(variant="R4"), "needs context_part"),
+        (lambda: CrossAttentionReconstruction.Config(context_part="inv"), "needs context_part"),
+        (lambda: CrossAttentionReconstruction.Config(num_heads=0), "num_heads must be at least 1"),
         (
-            lambda: CrossAttentionReconstruction.Config(heads=5).build(tiny_encoder(), {}),
+            lambda: CrossAttentionReconstruction.Config(num_heads=5).build(tiny_encoder(), {}),
             "does not divide the 16 columns",
         ),
         (
-            lambda: CrossAttentionReconstruction.Config(variant="R4", content="inv", part="equi").build(
+            lambda: CrossAttentionReconstruction.Config(variant="R4", context_part="inv", part="equi").build(
                 tiny_encoder(PARTS), {}
             ),
             "use projections=linear",
@@ -273,10 +273,10 @@ def test_vectors_alone_are_refused() -> None:
 
 
 def test_sixteen_images_are_overfitted() -> None:
-    """Each intermediate target is reconstructed better than by the mean image and by v2 itself."""
+    """Each target is reconstructed with less error than the mean image and v2 itself have."""
     torch.manual_seed(0)
     encoder = tiny_encoder(width=32)
-    views = way_views()
+    views = path_views()
     noise = tiny_batch(16)
     smooth = torch.nn.functional.interpolate(
         torch.rand(16, 3, 4, 4, generator=torch.Generator().manual_seed(1)), (SIDE, SIDE), mode="bicubic"

@@ -1,4 +1,4 @@
-"""Reconstruction from training to report: a run, its scores, its drawings, its export; the study's plan."""
+"""Reconstruction: a run, its scores, reconstructions and export; the study's plan."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def train(recipe: Recipe, out: Path) -> Path:
     return out
 
 
-@pytest.mark.parametrize("kind", ["blend", "path"])
-def test_a_run_draws_and_its_export_does_not(kind: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["cross_attention", "intermediate"])
+def test_a_run_has_reconstructions_and_its_export_no_decoder(kind: str, tmp_path: Path) -> None:
     run = train(reconstruction.small(kind, TINY), tmp_path / kind)  # type: ignore[arg-type]
     hidden = {"families.hidden": "[8]", "homography.hidden": "[8]"}
     options = EvaluationOptions(
@@ -58,12 +58,12 @@ def test_a_run_draws_and_its_export_does_not(kind: str, tmp_path: Path) -> None:
     assert {
         (n, p) for n in ("family/rotation", "family_linear/rotation") for p in ("all", "inv", "equi")
     } <= names
-    found = json.loads((run / "reconstructions.json").read_text())
-    views = ["intermediate_1", "intermediate_2"] if kind == "path" else ["a", "b"]
-    assert [d["view"] for d in found["reconstructions"]] == views and list(found["views"]) == ["a", "b"]
+    saved = json.loads((run / "reconstructions.json").read_text())
+    views = ["intermediate_1", "intermediate_2"] if kind == "intermediate" else ["a", "b"]
+    assert [d["view"] for d in saved["reconstructions"]] == views and list(saved["views"]) == ["a", "b"]
     html = write([run], tmp_path / "report.html").read_text()
     assert "Reconstructions" in html and f"{views[1]}, reconstructed by {kind}" in html
-    assert html.count("reconstructed by") >= 8 and found["reconstructions"][0]["target"][0] in html
+    assert html.count("reconstructed by") >= 8 and saved["reconstructions"][0]["target"][0] in html
     loaded = load_run(open_run(run))
     assert loaded.model is not None and any("decoder" in n for n in loaded.model.state_dict())
     export.export_timm(loaded, tmp_path / "out")
@@ -77,7 +77,7 @@ def test_ibot_trains_and_its_wide_features_are_exported(tmp_path: Path) -> None:
     small = replace(recipe.encoder, options={**recipe.encoder.options, "embed_dim": 48, "depth": 2})
     run = train(replace(recipe, encoder=small), tmp_path / "run")
     terms = read_rows(run / "log.jsonl")[-1]
-    assert {"base/assignment", "base/patches", "path/reconstruction"} <= set(terms)
+    assert {"base/assignment", "base/patches", "intermediate/reconstruction"} <= set(terms)
     loaded = load_run(open_run(run))
     export.export_timm(loaded, tmp_path / "out")
     images = torch.rand(2, 3, 32, 32)
@@ -91,7 +91,7 @@ def test_ibot_trains_and_its_wide_features_are_exported(tmp_path: Path) -> None:
     assert model(normal).shape == (2, 128)
 
 
-def test_a_broken_drawing_is_left_out(tmp_path: Path) -> None:
+def test_a_broken_reconstruction_is_left_out(tmp_path: Path) -> None:
     (tmp_path / "scores.jsonl").write_text("")
     rows = {
         "reconstructions": [3, {"module": "m", "view": "v", "reconstructed": ["javascript:x"], "target": 7}],
@@ -114,8 +114,8 @@ def test_families_read_what_the_features_hold() -> None:
     predictions = ridge(
         train.by_part()["all"], train.targets, train.plain.groups, test.by_part()["all"]
     ).predictions
-    found = next(s for s in scores if s.part == "all")
-    assert found.name == "family_linear/blur" and found.value == pytest.approx(
+    score = next(s for s in scores if s.part == "all")
+    assert score.name == "family_linear/blur" and score.value == pytest.approx(
         mean_r2(predictions, test.targets)
     )
 
@@ -142,7 +142,7 @@ def test_corners_of_a_constant_are_as_far_as_they_are_spread() -> None:
         (lambda: Families(("rotaton",)), "did you mean 'rotation'"),
         (lambda: Families(pairs=3), "pairs must be at least 10"),
         (lambda: studies.families(kinds=("bas",)), "did you mean 'base'"),
-        (lambda: studies.families(stops=()), "at least one each"),
+        (lambda: studies.families(num_targets=()), "at least one each"),
     ],
 )
 def test_bad_settings_are_refused(make: Any, message: str) -> None:
@@ -151,41 +151,41 @@ def test_bad_settings_are_refused(make: Any, message: str) -> None:
 
 
 @pytest.mark.slow
-def test_path_raises_what_is_told_of_rotation(tmp_path: Path) -> None:
+def test_intermediate_reconstruction_raises_r2_of_rotation(tmp_path: Path) -> None:
     """At full length: the study of docs/reconstruction.md has three seeds of it."""
-    found = {}
-    for kind in ("base", "path"):
+    r2 = {}
+    for kind in ("base", "intermediate"):
         recipe = reconstruction.small(kind)  # type: ignore[arg-type]
         equissl.pretrain(recipe, tmp_path / kind, QUIET)
         settings = {"families.families": '["rotation"]', "families.hidden": "[512]"}
         options = EvaluationOptions(evaluations=("families",), settings=settings, count=500)
         scores = evaluate_run(tmp_path / kind, options=options)
-        (found[kind],) = (
+        (r2[kind],) = (
             s.value for s in scores if (s.name, s.part, s.baseline) == ("family/rotation", "all", "")
         )
-    assert found["path"] > found["base"] + 0.05
+    assert r2["intermediate"] > r2["base"] + 0.05
 
 
 @pytest.mark.parametrize("family", paths.PATHS)
-def test_sie_can_be_told_of_every_way(family: str) -> None:
+def test_sie_takes_the_factors_of_every_path(family: str) -> None:
     recipe = reconstruction.small("sie", TINY, family=family)
     (module,) = recipe.build(TINY.spaces).modules_by_name.values()
     assert isinstance(module, SIE) and module.config.predictor.bias == (family in ("translation", "blur"))  # type: ignore[union-attr]
 
 
 def test_the_study_compares_equals() -> None:
-    """Same encoder, views and steps in every cell; only the path makes images on the way."""
-    study = studies.families(stops=(1, 2))
+    """Same encoder, views and steps in every cell; only intermediate reconstruction adds views."""
+    study = studies.families(num_targets=(1, 2))
     named = {c.labels["method"]: c.recipe for c in study.cells}
-    assert list(named) == ["base", "blend", "path, K=1", "path, K=2", "sie"]
+    assert list(named) == ["base", "cross_attention", "intermediate, K=1", "intermediate, K=2", "sie"]
     base = named["base"]
     for name, recipe in named.items():
         assert (recipe.data, recipe.epochs) == (base.data, base.epochs)
         halves = {} if name == "base" else {"inv": 32, "equi": 32}
         assert recipe.encoder == replace(base.encoder, parts=halves)
         assert {n: s for n, s in recipe.views.items() if s.encode} == dict(base.views)
-        ways = [n for n in recipe.views if n not in base.views]
-        assert len(ways) == {"path, K=1": 1, "path, K=2": 2}.get(name, 0)
-    assert len(jobs(study, 2)) == 10 and {"reconstruction.families", "reconstruction.stops"} <= {
+        targets = [n for n in recipe.views if n not in base.views]
+        assert len(targets) == {"intermediate, K=1": 1, "intermediate, K=2": 2}.get(name, 0)
+    assert len(jobs(study, 2)) == 10 and {"reconstruction.families", "reconstruction.target_counts"} <= {
         e.name for e in registry.studies()
     }

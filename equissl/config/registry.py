@@ -110,9 +110,8 @@ def _functions(returns: str) -> list[Entry]:
             required = [p for p in inspect.signature(function).parameters.values() if p.default is p.empty]
             if function.__annotations__.get("return") == returns and not required:
                 full = f"{_short(module)}.{name}"
-                entries.append(
-                    Entry(full, f"{module.__name__}:{name}", _line(function), _paper(module), function)
-                )
+                paper = _paper(function) or _paper(module)
+                entries.append(Entry(full, f"{module.__name__}:{name}", _line(function), paper, function))
     return sorted(entries, key=lambda e: e.name)
 
 
@@ -133,9 +132,9 @@ def _once(name: str) -> str:
     return file if file == function else name
 
 
-def _paper(module: ModuleType) -> str:
-    """The first paper that a file of recipes names."""
-    match = re.search(r"arXiv:\d{4}\.\d{5}", module.__doc__ or "")
+def _paper(thing: object) -> str:
+    """First paper that the docstring of a recipe or of its file names."""
+    match = re.search(r"arXiv:\d{4}\.\d{5}", thing.__doc__ or "")
     return match.group() if match else ""
 
 

@@ -15,12 +15,12 @@ from equissl.config.validation import check_bounds
 from equissl.encoder.encoder import Encoded, Encoder
 from equissl.nn.decoder import DecoderConfig, WeakDecoder
 from equissl.nn.heads import MLP
-from equissl.nn.pixel_loss import PixelSpace, Reconstruction, Reduction, TargetSpace
+from equissl.nn.pixel_loss import PixelLoss, Reconstruction, Reduction, TargetSpace
 from equissl.objective import Encodings, Equivariance, PairConfig, Spaces, Views
 
 Variant = Literal["R1", "R2", "R3", "R4"]
 _SINGLE_KEY = (
-    "one vector per view is one key, and softmax over one key is 1 whatever the query says: the blend would "
+    "one vector per view is a single key, and softmax over one key is 1 for every query: the output would "
     "be a copy of the value and the attention would learn nothing"
 )
 
@@ -28,14 +28,13 @@ _SINGLE_KEY = (
 class CrossAttentionReconstruction(Equivariance):
     """Cross-attention between two views' features, from which one view is reconstructed.
 
-    A faithful reading of arXiv:2412.03314, not a reproduction: its body was no source of this. Sourced (from
-    the abstract and summaries): two views, split features with a head of their own, a cross-attention step
-    that blends both views, one of which is reconstructed; no transformation parameters. Ours: which view is
-    query, key and value, tokens, residual, projections, decoder, loss, weight. Nothing here is told how the
-    views were made. The weight of the module is lambda, 1 in our recipes.
+    A reading of arXiv:2412.03314, not a reproduction: only its abstract and summaries were available.
+    Sourced: two views, split features with a head of their own, a cross-attention step that combines both
+    views, one of which is reconstructed; transformation parameters are not an input. Ours: which view is
+    query, key and value, tokens, residual, projections, decoder, loss and weight (lambda, 1 in our recipes).
 
-    With t the view to draw and s the other: R1 asks with t among s; R2 asks with s among t; R3 asks with t
-    among both; R4 asks with t among the other part (``content``) of s.
+    With t the target view and s the other one, queries and context (keys and values) are: R1 t and s; R2 s
+    and t; R3 t and both; R4 t and the part ``context_part`` of s.
     """
 
     title: ClassVar[str] = "Cross-attention reconstruction"
@@ -55,26 +54,26 @@ class CrossAttentionReconstruction(Equivariance):
     class Config(PairConfig):
         """
         Args:
-            targets: "both" draws each from the blend with the other and averages; "first" or "second" draws
-                one only (the paper reconstructs one view).
+            targets: which views of the pair to reconstruct: "first", "second" or "both", averaged (the paper
+                reconstructs one view).
             variant: R1 to R4, see the class.
-            content: R4's part of the features for keys and values, "inv" for example.
-            residual: add the queries to the blend.
+            context_part: R4's part of the features for keys and values, "inv" for example.
+            residual: add the queries to the attention's output.
             projections: "none" (softmax on the features as they are) or "linear" (learned queries, keys,
                 values and output).
-            heads: of the attention; must divide the width.
-            head: hidden widths of a network on every place before the blend; empty for none.
+            num_heads: of the attention; must divide the width.
+            hidden: hidden widths of an MLP on every token before the attention; empty for none.
             tokens: "grid", every place of the image; "pooled", one vector per view, which only R3 can use.
             decoder, space, reduction: as in ``IntermediateReconstruction``.
         """
 
         targets: Literal["both", "first", "second"] = "both"
         variant: Variant = "R3"
-        content: str = ""
+        context_part: str = ""
         residual: bool = True
         projections: Literal["none", "linear"] = "none"
-        heads: int = 1
-        head: tuple[int, ...] = ()
+        num_heads: int = 1
+        hidden: tuple[int, ...] = ()
         tokens: Literal["grid", "pooled"] = "grid"
         decoder: DecoderConfig = DecoderConfig()
         space: TargetSpace = "normalized"
@@ -83,12 +82,12 @@ class CrossAttentionReconstruction(Equivariance):
         def __post_init__(self) -> None:
             if self.tokens == "pooled" and self.variant != "R3":
                 raise ValueError(f"tokens=pooled with {self.variant}: {_SINGLE_KEY}; use tokens=grid")
-            if (self.variant == "R4") != bool(self.content):
+            if (self.variant == "R4") != bool(self.context_part):
                 raise ValueError(
-                    "R4 takes keys and values from the part named by content, the others have none; "
-                    f"got variant={self.variant}, content={self.content!r}"
+                    "variant=R4 needs context_part, the part for keys and values, and the others have none; "
+                    f"got variant={self.variant}, context_part={self.context_part!r}"
                 )
-            check_bounds(self, "heads", low=1)
+            check_bounds(self, "num_heads", low=1)
 
         def build(self, encoder: Encoder, spaces: Spaces) -> CrossAttentionReconstruction:
             return CrossAttentionReconstruction(self, encoder)
@@ -97,52 +96,56 @@ class CrossAttentionReconstruction(Equivariance):
         super().__init__()
         self.config = config
         width = encoder.width(config.part)
-        values = encoder.width(config.content) if config.content else width
+        context_width = encoder.width(config.context_part) if config.context_part else width
         grid = encoder.grid_size() if config.tokens == "grid" else (1, 1)
         if math.prod(grid) == 1 and config.variant != "R3":
             raise ValueError(f"the encoder's grid has a single place at this size: {_SINGLE_KEY}")
-        if width % config.heads:
-            raise ValueError(f"heads={config.heads} does not divide the {width} columns of {config.part!r}")
-        if values != width and config.projections == "none":
+        if width % config.num_heads:
             raise ValueError(
-                f"without projections {config.content!r} ({values} columns) must be as wide as "
+                f"num_heads={config.num_heads} does not divide the {width} columns of {config.part!r}"
+            )
+        if context_width != width and config.projections == "none":
+            raise ValueError(
+                f"without projections {config.context_part!r} ({context_width} columns) must be as wide as "
                 f"{config.part!r} ({width}); use projections=linear"
             )
         linear = config.projections == "linear"
         self.query = nn.Linear(width, width) if linear else nn.Identity()
-        self.key = nn.Linear(values, width) if linear else nn.Identity()
-        self.value = nn.Linear(values, width) if linear else nn.Identity()
+        self.key = nn.Linear(context_width, width) if linear else nn.Identity()
+        self.value = nn.Linear(context_width, width) if linear else nn.Identity()
         self.output = nn.Linear(width, width) if linear else nn.Identity()
-        sizes = (width, *config.head, width)
-        self.head = MLP(sizes, hidden_norm="none") if config.head else nn.Identity()
-        self.pixels = PixelSpace(encoder, config.space, config.reduction)
+        sizes = (width, *config.hidden, width)
+        self.head = MLP(sizes, hidden_norm="none") if config.hidden else nn.Identity()
+        self.pixel_loss = PixelLoss(encoder, config.space, config.reduction)
         size = (encoder.size, encoder.size)
-        self.decoder = WeakDecoder(config.decoder, width, grid, size, self.pixels.channels)
+        self.decoder = WeakDecoder(config.decoder, width, grid, size, self.pixel_loss.channels)
 
     def forward(
         self, views: Views, encoded: Encodings, embeddings: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
-        errors = [self.pixels.error(x, views[n].images) for n, x in self._reconstruct(encoded).items()]
-        return {"reconstruction": torch.stack(errors).mean()}
+        losses = [self.pixel_loss(x, views[n].images) for n, x in self._decode(encoded).items()]
+        return {"reconstruction": torch.stack(losses).mean()}
 
     def reconstruct(self, views: Views, encoded: Encodings) -> dict[str, Reconstruction]:
-        """Each reconstruction beside its target."""
-        images = self._reconstruct(encoded)
-        return {n: Reconstruction(self.pixels.to_image(x), views[n].images) for n, x in images.items()}
+        """Target view -> its reconstruction."""
+        return {
+            n: Reconstruction(self.pixel_loss.to_image(x), views[n].images)
+            for n, x in self._decode(encoded).items()
+        }
 
-    def blend(self, target: Encoded, other: Encoded) -> Tensor:
-        """The features that ``target`` is reconstructed from: (B, d, h, w)."""
+    def attend(self, target: Encoded, other: Encoded) -> Tensor:
+        """Output of the attention, from which ``target`` is decoded: (B, d, h, w)."""
         t, s = (self.head(self._tokens(e, self.config.part)) for e in (target, other))
-        asking, among = self._roles(t, s, other)
-        q, k, v = self.query(asking), self.key(among), self.value(among)
-        q, k, v = (x.unflatten(2, (self.config.heads, -1)).transpose(1, 2) for x in (q, k, v))
-        blended: Tensor = self.output(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
-        blended = asking + blended if self.config.residual else blended
+        queries, context = self._queries_and_context(t, s, other)
+        q, k, v = self.query(queries), self.key(context), self.value(context)
+        q, k, v = (x.unflatten(2, (self.config.num_heads, -1)).transpose(1, 2) for x in (q, k, v))
+        attended: Tensor = self.output(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+        attended = queries + attended if self.config.residual else attended
         shape = (1, 1) if self.config.tokens == "pooled" else _grid(target).shape[2:]
-        return blended.transpose(1, 2).reshape(len(blended), -1, *shape)
+        return attended.transpose(1, 2).reshape(len(attended), -1, *shape)
 
-    def _roles(self, t: Tensor, s: Tensor, other: Encoded) -> tuple[Tensor, Tensor]:
-        """Who asks, and among what: (B, n, d) each."""
+    def _queries_and_context(self, t: Tensor, s: Tensor, other: Encoded) -> tuple[Tensor, Tensor]:
+        """Tokens of the queries and of keys and values: (B, n, d) each."""
         match self.config.variant:
             case "R1":
                 return t, s
@@ -151,17 +154,17 @@ class CrossAttentionReconstruction(Equivariance):
             case "R3":
                 return t, torch.cat([s, t], 1)
             case "R4":
-                return t, self._tokens(other, self.config.content)
+                return t, self._tokens(other, self.config.context_part)
 
     def _tokens(self, encoded: Encoded, part: str) -> Tensor:
         if self.config.tokens == "pooled":
             return encoded.part(part)[:, None]
         return encoded.grid_part(part).flatten(2).transpose(1, 2)
 
-    def _reconstruct(self, encoded: Encodings) -> dict[str, Tensor]:
+    def _decode(self, encoded: Encodings) -> dict[str, Tensor]:
         a, b = self.config.pair
         orders = {"first": [(a, b)], "second": [(b, a)], "both": [(a, b), (b, a)]}[self.config.targets]
-        return {t: self.decoder(self.blend(encoded[t], encoded[s])) for t, s in orders}
+        return {t: self.decoder(self.attend(encoded[t], encoded[s])) for t, s in orders}
 
 
 def _grid(encoded: Encoded) -> Tensor:

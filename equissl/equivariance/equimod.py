@@ -119,8 +119,8 @@ class EquiMod(Equivariance):
                 raise ValueError(f"loss={self.loss!r} is defined for two pairs, got {len(self.pairs)}")
 
         def build(self, encoder: Encoder, spaces: Spaces) -> EquiMod:
-            known = union(spaces, self.reads())
-            return EquiMod(self, encoder, known.select(self.factors or known.names))
+            recorded = union(spaces, self.reads())
+            return EquiMod(self, encoder, recorded.select(self.factors or recorded.names))
 
         def reads(self) -> tuple[str, ...]:
             return tuple(dict.fromkeys(view for pair in self.pairs for view in pair))

@@ -1,4 +1,4 @@
-"""Draw the images on the way between two views from what the features say of both."""
+"""Intermediate reconstruction: decode the images between two views from both (arXiv:2503.18753)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from equissl.encoder.encoder import Encoder
 from equissl.nn.decoder import DecoderConfig, WeakDecoder
-from equissl.nn.pixel_loss import PixelSpace, Reconstruction, Reduction, TargetSpace
+from equissl.nn.pixel_loss import PixelLoss, Reconstruction, Reduction, TargetSpace
 from equissl.objective import Encodings, Equivariance, PairConfig, Spaces, Views
 
 
@@ -19,12 +19,12 @@ class IntermediateReconstruction(Equivariance):
     """Reconstruct intermediate images between two views (arXiv:2503.18753).
 
     v1 = A1(I) and v2 = g_theta(u), u = A2(I), are encoded; target k is u_k = g_{k theta / (K + 1)}(u), each
-    made from u itself. K decoders of their own draw the targets from [z1; z2], side by side at every place.
-    Theta itself is never read. The weight of the module is the paper's lambda, 1;
-    ``views.intermediate_views`` makes the targets.
+    made from u itself (``views.intermediate_views``). One decoder per target reconstructs it from [z1; z2],
+    concatenated at every place of the grid. Theta is not an input. The module's weight is the paper's lambda,
+    1 there.
 
-    Not in the paper, our choice: features side by side along the channels, mean over all numbers of a
-    target, network-normalised pixels.
+    Not in the paper, our choice: concatenation along the channels, mean over all numbers of a target, pixels
+    normalised as the encoder's input.
     """
 
     title: ClassVar[str] = "Intermediate reconstruction"
@@ -46,8 +46,8 @@ class IntermediateReconstruction(Equivariance):
     class Config(PairConfig):
         """
         Args:
-            targets: the views to draw, K of them (the paper's default is 2); they need not be encoded.
-            decoder: one of its own for each target.
+            targets: names of the K views to reconstruct (2 in the paper); they need not be encoded.
+            decoder: configuration of each target's decoder.
             space: pixels "normalized" as the encoder's input, or in the "unit" interval.
             reduction: squared errors' "mean" over all numbers, or their "sum" over an image.
         """
@@ -70,27 +70,26 @@ class IntermediateReconstruction(Equivariance):
     def __init__(self, config: Config, encoder: Encoder):
         super().__init__()
         self.config = config
-        self.pixels = PixelSpace(encoder, config.space, config.reduction)
+        self.pixel_loss = PixelLoss(encoder, config.space, config.reduction)
         grid, size, width = encoder.grid_size(), (encoder.size, encoder.size), 2 * encoder.width(config.part)
         self.decoders = nn.ModuleList(
-            WeakDecoder(config.decoder, width, grid, size, self.pixels.channels) for _ in config.targets
+            WeakDecoder(config.decoder, width, grid, size, self.pixel_loss.channels) for _ in config.targets
         )
 
     def forward(
         self, views: Views, encoded: Encodings, embeddings: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
-        errors = [
-            self.pixels.error(image, views[target].images)
-            for target, image in self._reconstruct(encoded).items()
-        ]
-        return {"reconstruction": torch.stack(errors).mean()}
+        losses = [self.pixel_loss(x, views[n].images) for n, x in self._decode(encoded).items()]
+        return {"reconstruction": torch.stack(losses).mean()}
 
     def reconstruct(self, views: Views, encoded: Encodings) -> dict[str, Reconstruction]:
-        """Each reconstruction beside its target."""
-        images = self._reconstruct(encoded)
-        return {n: Reconstruction(self.pixels.to_image(x), views[n].images) for n, x in images.items()}
+        """Target view -> its reconstruction."""
+        return {
+            n: Reconstruction(self.pixel_loss.to_image(x), views[n].images)
+            for n, x in self._decode(encoded).items()
+        }
 
-    def _reconstruct(self, encoded: Encodings) -> dict[str, Tensor]:
+    def _decode(self, encoded: Encodings) -> dict[str, Tensor]:
         c = self.config
-        both = torch.cat([encoded[v].grid_part(c.part) for v in c.pair], 1)
-        return {n: decode(both) for n, decode in zip(c.targets, self.decoders, strict=True)}
+        features = torch.cat([encoded[v].grid_part(c.part) for v in c.pair], 1)
+        return {n: decode(features) for n, decode in zip(c.targets, self.decoders, strict=True)}

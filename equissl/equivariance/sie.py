@@ -79,8 +79,8 @@ class SIE(Equivariance):
                 raise ValueError("equivariance must be above 0: without it nothing is predicted")
 
         def build(self, encoder: Encoder, spaces: Spaces) -> SIE:
-            known = union(spaces, self.pair)
-            return SIE(self, encoder, known.select(self.factors or known.names))
+            recorded = union(spaces, self.pair)
+            return SIE(self, encoder, recorded.select(self.factors or recorded.names))
 
     def __init__(self, config: Config, encoder: Encoder, space: Space):
         super().__init__()
@@ -115,8 +115,8 @@ class SIE(Equivariance):
         predicted = self._move(x, between(views[source].params, views[target].params, self.space))
         whole = [x, y]
         if c.statistics == "with_base":
-            known = [[embeddings[v]] if v in embeddings else [] for v in c.pair]
-            whole = [torch.cat([*first, own], 1) for first, own in zip(known, whole, strict=True)]
+            of_base = [[embeddings[v]] if v in embeddings else [] for v in c.pair]
+            whole = [torch.cat([*first, own], 1) for first, own in zip(of_base, whole, strict=True)]
         with full_precision(x):
             losses = {"equivariance": c.equivariance * F.mse_loss(to_float32(predicted), to_float32(y))}
         if c.variance:

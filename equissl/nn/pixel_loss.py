@@ -1,4 +1,4 @@
-"""Pixel losses of a decoder: the space of its targets, and squared errors."""
+"""Squared error between reconstructed and target images, in the encoder's normalised pixels or in [0, 1]."""
 
 from __future__ import annotations
 
@@ -21,11 +21,12 @@ class Reconstruction:
     target: Tensor
 
 
-class PixelSpace(nn.Module):
-    """Squared errors of reconstructions, in the encoder's normalized space or in [0, 1].
+class PixelLoss(nn.Module):
+    """Mean squared error of reconstructed images.
 
     Args:
-        space: "normalized" (the encoder's mean and standard deviation) or "unit".
+        encoder: its mean and standard deviation normalise the targets.
+        space: "normalized" pixels, as the encoder's input, or the "unit" interval.
         reduction: "mean" over all numbers, or "sum" over each image and mean over images.
     """
 
@@ -38,13 +39,13 @@ class PixelSpace(nn.Module):
         self.register_buffer("mean", encoder.mean.clone(), persistent=False)
         self.register_buffer("std", encoder.std.clone(), persistent=False)
 
-    def error(self, output: Tensor, images: Tensor) -> Tensor:
-        """(B, C, H, W), images (B, C, H, W) in [0, 1] -> ()."""
-        target = (images - self.mean) / self.std if self.space == "normalized" else images
-        error = (output - target.to(output.dtype)).float().square()
+    def forward(self, reconstructed: Tensor, images: Tensor) -> Tensor:
+        """Reconstructed (B, C, H, W) in ``space`` and images (B, C, H, W) in [0, 1] -> ()."""
+        targets = (images - self.mean) / self.std if self.space == "normalized" else images
+        error = (reconstructed - targets.to(reconstructed.dtype)).float().square()
         return error.mean() if self.reduction == "mean" else error.flatten(1).sum(1).mean()
 
-    def to_image(self, output: Tensor) -> Tensor:
-        """The decoder's output as images in [0, 1]."""
-        image = output * self.std + self.mean if self.space == "normalized" else output
-        return image.clamp(0, 1)
+    def to_image(self, reconstructed: Tensor) -> Tensor:
+        """Reconstructed pixels as images in [0, 1]."""
+        images = reconstructed * self.std + self.mean if self.space == "normalized" else reconstructed
+        return images.clamp(0, 1)

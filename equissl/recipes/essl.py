@@ -61,9 +61,9 @@ def simclr_cifar10() -> Recipe:
 def simclr_cifar10_single() -> Recipe:
     """E-SimCLR on CIFAR-10 with one random quarter turn per image instead of all four."""
     recipe = simclr_cifar10()
-    drawn = Pipeline((*presets.essl_cifar10(16).steps, RandomElement(QuarterTurn())))
+    augment = Pipeline((*presets.essl_cifar10(16).steps, RandomElement(QuarterTurn())))
     return replace(
-        recipe, views={**recipe.views, "small": ViewSpec(drawn)}, about=f"{recipe.about}, one drawn turn"
+        recipe, views={**recipe.views, "small": ViewSpec(augment)}, about=f"{recipe.about}, one random turn"
     )
 
 

@@ -1,7 +1,8 @@
 """The two runs of ``equissl quickstart``: one small encoder, with and without equivariance.
 
 Both learn, without labels, to see that two images show the same solid although pose, floor, light, crop
-and hue differ. The second is also asked what was done to an image, so it cannot afford to forget it.
+and hue differ. The second also predicts the transformation between two views, so its
+features keep what the first one ignores.
 """
 
 from __future__ import annotations

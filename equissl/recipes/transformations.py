@@ -53,7 +53,7 @@ def baseline() -> Recipe:
 
 
 def invariant(recipe: Recipe, name: str) -> Recipe:
-    """The recipe made invariant to a transformation: its base's views also show random elements of it."""
+    """Make a recipe invariant to a transformation: the compared views also get random elements of it."""
     return replace(
         recipe,
         views=invariant_views(recipe.views, name, recipe.compared),
@@ -64,14 +64,14 @@ def invariant(recipe: Recipe, name: str) -> Recipe:
 def sensitive(
     recipe: Recipe, name: str, weight: float = WEIGHT, hidden: tuple[int, ...] = (2048, 2048)
 ) -> Recipe:
-    """The recipe made sensitive to a transformation: all elements of it are told apart on a small view.
+    """Make a recipe sensitive to a transformation: its element is classified on an extra small view (E-SSL).
 
     Args:
         weight: of the cross entropy.
         hidden: widths of the head's hidden layers, by default those of E-SimCLR on CIFAR-10; it has as many
             outputs as there are elements.
     """
-    factors = TRANSFORMATIONS[known(name)].space.names
+    factors = TRANSFORMATIONS[check_name(name)].space.names
     module = ESSL.Config(targets={name: FactorClassification(factors=factors)}, hidden=hidden)
     return replace(
         recipe,
@@ -84,10 +84,10 @@ def sensitive(
 def invariant_views(
     views: Mapping[str, ViewSpec], name: str, compared: tuple[str, ...] = ("a", "b")
 ) -> dict[str, ViewSpec]:
-    """The views, those that are ``compared`` with a random element: the neutral one half of the time.
+    """The views, with a random element in the ``compared`` ones; neutral with probability 0.5.
 
     Raises:
-        UserError: no such transformation, or a view draws it already.
+        UserError: no such transformation, or a view applies it already.
     """
     step = RandomElement(_free(views, name, compared), APPLIED)
     changed = {n: replace(views[n], augment=Pipeline((*_steps(views[n]), step))) for n in compared}
@@ -97,10 +97,10 @@ def invariant_views(
 def sensitive_views(
     views: Mapping[str, ViewSpec], name: str, compared: tuple[str, ...] = ("a", "b")
 ) -> dict[str, ViewSpec]:
-    """The views and "small": the first of those that are ``compared`` at half the size, in a full orbit.
+    """The views and "small": the first ``compared`` one at half the size, transformed by every element.
 
     Raises:
-        UserError: no such transformation, a view draws it already, or the first view has no crop.
+        UserError: no such transformation, a view applies it already, or the first view has no crop.
     """
     orbit = FullOrbit(_free(views, name, compared))
     first = views[compared[0]]
@@ -114,8 +114,8 @@ def sensitive_views(
     return {**views, "small": replace(first, augment=Pipeline(tuple(steps)), orbit=orbit)}
 
 
-def known(name: str) -> str:
-    """The name of a transformation.
+def check_name(name: str) -> str:
+    """Return the name of a transformation after checking that it exists.
 
     Raises:
         UserError: there is none of this name.
@@ -126,11 +126,11 @@ def known(name: str) -> str:
 
 
 def _free(views: Mapping[str, ViewSpec], name: str, compared: tuple[str, ...]) -> Augmentation:
-    """The transformation, if none of the compared views draws it already."""
-    augmentation = TRANSFORMATIONS[known(name)]
+    """The transformation, if none of the compared views applies it already."""
+    augmentation = TRANSFORMATIONS[check_name(name)]
     taken = [n for n in compared if set(augmentation.space.names) & set(views[n].augment.space.names)]
     if taken:
-        raise UserError(f"views.{taken[0]} draws {name} already; take it out of that view's augmentation")
+        raise UserError(f"views.{taken[0]} applies {name} already; take it out of that view's augmentation")
     return augmentation
 
 

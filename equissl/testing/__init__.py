@@ -1,1 +1,1 @@
-"""Laws that every component keeps, as functions to call on one's own; see CONTRIBUTING.md."""
+"""Checks of user-written components, one function per kind; see CONTRIBUTING.md."""

@@ -1,4 +1,4 @@
-"""Laws of base objectives and equivariance modules."""
+"""Checks that every base objective and equivariance module must pass."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def tiny_transformer(parts: Mapping[str, int] | None = None) -> Encoder:
 
 
 def tiny_batch(count: int, seed: int = 0) -> Batch:
-    """Random photographs."""
+    """Uniform noise images, without recorded factors; ``count`` of them."""
     generator = torch.Generator().manual_seed(seed)
     images = torch.rand(count, 3, SIDE, SIDE, generator=generator)
     unknown = torch.full((count,), -1)
@@ -60,7 +60,7 @@ def tiny_views() -> dict[str, ViewSpec]:
 
 
 def masked_views() -> dict[str, ViewSpec]:
-    """Those whose augmented views mask patches of ``tiny_transformer``."""
+    """``tiny_views`` whose augmented views also mask patches of ``tiny_transformer``."""
     mask = PatchMask(grid_size=4, p=1.0)
     return {
         n: s if n == "plain" else replace(s, augment=Pipeline((s.augment, mask)))
@@ -73,18 +73,18 @@ def check_objective(
     make: Callable[..., Encoder] = tiny_encoder,
     specs: Mapping[str, ViewSpec] | None = None,
 ) -> None:
-    """Check the laws on an objective that reads views "a", "b" and perhaps "plain".
+    """Check an objective that reads views "a", "b" and perhaps "plain".
+
+    Its terms are finite scalars for batches of two and five images; gradient reaches every trainable
+    parameter and the features; a state dict round-trips, after which the same input gives the same terms.
 
     Args:
-        make: the encoder, which may be given parts.
-        specs: the views, ``tiny_views`` if absent.
-
-    Finite terms for a batch of two and an odd one; gradient in every trainable parameter and in the
-    features; a state dict that round-trips; nothing changed by a forward pass but BatchNorm statistics; the
-    same result for the same input.
+        config: of the objective.
+        make: function that builds an encoder, with ``parts`` as its optional argument.
+        specs: views to make, ``tiny_views()`` if absent.
 
     Raises:
-        AssertionError: naming the law.
+        AssertionError: a check failed; the message says which.
     """
     encoder, specs = make(), specs or tiny_views()
     spaces = {name: spec.space(Space()) for name, spec in specs.items()}
@@ -96,14 +96,14 @@ def check_objective(
             assert term.shape == (), f"term {name} is no scalar"
             assert term.isfinite(), f"term {name} is not finite for {count} images"
     torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
-    idle = [n for n, p in module.named_parameters() if p.requires_grad and p.grad is None]
-    assert not idle, f"no gradient reaches {idle}"
+    without_gradient = [n for n, p in module.named_parameters() if p.requires_grad and p.grad is None]
+    assert not without_gradient, f"no gradient reaches {without_gradient}"
     assert any(f.grad is not None and bool(f.grad.abs().sum() > 0) for f in features.values()), (
         "no gradient reaches the features"
     )
-    again = config.build(encoder, spaces)
-    again.load_state_dict(module.state_dict())
-    first, second = (_run(m.eval(), encoder, 5, specs)[0] for m in (module, again))
+    restored = config.build(encoder, spaces)
+    restored.load_state_dict(module.state_dict())
+    first, second = (_run(m.eval(), encoder, 5, specs)[0] for m in (module, restored))
     for name in first:
         assert torch.equal(first[name], second[name]), f"{name} differs after a state dict round trip"
 
@@ -114,7 +114,7 @@ def check_part(
     make: Callable[..., Encoder] = tiny_encoder,
     specs: Mapping[str, ViewSpec] | None = None,
 ) -> None:
-    """Check that an objective built with ``part=...`` leaves the other columns of the features alone."""
+    """Check that an objective built with ``part=...`` sends no gradient to other columns of the features."""
     encoder, specs = make({"inv": 10, "equi": 6}), specs or tiny_views()
     spaces = {name: spec.space(Space()) for name, spec in specs.items()}
     terms, features = _run(config.build(encoder, spaces), encoder, 4, specs)
@@ -144,9 +144,9 @@ def _run(
 
 
 def _leaves(encoder: Encoder, view: View) -> Encoded:
-    found = encoder(view.images)
-    grid = None if found.grid is None else found.grid.detach().requires_grad_()
-    return Encoded(found.vector.detach().requires_grad_(), grid, found.parts)
+    encoded = encoder(view.images)
+    grid = None if encoded.grid is None else encoded.grid.detach().requires_grad_()
+    return Encoded(encoded.vector.detach().requires_grad_(), grid, encoded.parts)
 
 
 def _arguments(module: nn.Module) -> list[str]:

@@ -12,7 +12,7 @@ from equissl.encoder.backbone import EncoderConfig
 from equissl.errors import UserError, nearest
 from equissl.invariance.simclr import SimCLR
 from equissl.recipe import Recipe
-from equissl.recipes.transformations import TRANSFORMATIONS, baseline, invariant, known, sensitive
+from equissl.recipes.transformations import TRANSFORMATIONS, baseline, check_name, invariant, sensitive
 from equissl.study.plan import Bars, Cell, Measure, Study
 from equissl.training.optim import AdamW, WarmupCosine
 from equissl.views import ViewSpec
@@ -36,7 +36,7 @@ def transformations(
     paper: bool = False,
     images: int = 1000,
 ) -> Study:
-    """E-SSL's Figure 1: crops alone, and with each transformation to be ignored or to be told apart.
+    """E-SSL's Figure 1: crops alone, and each transformation added as an invariance or as a sensitivity.
 
     Args:
         names: transformations, of ``recipes.transformations.TRANSFORMATIONS``.
@@ -53,19 +53,19 @@ def transformations(
     start, changes = (baseline(), PAPER) if paper else (_small(), SMALL)
     cells = [Cell(NONE, start)]
     cells += [
-        Cell({"transformation": known(n), "mode": m}, changes[m](start, n)) for n in names for m in modes
+        Cell({"transformation": check_name(n), "mode": m}, changes[m](start, n)) for n in names for m in modes
     ]
     scale = (
         "The paper's setting" if paper else "A CPU-sized setting of our own, not comparable with the paper's"
     )
     return Study(
-        title="Transformations: to be ignored or to be told apart (E-SSL)",
+        title="Transformations as invariances or as sensitivities (E-SSL)",
         cells=tuple(cells),
         measures=(Measure("knn/top1", "kNN"), Measure("linear/top1", "top-1")),
         figure=Bars(groups="transformation", series="mode"),
         about=(
             f"{scale}; SimCLR with random resized crops only, and one transformation at a time. All runs "
-            "share one learning rate; the authors' later code takes twice the rate for the sensitive ones, "
+            "share one learning rate; the authors' later code takes twice the lr for the sensitive ones, "
             "and their kNN has k = 200 and temperature 0.1 (ours: 20 and 0.07)."
         ),
         images=images,

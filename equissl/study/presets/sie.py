@@ -1,4 +1,4 @@
-"""The rows of SIE's table on Solids: what the whole vector and its two halves tell (arXiv:2302.10283)."""
+"""The rows of SIE's table on Solids: probes of all features and of both halves (arXiv:2302.10283)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _PARTS = ("all", "inv", "equi")
 
 
 def sie(rows: tuple[str, ...] = tuple(ROWS), epochs: int = 16, images: int = 1000) -> Study:
-    """Every row of SIE's table on Solids: top-1, what changed between two images, retrieval.
+    """Every row of SIE's table on Solids: top-1, relative factor probes, retrieval.
 
     Args:
         rows: names in ``ROWS``, recipes of ``recipes.sie``; the others are compared with "vicreg".
