@@ -78,11 +78,11 @@ def main() -> None:
     print("| predictor | seconds | extra memory (GB) |\n|---|---|---|")
     for name in VARIANTS:
         size = ["--batch", str(given.batch), "--width", str(given.width)]
-        told = subprocess.run(
+        process = subprocess.run(
             [sys.executable, __file__, "--only", name, *size], check=True, capture_output=True, text=True
         )
-        found = json.loads(told.stdout)
-        print(f"| {name} | {found['seconds']:.3f} | {found['memory']:.2f} |")
+        result = json.loads(process.stdout)
+        print(f"| {name} | {result['seconds']:.3f} | {result['memory']:.2f} |")
 
 
 if __name__ == "__main__":

@@ -46,11 +46,11 @@ def main(study: Path) -> None:
             loaded = load_run(open_run(folder))
             train = tables(loaded, loaded.recipe.data.open("train"), 4800)
             test = tables(loaded, loaded.recipe.data.open("test"), 1000)
-            for name, known, asked in zip(("features", "embedding"), train, test, strict=True):
-                question = RelativeFactors(factors=factors, probe="mlp", limit=PAIRS)
-                scores = [s for s in question.run(known, asked) if not s.baseline]
-                told = {s.name: round(s.value, 2) for s in scores if s.name.startswith("relative/")}
-                print(f"{folder.name} {name} of the invariant half: {told}")
+            for name, fit, score in zip(("features", "embedding"), train, test, strict=True):
+                evaluation = RelativeFactors(factors=factors, probe="mlp", limit=PAIRS)
+                scores = [s for s in evaluation.run(fit, score) if not s.baseline]
+                rounded = {s.name: round(s.value, 2) for s in scores if s.name.startswith("relative/")}
+                print(f"{folder.name} {name} of the invariant half: {rounded}")
 
 
 if __name__ == "__main__":

@@ -160,7 +160,7 @@ def test_help_fits_80_columns(
         assert key.usage in out
 
 
-def test_examples_of_the_help_are_understood(folder: Path) -> None:
+def test_examples_of_the_help_parse(folder: Path) -> None:
     for verb in every_verb():
         for example in verb.examples:
             words = example.removeprefix(f"equissl {verb.name}").split()

@@ -114,7 +114,7 @@ def test_every_transformation_in_both_modes(name: str) -> None:
     assert all(t.isfinite() for t in model(views).values())
 
 
-def test_bad_transformations_are_named() -> None:
+def test_unknown_transformations_are_named() -> None:
     baseline = transformations.baseline()
     for change in (transformations.invariant, transformations.sensitive):
         with pytest.raises(UserError, match=r"no transformation 'jigsaww'; did you mean 'jigsaw'"):

@@ -84,7 +84,7 @@ def test_the_folder_is_complete(done: Path) -> None:
         "4 of 4 runs",
         "Command: `",
         "threads",
-        "untrained",
+        "random-init encoder",
     ):
         assert part in text
 
@@ -141,15 +141,15 @@ def test_one_failing_run_does_not_stop_the_others(tmp_path: Path) -> None:
 
 
 def test_other_settings_in_the_same_folder_are_refused(done: Path) -> None:
-    study = plan.changed(small(), {"batch_size": "8"})
+    study = plan.with_settings(small(), {"batch_size": "8"})
     with pytest.raises(UserError, match=r"batch_size: 16 -> 8.*choose another out"):
         runner.run(study, done, seeds=2, options=QUIET, silent=True)
-    with pytest.raises(UserError, match="holds no study"):
+    with pytest.raises(UserError, match="no study here"):
         runner.tabulate(done / "runs")
 
 
 def test_another_way_of_measuring_in_the_same_folder_is_refused(done: Path) -> None:
-    with pytest.raises(UserError, match=r"measured in another way \(images: 12 there, 11 now\)"):
+    with pytest.raises(UserError, match=r"evaluated with other settings \(images: 12 there, 11 now\)"):
         runner.run(small(images=11), done, seeds=2, options=QUIET, silent=True)
 
 
@@ -160,13 +160,13 @@ def test_what_a_run_is_asked_later_does_not_enter_the_table(done: Path) -> None:
 
 
 def test_settings_reach_every_cell_that_has_them() -> None:
-    study = plan.changed(small(), {"epochs": "7", "modules.equimod.weight": "0.5"})
+    study = plan.with_settings(small(), {"epochs": "7", "modules.equimod.weight": "0.5"})
     assert [c.recipe.epochs for c in study.cells] == [7, 7]
     assert study.cells[1].recipe.modules["equimod"].weight == 0.5
     with pytest.raises(UserError, match=r"modules\.equimodd"):
-        plan.changed(small(), {"modules.equimodd.weight": "1"})
+        plan.with_settings(small(), {"modules.equimodd.weight": "1"})
     with pytest.raises(UserError, match="epochs=many"):
-        plan.changed(small(), {"epochs": "many"})
+        plan.with_settings(small(), {"epochs": "many"})
 
 
 @pytest.mark.parametrize(
@@ -300,7 +300,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         (["grid", "out=x", "data=nowhere"], "nowhere"),
         (["grid", "out=x", "limit=5"], "about data=DIR"),
         (["grid", "out=x", "only=figure"], "'all' or 'table'"),
-        (["grid", "out=x", "only=table"], "holds no study"),
+        (["grid", "out=x", "only=table"], "no study here"),
         (["grid", "out=x", "data.objects=48"], "at least 40 different test images"),
     ],
     ids=lambda v: " ".join(v) if isinstance(v, list) else "",

@@ -1,4 +1,4 @@
-"""Figures as inline SVG that takes its colours from the page: bars per factor and training curves."""
+"""Inline SVG figures in the colours of the page: bars per factor and training curves."""
 
 from __future__ import annotations
 
@@ -72,9 +72,9 @@ def color(index: int) -> str:
 
 
 def factor_bars(table: Table, shape: Shape) -> str:
-    """Horizontal bars with interval whiskers, grouped by factor; ticks where the baselines are.
+    """Horizontal bars with confidence intervals, grouped by factor, and ticks at the baselines.
 
-    Returns "" where no factor was measured.
+    Returns "" if no factor was measured.
     """
     panels = [(t, lines) for t, lines in _panels(table) if lines]
     if not panels:
@@ -87,13 +87,13 @@ def factor_bars(table: Table, shape: Shape) -> str:
         for ax, (title, lines) in zip(axes, panels, strict=True):
             _bars(ax, table, lines)
             ax.set_title(textwrap.fill(title, 30) if shape.columns == 1 else title)
-        return _svg(figure, f"bars-{shape.name}", _bars_in_words(table, panels))
+        return _svg(figure, f"bars-{shape.name}", _bars_description(table, panels))
 
 
 def curves(models: Sequence[Model], shape: Shape) -> str:
-    """Every logged loss term and health indicator over training, raw (faint) and smoothed.
+    """Logged losses and collapse indicators over training, raw (faint) and smoothed.
 
-    Returns "" where nothing was logged.
+    Returns "" if nothing was logged.
     """
     keys = list(dict.fromkeys(k for m in models for run in m.runs for k in _logged(run)))
     keys.sort(key=lambda k: (k != "loss", "/" not in k, k.startswith("probe/")))
@@ -123,10 +123,10 @@ def _panels(table: Table) -> Iterator[tuple[str, list[Line]]]:
 
 def _bars(ax: Axes, table: Table, lines: list[Line]) -> None:
     models = table.models()
-    known = [c for line in lines for c in line.cells if c]
-    lowest = min(c.value for c in known)
+    measured = [c for line in lines for c in line.cells if c]
+    lowest = min(c.value for c in measured)
     left = max(1.1 * lowest, -0.5) if lowest < -0.05 else 0.0  # how far below 0 does not matter
-    right = max([1.0, *(c.high or c.value for c in known)])
+    right = max([1.0, *(c.high or c.value for c in measured)])
     size = len(models) + 1.2
     for row, line in enumerate(lines):
         top = row * size
@@ -153,8 +153,8 @@ def _bar(ax: Axes, y: float, cell: Cell, tint: str, digits: int) -> None:
     if cell.low is not None and cell.high is not None:
         ax.plot([cell.low, cell.high], [y, y], color=INK, linewidth=1.1, solid_capstyle="butt")
         end = max(end, cell.high)
-    shown = names.typeset(names.decimal(cell.value, digits))
-    note = ax.annotate(shown, (end, y), (4, 0), textcoords="offset points", va="center", fontsize=7.5)
+    label = names.typeset(names.decimal(cell.value, digits))
+    note = ax.annotate(label, (end, y), (4, 0), textcoords="offset points", va="center", fontsize=7.5)
     note.set(color=MUTED, zorder=5, bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 0.6})
 
 
@@ -196,7 +196,7 @@ def _curve(ax: Axes, models: Sequence[Model], key: str, points: int) -> None:
 
 
 def smoothed(series: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """A centred running mean over a fifteenth of the series, cut at its ends."""
+    """Centred running mean over a fifteenth of the series; the window is cut at both ends."""
     half = len(series) // 30
     sums = [0.0]
     for _, y in series:
@@ -209,14 +209,14 @@ def smoothed(series: list[tuple[float, float]]) -> list[tuple[float, float]]:
 
 
 def thinned(series: list[tuple[float, float]], points: int) -> list[tuple[float, float]]:
-    """At most so many of the points, evenly spread, the last among them."""
+    """At most ``points`` evenly spaced points of a series, including the last."""
     if len(series) <= points:
         return series
     last = len(series) - 1
     return [series[round(i * last / (points - 1))] for i in range(points)]
 
 
-def _bars_in_words(table: Table, panels: list[tuple[str, list[Line]]]) -> str:
+def _bars_description(table: Table, panels: list[tuple[str, list[Line]]]) -> str:
     count = sum(len(lines) for _, lines in panels)
     titles = names.listed([table.columns[i].title for i in table.models()])
     return f"Bars of {count} factors for {titles}; the same numbers are in the table above."
@@ -240,7 +240,7 @@ def _figure(width: float, height: float) -> Figure:
     return figure
 
 
-def _svg(figure: Figure, name: str, words: str) -> str:
+def _svg(figure: Figure, name: str, description: str) -> str:
     out = io.StringIO()
     figure.savefig(out, format="svg", transparent=True, metadata={"Date": None})
     svg = out.getvalue()
@@ -253,5 +253,5 @@ def _svg(figure: Figure, name: str, words: str) -> str:
     svg = re.sub(r'(href="|url\()#', rf"\1#{name}-", svg)
     for stand_in, variable in VARIABLES.items():
         svg = svg.replace(stand_in, f"var({variable})")
-    head = f'<svg role="img" aria-label="{escape(words)}" class="{name}"'
+    head = f'<svg role="img" aria-label="{escape(description)}" class="{name}"'
     return svg.replace("<svg", head, 1).strip()

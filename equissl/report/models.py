@@ -1,4 +1,4 @@
-"""Which runs are seeds of one model, and what each model is called."""
+"""Models of a report: runs grouped by recipe (seeds are one model), with display names."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Model:
     """One column of the comparison: a model, trained once or with several seeds.
 
     Args:
-        name: what people read; unique among the models compared.
-        keys: the ``model`` that the score rows of each run carry.
+        name: display name, unique in a report.
+        keys: the field ``model`` in the score rows of each run.
         runs: one per seed.
     """
 
@@ -27,7 +27,7 @@ class Model:
     runs: tuple[Run, ...]
 
     def key(self, run: Run) -> str:
-        """The ``model`` that the rows of one of its runs carry."""
+        """The field ``model`` in the score rows of one of its runs."""
         return next(k for k, r in zip(self.keys, self.runs, strict=True) if r is run)
 
     def rows(self, run: Run) -> list[Measure]:
@@ -35,44 +35,44 @@ class Model:
         return [m for m in run.scores if (m.model or run.folder.name) == self.key(run)]
 
     def encoder(self) -> str:
-        """A text that is equal for equal architectures, so that they can share a random baseline."""
-        known = self.runs[0].recipe.get("encoder")
-        return json.dumps(known, sort_keys=True, default=str) if known else self.keys[0]
+        """Equal for equal encoder configs, which share the random-init baseline."""
+        config = self.runs[0].recipe.get("encoder")
+        return json.dumps(config, sort_keys=True, default=str) if config else self.keys[0]
 
 
 def models(runs: Sequence[Run]) -> tuple[Model, ...]:
-    """The models of some runs, in the order they were given.
+    """Group runs into models, in the order of the runs.
 
     Runs are seeds of one model if their recipes differ in nothing but seeds, whatever their folders are
-    called; without recipes, if their rows carry the same model name. Others of one name are told apart by
-    their folders.
+    called; without recipes, if their rows have the same model name. Others with one name get the end of their
+    folder as a suffix.
     """
     once = {run.folder.resolve(): run for run in runs}.values()
     by_key: dict[str, list[Run]] = {}
     for run in once:
         for key in run.model_names():
             by_key.setdefault(key, []).append(run)
-    found: list[Model] = []
+    grouped: list[Model] = []
     for key, same in by_key.items():
         if len(same) == 1 or _seeds_of_one(same, key):
-            found.append(Model(key, (key,) * len(same), tuple(same)))
+            grouped.append(Model(key, (key,) * len(same), tuple(same)))
         else:
-            suffixes = _telling([run.folder for run in same])
-            found += [Model(f"{key} ({s})", (key,), (r,)) for s, r in zip(suffixes, same, strict=True)]
-    return _merged(found)
+            suffixes = _distinct_suffixes([run.folder for run in same])
+            grouped += [Model(f"{key} ({s})", (key,), (r,)) for s, r in zip(suffixes, same, strict=True)]
+    return _merged(grouped)
 
 
-def _merged(found: Sequence[Model]) -> tuple[Model, ...]:
-    """Models of one run each that differ in nothing but seeds, as one where the first of them stood."""
-    alike: dict[str, list[Model]] = {}
-    for model in found:
+def _merged(separate: Sequence[Model]) -> tuple[Model, ...]:
+    """Merge models of one run each whose recipes differ only in seeds, at the position of the first."""
+    by_recipe: dict[str, list[Model]] = {}
+    for model in separate:
         run = model.runs[0]
         # A module of the user's own is in no recipe, so equal recipes say nothing.
-        told = len(model.runs) == 1 and run.recipe and not run.environment.get("own_backbone")
-        same = json.dumps(_without_seeds(run.recipe), sort_keys=True, default=str) if told else ""
-        alike.setdefault(same or f"only {model.name}", []).append(model)
+        comparable = len(model.runs) == 1 and run.recipe and not run.environment.get("own_backbone")
+        same = json.dumps(_without_seeds(run.recipe), sort_keys=True, default=str) if comparable else ""
+        by_recipe.setdefault(same or f"only {model.name}", []).append(model)
     merged: list[Model] = []
-    for group in alike.values():
+    for group in by_recipe.values():
         runs = tuple(model.runs[0] for model in group)
         seeds = {str(run.recipe.get("seed")) for run in runs}
         if len(group) == 1 or len(seeds) < len(group):
@@ -80,9 +80,9 @@ def _merged(found: Sequence[Model]) -> tuple[Model, ...]:
             continue
         keys = tuple(model.keys[0] for model in group)
         name = _common(keys)
-        taken = {m.name for m in found if m not in group} | {m.name for m in merged}
+        taken = {m.name for m in separate if m not in group} | {m.name for m in merged}
         merged.append(Model(keys[0] if name in taken else name, keys, runs))
-    order = {id(model.runs[0]): place for place, model in enumerate(found)}
+    order = {id(model.runs[0]): index for index, model in enumerate(separate)}
     return tuple(sorted(merged, key=lambda model: order[id(model.runs[0])]))
 
 
@@ -94,7 +94,7 @@ def _common(names: Sequence[str]) -> str:
 
 
 def seed(run: Run, key: str) -> object:
-    """The seed a run was trained with; without a recipe, the seed its probes carry."""
+    """Training seed of a run; without a recipe, the seed of its score rows."""
     if "seed" in run.recipe:
         return run.recipe["seed"]
     return next((m.seed for m in run.scores if (m.model or run.folder.name) == key), 0)
@@ -106,14 +106,14 @@ def _seeds_of_one(runs: list[Run], key: str) -> bool:
     return len(recipes) == 1 and len(seeds) == len(runs)
 
 
-def _without_seeds(plain: object) -> object:
-    if isinstance(plain, dict):
-        return {k: _without_seeds(v) for k, v in plain.items() if k != "seed"}
-    return [_without_seeds(v) for v in plain] if isinstance(plain, list) else plain
+def _without_seeds(data: object) -> object:
+    if isinstance(data, dict):
+        return {k: _without_seeds(v) for k, v in data.items() if k != "seed"}
+    return [_without_seeds(v) for v in data] if isinstance(data, list) else data
 
 
-def _telling(folders: list[Path]) -> list[str]:
-    """The shortest ends of some paths that differ."""
+def _distinct_suffixes(folders: list[Path]) -> list[str]:
+    """Shortest path suffixes that differ."""
     paths = [folder.resolve().parts for folder in folders]
     for length in range(1, max(map(len, paths)) + 1):
         ends = ["/".join(p[-length:]) for p in paths]

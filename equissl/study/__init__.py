@@ -1,1 +1,1 @@
-"""Studies: many pretraining runs under one protocol, one table and one figure."""
+"""Studies: pretraining runs under one protocol, with a table and a figure of their scores."""

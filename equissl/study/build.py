@@ -1,4 +1,4 @@
-"""A study by name, with its own settings, those of its recipes, and other data."""
+"""Build a study from its name, its settings, overrides of its recipes, and a data set."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def build_study(
     trusted: Sequence[str] = ("equissl",),
     others: Collection[str] = (),
 ) -> Study:
-    """The study called ``name``.
+    """Build the study ``name``.
 
     Args:
         name: as in ``equissl list studies``, or ``module:function``.
@@ -37,7 +37,7 @@ def build_study(
         labels: "none", "folders" or a ``.csv`` file with columns ``file`` and ``label``.
         limit: images of each split of ``data``; ``None`` for all.
         trusted: packages whose code a setting may name.
-        others: further names that a user may have meant.
+        others: further valid names, for suggestions.
 
     Raises:
         UserError: no such study, and every mistake in the settings.
@@ -57,11 +57,11 @@ def build_study(
                 for c in study.cells
             ]
         )
-    return plan.changed(study, of_recipes, tuple(trusted))
+    return plan.with_settings(study, of_recipes, tuple(trusted))
 
 
 def study_parameters(function: Callable[..., Study]) -> dict[str, tuple[Any, Any]]:
-    """The settings that a study itself has: name -> (type, default)."""
+    """Parameters of a study function: name -> (type, default)."""
     hints = get_type_hints(function)
     return {n: (hints[n], p.default) for n, p in inspect.signature(function).parameters.items()}
 
@@ -69,7 +69,7 @@ def study_parameters(function: Callable[..., Study]) -> dict[str, tuple[Any, Any
 def _sorted_settings(
     function: Callable[..., Study], settings: Mapping[str, str], others: Collection[str]
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """Settings of the study itself, parsed, and those of its recipes, as text."""
+    """Split settings into parsed arguments of the study and overrides of its recipes."""
     own = study_parameters(function)
     fields = [f.name for f in dataclasses.fields(Recipe)]
     values, of_recipes, problems = {}, {}, []

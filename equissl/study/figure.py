@@ -1,4 +1,4 @@
-"""The figure of a study: bars with the spread over seeds and a dot per seed."""
+"""Bar chart of a study: mean and standard deviation over seeds, a dot per seed, lines at the baselines."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ COLUMNS = 3
 
 
 def draw(table: Mapping[str, Any], path: Path) -> None:
-    """Write a PNG: a panel per measure that has values, groups and colours as the study says."""
+    """Write a PNG with a panel for each measure that has values."""
     from matplotlib.figure import Figure
 
     layout = table["figure"]
-    wanted = layout["measures"] or [m["name"] for m in table["measures"]]
-    panels = [m for m in table["measures"] if m["name"] in wanted and _known(table, m["name"])]
+    chosen = layout["measures"] or [m["name"] for m in table["measures"]]
+    panels = [m for m in table["measures"] if m["name"] in chosen and _has_values(table, m["name"])]
     groups = _values(table, layout["groups"])
     series = _values(table, layout["series"]) if layout["series"] else [""]
     rows = -(-max(len(panels), 1) // COLUMNS)
@@ -45,17 +45,17 @@ def _panel(
     groups = [g for g in groups if _numbers(table, measure["name"], {layout["groups"]: g})]
     reference = _numbers(table, measure["name"], table["reference"]) if table["reference"] else []
     if reference:
-        named = ", ".join(table["reference"].values())
-        ax.axhline(statistics.fmean(reference), color="black", linewidth=1.2, label=named)
+        label = ", ".join(table["reference"].values())
+        ax.axhline(statistics.fmean(reference), color="black", linewidth=1.2, label=label)
     for k, kind in enumerate(series):
-        drawn = False
-        for place, group in enumerate(groups):
+        labelled = False
+        for position, group in enumerate(groups):
             values = _numbers(table, measure["name"], {layout["groups"]: group, layout["series"]: kind})
             if not values:
                 continue
-            x, mean = place + (k - (len(series) - 1) / 2) * width, statistics.fmean(values)
-            ax.bar(x, mean, width * 0.92, color=f"C{k}", label=None if drawn else kind or None)
-            drawn = True
+            x, mean = position + (k - (len(series) - 1) / 2) * width, statistics.fmean(values)
+            ax.bar(x, mean, width * 0.92, color=f"C{k}", label=None if labelled else kind or None)
+            labelled = True
             if len(values) > 1:
                 ax.errorbar(x, mean, statistics.stdev(values), color="black", linewidth=1, capsize=2)
             ax.plot([x] * len(values), values, ".", color="black", markersize=3)
@@ -72,17 +72,17 @@ def _panel(
     ax.spines[["top", "right"]].set_visible(False)
 
 
-def _known(table: Mapping[str, Any], measure: str) -> bool:
+def _has_values(table: Mapping[str, Any], measure: str) -> bool:
     return any(c["values"][measure]["seeds"] for c in table["cells"])
 
 
 def _values(table: Mapping[str, Any], label: str) -> list[str]:
-    shown = [c["labels"] for c in table["cells"] if c["labels"] != table["reference"]]
-    return list(dict.fromkeys(labels[label] for labels in shown))
+    compared = [c["labels"] for c in table["cells"] if c["labels"] != table["reference"]]
+    return list(dict.fromkeys(labels[label] for labels in compared))
 
 
 def _numbers(table: Mapping[str, Any], measure: str, labels: Mapping[str, str]) -> list[float]:
-    """The single values of the cells with these labels, pooled over any other label."""
+    """Values of all seeds of the cells with these labels, pooled over the other labels."""
     chosen = {k: v for k, v in labels.items() if k}
     cells = [c for c in table["cells"] if all(c["labels"][k] == v for k, v in chosen.items())]
     return [v for c in cells for v in c["values"][measure]["values"].values()]

@@ -1,4 +1,4 @@
-"""What a study is, as plain data: which runs, what is measured, how the table and the figure are laid out."""
+"""Definition of a study: cells (recipes with labels), measures, layout of the table and the figure."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from equissl.views import ViewSpec
 
 @dataclass(frozen=True)
 class Cell:
-    """One configuration; every seed of it is a run.
+    """One configuration of a study, trained once per seed.
 
     Args:
-        labels: what tells it from the others, ``{"base": "simclr", "module": "equimod"}``; every cell of a
-            study has the same keys.
-        recipe: its seed is that of the first run, the next ones count up from it.
+        labels: its values of the varied settings, ``{"base": "simclr", "module": "equimod"}``; every cell of
+            a study has the same keys.
+        recipe: its seed is that of the first run, later runs count up from it.
     """
 
     labels: Mapping[str, str]
@@ -33,23 +33,25 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """The labels as a file name."""
+        """The values of the labels as a file name."""
         return "-".join(re.sub(r"[^A-Za-z0-9_.+]+", "_", value) for value in self.labels.values())
 
 
 def key(name: str, part: str) -> str:
-    """What a score of one part goes by: "factor/pose" of all features, "factor/pose@equi" of one part."""
+    """Column name of a score: "factor/pose" of all features, "factor/pose@equi" of one part."""
     return name if part == "all" else f"{name}@{part}"
 
 
 @dataclass(frozen=True)
 class Measure:
-    """A score that becomes a column: its name in ``scores.jsonl`` ("linear/top1", "audit/hue"), a title.
+    """A score as a column of the table.
 
     Args:
-        lower: a lower value is better (an error).
-        digits: after the point, in the table.
-        part: of the features; cells whose encoder is not split have "all" only, and stay blank elsewhere.
+        name: in ``scores.jsonl``, such as "linear/top1" or "audit/hue".
+        title: head of the column.
+        lower: lower is better.
+        part: of split features; blank for encoders without it.
+        digits: decimals.
     """
 
     name: str
@@ -60,18 +62,18 @@ class Measure:
 
     @property
     def key(self) -> str:
-        """What the column goes by in ``table.json`` and ``Bars.measures``."""
+        """Name of the column in ``table.json`` and ``Bars.measures``."""
         return key(self.name, self.part)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bars:
-    """The figure: a panel per measure, a group of bars per value of one label, a colour per value of another.
+    """Bar chart: one panel per measure, bars grouped by one label and coloured by another.
 
     Args:
-        groups: label along the axis.
-        series: label told by colour; "" for one colour.
-        measures: their keys; all of the study's if empty.
+        groups: label along the x axis.
+        series: label shown by colour; "" for a single colour.
+        measures: keys of the measures; all of the study if empty.
     """
 
     groups: str
@@ -81,23 +83,23 @@ class Bars:
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """A set of runs and what is made of them.
+    """Runs to train under one protocol, their evaluations, and the layout of the results.
 
     Args:
         title: heading of the table.
-        cells: the configurations, in the table's order.
-        measures: the table's columns.
+        cells: rows of the table, in its order.
+        measures: columns of the table.
         figure: layout of the figure.
-        about: what a reader must know, a paragraph; papers' numbers are marked as such.
-        audits: names in ``evaluate.audits.AUDITS`` that are audited; the scores are "audit/<factor>".
-        tasks: what every pretrained encoder is trained further for, with the augmentation of its base's
-            first view.
+        about: caption of the table, one paragraph.
+        audits: augmentations to audit, keys of ``equissl.evaluate.audit.factors.AUDITS``; the scores are
+            "audit/<factor>".
+        tasks: fine-tuning of every pretrained encoder, with the augmentation of its base's first view.
         evaluations: names (``equissl list evaluations``) or "usual".
-        changes: their settings as text, "knn.k" -> "200".
-        images: test images that are scored, at most.
-        across: a label whose values stand side by side in a row, once per measure; "" for one row per cell.
-        compare: (label, value): every other value of the label is compared with this one, seed by seed.
-        reference: labels of one cell that all others are compared with instead; a line in the figure.
+        settings: of the evaluations, as text: "knn.k" -> "200".
+        images: maximum number of test images to score.
+        across: label whose values become columns, once per measure; "" for one row per cell.
+        compare: (label, value): paired differences of every other value of the label to this one.
+        reference: labels of one cell, the baseline of all paired differences; a line in the figure.
 
     Raises:
         ValueError: labels or names do not fit together.
@@ -111,7 +113,7 @@ class Study:
     audits: tuple[str, ...] = ()
     tasks: tuple[Downstream, ...] = ()
     evaluations: tuple[str, ...] = ("usual",)
-    changes: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, str] = field(default_factory=dict)
     images: int = 1000
     across: str = ""
     compare: tuple[str, str] | None = None
@@ -124,37 +126,37 @@ class Study:
         if any(list(c.labels) != labels for c in self.cells):
             raise ValueError(f"every cell must have the labels {labels}, in this order")
         names = [c.name for c in self.cells]
-        twice = sorted({n for n in names if names.count(n) > 1})
-        if twice:
-            raise ValueError(f"two cells are called {twice[0]!r}; their labels must differ")
+        duplicates = sorted({n for n in names if names.count(n) > 1})
+        if duplicates:
+            raise ValueError(f"two cells are called {duplicates[0]!r}; their labels must differ")
         compared = self.compare[0] if self.compare else ""
-        for place, label in (
+        for option, label in (
             ("figure.groups", self.figure.groups),
             ("figure.series", self.figure.series),
             ("across", self.across),
             ("compare", compared),
         ):
             if label and label not in labels:
-                raise ValueError(f"{place}={label!r} is none of the labels {labels}")
+                raise ValueError(f"{option}={label!r} is none of the labels {labels}")
         if self.reference and dict(self.reference) not in [dict(c.labels) for c in self.cells]:
             raise ValueError(f"reference={dict(self.reference)} are the labels of no cell")
         if self.reference and self.compare:
             raise ValueError("compare and reference exclude each other")
-        strangers = set(self.figure.measures) - {m.key for m in self.measures}
-        if strangers:
-            raise ValueError(f"figure.measures={sorted(strangers)} are no measures of the study")
+        unknown = set(self.figure.measures) - {m.key for m in self.measures}
+        if unknown:
+            raise ValueError(f"figure.measures={sorted(unknown)} are no measures of the study")
         if self.images < 1:
             raise ValueError(f"images must be at least 1, got {self.images}")
 
     def with_recipes(self, recipes: Sequence[Recipe]) -> Study:
-        """The same study with another recipe for every cell."""
+        """Replace the recipe of every cell."""
         cells = [replace(c, recipe=r) for c, r in zip(self.cells, recipes, strict=True)]
         return replace(self, cells=tuple(cells))
 
 
 @dataclass(frozen=True)
 class Job:
-    """One run of a study: a cell with one seed, and the name of its folder."""
+    """One run of a study: a cell with one seed. ``name`` is its folder."""
 
     name: str
     labels: Mapping[str, str]
@@ -162,7 +164,7 @@ class Job:
 
 
 def jobs(study: Study, seeds: int) -> list[Job]:
-    """All runs, the first seed of every cell before the second of any: a table is there early.
+    """All runs of a study, ordered by seed, so that a table over all cells is there early.
 
     Raises:
         UserError: ``seeds`` is below 1, or a recipe's views do not fit together.
@@ -174,41 +176,41 @@ def jobs(study: Study, seeds: int) -> list[Job]:
             check_views(cell.recipe, cell.recipe.data.spaces)
         except UserError as error:
             raise UserError([f"cell {cell.name}: {p}" for p in error.problems]) from None
-    found = []
+    planned = []
     for step in range(seeds):
         for cell in study.cells:
             recipe = replace(cell.recipe, seed=cell.recipe.seed + step)
-            found.append(Job(f"{cell.name}-seed{recipe.seed}", cell.labels, recipe))
-    return found
+            planned.append(Job(f"{cell.name}-seed{recipe.seed}", cell.labels, recipe))
+    return planned
 
 
-def changed(study: Study, settings: Mapping[str, str], trusted: Sequence[str] = ("equissl",)) -> Study:
-    """The study with recipe settings applied to every cell that has them.
+def with_settings(study: Study, settings: Mapping[str, str], trusted: Sequence[str] = ("equissl",)) -> Study:
+    """Override fields in the recipe of every cell that has them.
 
     Args:
-        settings: ``path.to.field`` -> text, as ``equissl pretrain`` takes them.
+        settings: ``path.to.field`` -> text, as on the command line.
 
     Raises:
-        UserError: a setting that no cell has, or whose value fits none; the message is that of one cell.
+        UserError: a setting that fits no cell; the message is that of the first.
     """
     recipes = [c.recipe for c in study.cells]
     problems: list[str] = []
     for path, text in settings.items():
-        refused: list[UserError] = []
+        errors: list[UserError] = []
         for k, recipe in enumerate(recipes):
             try:
                 recipes[k] = override(recipe, {path: text}, tuple(trusted))
             except UserError as error:
-                refused.append(error)
-        if len(refused) == len(recipes):
-            problems += refused[0].problems
+                errors.append(error)
+        if len(errors) == len(recipes):
+            problems += errors[0].problems
     if problems:
         raise UserError(problems)
     return study.with_recipes(recipes)
 
 
 def cost(recipe: Recipe) -> dict[str, float]:
-    """What a step costs, so that rows can be compared: teachers and heads are not counted.
+    """Encoder cost of a step, without momentum encoders and heads.
 
     Returns:
         "views": encoded images per image of the batch; "images_per_step": that times the batch;
@@ -220,23 +222,23 @@ def cost(recipe: Recipe) -> dict[str, float]:
     for spec in recipe.views.values():
         if spec.encode:
             height, width = spec.augment.output_size((side, side))
-            many = _order(spec, height, width)
-            views += many
-            pixels += many * height * width / full
+            images = _orbit_size(spec, height, width)
+            views += images
+            pixels += images * height * width / full
     return {"views": views, "images_per_step": views * recipe.batch_size, "pixels": round(pixels, 3)}
 
 
-def _order(spec: ViewSpec, height: int, width: int) -> int:
-    """How many images a view's orbit makes of one."""
+def _orbit_size(spec: ViewSpec, height: int, width: int) -> int:
+    """Images per image in the orbit of a view; 1 without an orbit."""
     if spec.orbit is None:
         return 1
     return len(spec.orbit.expand(torch.zeros(1, 3, height, width), Space().neutral(1))[0])
 
 
 def layout(study: Study) -> dict[str, object]:
-    """Everything of a study but its recipes, as JSON-ready data."""
-    plain = {f.name: getattr(study, f.name) for f in dataclasses.fields(study) if f.name != "cells"}
-    plain["measures"] = [{**dataclasses.asdict(m), "name": m.key} for m in study.measures]
-    plain["tasks"] = to_dict(study.tasks)
-    plain["figure"] = dataclasses.asdict(study.figure)
-    return plain
+    """A study without its cells, as JSON-ready data."""
+    data = {f.name: getattr(study, f.name) for f in dataclasses.fields(study) if f.name != "cells"}
+    data["measures"] = [{**dataclasses.asdict(m), "name": m.key} for m in study.measures]
+    data["tasks"] = to_dict(study.tasks)
+    data["figure"] = dataclasses.asdict(study.figure)
+    return data

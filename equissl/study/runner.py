@@ -1,4 +1,4 @@
-"""Carry out a study: train, evaluate and tabulate, one run after the other; started again, it goes on."""
+"""Run a study: train and evaluate each run, then write the table and the figure. Resumable."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from equissl.training import checkpoint
 from equissl.training.options import Options
 
 STUDY = "study.json"
-_MEASURING = ("evaluations", "changes", "audits", "tasks", "images")
+_PROTOCOL = ("evaluations", "settings", "audits", "tasks", "images")  # equal for all runs of a folder
 
 
 def run(
@@ -48,55 +48,56 @@ def run(
     trusted: Sequence[str] = ("equissl",),
     silent: bool = False,
 ) -> Path:
-    """Carry out a study in a folder and return the path of its table.
+    """Run a study in a folder and return the path of its table.
 
     The folder holds ``runs/<cell>-seed<n>/`` (run folders), ``study.json`` (the plan), ``scores.jsonl`` (the
-    rows of all runs with their labels), ``table.md``, ``table.json`` and ``figure.png``. Runs that are done
-    are skipped and one that was interrupted goes on exactly; more seeds or other cells may be added later.
+    rows of all runs with their labels), ``table.md``, ``table.json`` and ``figure.png``. Finished runs are
+    skipped and an interrupted one is resumed exactly; seeds and cells may be added later.
 
     Args:
         seeds: runs per cell.
-        device: where to evaluate.
+        device: for evaluations.
         trusted: packages whose code a recipe may name.
 
     Raises:
-        UserError: a mistake, found before any training; or, after all other runs were done, the list of
-            those that failed. ``Stopped``: interrupted, everything is saved.
+        UserError: invalid settings, before any training; or, after all other runs, the list of those that
+            failed.
+        Stopped: interrupted; everything is saved.
     """
     out = Path(out)
     planned = jobs(study, seeds)
     check_names(study.audits)
     _check_out(study, out, planned)
-    _check_audits(study, planned)
+    _check_data(study, planned)
     out.mkdir(parents=True, exist_ok=True)
     (out / "runs").mkdir(exist_ok=True)
     _write_plan(study, planned, out)
     failed: dict[str, str] = {}
-    began, worked = time.monotonic(), 0
+    began, attempted = time.monotonic(), 0
     with Display(silent=silent) as display:
-        for place, job in enumerate(planned):
+        for number, job in enumerate(planned, 1):
             if _is_scored(study, out / "runs" / job.name):
                 continue
-            ready = sum(_is_scored(study, out / "runs" / j.name) for j in planned)
-            spent = (time.monotonic() - began) / worked if worked else 0.0
-            left = f", about {spent * (len(planned) - ready) / 60:.0f} min left" if worked else ""
+            done = sum(_is_scored(study, out / "runs" / j.name) for j in planned)
+            seconds = (time.monotonic() - began) / attempted if attempted else 0.0
+            left = f", about {seconds * (len(planned) - done) / 60:.0f} min left" if attempted else ""
             display.finish()
-            display.say(f"run {place + 1}/{len(planned)} ({ready} done{left}): {job.name}")
+            display.say(f"run {number}/{len(planned)} ({done} done{left}): {job.name}")
             try:
                 _train(job, out / "runs" / job.name, options, silent, trusted)
                 _evaluate(study, out / "runs" / job.name, device, display, trusted)
             except Stopped:
                 tabulate(out)
                 raise Stopped(
-                    f"interrupted in {job.name}; {ready} of {len(planned)} runs are done and everything is "
-                    f"saved in {out}: the same command goes on from here"
+                    f"interrupted in {job.name}: {done} of {len(planned)} runs are done, everything is saved "
+                    f"in {out}. Run the same command to continue"
                 ) from None
             except UserError as error:
                 if not (out / "runs" / job.name / "recipe.json").is_file():
                     raise  # nothing was trained: a mistake in the settings or the data
                 failed[job.name] = " ".join(error.problems)
                 display.say(f"{job.name} failed: {failed[job.name]}")
-            worked += 1
+            attempted += 1
             tabulate(out, draw=False)
     page = tabulate(out)
     if failed:
@@ -105,37 +106,37 @@ def run(
 
 
 def tabulate(out: Path | str, draw: bool = True) -> Path:
-    """Write the table (and the figure) of whatever runs are done.
+    """Write the table and, with ``draw``, the figure of the runs that are done; returns the table's path.
 
     Raises:
-        UserError: the folder holds no study.
+        UserError: the folder has no ``study.json``.
     """
     out = Path(out)
     if not (out / STUDY).is_file():
-        raise UserError(f"out={out} holds no study (no {STUDY} in it); run `equissl study NAME out={out}`")
+        raise UserError(f"out={out}: no study here ({STUDY} is missing). Run `equissl study NAME out={out}`")
     plan = read_json(out / STUDY)
     rows = _gather(plan, out)
     write_rows(out / "scores.jsonl", rows)
-    made = table.build(plan, rows)
-    write_json(out / "table.json", made)
-    write_text(out / "table.md", table.markdown(made))
+    results = table.build(plan, rows)
+    write_json(out / "table.json", results)
+    write_text(out / "table.md", table.markdown(results))
     if draw:
-        figure.draw(made, out / "figure.png")
+        figure.draw(results, out / "figure.png")
     return out / "table.md"
 
 
 def _check_out(study: Study, out: Path, planned: Sequence[Job]) -> None:
-    """Raises UserError if the folder cannot be used, or what it holds was made or measured in another way."""
+    """Raise UserError if the folder is not free or its runs have other settings or another protocol."""
     if not (out / STUDY).is_file():
         check_free(out)
         return
     before, now = read_json(out / STUDY), json.loads(json.dumps(layout(study)))
-    measured = [n for n in _MEASURING if n in before and before[n] != now[n]]
-    if measured and any(_scored_by(folder) for folder in (out / "runs").iterdir()):
-        told = "; ".join(f"{n}: {before[n]!r} there, {now[n]!r} now" for n in measured)
+    changed = [n for n in _PROTOCOL if n in before and before[n] != now[n]]
+    if changed and any(_scored_by(folder) for folder in (out / "runs").iterdir()):
+        differences = "; ".join(f"{n}: {before[n]!r} there, {now[n]!r} now" for n in changed)
         raise UserError(
-            f"out={out} was measured in another way ({told}); repeat that, choose another out, or delete "
-            f"{out}/runs/*/scores.jsonl to measure its runs again"
+            f"out={out}: evaluated with other settings ({differences}). Use those, choose another out, or "
+            f"delete {out}/runs/*/scores.jsonl to evaluate its runs again"
         )
     problems = []
     for job in planned:
@@ -143,44 +144,44 @@ def _check_out(study: Study, out: Path, planned: Sequence[Job]) -> None:
         if (folder / "recipe.json").is_file():
             changes = run_differences(Run(folder), job.recipe)
             if changes:
-                problems.append(f"out={folder} was started with other settings: {'; '.join(changes[:4])}")
+                problems.append(f"out={folder}: started with other settings ({'; '.join(changes[:4])})")
     if problems:
         ending = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        raise UserError(f"{problems[0]}{ending}; repeat those or choose another out")
+        raise UserError(f"{problems[0]}{ending}. Use those or choose another out")
 
 
-def _check_audits(study: Study, planned: Sequence[Job]) -> None:
-    """Raises UserError if nothing could come out of the images: better now than after hours."""
+def _check_data(study: Study, planned: Sequence[Job]) -> None:
+    """Raise UserError if the test images have too few groups for the audits or no label that is needed."""
     if all(m.name.partition("/")[0] in _labelled_scores() for m in study.measures):
         for data in {str(j.recipe.data): j.recipe.data for j in planned}.values():
             if not bool((data.open("test").labels >= 0).any()):
                 raise UserError(
-                    "all that the study measures needs labels, but no test image has one; "
-                    "labels=folders or labels=FILE.csv names them"
+                    "labels: every measure of the study needs labels, but no test image has one. Set "
+                    "labels=folders or labels=FILE.csv"
                 )
     for data in {str(j.recipe.data): j.recipe.data for j in planned}.values() if study.audits else ():
         groups = len(torch.unique(data.open("test").groups))
         if groups < MIN_IMAGES:
             raise UserError(
-                f"the study audits {', '.join(study.audits)}, which needs at least {MIN_IMAGES} different "
-                f"test images (objects), but the data has {groups}"
+                f"audits={','.join(study.audits)}: at least {MIN_IMAGES} different test images (objects) are "
+                f"needed (got {groups}). Use more images"
             )
 
 
 def _labelled_scores() -> set[str]:
-    """What the names of scores begin with that only labelled images give."""
+    """Prefixes of the names of scores that need labels."""
     entries = protocol.entries(Evaluation, EncoderEvaluation)
     return {name for e in entries if e.value.needs_labels for name in e.value.scores}
 
 
 def _write_plan(study: Study, planned: Sequence[Job], out: Path) -> None:
-    """Runs of an earlier plan stay part of the study, before the new ones."""
+    """Write ``study.json``: the runs of an earlier plan, then the new ones."""
     cells: dict[str, Any] = {}
     if (out / STUDY).is_file():
         cells = {c["run"]: c for c in read_json(out / STUDY)["runs"]}
     for job in planned:
-        known = {"run": job.name, "labels": dict(job.labels), "seed": job.recipe.seed}
-        cells[job.name] = known | {"epochs": job.recipe.epochs, "cost": cost(job.recipe)}
+        cell = {"run": job.name, "labels": dict(job.labels), "seed": job.recipe.seed}
+        cells[job.name] = cell | {"epochs": job.recipe.epochs, "cost": cost(job.recipe)}
     command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
     plan = {**layout(study), "command": command, "runs": list(cells.values())}
     write_json(out / STUDY, plan)
@@ -198,29 +199,29 @@ def _train(job: Job, folder: Path, options: Options, silent: bool, trusted: Sequ
 
 def _evaluate(study: Study, folder: Path, device: str, display: Display, trusted: Sequence[str]) -> None:
     if "evaluate" not in _scored_by(folder):
-        measured = EvaluationOptions(
+        evaluation = EvaluationOptions(
             evaluations=study.evaluations,
-            settings=study.changes,
+            settings=study.settings,
             count=study.images,
-            strict=False,  # what one cell or data set lacks is a blank in the table
+            strict=False,  # unavailable scores are blanks in the table
             steer=0,
             device=device,
         )
-        evaluate_run(folder, options=measured, progress=display, trusted=trusted)
+        evaluate_run(folder, options=evaluation, progress=display, trusted=trusted)
     if study.audits and "audit" not in _scored_by(folder):
         loaded = load_run(open_run(folder), trusted)
         audit_run(loaded, count=study.images, factors=study.audits, device=device, progress=display)
     for task in study.tasks:
         if task.name not in _scored_by(folder):
-            _carry_out(task, folder, device, display, trusted)
+            _fine_tune(task, folder, device, display, trusted)
 
 
-def _carry_out(task: Downstream, folder: Path, device: str, display: Display, trusted: Sequence[str]) -> None:
+def _fine_tune(task: Downstream, folder: Path, device: str, display: Display, trusted: Sequence[str]) -> None:
     loaded = load_run(open_run(folder), trusted)
     recipe = loaded.recipe
     augment = recipe.views[next(iter([*recipe.compared, *recipe.views]))].augment
-    found = task.run(loaded.encoder, recipe.data, augment, seed=recipe.seed, device=device, progress=display)
-    record_scores(loaded, found, task.name, recipe.data)
+    scores = task.run(loaded.encoder, recipe.data, augment, seed=recipe.seed, device=device, progress=display)
+    record_scores(loaded, scores, task.name, recipe.data)
 
 
 def _scored_by(folder: Path) -> set[str]:
@@ -228,29 +229,29 @@ def _scored_by(folder: Path) -> set[str]:
 
 
 def _is_scored(study: Study, folder: Path) -> bool:
-    """Scores are written only when training has ended."""
-    wanted = {"evaluate", *(["audit"] if study.audits else []), *(task.name for task in study.tasks)}
-    return _scored_by(folder) >= wanted
+    """Whether every score of the study is there; they are written only after training."""
+    required = {"evaluate", *(["audit"] if study.audits else []), *(task.name for task in study.tasks)}
+    return _scored_by(folder) >= required
 
 
 def _gather(plan: dict[str, Any], out: Path) -> list[dict[str, Any]]:
-    """The score rows of all runs, each with its run, labels and machine."""
+    """Score rows of all runs, each with its run, labels and machine."""
     rows = []
     for planned in plan["runs"]:
         folder = out / "runs" / planned["run"]
-        found = read_rows(folder / "scores.jsonl")
-        found += _pace(folder) if found else []
-        machine = table.machine(read_json(folder / "environment.json")) if found else ""
-        facts = {"run": planned["run"], "labels": planned["labels"], "machine": machine}
-        rows += [{**row, **facts, "seed": planned["seed"]} for row in found]
+        scores = read_rows(folder / "scores.jsonl")
+        scores += _step_time(folder) if scores else []
+        machine = table.machine(read_json(folder / "environment.json")) if scores else ""
+        columns = {"run": planned["run"], "labels": planned["labels"], "machine": machine}
+        rows += [{**row, **columns, "seed": planned["seed"]} for row in scores]
     return rows
 
 
-def _pace(folder: Path) -> list[dict[str, Any]]:
-    """A row "cost/step": milliseconds per optimizer step, the median of what the log says."""
-    speeds = [r["images_per_second"] for r in read_rows(folder / "log.jsonl") if "loss" in r]
-    if not speeds:
+def _step_time(folder: Path) -> list[dict[str, Any]]:
+    """Score row "cost/step": median milliseconds per optimizer step in the log."""
+    throughput = [r["images_per_second"] for r in read_rows(folder / "log.jsonl") if "loss" in r]
+    if not throughput:
         return []
     batch = read_json(folder / "recipe.json")["batch_size"]
-    value = 1000 * batch / statistics.median(speeds)
+    value = 1000 * batch / statistics.median(throughput)
     return [{"name": "cost/step", "value": value, "unit": "ms", "part": "all", "baseline": "", "count": 0}]

@@ -206,8 +206,8 @@ def test_the_verb_writes_what_the_reader_reads(
         (fake / "thing" / f"{name}.obj").unlink()
     words = [f"meshes={fake}", f"out={tmp_path / 'set'}", "views=3", "size=8", "shift=0.2", "timeout=30"]
     assert main(["render", "3diebench", *words]) == 0
-    told = capsys.readouterr().out
-    assert "made 6 images now" in told and "images per second" in told and "1 objects failed" in told
+    printed = capsys.readouterr().out
+    assert "made 6 images now" in printed and "images per second" in printed and "1 objects failed" in printed
     with Image.open(tmp_path / "set" / "contact.jpg") as sheet:
         assert sheet.size == (3 * 98 - 2, 2 * 98 - 2)  # an object a row, a view a column
     data = ThreeDIEBench(path=str(tmp_path / "set"), size=8, shift=True)
@@ -218,9 +218,9 @@ def test_the_verb_writes_what_the_reader_reads(
         )
         == 2
     )
-    told = capsys.readouterr().err
+    printed = capsys.readouterr().err
     assert all(
-        text in told for text in ("shard=3/2", "angles must be two", "size must be", "objects must be")
+        text in printed for text in ("shard=3/2", "angles must be two", "size must be", "objects must be")
     )
 
 

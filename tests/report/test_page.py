@@ -133,7 +133,7 @@ def test_a_run_that_has_just_started_still_renders(tmp_path: Path) -> None:
     assert "the last line of log.jsonl is cut off" in html
 
 
-def test_trouble_is_told_before_the_numbers(tmp_path: Path) -> None:
+def test_warnings_come_before_the_numbers(tmp_path: Path) -> None:
     run = build_run(tmp_path / "run", "byol", INVARIANT, modules=False)
     rows = [{**r, "std": 1e-4} for r in log_rows(False, 0)[:200]]
     (run / "log.jsonl").write_text(lines(rows) + '{"st')
@@ -202,6 +202,6 @@ def test_importing_the_report_is_light() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_a_reader_without_factors_is_told_how_to_get_them(tmp_path: Path) -> None:
+def test_a_report_without_factors_says_so(tmp_path: Path) -> None:
     (tmp_path / "scores.jsonl").write_text(lines([row("m", "linear/top1", 0.5)]))
     assert "No factor was measured." in page([tmp_path], tmp_path / "report.html")

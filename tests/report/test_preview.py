@@ -1,4 +1,4 @@
-"""The page of example views: what it shows, and that a replay that is not exact is told first."""
+"""The page of example views: what it shows, and that an inexact replay is reported first."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_the_page(tmp_path: Path) -> None:
     assert "<script" not in html and "http" not in html and "url(" not in html
 
 
-def test_a_replay_that_is_not_exact_is_told_first(tmp_path: Path) -> None:
+def test_an_inexact_replay_is_reported_first(tmp_path: Path) -> None:
     wrong = replace(PREVIEW, sections=(replace(SECTION, differences=(0.0, 0.0625)),))
     html = write_preview(wrong, tmp_path / "views.html").read_text(encoding="utf-8")
     assert "differ by up to 0.062" in html[: html.index("View a</h2>")]

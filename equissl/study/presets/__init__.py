@@ -1,1 +1,1 @@
-"""Studies shipped with equissl: functions that return one."""
+"""Studies shipped with equissl: functions that return a ``Study``."""

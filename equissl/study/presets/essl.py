@@ -1,4 +1,4 @@
-"""E-SSL's study: each transformation as an invariance and as a sensitivity (arXiv:2111.00899, Figure 1)."""
+"""E-SSL, Figure 1 (Dangovski et al., 2022): invariance or sensitivity to each transformation."""
 
 from __future__ import annotations
 
@@ -36,37 +36,37 @@ def transformations(
     paper: bool = False,
     images: int = 1000,
 ) -> Study:
-    """E-SSL's Figure 1: crops alone, and each transformation added as an invariance or as a sensitivity.
+    """SimCLR with crops only, and invariant or sensitive to one more transformation (arXiv:2111.00899).
 
     Args:
         names: transformations, of ``recipes.transformations.TRANSFORMATIONS``.
         modes: "invariant", "sensitive".
         paper: the paper's scale (CIFAR-10, ResNet-18, 800 epochs) instead of a CPU's.
-        images: test images that are scored, at most.
+        images: maximum number of test images to score.
 
     Raises:
         UserError: a name that does not exist.
     """
-    wrong = [f"modes: no mode {m!r}; {nearest(m, SMALL)}" for m in modes if m not in SMALL]
-    if wrong or not names or not modes:
-        raise UserError(wrong or "names and modes must name at least one each")
-    start, changes = (baseline(), PAPER) if paper else (_small(), SMALL)
+    problems = [f"modes: no mode {m!r}; {nearest(m, SMALL)}" for m in modes if m not in SMALL]
+    if problems or not names or not modes:
+        raise UserError(problems or "names and modes must name at least one each")
+    start, modify = (baseline(), PAPER) if paper else (_small(), SMALL)
     cells = [Cell(NONE, start)]
     cells += [
-        Cell({"transformation": check_name(n), "mode": m}, changes[m](start, n)) for n in names for m in modes
+        Cell({"transformation": check_name(n), "mode": m}, modify[m](start, n)) for n in names for m in modes
     ]
     scale = (
         "The paper's setting" if paper else "A CPU-sized setting of our own, not comparable with the paper's"
     )
     return Study(
-        title="Transformations as invariances or as sensitivities (E-SSL)",
+        title="Invariance or sensitivity to each transformation (E-SSL, Figure 1)",
         cells=tuple(cells),
         measures=(Measure("knn/top1", "kNN"), Measure("linear/top1", "top-1")),
         figure=Bars(groups="transformation", series="mode"),
         about=(
             f"{scale}; SimCLR with random resized crops only, and one transformation at a time. All runs "
-            "share one learning rate; the authors' later code takes twice the lr for the sensitive ones, "
-            "and their kNN has k = 200 and temperature 0.1 (ours: 20 and 0.07)."
+            "share one learning rate; the authors' later code doubles it for the sensitive ones, and their "
+            "kNN has k = 200 and temperature 0.1 (here 20 and 0.07)."
         ),
         images=images,
         reference=NONE,
@@ -84,19 +84,19 @@ def _small() -> Recipe:
             options={"channels": (16, 32, 64, 128), "stem_width": 16},
             size=SIZE,
         ),
-        base=replace(_contrast(), projector=(128, 64)),
+        base=replace(_base(), projector=(128, 64)),
         optimizer=AdamW(lr=2e-3, weight_decay=1e-3),
         schedule=WarmupCosine(warmup_epochs=1),
         epochs=20,
         batch_size=128,
         batch_norm="per_view",
         monitor_every=0,
-        about="a cell of E-SSL's study, CPU-sized",
+        about="a cell of the E-SSL study, CPU-sized",
     )
 
 
-def _contrast() -> SimCLR.Config:
-    """The base of the paper's baseline."""
+def _base() -> SimCLR.Config:
+    """Base objective of the paper's baseline."""
     base = baseline().base
     assert isinstance(base, SimCLR.Config)
     return base

@@ -1,4 +1,4 @@
-"""Any invariance objective with any equivariance module, under one protocol."""
+"""Invariance objectives x equivariance modules under one protocol."""
 
 from __future__ import annotations
 
@@ -41,13 +41,12 @@ SIZE = 32
 
 
 def policy(size: int) -> Pipeline:
-    """What both views of every cell are made with: any hue and another crop, so there is much to lose."""
+    """Augmentation of both views: strong hue jitter and crops, whose factors an invariant encoder loses."""
     jitter = ColorJitter(0.4, 0.4, 0.4, hue=0.5, p=1.0)
     return Pipeline((RandomResizedCrop(size, scale=(0.2, 1.0)), HorizontalFlip(), jitter))
 
 
-# A single linear layer as projector: with a deep one the features themselves stay far less invariant, and
-# there would be nothing to keep.
+# Linear projectors: behind a deep one the features stay far less invariant, and a module could add nothing.
 BASES: Mapping[str, BaseConfig] = {
     "simclr": SimCLR.Config(projector=(64,), temperature=0.2),
     "byol": BYOL.Config(projector=(64,), predictor=(128, 64), momentum=0.99),
@@ -82,7 +81,7 @@ def _augself(recipe: Recipe) -> Recipe:
 
 
 def _essl(recipe: Recipe) -> Recipe:
-    """Four quarter turns of a crop of half the side: as many pixels as one more view."""
+    """Quarter turns of a crop of half the side: as many pixels as one full-sized view."""
     small = ViewSpec(policy(SIZE // 2), orbit=QuarterTurns())
     module = Weighted(weight=0.4, module=ESSL.Config(hidden=(256,)))
     return replace(recipe, views={**recipe.views, "small": small}, modules={"essl": module})
@@ -99,12 +98,12 @@ MODULES: Mapping[str, Callable[[Recipe], Recipe]] = {
 def grid(
     bases: tuple[str, ...] = FIVE, modules: tuple[str, ...] = tuple(MODULES), images: int = 1000
 ) -> Study:
-    """Invariance objectives x equivariance modules: top-1, kNN and what can be read of factors.
+    """Invariance objectives x equivariance modules: top-1, kNN and factors decoded from the features.
 
     Args:
         bases: names in ``BASES``.
-        modules: names in ``MODULES``; "none" is what the others are compared with.
-        images: test images that are scored, at most.
+        modules: names in ``MODULES``; "none" is the baseline of the paired differences.
+        images: maximum number of test images to score.
 
     Raises:
         UserError: a name that does not exist.
@@ -119,7 +118,7 @@ def grid(
         for m in modules
     ]
     return Study(
-        title="Bases x equivariance modules",
+        title="Invariance objectives x equivariance modules",
         cells=tuple(cells),
         measures=(
             Measure("linear/top1", "top-1"),

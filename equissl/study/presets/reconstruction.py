@@ -60,7 +60,7 @@ def families(
             "network and linearly; ms/step is the median of the log, with everything a method adds."
         ),
         evaluations=("families", "homography", "linearprobe"),
-        changes={
+        settings={
             "families.hidden": "[512]",
             "families.pairs": "2000",
             "homography.parts": '["all"]',

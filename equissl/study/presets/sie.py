@@ -1,4 +1,4 @@
-"""The rows of SIE's table on Solids: probes of all features and of both halves (arXiv:2302.10283)."""
+"""Methods of the SIE paper (Garrido et al., 2023) on Solids: scores of all features and of both parts."""
 
 from __future__ import annotations
 
@@ -28,27 +28,27 @@ _PARTS = ("all", "inv", "equi")
 
 
 def sie(rows: tuple[str, ...] = tuple(ROWS), epochs: int = 16, images: int = 1000) -> Study:
-    """Every row of SIE's table on Solids: top-1, relative factor probes, retrieval.
+    """Methods of the SIE paper on Solids: top-1, relative factors and retrieval (arXiv:2302.10283).
 
     Args:
-        rows: names in ``ROWS``, recipes of ``recipes.sie``; the others are compared with "vicreg".
+        rows: names in ``ROWS``, recipes of ``recipes.sie``; "vicreg" is the baseline of the differences.
         epochs: of training.
-        images: test images that are scored, at most.
+        images: maximum number of test images to score.
 
     Raises:
         UserError: a name that does not exist.
     """
-    wrong = [f"rows: none is called {r!r}; {nearest(r, ROWS)}" for r in rows if r not in ROWS]
-    if wrong or not rows:
-        raise UserError(wrong or "rows must name at least one")
+    problems = [f"rows: none is called {r!r}; {nearest(r, ROWS)}" for r in rows if r not in ROWS]
+    if problems or not rows:
+        raise UserError(problems or "rows must name at least one")
     cells = [
         Cell({"row": r}, replace(recipes.on_solids(ROWS[r]()), epochs=epochs, monitor_every=0)) for r in rows
     ]
-    top1 = [Measure("linear/top1", _of("top-1", p), part=p) for p in _PARTS]
-    pose = [Measure("relative/pose", _of("rotation, R2", p), part=p) for p in _PARTS]
-    floor = [Measure("relative/floor_hue", _of("floor hue, R2", p), part=p) for p in _PARTS]
-    light = [Measure("relative/light_hue", _of("light hue, R2", p), part=p) for p in _PARTS]
-    asked = [
+    top1 = [Measure("linear/top1", _title("top-1", p), part=p) for p in _PARTS]
+    pose = [Measure("relative/pose", _title("rotation, R2", p), part=p) for p in _PARTS]
+    floor = [Measure("relative/floor_hue", _title("floor hue, R2", p), part=p) for p in _PARTS]
+    light = [Measure("relative/light_hue", _title("light hue, R2", p), part=p) for p in _PARTS]
+    others = [
         Measure("relative_flat/pose", "rotation, flat R2"),
         Measure("relative_degrees/pose", "rotation, median error in degrees", lower=True, digits=1),
         Measure("retrieval/test/mrr", "MRR"),
@@ -57,23 +57,23 @@ def sie(rows: tuple[str, ...] = tuple(ROWS), epochs: int = 16, images: int = 100
         Measure("retrieval/test/pre/same/pose", "PRE", lower=True),
     ]
     return Study(
-        title="SIE's rows on Solids",
+        title="Methods of the SIE paper on Solids",
         cells=tuple(cells),
-        measures=(*top1, *pose, *floor, *light, *asked),
+        measures=(*top1, *pose, *floor, *light, *others),
         figure=Bars(
-            groups="row", measures=tuple(m.key for m in (top1[0], *pose, *floor, light[0], asked[2]))
+            groups="row", measures=tuple(m.key for m in (top1[0], *pose, *floor, light[0], others[2]))
         ),
         about=(
             "A CPU-sized setting of our own on Solids of 32 pixels (all widths an eighth of the paper's), "
             "not comparable with the paper's numbers. R2 is that of the change between two images of an "
             "object that training never saw, read from both images' features by a network of one hidden "
             "layer: pooled over components, so that a constant scores 0 (the paper's definition is the flat "
-            'one). "inv" and "equi" are the halves of the features, where there are halves. Retrieval: the 9 '
-            "other images of the object are ranked. Rows with a module know the change of the pose, "
-            "sie_color also that of both hues; vicreg and simclr know nothing."
+            'one). "inv" and "equi" are the parts of split features. Retrieval: the 9 '
+            "other images of the object are ranked. Rows with a module are trained with the change of the "
+            "pose, sie_color also with that of both hues; vicreg and simclr without either."
         ),
         evaluations=("usual", "relativefactors"),
-        changes={
+        settings={
             "relativefactors.factors": '["pose", "floor_hue", "light_hue"]',
             "relativefactors.probe": '"mlp"',
             "relativefactors.limit": "4000",
@@ -83,5 +83,5 @@ def sie(rows: tuple[str, ...] = tuple(ROWS), epochs: int = 16, images: int = 100
     )
 
 
-def _of(title: str, part: str) -> str:
+def _title(title: str, part: str) -> str:
     return title if part == "all" else f"{title}, {part}"
