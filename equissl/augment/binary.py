@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from equissl.augment.base import Augmentation
+from equissl.augment.base import Augmentation, NativeStep
 from equissl.augment.batched import apply_where
 from equissl.augment.moments import Moments, binary_moments
 from equissl.augment.validation import check_between
@@ -22,6 +22,7 @@ class BinaryAugmentation(Augmentation):
     """
 
     factor: ClassVar[str]
+    native_kind: ClassVar[str] = ""  # its name in native.c, if it is implemented there
 
     p: float
 
@@ -38,6 +39,9 @@ class BinaryAugmentation(Augmentation):
 
     def apply(self, images: Tensor, params: Params) -> Tensor:
         return apply_where(images.clone(), binary_mask(params, self.factor), self.transform)
+
+    def native(self, params: Params) -> NativeStep | None:
+        return NativeStep(self.native_kind, params.values[self.factor]) if self.native_kind else None
 
     def moments(self) -> Moments:
         return binary_moments(self.factor, self.p)

@@ -7,10 +7,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from equissl.augment.base import NativeStep
 from equissl.augment.binary import BinaryAugmentation
 from equissl.augment.color.functional import luma
-from equissl.params import Params
 
 
 @dataclass(frozen=True)
@@ -23,11 +21,9 @@ class Grayscale(BinaryAugmentation):
 
     stream_name: ClassVar[str] = "Grayscale"
     factor: ClassVar[str] = "grayscale"
+    native_kind: ClassVar[str] = "grayscale"
 
     p: float = 0.2
 
     def transform(self, images: Tensor) -> Tensor:
         return luma(images).expand_as(images)
-
-    def native(self, params: Params) -> NativeStep:
-        return NativeStep("grayscale", params.values["grayscale"])

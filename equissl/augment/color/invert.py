@@ -7,9 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from equissl.augment.base import NativeStep
 from equissl.augment.binary import BinaryAugmentation
-from equissl.params import Params
 
 
 @dataclass(frozen=True)
@@ -22,11 +20,9 @@ class Invert(BinaryAugmentation):
 
     stream_name: ClassVar[str] = "Invert"
     factor: ClassVar[str] = "invert"
+    native_kind: ClassVar[str] = "invert"
 
     p: float = 0.5
 
     def transform(self, images: Tensor) -> Tensor:
         return 1 - images
-
-    def native(self, params: Params) -> NativeStep:
-        return NativeStep("invert", params.values["invert"])

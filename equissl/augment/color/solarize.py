@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import Tensor
 
-from equissl.augment.base import Augmentation, NativeStep
-from equissl.augment.batched import apply_where, per_image
+from equissl.augment.base import NativeStep
+from equissl.augment.batched import per_image
 from equissl.augment.binary import BinaryAugmentation
-from equissl.augment.moments import Moments, rms_scale, uniform_moments
+from equissl.augment.uniform import UniformAugmentation
 from equissl.augment.validation import check_between, check_range
-from equissl.params import Params, Real, Space
-from equissl.random import Stream
+from equissl.params import Params
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Solarize(BinaryAugmentation):
 
 
 @dataclass(frozen=True)
-class SolarizeThreshold(Augmentation):
+class SolarizeThreshold(UniformAugmentation):
     """Invert what is at least as bright as a drawn threshold, where ``Solarize`` has one for all images.
 
     A threshold of 1 is "not solarized": unlike torchvision's, it does not turn white into black.
@@ -57,32 +57,21 @@ class SolarizeThreshold(Augmentation):
     """
 
     stream_name: ClassVar[str] = "SolarizeThreshold"
+    units: ClassVar[Mapping[str, str]] = {"solarize_threshold": "brightness"}
+    stream_keys: ClassVar[Mapping[str, str]] = {"solarize_threshold": "threshold"}
+    neutral_value: ClassVar[float] = 1.0
 
     threshold: tuple[float, float] = (0.0, 1.0)
     p: float = 0.5
 
     def __post_init__(self) -> None:
         check_range("SolarizeThreshold.threshold", self.threshold, 0, 1)
-        check_between("SolarizeThreshold.p", self.p)
+        super().__post_init__()
 
     @property
-    def space(self) -> Space:
-        scale = rms_scale(self.threshold, self.p, neutral_value=1.0)
-        return Space((Real("solarize_threshold", unit="brightness", neutral_value=1.0, scale=scale),))
+    def bounds(self) -> dict[str, tuple[float, float]]:
+        return {"solarize_threshold": self.threshold}
 
-    def sample(self, stream: Stream, size: tuple[int, int]) -> Params:
-        threshold = stream.uniform("threshold", 1, *self.threshold)
-        applied = stream.chance("applied", self.p)
-        return Params.of(self.space, {"solarize_threshold": threshold}, applied)
-
-    def apply(self, images: Tensor, params: Params) -> Tensor:
-        threshold = params.values["solarize_threshold"].to(images.dtype)
-        return apply_where(images.clone(), threshold[:, 0] < 1, _solarize, threshold)
-
-    def moments(self) -> Moments:
-        return uniform_moments("solarize_threshold", self.threshold, self.p, neutral_value=1.0)
-
-
-def _solarize(images: Tensor, threshold: Tensor) -> Tensor:
-    # A product with ones and zeros is exact, and on a CPU much faster than torch.where.
-    return images.lerp(1 - images, (images >= per_image(threshold)).to(images.dtype))
+    def transform(self, images: Tensor, *values: Tensor) -> Tensor:
+        # A product with ones and zeros is exact, and on a CPU much faster than torch.where.
+        return images.lerp(1 - images, (images >= per_image(values[0])).to(images.dtype))

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from equissl.augment.base import Augmentation, NativeStep
-from equissl.augment.batched import apply_where, pairwise_sum, separable_filter
-from equissl.augment.moments import Moments, rms_scale, uniform_moments
-from equissl.augment.validation import check_at_least, check_between, check_integer, check_range
-from equissl.params import Params, Real, Space
-from equissl.random import Stream
+from equissl.augment.base import NativeStep
+from equissl.augment.batched import pairwise_sum, separable_filter
+from equissl.augment.uniform import UniformAugmentation
+from equissl.augment.validation import check_at_least, check_integer, check_range
+from equissl.params import Params
 
 _NEGLIGIBLE = 1e-12  # smaller weights change nothing, but products with them are denormal and very slow
 _LEAST_SIGMA = 1e-3  # pixels; below it the filter is a single weight of 1 in any case
 
 
 @dataclass(frozen=True)
-class GaussianBlur(Augmentation):
+class GaussianBlur(UniformAugmentation):
     """Convolve with a Gaussian, mirrored at the border (torchvision's GaussianBlur; arXiv:2002.05709, A).
 
     Args:
@@ -33,6 +33,8 @@ class GaussianBlur(Augmentation):
 
     paper: ClassVar[str] = "arXiv:2002.05709"
     stream_name: ClassVar[str] = "Blur"
+    units: ClassVar[Mapping[str, str]] = {"blur_sigma": "pixels"}
+    stream_keys: ClassVar[Mapping[str, str]] = {"blur_sigma": "sigma"}
 
     kernel_size: int = 23
     sigma: tuple[float, float] = (0.1, 2.0)
@@ -44,31 +46,19 @@ class GaussianBlur(Augmentation):
         if self.kernel_size % 2 == 0:
             raise ValueError(f"GaussianBlur.kernel_size must be odd, got {self.kernel_size}")
         check_range("GaussianBlur.sigma", self.sigma, 0)
-        check_between("GaussianBlur.p", self.p)
+        super().__post_init__()
 
     @property
-    def space(self) -> Space:
-        scale = rms_scale(self.sigma, self.p)
-        return Space((Real("blur_sigma", unit="pixels", scale=scale),))
-
-    def sample(self, stream: Stream, size: tuple[int, int]) -> Params:
-        sigma = stream.uniform("sigma", 1, *self.sigma)
-        return Params.of(self.space, {"blur_sigma": sigma}, stream.chance("applied", self.p))
-
-    def apply(self, images: Tensor, params: Params) -> Tensor:
-        sigma = params.values["blur_sigma"].to(images.dtype)
-        return apply_where(images.clone(), sigma[:, 0] > 0, self._blurred, sigma)
+    def bounds(self) -> dict[str, tuple[float, float]]:
+        return {"blur_sigma": self.sigma}
 
     def native(self, params: Params) -> NativeStep:
         return NativeStep("blur", params.values["blur_sigma"], (self.kernel_size,))
 
-    def moments(self) -> Moments:
-        return uniform_moments("blur_sigma", self.sigma, self.p)
-
-    def _blurred(self, images: Tensor, sigma: Tensor) -> Tensor:
+    def transform(self, images: Tensor, *values: Tensor) -> Tensor:
         reach = self.kernel_size // 2
         offset = torch.arange(-reach, reach + 1, device=images.device)
-        weight = (-0.5 * (offset / sigma.clamp(min=_LEAST_SIGMA)).square()).exp()
+        weight = (-0.5 * (offset / values[0].clamp(min=_LEAST_SIGMA)).square()).exp()
         weight = weight / pairwise_sum(weight)[:, None]
         weight = torch.where(weight < _NEGLIGIBLE, torch.zeros_like(weight), weight)[:, None]
         height, width = images.shape[2:]

@@ -3,32 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
-from equissl.augment.base import Augmentation
-from equissl.augment.batched import apply_where
 from equissl.augment.geometry.warp import PADDING_MODES, PaddingMode, affine_warp
-from equissl.augment.moments import Moments, rms_scale, uniform_moments
+from equissl.augment.uniform import UniformAugmentation
 from equissl.augment.validation import check_between, check_choice, check_pair, check_range
-from equissl.params import Circular, Factor, Params, Real, Space
-from equissl.random import Stream
+from equissl.params import Circular, Space
 
 Bounds = tuple[float, float]
-_UNITS = {
-    "shift_x": "fraction",
-    "shift_y": "fraction",
-    "zoom": "log2",
-    "shear_x": "slope",
-    "shear_y": "slope",
-}
 
 
 @dataclass(frozen=True)
-class Affine(Augmentation):
+class Affine(UniformAugmentation):
     """Shear, zoom and rotate about the center, then translate; bilinear (torchvision's RandomAffine).
 
     Factors: ``rotation`` in radians counter-clockwise (torchvision's affine counts clockwise); ``shift_x``
@@ -48,6 +38,14 @@ class Affine(Augmentation):
     """
 
     stream_name: ClassVar[str] = "Affine"
+    units: ClassVar[Mapping[str, str]] = {
+        "rotation": "radians",
+        "shift_x": "fraction",
+        "shift_y": "fraction",
+        "zoom": "log2",
+        "shear_x": "slope",
+        "shear_y": "slope",
+    }
 
     degrees: Bounds = (-30.0, 30.0)
     translate: tuple[float, float] = (0.1, 0.1)
@@ -66,32 +64,14 @@ class Affine(Augmentation):
         check_range("Affine.shear_x", self.shear_x, -math.inf)
         check_range("Affine.shear_y", self.shear_y, -math.inf)
         check_choice("Affine.padding_mode", self.padding_mode, PADDING_MODES)
-        check_between("Affine.p", self.p)
+        super().__post_init__()
 
     @property
     def space(self) -> Space:
-        factors: list[Factor] = [Circular("rotation", unit="radians")]
-        for name, unit in _UNITS.items():
-            factors.append(Real(name, unit=unit, scale=rms_scale(self._bounds[name], self.p)))
-        return Space(tuple(factors))
-
-    def sample(self, stream: Stream, size: tuple[int, int]) -> Params:
-        values = {name: stream.uniform(name, 1, *bounds) for name, bounds in self._bounds.items()}
-        return Params.of(self.space, values, stream.chance("applied", self.p))
-
-    def apply(self, images: Tensor, params: Params) -> Tensor:
-        values = [params.values[name].to(images.dtype) for name in self._bounds]
-        changed = (torch.cat(values, 1) != 0).any(1)
-        return apply_where(images.clone(), changed, self._moved, *values)
-
-    def moments(self) -> Moments:
-        moments: Moments = {}
-        for name, bounds in self._bounds.items():
-            moments |= uniform_moments(name, bounds, self.p)
-        return moments
+        return Space((Circular("rotation", unit="radians"), *super().space.factors[1:]))
 
     @property
-    def _bounds(self) -> dict[str, Bounds]:
+    def bounds(self) -> dict[str, Bounds]:
         return {
             "rotation": (math.radians(self.degrees[0]), math.radians(self.degrees[1])),
             "shift_x": (-self.translate[0], self.translate[0]),
@@ -101,7 +81,7 @@ class Affine(Augmentation):
             "shear_y": self.shear_y,
         }
 
-    def _moved(self, images: Tensor, *values: Tensor) -> Tensor:
+    def transform(self, images: Tensor, *values: Tensor) -> Tensor:
         angle, right, down, zoom, shear_x, shear_y = values
         height, width = images.shape[2:]
         shift = {"right": right * width, "down": down * height}

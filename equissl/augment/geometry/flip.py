@@ -7,9 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from equissl.augment.base import NativeStep
 from equissl.augment.binary import BinaryAugmentation
-from equissl.params import Params
 
 
 @dataclass(frozen=True)
@@ -22,14 +20,12 @@ class HorizontalFlip(BinaryAugmentation):
 
     stream_name: ClassVar[str] = "HorizontalFlip"
     factor: ClassVar[str] = "horizontal_flip"
+    native_kind: ClassVar[str] = "horizontal_flip"
 
     p: float = 0.5
 
     def transform(self, images: Tensor) -> Tensor:
         return images.flip(3)
-
-    def native(self, params: Params) -> NativeStep:
-        return NativeStep("horizontal_flip", params.values["horizontal_flip"])
 
 
 @dataclass(frozen=True)
@@ -42,11 +38,9 @@ class VerticalFlip(BinaryAugmentation):
 
     stream_name: ClassVar[str] = "VerticalFlip"
     factor: ClassVar[str] = "vertical_flip"
+    native_kind: ClassVar[str] = "vertical_flip"
 
     p: float = 0.5
 
     def transform(self, images: Tensor) -> Tensor:
         return images.flip(2)
-
-    def native(self, params: Params) -> NativeStep:
-        return NativeStep("vertical_flip", params.values["vertical_flip"])

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from equissl.augment.base import Augmentation
 from equissl.augment.batched import apply_where
 from equissl.augment.geometry.warp import PADDING_MODES, PaddingMode, centered_grid, grid_sample
-from equissl.augment.moments import Moments, rms_scale, uniform_moments
+from equissl.augment.uniform import UniformAugmentation
 from equissl.augment.validation import check_between, check_choice
-from equissl.params import Params, Real, Space
-from equissl.random import Stream
+from equissl.params import Params
 
 # Clockwise; the sign that takes a corner inwards, right and down.
 _CORNERS = {
@@ -27,7 +26,7 @@ _MAX_DISTORTION = 0.6
 
 
 @dataclass(frozen=True)
-class Perspective(Augmentation):
+class Perspective(UniformAugmentation):
     """Pull the corners of an image inwards, bilinear (torchvision's RandomPerspective).
 
     Eight factors, ``top_left_x`` to ``bottom_left_y``: shift of a corner to the right and down, as fractions
@@ -45,6 +44,7 @@ class Perspective(Augmentation):
     """
 
     stream_name: ClassVar[str] = "Perspective"
+    units: ClassVar[Mapping[str, str]] = {f"{c}_{axis}": "fraction" for c in _CORNERS for axis in "xy"}
 
     distortion_scale: float = 0.5
     padding_mode: PaddingMode = "zeros"
@@ -53,37 +53,21 @@ class Perspective(Augmentation):
     def __post_init__(self) -> None:
         check_between("Perspective.distortion_scale", self.distortion_scale, 0, _MAX_DISTORTION)
         check_choice("Perspective.padding_mode", self.padding_mode, PADDING_MODES)
-        check_between("Perspective.p", self.p)
+        super().__post_init__()
 
     @property
-    def space(self) -> Space:
-        bounds = self._bounds
-        scales = {name: rms_scale(b, self.p) for name, b in bounds.items()}
-        return Space(tuple(Real(name, unit="fraction", scale=scale) for name, scale in scales.items()))
-
-    def sample(self, stream: Stream, size: tuple[int, int]) -> Params:
-        values = {name: stream.uniform(name, 1, *bounds) for name, bounds in self._bounds.items()}
-        return Params.of(self.space, values, stream.chance("applied", self.p))
-
-    def apply(self, images: Tensor, params: Params) -> Tensor:
-        shifts = torch.cat([params.values[name] for name in self._bounds], 1)
-        return apply_where(images.clone(), (shifts != 0).any(1), self._warp, shifts)
-
-    def moments(self) -> Moments:
-        moments: Moments = {}
-        for name, bounds in self._bounds.items():
-            moments |= uniform_moments(name, bounds, self.p)
-        return moments
-
-    @property
-    def _bounds(self) -> dict[str, tuple[float, float]]:
+    def bounds(self) -> dict[str, tuple[float, float]]:
         reach = self.distortion_scale / 2
         ranges = {1: (0.0, reach), -1: (-reach, 0.0)}
         return {f"{c}_{axis}": ranges[sign] for c, signs in _CORNERS.items() for axis, sign in signs.items()}
 
-    def _warp(self, images: Tensor, shifts: Tensor) -> Tensor:
+    def apply(self, images: Tensor, params: Params) -> Tensor:
+        shifts = torch.cat([params.values[name] for name in self.units], 1)
+        return apply_where(images.clone(), (shifts != 0).any(1), self.transform, shifts)
+
+    def transform(self, images: Tensor, *values: Tensor) -> Tensor:
         height, width = images.shape[2:]
-        numbers = [n.to(images.dtype)[..., None] for n in _source_of_quadrilateral(shifts.double())]
+        numbers = [n.to(images.dtype)[..., None] for n in _source_of_quadrilateral(values[0].double())]
         a, b, c, d, e, f, g, h, i = numbers
         x, y = centered_grid(images)
         x, y = x / width, y / height

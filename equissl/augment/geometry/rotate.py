@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import Tensor
 
-from equissl.augment.base import Augmentation
-from equissl.augment.batched import apply_where
 from equissl.augment.geometry.warp import PADDING_MODES, PaddingMode, affine_warp
-from equissl.augment.moments import Moments, uniform_moments
-from equissl.augment.validation import check_between, check_choice, check_range
-from equissl.params import Circular, Params, Space
-from equissl.random import Stream
+from equissl.augment.uniform import UniformAugmentation
+from equissl.augment.validation import check_choice, check_range
+from equissl.params import Circular, Space
 
 
 @dataclass(frozen=True)
-class Rotate(Augmentation):
+class Rotate(UniformAugmentation):
     """Rotate about the center, counter-clockwise, bilinear (torchvision's RandomRotation).
 
     Args:
@@ -30,6 +28,8 @@ class Rotate(Augmentation):
     """
 
     stream_name: ClassVar[str] = "Rotate"
+    units: ClassVar[Mapping[str, str]] = {"rotation": "radians"}
+    stream_keys: ClassVar[Mapping[str, str]] = {"rotation": "angle"}
 
     degrees: tuple[float, float] = (-30.0, 30.0)
     padding_mode: PaddingMode = "zeros"
@@ -38,26 +38,15 @@ class Rotate(Augmentation):
     def __post_init__(self) -> None:
         check_range("Rotate.degrees", self.degrees, -360, 360)
         check_choice("Rotate.padding_mode", self.padding_mode, PADDING_MODES)
-        check_between("Rotate.p", self.p)
+        super().__post_init__()
+
+    @property
+    def bounds(self) -> dict[str, tuple[float, float]]:
+        return {"rotation": (math.radians(self.degrees[0]), math.radians(self.degrees[1]))}
 
     @property
     def space(self) -> Space:
         return Space((Circular("rotation", unit="radians"),))
 
-    def sample(self, stream: Stream, size: tuple[int, int]) -> Params:
-        angle = stream.uniform("angle", 1, *self._radians)
-        return Params.of(self.space, {"rotation": angle}, stream.chance("applied", self.p))
-
-    def apply(self, images: Tensor, params: Params) -> Tensor:
-        angle = params.values["rotation"].to(images.dtype)
-        return apply_where(images.clone(), angle[:, 0] != 0, self._rotated, angle)
-
-    def moments(self) -> Moments:
-        return uniform_moments("rotation", self._radians, self.p)
-
-    @property
-    def _radians(self) -> tuple[float, float]:
-        return math.radians(self.degrees[0]), math.radians(self.degrees[1])
-
-    def _rotated(self, images: Tensor, angle: Tensor) -> Tensor:
-        return affine_warp(images, self.padding_mode, angle=angle)
+    def transform(self, images: Tensor, *values: Tensor) -> Tensor:
+        return affine_warp(images, self.padding_mode, angle=values[0])

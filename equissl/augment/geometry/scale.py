@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import Tensor
 
-from equissl.augment.base import Augmentation
-from equissl.augment.batched import apply_where
 from equissl.augment.geometry.warp import PADDING_MODES, PaddingMode, affine_warp
-from equissl.augment.moments import Moments, rms_scale, uniform_moments
-from equissl.augment.validation import check_between, check_choice, check_range
-from equissl.params import Params, Real, Space
-from equissl.random import Stream
+from equissl.augment.uniform import UniformAugmentation
+from equissl.augment.validation import check_choice, check_range
 
 
 @dataclass(frozen=True)
-class Scale(Augmentation):
+class Scale(UniformAugmentation):
     """Zoom in or out about the center, keeping the image's size, bilinear.
 
     The factor ``zoom`` is the binary logarithm of the magnification (1 is twice as large, -1 half), so that
@@ -33,6 +30,7 @@ class Scale(Augmentation):
     """
 
     stream_name: ClassVar[str] = "Scale"
+    units: ClassVar[Mapping[str, str]] = {"zoom": "log2"}
 
     scale: tuple[float, float] = (0.8, 1.25)
     padding_mode: PaddingMode = "zeros"
@@ -41,26 +39,11 @@ class Scale(Augmentation):
     def __post_init__(self) -> None:
         check_range("Scale.scale", self.scale, 0, exclusive=True)
         check_choice("Scale.padding_mode", self.padding_mode, PADDING_MODES)
-        check_between("Scale.p", self.p)
+        super().__post_init__()
 
     @property
-    def space(self) -> Space:
-        return Space((Real("zoom", unit="log2", scale=rms_scale(self._bounds, self.p)),))
+    def bounds(self) -> dict[str, tuple[float, float]]:
+        return {"zoom": (math.log2(self.scale[0]), math.log2(self.scale[1]))}
 
-    def sample(self, stream: Stream, size: tuple[int, int]) -> Params:
-        zoom = stream.uniform("zoom", 1, *self._bounds)
-        return Params.of(self.space, {"zoom": zoom}, stream.chance("applied", self.p))
-
-    def apply(self, images: Tensor, params: Params) -> Tensor:
-        zoom = params.values["zoom"].to(images.dtype)
-        return apply_where(images.clone(), zoom[:, 0] != 0, self._zoomed, zoom)
-
-    def moments(self) -> Moments:
-        return uniform_moments("zoom", self._bounds, self.p)
-
-    @property
-    def _bounds(self) -> tuple[float, float]:
-        return math.log2(self.scale[0]), math.log2(self.scale[1])
-
-    def _zoomed(self, images: Tensor, zoom: Tensor) -> Tensor:
-        return affine_warp(images, self.padding_mode, zoom=zoom)
+    def transform(self, images: Tensor, *values: Tensor) -> Tensor:
+        return affine_warp(images, self.padding_mode, zoom=values[0])

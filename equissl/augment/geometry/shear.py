@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import Tensor
 
-from equissl.augment.base import Augmentation
-from equissl.augment.batched import apply_where
 from equissl.augment.geometry.warp import PADDING_MODES, PaddingMode, affine_warp
-from equissl.augment.moments import Moments, rms_scale, uniform_moments
-from equissl.augment.validation import check_between, check_choice, check_range
-from equissl.params import Params, Real, Space
-from equissl.random import Stream
+from equissl.augment.uniform import UniformAugmentation
+from equissl.augment.validation import check_choice, check_range
 
 
 @dataclass(frozen=True)
-class Shear(Augmentation):
+class Shear(UniformAugmentation):
     """Shear about the center, first along x, then along y, bilinear.
 
     A point k pixels below the center moves left by ``shear_x`` k pixels, then one k pixels to the right of it
@@ -33,6 +30,8 @@ class Shear(Augmentation):
     """
 
     stream_name: ClassVar[str] = "Shear"
+    units: ClassVar[Mapping[str, str]] = {"shear_x": "slope", "shear_y": "slope"}
+    stream_keys: ClassVar[Mapping[str, str]] = {"shear_x": "x", "shear_y": "y"}
 
     shear_x: tuple[float, float] = (-0.3, 0.3)
     shear_y: tuple[float, float] = (-0.3, 0.3)
@@ -43,28 +42,11 @@ class Shear(Augmentation):
         check_range("Shear.shear_x", self.shear_x, -math.inf)
         check_range("Shear.shear_y", self.shear_y, -math.inf)
         check_choice("Shear.padding_mode", self.padding_mode, PADDING_MODES)
-        check_between("Shear.p", self.p)
+        super().__post_init__()
 
     @property
-    def space(self) -> Space:
-        names = zip(("shear_x", "shear_y"), (self.shear_x, self.shear_y), strict=True)
-        return Space(tuple(Real(n, unit="slope", scale=rms_scale(b, self.p)) for n, b in names))
+    def bounds(self) -> dict[str, tuple[float, float]]:
+        return {"shear_x": self.shear_x, "shear_y": self.shear_y}
 
-    def sample(self, stream: Stream, size: tuple[int, int]) -> Params:
-        values = {
-            "shear_x": stream.uniform("x", 1, *self.shear_x),
-            "shear_y": stream.uniform("y", 1, *self.shear_y),
-        }
-        return Params.of(self.space, values, stream.chance("applied", self.p))
-
-    def apply(self, images: Tensor, params: Params) -> Tensor:
-        x, y = (params.values[name].to(images.dtype) for name in ("shear_x", "shear_y"))
-        return apply_where(images.clone(), ((x != 0) | (y != 0))[:, 0], self._sheared, x, y)
-
-    def moments(self) -> Moments:
-        return uniform_moments("shear_x", self.shear_x, self.p) | uniform_moments(
-            "shear_y", self.shear_y, self.p
-        )
-
-    def _sheared(self, images: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        return affine_warp(images, self.padding_mode, shear_x=x, shear_y=y)
+    def transform(self, images: Tensor, *values: Tensor) -> Tensor:
+        return affine_warp(images, self.padding_mode, shear_x=values[0], shear_y=values[1])

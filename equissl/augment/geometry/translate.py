@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import Tensor
 
-from equissl.augment.base import Augmentation
-from equissl.augment.batched import apply_where
 from equissl.augment.geometry.warp import PADDING_MODES, PaddingMode, affine_warp
-from equissl.augment.moments import Moments, rms_scale, uniform_moments
+from equissl.augment.uniform import UniformAugmentation
 from equissl.augment.validation import check_between, check_choice
-from equissl.params import Params, Real, Space
-from equissl.random import Stream
 
 
 @dataclass(frozen=True)
-class Translate(Augmentation):
+class Translate(UniformAugmentation):
     """Translate to the right by ``shift_x`` of its width and down by ``shift_y`` of its height, bilinear.
 
     Args:
@@ -29,6 +26,7 @@ class Translate(Augmentation):
     """
 
     stream_name: ClassVar[str] = "Translate"
+    units: ClassVar[Mapping[str, str]] = {"shift_x": "fraction", "shift_y": "fraction"}
 
     translate: float = 0.1
     padding_mode: PaddingMode = "zeros"
@@ -37,30 +35,13 @@ class Translate(Augmentation):
     def __post_init__(self) -> None:
         check_between("Translate.translate", self.translate)
         check_choice("Translate.padding_mode", self.padding_mode, PADDING_MODES)
-        check_between("Translate.p", self.p)
+        super().__post_init__()
 
     @property
-    def space(self) -> Space:
-        scale = rms_scale(self._bounds, self.p)
-        return Space(tuple(Real(n, unit="fraction", scale=scale) for n in ("shift_x", "shift_y")))
+    def bounds(self) -> dict[str, tuple[float, float]]:
+        return dict.fromkeys(self.units, (-self.translate, self.translate))
 
-    def sample(self, stream: Stream, size: tuple[int, int]) -> Params:
-        values = {n: stream.uniform(n, 1, *self._bounds) for n in self.space.names}
-        return Params.of(self.space, values, stream.chance("applied", self.p))
-
-    def apply(self, images: Tensor, params: Params) -> Tensor:
-        right, down = (params.values[n].to(images.dtype) for n in ("shift_x", "shift_y"))
-        moved = ((right != 0) | (down != 0))[:, 0]
-        return apply_where(images.clone(), moved, self._moved, right, down)
-
-    def moments(self) -> Moments:
-        x = uniform_moments("shift_x", self._bounds, self.p)
-        return x | uniform_moments("shift_y", self._bounds, self.p)
-
-    @property
-    def _bounds(self) -> tuple[float, float]:
-        return -self.translate, self.translate
-
-    def _moved(self, images: Tensor, right: Tensor, down: Tensor) -> Tensor:
+    def transform(self, images: Tensor, *values: Tensor) -> Tensor:
+        right, down = values
         height, width = images.shape[2:]
         return affine_warp(images, self.padding_mode, right=right * width, down=down * height)
