@@ -238,7 +238,7 @@ def test_all_mistakes_are_reported_together(tmp_path: Path, capsys: pytest.Captu
         (["pretrain", "data=.", "out=x", "--out", "y"], "out: given 2 times (x, y)"),
         (["pretrain", ".", "data=."], "'.': one argument too many"),
         (["pretrain", ".", "..", "out=x"], "'..': one argument too many"),
-        (["pretrain", ".", "out=x", "-v"], "'-v': not understood"),
+        (["pretrain", ".", "out=x", "-v"], "'-v': cannot be parsed"),
         (["pretrain", "out=x"], "data=DIR is missing"),
         (["export", "x", "--fromat", "onnx"], "did you mean 'format'"),
         (["--help-me"], "No such option"),

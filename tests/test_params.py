@@ -48,7 +48,7 @@ def draws(dtype: torch.dtype) -> dict[Factor, torch.Tensor]:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("kind", range(8))
+@pytest.mark.parametrize("kind", range(len(draws(torch.float32))))
 def test_laws(kind: int, dtype: torch.dtype) -> None:
     factor, draw = list(draws(dtype).items())[kind]
     check_factor(factor, draw)

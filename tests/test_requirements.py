@@ -71,7 +71,7 @@ def test_kept_factors_are_sampled_in_the_third_view_only(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("name", FACTORS)
-def test_every_factor_can_be_kept_and_learnt(name: str, tmp_path: Path) -> None:
+def test_every_factor_can_be_kept_and_trained_on(name: str, tmp_path: Path) -> None:
     requirements = resolve((name,))
     recipe = build_recipe(start(tmp_path), requirements)
     assert name not in requirements.ignore and any(

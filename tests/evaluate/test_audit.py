@@ -101,7 +101,7 @@ def test_scores_repeat_whatever_the_batches() -> None:
     assert [s.value for s in first] == pytest.approx([s.value for s in second], abs=1e-4)
 
 
-def test_a_flip_is_not_told_by_features_that_did_not_move() -> None:
+def test_a_flip_cannot_be_read_from_features_that_did_not_move() -> None:
     """An encoder blind to left and right must not tell a flip; without the crop, "no change" would."""
 
     class Blind(nn.Module):

@@ -69,7 +69,7 @@ def test_both_heads_read_separated_classes() -> None:
         assert next(FewShot(episodes=5, head=head).run(table(noise=0.05), table(noise=0.05))).value > 0.97  # type: ignore[arg-type]
 
 
-def test_one_object_is_never_learnt_from_and_asked() -> None:
+def test_no_object_is_in_both_support_and_query_set() -> None:
     data = table(classes=5, each=24, per_group=3)
     data = data[data.canonical_order()]
     for number in range(30):

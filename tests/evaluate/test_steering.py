@@ -80,9 +80,9 @@ def lit(objects: int = 6, views: int = 4, draws: bool = True) -> InMemoryDataset
 
 
 def explorer(module: Any, data: InMemoryDataset, size: ExplorerSize = SMALL) -> dict[str, Any]:
-    told = steering({"m": module}, encoder(), data, torch.arange(len(data)), size=size)
-    assert told["note"] == ""
-    found: dict[str, Any] = told["explorers"][0]  # type: ignore[index]
+    content = steering({"m": module}, encoder(), data, torch.arange(len(data)), size=size)
+    assert content["note"] == ""
+    found: dict[str, Any] = content["explorers"][0]  # type: ignore[index]
     return found
 
 
@@ -150,8 +150,8 @@ def test_without_drawing_the_nearest_recorded_view_is_the_truth() -> None:
 def test_what_cannot_be_steered_is_said() -> None:
     data, rows = lit(), torch.arange(24)
     assert steering({}, encoder(), data, rows) == {"explorers": [], "note": NO_PREDICTOR}
-    told = steering({"odd": Adds(space=Space((Real("smell"),)))}, encoder(), data, rows, size=SMALL)
-    assert told["explorers"] == [] and "odd reads no factor" in str(told["note"])
+    content = steering({"odd": Adds(space=Space((Real("smell"),)))}, encoder(), data, rows, size=SMALL)
+    assert content["explorers"] == [] and "odd reads no factor" in str(content["note"])
     assert "two images" in str(steering({"m": Adds()}, encoder(), data, rows[:1])["note"])
     with pytest.raises(ValueError, match="steps must be at least 3, got 2"):
         ExplorerSize(steps=2)
@@ -176,14 +176,14 @@ def test_an_augmentation_is_its_own_truth_and_may_find_its_versions() -> None:
     recipe = quickstart.equivariant()
     model = recipe.build(recipe.data.spaces)
     data = Solids(size=32, objects=24, views=2).open("test")
-    told = steering(
+    content = steering(
         {"equimod": model.modules_by_name["equimod"]},  # type: ignore[dict-item]
         model.encoder,
         data,
         torch.arange(len(data)),
         size=ExplorerSize(images=1, others=6, steps=5, nearest=200),
     )
-    found: dict[str, Any] = told["explorers"][0]  # type: ignore[index]
+    found: dict[str, Any] = content["explorers"][0]  # type: ignore[index]
     (source,) = found["sources"]
     bank, made = found["bank"]["sprite"]["count"], source["sprite"]["count"]
     assert [s["name"] for s in source["slides"]] == [
@@ -264,7 +264,7 @@ def test_versions_are_what_the_augmentation_makes() -> None:
     assert boxes[-1].tolist() == pytest.approx([0.3, 0.6, 0.4, 0.4])  # top, left, height, width
 
 
-def test_grids_hold_their_resting_value() -> None:
+def test_grids_hold_their_neutral_value() -> None:
     assert grid(-1, 1, 0, 5).tolist() == [-1, -0.5, 0, 0.5, 1]
     assert grid(0.6, 1.4, 1.0, 4).tolist() == pytest.approx([0.6, 1.0, 1.1333333, 1.4])
     assert grid(0.5, 2.0, 0.0, 4).tolist() == [0, 0.5, 1, 1.5, 2]

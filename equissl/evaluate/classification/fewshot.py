@@ -20,7 +20,7 @@ from equissl.random import Stream
 
 @dataclass(frozen=True)
 class FewShot(Evaluation):
-    """Accuracy over episodes of ``ways`` classes, learnt from ``shots`` images of each; only test images.
+    """Accuracy over episodes of ``ways`` classes with ``shots`` support images of each; only test images.
 
     An episode has ``ways`` classes, a support set of ``shots`` images of each and ``queries`` of each to
     classify, at most one image of a group. The protocol of AugSelf (arXiv:2111.09613, released code: 5
