@@ -261,7 +261,7 @@ def unrecorded(run: Run) -> Run:
 
 def recording(rounds: int) -> str:
     """What the record costs: the same draws and images with it and without."""
-    lines = ["### Recording", "", "| | share of the time |", "|---|---|"]
+    lines = ["### Recording", "", "| | fraction of the time |", "|---|---|"]
     for policy in (CIFAR, IMAGENET):
         images = make_images(policy)
         runs: dict[str, tuple[Run, int]] = {

@@ -308,7 +308,7 @@ def test_a_whole_policy(policy: Pipeline) -> None:
 
 def print_table() -> None:
     """One row per augmentation, as docs/augmentations.md has them."""
-    print("| class and what it draws | factors | torchvision | deviation |\n|---|---|---|---|")
+    print("| class and what it samples | factors | torchvision | deviation |\n|---|---|---|---|")
     for entry in subclasses(Augmentation):
         cls: type[Augmentation] = entry.value
         hidden = ("operations", "steps", "_factors")
