@@ -96,11 +96,8 @@ class Augmentation(ABC):
         return cls()
 
 
-@dataclass(frozen=True)
-class Identity(Augmentation):
-    """Leave the image as it is."""
-
-    stream_name: ClassVar[str] = "Identity"
+class FixedAugmentation(Augmentation):
+    """The same operation for every image, with nothing to record. Subclasses are frozen dataclasses."""
 
     @property
     def space(self) -> Space:
@@ -109,11 +106,18 @@ class Identity(Augmentation):
     def sample(self, stream: Stream, size: tuple[int, int]) -> Params:
         return Params.of(Space(), {}, count=len(stream))
 
-    def apply(self, images: Tensor, params: Params) -> Tensor:
-        return images
-
     def moments(self) -> Moments:
         return {}
+
+
+@dataclass(frozen=True)
+class Identity(FixedAugmentation):
+    """Leave the image as it is."""
+
+    stream_name: ClassVar[str] = "Identity"
+
+    def apply(self, images: Tensor, params: Params) -> Tensor:
+        return images
 
 
 @dataclass(frozen=True)

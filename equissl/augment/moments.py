@@ -30,6 +30,14 @@ def binary_moments(name: str, p: float) -> Moments:
     return {name: (_float64(p), _float64(p)), **applied_moments(name, p)}
 
 
+def permutation_moments(name: str, length: int, p: float) -> Moments:
+    """Moments of a permutation that is uniform with probability ``p``, else the one that changes nothing."""
+    place = torch.arange(length, dtype=torch.float64)
+    first, second = (length - 1) / 2, (length - 1) * (2 * length - 1) / 6
+    order = (first * p + (1 - p) * place, second * p + (1 - p) * place.square())
+    return {name: order, **applied_moments(name, p)}
+
+
 def applied_moments(name: str, p: float) -> Moments:
     """Moments of the flag of a factor that is applied with probability ``p``."""
     return {f"{name}/applied": (_float64(p), _float64(p))}

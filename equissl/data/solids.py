@@ -10,6 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from equissl.config.validation import check_bounds
 from equissl.data.base import Data, InMemoryDataset, Split
 from equissl.params import Params, Space
 from equissl.progress import Progress, no_progress
@@ -49,9 +50,7 @@ class Solids(Data):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("size", "objects", "views"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        check_bounds(self, "size", "objects", "views", low=1)
 
     def open(self, split: Split, progress: Progress = no_progress) -> InMemoryDataset:
         key = (replace(self, paired=False), split)

@@ -102,7 +102,9 @@ class Cifar10(_Published):
     size: int = 32
 
     def open(self, split: Split, progress: Progress = no_progress) -> Dataset:
-        return _cifar(self.load(train=split == "train"), self.size, self.limit)
+        cifar = self.load(train=split == "train")
+        images = cifar.data.transpose(0, 3, 1, 2)
+        return _in_memory(images, cifar.targets, cifar.classes, self.size, self.limit)
 
     @classmethod
     def example(cls, folder: Path) -> Cifar10:
@@ -113,22 +115,17 @@ class Cifar10(_Published):
 
 
 @dataclass(frozen=True)
-class Cifar100(_Published):
+class Cifar100(Cifar10):
     """CIFAR-100: 60,000 images of 32 x 32 pixels in 100 classes (Krizhevsky, 2009).
 
     Args: as for ``Cifar10``, with ``cifar-100-python`` below ``path``.
     """
 
     title: ClassVar[str] = "CIFAR-100"
-    bibtex: ClassVar[str] = Cifar10.bibtex
 
     torchvision_class: ClassVar[str] = "CIFAR100"
     folder: ClassVar[str] = "cifar-100-python"
     source: ClassVar[str] = "cifar-100-python.tar.gz from www.cs.toronto.edu/~kriz/cifar.html"
-    size: int = 32
-
-    def open(self, split: Split, progress: Progress = no_progress) -> Dataset:
-        return _cifar(self.load(train=split == "train"), self.size, self.limit)
 
     @classmethod
     def example(cls, folder: Path) -> Cifar100:
@@ -231,10 +228,6 @@ def imagenet(path: str, size: int = 224) -> ImageFolder:
     It exceeds ``memory_gb``, so images are decoded during training.
     """
     return ImageFolder(path, size=size, labels="folders")
-
-
-def _cifar(dataset: Any, size: int, limit: int | None) -> InMemoryDataset:
-    return _in_memory(dataset.data.transpose(0, 3, 1, 2), dataset.targets, dataset.classes, size, limit)
 
 
 def _in_memory(

@@ -38,9 +38,6 @@ class Real(Factor):
     def decode(self, encoded: Tensor) -> Tensor:
         return encoded * self.scale + self.neutral_value
 
-    def error(self, predicted: Tensor, value: Tensor) -> Tensor:
-        return (predicted - self.encode(value)).square().mean(1)
-
     def relative(self) -> Real:
         return replace(self, neutral_value=0.0)
 
@@ -68,9 +65,6 @@ class Circular(Factor):
     def encoded_size(self) -> int:
         return 2
 
-    def neutral(self, n: int) -> Tensor:
-        return torch.zeros(n, 1)
-
     def between(self, source: Tensor, target: Tensor) -> Tensor:
         half = self.period / 2
         return (target - source + half).remainder(self.period) - half
@@ -82,9 +76,6 @@ class Circular(Factor):
     def decode(self, encoded: Tensor) -> Tensor:
         angle = torch.atan2(encoded[:, 1:], encoded[:, :1])
         return angle * (self.period / (2 * math.pi))
-
-    def error(self, predicted: Tensor, value: Tensor) -> Tensor:
-        return (predicted - self.encode(value)).square().mean(1)
 
     def alias(self, value: Tensor) -> Tensor:
         return value + self.period

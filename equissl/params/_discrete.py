@@ -23,9 +23,6 @@ class Binary(Factor):
     def encoded_size(self) -> int:
         return 1
 
-    def neutral(self, n: int) -> Tensor:
-        return torch.zeros(n, 1)
-
     def between(self, source: Tensor, target: Tensor) -> Tensor:
         return (target - source).abs()
 
@@ -55,9 +52,6 @@ class Cyclic(Factor):
     @property
     def encoded_size(self) -> int:
         return self.order
-
-    def neutral(self, n: int) -> Tensor:
-        return torch.zeros(n, 1)
 
     def between(self, source: Tensor, target: Tensor) -> Tensor:
         return (target - source).remainder(self.order)

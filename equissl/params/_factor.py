@@ -31,9 +31,9 @@ class Factor(ABC):
     def encoded_size(self) -> int:
         """Number of components of the encoding that networks read or predict."""
 
-    @abstractmethod
     def neutral(self, n: int) -> Tensor:
-        """The value that leaves an image unchanged: (n, size)."""
+        """The value that leaves an image unchanged: (n, size), zeros unless a factor has another."""
+        return torch.zeros(n, self.size)
 
     @abstractmethod
     def between(self, source: Tensor, target: Tensor) -> Tensor:
@@ -47,9 +47,12 @@ class Factor(ABC):
     def decode(self, encoded: Tensor) -> Tensor:
         """The value nearest to an encoding: (B, encoded_size) -> (B, size)."""
 
-    @abstractmethod
     def error(self, predicted: Tensor, value: Tensor) -> Tensor:
-        """Error of predictions, at least 0: (B, encoded_size), (B, size) -> (B,)."""
+        """Error of predictions, at least 0: (B, encoded_size), (B, size) -> (B,).
+
+        The mean squared error of the encoding, unless a factor has another.
+        """
+        return (predicted - self.encode(value)).square().mean(1)
 
     def relative(self) -> Factor:
         """The factor of the values that ``between`` returns."""

@@ -34,9 +34,6 @@ class RigidMotion(Factor):
     def encoded_size(self) -> int:
         return 4
 
-    def neutral(self, n: int) -> Tensor:
-        return torch.zeros(n, 3)
-
     def between(self, source: Tensor, target: Tensor) -> Tensor:
         change = target - source
         angle = (change[:, :1] + math.pi).remainder(2 * math.pi) - math.pi
@@ -49,9 +46,6 @@ class RigidMotion(Factor):
     def decode(self, encoded: Tensor) -> Tensor:
         angle = torch.atan2(encoded[:, 1:2], encoded[:, :1])
         return torch.cat([angle, encoded[:, 2:] * self.scale], 1)
-
-    def error(self, predicted: Tensor, value: Tensor) -> Tensor:
-        return (predicted - self.encode(value)).square().mean(1)
 
     def pooled(self, other: Factor) -> RigidMotion:
         if not isinstance(other, RigidMotion) or other.name != self.name:

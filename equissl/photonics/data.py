@@ -10,6 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from equissl.config.validation import check_bounds
 from equissl.data.base import Data, Dataset, Split
 from equissl.data.batch import Batch
 from equissl.errors import UserError
@@ -53,8 +54,7 @@ class Crystals(Data):
     test_size: int = 500
 
     def __post_init__(self) -> None:
-        if self.test_size < 1:
-            raise ValueError(f"test_size must be at least 1, got {self.test_size}")
+        check_bounds(self, "test_size", low=1)
 
     @property
     def spaces(self) -> Mapping[str, Space]:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from equissl.augment.base import Augmentation
+from equissl.config.validation import check_bounds
 from equissl.data.base import Data
 from equissl.encoder.encoder import Encoder
 from equissl.errors import UserError
@@ -69,9 +70,7 @@ class FineTuneSpectra(Downstream):
                 raise ValueError(f"{name} must be above 0 and at least one, got {values}")
         if min(self.labels) < 2:
             raise ValueError(f"labels must be at least 2, got {self.labels}")
-        for name in ("validation", "steps", "check_every", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        check_bounds(self, "validation", "steps", "check_every", "batch_size", low=1)
         if not 0 <= self.final_lr_ratio <= 1:
             raise ValueError(f"final_lr_ratio must be from 0 to 1, got {self.final_lr_ratio}")
 

@@ -206,13 +206,7 @@ def _chunk(plan: CrystalPlan, start: int, stop: int, device: str, threads: int) 
     cells = plan.cell_kind.sample(plan.stream(start, stop), plan.size)
     labelled = cells.epsilon[max(plan.count - plan.num_labelled - start, 0) :]
     dos = densities_of_states(labelled, plan.spectrum, plan.cell_kind.lattice, device=device, threads=threads)
-    return {
-        "epsilon": cells.epsilon,
-        "inside": cells.inside,
-        "outside": cells.outside,
-        "fill": cells.fill,
-        "dos": dos.float(),
-    }
+    return {**vars(cells), "dos": dos.float()}
 
 
 @contextmanager

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from equissl.augment.base import Augmentation
-from equissl.augment.moments import Moments, applied_moments
+from equissl.augment.moments import Moments, permutation_moments
 from equissl.augment.validation import check_between
 from equissl.params import Params, Permutation, Space
 from equissl.random import Stream
@@ -51,6 +50,4 @@ class ChannelPermutation(Augmentation):
         return images.gather(1, order[:, :, None, None].expand_as(images))
 
     def moments(self) -> Moments:
-        p, place = self.p, torch.arange(_COUNT, dtype=torch.float64)
-        order = (p + (1 - p) * place, 5 / 3 * p + (1 - p) * place.square())
-        return {"channel_order": order, **applied_moments("channel_order", p)}
+        return permutation_moments("channel_order", _COUNT, self.p)

@@ -11,7 +11,7 @@ from torch import Tensor
 from equissl.augment.base import Augmentation, NativeStep
 from equissl.augment.batched import apply_where
 from equissl.augment.color.functional import adjust_brightness, adjust_contrast, adjust_hue, adjust_saturation
-from equissl.augment.moments import Moments, applied_moments, rms_scale, uniform_moments
+from equissl.augment.moments import Moments, permutation_moments, rms_scale, uniform_moments
 from equissl.augment.validation import check_at_least, check_between
 from equissl.params import Circular, Factor, Params, Permutation, Real, Space
 from equissl.random import Stream
@@ -96,12 +96,9 @@ class ColorJitter(Augmentation):
         return NativeStep("jitter", torch.cat([params.values[n] for n in (*_OPERATIONS, "color_order")], 1))
 
     def moments(self) -> Moments:
-        p = self.p
-        slot = torch.arange(4, dtype=torch.float64)
-        order = (1.5 * p + (1 - p) * slot, 3.5 * p + (1 - p) * slot.square())
-        moments = {"color_order": order, **applied_moments("color_order", p)}
+        moments = permutation_moments("color_order", len(_OPERATIONS), self.p)
         for name, bounds in self._bounds.items():
-            moments |= uniform_moments(name, bounds, p, _NEUTRAL[name])
+            moments |= uniform_moments(name, bounds, self.p, _NEUTRAL[name])
         return moments
 
     @property

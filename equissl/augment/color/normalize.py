@@ -9,16 +9,14 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from equissl.augment.base import Augmentation, NativeStep
-from equissl.augment.moments import Moments
-from equissl.params import Params, Space
-from equissl.random import Stream
+from equissl.augment.base import FixedAugmentation, NativeStep
+from equissl.params import Params
 
 Channels = tuple[float, ...]
 
 
 @dataclass(frozen=True)
-class Normalize(Augmentation):
+class Normalize(FixedAugmentation):
     """Subtract ``mean`` and divide by ``std``, per channel; the recipes do so inside the encoder.
 
     Raises:
@@ -38,13 +36,6 @@ class Normalize(Augmentation):
         if not all(math.isfinite(m) for m in self.mean):
             raise ValueError(f"Normalize.mean must be finite in every channel, got {self.mean}")
 
-    @property
-    def space(self) -> Space:
-        return Space()
-
-    def sample(self, stream: Stream, size: tuple[int, int]) -> Params:
-        return Params.of(Space(), {}, count=len(stream))
-
     def apply(self, images: Tensor, params: Params) -> Tensor:
         result = torch.empty_like(images)
         channels = zip(images.unbind(1), result.unbind(1), self.mean, self.std, strict=True)
@@ -56,9 +47,6 @@ class Normalize(Augmentation):
         if len(self.mean) != 3:
             return None
         return NativeStep("normalize", floats=(*self.mean, 0.0, *self.std, 1.0))
-
-    def moments(self) -> Moments:
-        return {}
 
 
 # EquiMod's released code (arXiv:2211.01244); the second is torchvision's.

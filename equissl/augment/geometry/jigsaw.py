@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from equissl.augment.base import Augmentation
-from equissl.augment.moments import Moments, applied_moments
+from equissl.augment.moments import Moments, permutation_moments
 from equissl.augment.validation import check_between, check_even
 from equissl.params import Params, Permutation, Space
 from equissl.random import Stream
@@ -56,7 +56,4 @@ class Jigsaw(Augmentation):
         return rows.reshape(images.shape)
 
     def moments(self) -> Moments:
-        p = self.p
-        place = torch.arange(4, dtype=torch.float64)
-        order = (1.5 * p + (1 - p) * place, 3.5 * p + (1 - p) * place.square())
-        return {"jigsaw": order, **applied_moments("jigsaw", p)}
+        return permutation_moments("jigsaw", 4, self.p)

@@ -8,16 +8,14 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor
 
-from equissl.augment.base import Augmentation
+from equissl.augment.base import FixedAugmentation
 from equissl.augment.geometry.resample import INTERPOLATIONS, Interpolation
-from equissl.augment.moments import Moments
 from equissl.augment.validation import check_at_least, check_choice, check_integer
-from equissl.params import Params, Space
-from equissl.random import Stream
+from equissl.params import Params
 
 
 @dataclass(frozen=True)
-class Resize(Augmentation):
+class Resize(FixedAugmentation):
     """Resize the short side, antialiased, then center-crop (torchvision's Resize and CenterCrop).
 
     Args:
@@ -41,13 +39,6 @@ class Resize(Augmentation):
         if self.short_side:
             check_at_least("Resize.short_side", self.short_side, self.size)
 
-    @property
-    def space(self) -> Space:
-        return Space()
-
-    def sample(self, stream: Stream, size: tuple[int, int]) -> Params:
-        return Params.of(Space(), {}, count=len(stream))
-
     def apply(self, images: Tensor, params: Params) -> Tensor:
         height, width = images.shape[2:]
         short = self.short_side or self.size
@@ -60,9 +51,6 @@ class Resize(Augmentation):
 
     def output_size(self, size: tuple[int, int]) -> tuple[int, int]:
         return (self.size, self.size)
-
-    def moments(self) -> Moments:
-        return {}
 
     @classmethod
     def example(cls) -> Resize:

@@ -13,7 +13,7 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from equissl.augment.base import Augmentation
-from equissl.augment.moments import REFERENCE_SIZE, Moments, empirical_moments
+from equissl.augment.moments import REFERENCE_SIZE, Moments, params_moments, reference_stream
 from equissl.augment.torchvision.tracing import PROBES, Trace, describe, leaves, numbers, running
 from equissl.params import Binary, Factor, Params, Seed, Space
 from equissl.random import Stream
@@ -187,7 +187,4 @@ def _output_size(augmentation: FromTorchvision, size: tuple[int, int]) -> tuple[
 
 @lru_cache
 def _moments(augmentation: FromTorchvision) -> Moments:
-    stream = Stream.of(torch.arange(_MOMENT_SAMPLES), "moments")
-    drawn = augmentation.sample(stream, augmentation.size)
-    flags = {f"{name}/applied": applied[:, None] for name, applied in drawn.applied.items()}
-    return empirical_moments({**drawn.values, **flags})
+    return params_moments(augmentation.sample(reference_stream(_MOMENT_SAMPLES), augmentation.size))

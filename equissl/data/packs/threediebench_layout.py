@@ -9,6 +9,7 @@ import tarfile
 import zlib
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -126,7 +127,7 @@ class Source:
         for owner in self._objects():
             folder = self.path / owner
             for view in numbered((e.name for e in os.scandir(folder)), "image_", ".jpg"):
-                yield Entry(owner, view, _Files(folder, view))
+                yield Entry(owner, view, partial(_read_files, folder, view))
 
     def _in_archive(self) -> Iterator[Entry]:
         unpaired: dict[tuple[str, int], bytes] = {}
@@ -144,7 +145,9 @@ class Source:
                         unpaired[owner, view] = data
                         continue
                     read += 1
-                    yield Entry(owner, view, _Content(*((data, other) if is_image else (other, data))))
+                    yield Entry(
+                        owner, view, partial(_read_pair, *((data, other) if is_image else (other, data)))
+                    )
         except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
             raise UserError(
                 f"data.path: the archive {str(self.path)!r} is damaged or truncated after {read:,} "
@@ -152,36 +155,24 @@ class Source:
                 "Finished shards are kept"
             ) from error
         for owner, view in sorted(unpaired):
-            yield Entry(owner, view, _Unpaired())
+            yield Entry(owner, view, _raise_unpaired)
 
 
-@dataclass(frozen=True)
-class _Files:
-    folder: Path
-    view: int
-
-    def __call__(self) -> tuple[bytes, NDArray[np.float64]]:
-        data = (self.folder / f"image_{self.view}.jpg").read_bytes()
-        try:
-            latent = (self.folder / f"latent_{self.view}.npy").read_bytes()
-        except FileNotFoundError as error:
-            raise ValueError(f"latent_{self.view}.npy is missing") from error
-        return data, _latent(latent)
+def _read_files(folder: Path, view: int) -> tuple[bytes, NDArray[np.float64]]:
+    data = (folder / f"image_{view}.jpg").read_bytes()
+    try:
+        latent = (folder / f"latent_{view}.npy").read_bytes()
+    except FileNotFoundError as error:
+        raise ValueError(f"latent_{view}.npy is missing") from error
+    return data, _latent(latent)
 
 
-@dataclass(frozen=True)
-class _Content:
-    image: bytes
-    latent: bytes
-
-    def __call__(self) -> tuple[bytes, NDArray[np.float64]]:
-        return self.image, _latent(self.latent)
+def _read_pair(image: bytes, latent: bytes) -> tuple[bytes, NDArray[np.float64]]:
+    return image, _latent(latent)
 
 
-@dataclass(frozen=True)
-class _Unpaired:
-    def __call__(self) -> tuple[bytes, NDArray[np.float64]]:
-        raise ValueError("the archive has only one of image and latents")
+def _raise_unpaired() -> tuple[bytes, NDArray[np.float64]]:
+    raise ValueError("the archive has only one of image and latents")
 
 
 def _latent(data: bytes) -> NDArray[np.float64]:
