@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from equissl.cli.main import main
-from equissl.cli.verbs import VERBS
+from equissl.cli.grammar.verbs import VERBS
 from equissl.data.image_folder import write_images
 
 FAST = ("epochs=1", "batch_size=16", "loggers=[]", "device=cpu", "monitor_every=0")
@@ -45,7 +45,7 @@ def failed(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
 
 def test_help_is_quick_and_needs_no_torch() -> None:
     code = (
-        "import sys\nfrom equissl.cli.main import main\nfrom equissl.cli.verbs import VERBS\n"
+        "import sys\nfrom equissl.cli.main import main\nfrom equissl.cli.grammar.verbs import VERBS\n"
         "main(['--help'])\n"
         "for verb in VERBS:\n    assert main([verb.name, '--help']) == 0\nmain(['study', 'grid', '--help'])\n"
         "main(['pretrian'])\nassert not {'torch', 'timm', 'numpy', 'sklearn'} & set(sys.modules), 'slow'"

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from equissl.cli import outline
-from equissl.cli.arguments import Arguments, Verb
-from equissl.cli.commands import VerbCommand
-from equissl.cli.completion import words as completed
+from equissl.cli.grammar import outline
+from equissl.cli.grammar.arguments import Arguments, Verb
+from equissl.cli.grammar.commands import VerbCommand
+from equissl.cli.grammar.completion import words as completed
+from equissl.cli.grammar.verbs import EQUISSL, KINDS, VERBS
 from equissl.cli.main import CLI, main
-from equissl.cli.verbs import EQUISSL, KINDS, VERBS
 from equissl.errors import UserError
 
 

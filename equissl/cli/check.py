@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from equissl.api.preview import preview_views
-from equissl.cli.arguments import Arguments
+from equissl.cli.grammar.arguments import Arguments
 from equissl.data.files.summary import format_summary, summarise
 from equissl.errors import UserError
 from equissl.progress import Display

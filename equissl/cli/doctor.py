@@ -7,7 +7,7 @@ import importlib.util
 import platform
 from importlib import metadata
 
-from equissl.cli.arguments import Arguments
+from equissl.cli.grammar.arguments import Arguments
 
 _REQUIRED = ("torch", "torchvision", "timm", "lightning_fabric", "sklearn", "scipy", "PIL", "matplotlib")
 _EXTRAS = {"onnx": ("onnx", "onnxruntime", "onnxscript"), "wandb": ("wandb",), "mlflow": ("mlflow",)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from equissl.cli.arguments import Arguments
+from equissl.cli.grammar.arguments import Arguments
 from equissl.data.packs.download import PUBLISHED, download
 from equissl.errors import UserError, nearest
 from equissl.progress import Display

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from equissl.api.embed import check_suffix, embed
 from equissl.cli import shared
-from equissl.cli.arguments import Arguments
+from equissl.cli.grammar.arguments import Arguments
 from equissl.data.files.scan import existing_folder
 from equissl.progress import Display
 

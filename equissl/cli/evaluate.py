@@ -11,7 +11,7 @@ from equissl import report
 from equissl.api import audit as audits
 from equissl.api.evaluate import EvaluationOptions, evaluate_run
 from equissl.cli import shared
-from equissl.cli.arguments import Arguments
+from equissl.cli.grammar.arguments import Arguments
 from equissl.data.files.scan import existing_folder
 from equissl.data.folder import open_data
 from equissl.errors import UserError

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from equissl.cli import shared
-from equissl.cli.arguments import Arguments
+from equissl.cli.grammar.arguments import Arguments
 from equissl.runs.export import export_onnx, export_timm, snippet
 from equissl.runs.folder import open_run
 from equissl.runs.load import load_run

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from equissl.augment.base import Augmentation
-from equissl.cli.arguments import Arguments
+from equissl.cli.grammar.arguments import Arguments
 from equissl.config import registry
 from equissl.config.registry import Entry
 from equissl.data.base import Data

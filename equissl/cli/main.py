@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 import click
 
-from equissl.cli.commands import VerbGroup
-from equissl.cli.verbs import EQUISSL
+from equissl.cli.grammar.commands import VerbGroup
+from equissl.cli.grammar.verbs import EQUISSL
 from equissl.errors import Stopped, UserError
 
 CLI = click.version_option(None, "-V", "--version", package_name="equissl", message="%(prog)s %(version)s")(
@@ -28,7 +28,7 @@ def main(words: Sequence[str] | None = None) -> int:
     if os.getcwd() not in sys.path:  # a user's own module:function lies where the command is run
         sys.path.append(os.getcwd())
     if "_EQUISSL_COMPLETE" in os.environ:
-        from equissl.cli import completion
+        from equissl.cli.grammar import completion
 
         return completion.run(CLI)
     if not arguments or arguments[0] == "help":

@@ -11,7 +11,7 @@ from equissl.api import pretrain as training
 from equissl.auto.feasibility import feasibility_warnings
 from equissl.auto.selection import Selection, select_recipe, unknown_settings, with_settings
 from equissl.cli import shared
-from equissl.cli.arguments import Arguments
+from equissl.cli.grammar.arguments import Arguments
 from equissl.data.files.scan import existing_folder
 from equissl.distributed import rank
 from equissl.encoder.backbone import is_timm, own_function

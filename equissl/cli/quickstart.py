@@ -10,7 +10,7 @@ from rich.console import Console
 from equissl import report
 from equissl.api.quickstart import check_out, quickstart, quickstart_recipes
 from equissl.cli import shared
-from equissl.cli.arguments import Arguments
+from equissl.cli.grammar.arguments import Arguments
 
 
 def run(args: Arguments) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from equissl.api.render import render_solids
 from equissl.cli import shared
-from equissl.cli.arguments import Arguments
+from equissl.cli.grammar.arguments import Arguments
 from equissl.data.solids import Solids
 from equissl.errors import UserError
 from equissl.progress import Display

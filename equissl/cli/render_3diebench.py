@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from equissl.api.render import render_3diebench, select_meshes
-from equissl.cli.arguments import Arguments
+from equissl.cli.grammar.arguments import Arguments
 from equissl.errors import UserError
 from equissl.progress import Display
 from equissl.render.blender.latents import Latents

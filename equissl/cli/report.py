@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from equissl import report
-from equissl.cli.arguments import Arguments
+from equissl.cli.grammar.arguments import Arguments
 from equissl.errors import UserError
 
 

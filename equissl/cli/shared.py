@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from equissl.cli.arguments import Arguments
+from equissl.cli.grammar.arguments import Arguments
 from equissl.distributed import resolve_device
 from equissl.runs.load import Loaded, load_encoder
 from equissl.training.options import Options

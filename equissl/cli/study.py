@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from equissl.cli import shared
-from equissl.cli.arguments import Arguments
+from equissl.cli.grammar.arguments import Arguments
 from equissl.config import registry
 from equissl.data.files.scan import existing_folder
 from equissl.errors import UserError

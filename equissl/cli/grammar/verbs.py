@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from equissl.cli.arguments import Key, Verb
+from equissl.cli.grammar.arguments import Key, Verb
 
 KINDS = (
     "recipes",

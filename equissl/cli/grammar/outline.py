@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 _EXAMPLE = "epochs=10 batch_size=128 seed=1 encoder.name=resnet18"
 EVALUATIONS = {"Evaluation", "EncoderEvaluation"}
 

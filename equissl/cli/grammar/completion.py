@@ -17,8 +17,8 @@ from click.shell_completion import (
     split_arg_string,
 )
 
-from equissl.cli import outline
-from equissl.cli.arguments import Key, Verb
+from equissl.cli.grammar import outline
+from equissl.cli.grammar.arguments import Key, Verb
 
 VARIABLE = "_EQUISSL_COMPLETE"
 # What ends in one of "=/.," is continued: no space after it.

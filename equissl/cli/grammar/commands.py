@@ -7,8 +7,8 @@ import importlib
 import click
 from click.shell_completion import CompletionItem
 
-from equissl.cli import outline
-from equissl.cli.arguments import SETTING, Arguments, Key, Verb, as_options, read
+from equissl.cli.grammar import outline
+from equissl.cli.grammar.arguments import SETTING, Arguments, Key, Verb, as_options, read
 from equissl.errors import UserError, nearest
 
 POSITIONALS = {
@@ -42,7 +42,7 @@ class KeyOption(click.Option):
         return usage, self.key.help + (" [required]" if self.key.required else shown)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        from equissl.cli import completion
+        from equissl.cli.grammar import completion
 
         return completion.values(self.key, incomplete)
 
@@ -55,7 +55,7 @@ class Words(click.Argument):
         self.verb = verb
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        from equissl.cli import completion
+        from equissl.cli.grammar import completion
 
         return completion.words(self.verb, ctx.params.get("words", ()), incomplete)
 

@@ -1,0 +1,1 @@
+"""The grammar of the command line: the table of commands, parsing, help and shell completion; no torch."""
