@@ -12,8 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
-from equissl.cli.main import main
 from equissl.cli.grammar.verbs import VERBS
+from equissl.cli.main import main
 from equissl.data.image_folder import write_images
 
 FAST = ("epochs=1", "batch_size=16", "loggers=[]", "device=cpu", "monitor_every=0")
