@@ -1,4 +1,4 @@
-"""The steering explorer: a page on which one moves a slider and sees where a model says the features go."""
+"""Steering explorer: a page with sliders that shows the images nearest to a predicted embedding."""
 
 from __future__ import annotations
 
@@ -14,109 +14,111 @@ from equissl.report.html import save, template
 from equissl.report.rows import IMAGE, number
 
 FILE = "steering.json"
-ALIKE = 0.005  # a difference of mean similarities that is none
-SIDES = ("nearer to the truth", "as near", "less near")
-KINDS = ("drawn", "augmented", "recorded", "")
-Plain = dict[str, Any]
+MIN_DIFFERENCE = 0.005  # of mean similarities that counts as different
+VERDICTS = ("higher", "equal", "lower")
+KINDS = ("rendered", "augmented", "recorded", "")
+Data = dict[str, Any]
 
 
-class Damaged(ValueError):
-    """The file does not hold what an evaluation writes."""
+class InvalidSteering(ValueError):
+    """``steering.json`` has an unexpected structure or value."""
 
 
 @dataclass(frozen=True)
 class Steering:
-    """What one run folder offers.
+    """Contents of ``steering.json`` of one run.
 
     Args:
-        run: what to call it.
-        explorers: plain data, one per module that predicts; nothing in them but checked numbers, text and
-            inline images.
-        note: why there is no explorer, or one is missing; "" if there is nothing to say.
+        run: display name of the run.
+        explorers: one per module that predicts embeddings; checked numbers, text and inline images only.
+        note: why an explorer is missing; "" if none is.
     """
 
     run: str
-    explorers: tuple[Plain, ...]
+    explorers: tuple[Data, ...]
     note: str
 
 
 @dataclass(frozen=True)
 class Summary:
-    """One slider over all images and all positions but the resting one.
+    """Scores of one factor, averaged over all source images and all values but the neutral one.
 
     Args:
-        moved, still: mean similarity with the truth of the prediction, and of an embedding that stays.
-        first: share of positions at which no other image is more like the prediction than the truth.
-        count: positions.
+        prediction: mean cosine similarity of the prediction to the truth.
+        identity: that of the identity baseline, the source embedding.
+        hits_at_1: fraction of values at which the truth is the nearest candidate.
+        count: number of values.
     """
 
-    slider: str
-    moved: float
-    still: float
-    first: float
+    factor: str
+    prediction: float
+    identity: float
+    hits_at_1: float
     count: int
 
 
 def read_steering(folder: Path, run: str = "") -> Steering | None:
-    """What a run folder says of steering; None if it was never asked."""
+    """Read ``steering.json`` of a run folder; None if there is none."""
     path, name = folder / FILE, run or folder.name
     if not path.is_file():
         return None
     try:
-        found = json.loads(path.read_text(encoding="utf-8", errors="replace"))
-        explorers = tuple(_explorer(e, name) for e in _list(_dict(found).get("explorers")))
-        note = _text(found.get("note", ""))
-    except (Damaged, json.JSONDecodeError, RecursionError) as error:
-        return Steering(name, (), f"{FILE} could not be used and was left out ({error})")
+        data = json.loads(path.read_text(encoding="utf-8", errors="replace"))
+        explorers = tuple(_explorer(e, name) for e in _list(_dict(data).get("explorers")))
+        note = _text(data.get("note", ""))
+    except (InvalidSteering, json.JSONDecodeError, RecursionError) as error:
+        return Steering(name, (), f"{FILE}: invalid, left out of the report ({error})")
     return Steering(name, explorers, note)
 
 
 def page_beside(out: Path) -> Path:
-    """Where the explorer of a report stands: ``report.html`` -> ``report-steering.html``."""
+    """Path of the explorer of a report: ``report.html`` -> ``report-steering.html``."""
     return out.with_name(f"{out.stem}-steering.html")
 
 
-def write_steering(found: Sequence[Steering], out: Path) -> Path:
-    """Write the page to ``out``, whole or not at all; the same runs, the same bytes.
+def write_steering(steered: Sequence[Steering], out: Path) -> Path:
+    """Write the page to ``out`` atomically; the same runs give the same bytes.
 
     Raises:
-        ValueError: there is no explorer.
+        ValueError: no run has an explorer.
     """
-    explorers = [e for s in found for e in s.explorers]
+    explorers = [e for s in steered for e in s.explorers]
     if not explorers:
         raise ValueError("there is nothing to steer")
     context = {
         "explorers": explorers,
         "title": explorers[0]["title"] if len(explorers) == 1 else "",
-        "notes": [f"{s.run}: {s.note}" for s in found if s.note],
+        "notes": [f"{s.run}: {s.note}" for s in steered if s.note],
         "summaries": [(e["title"], _sentence(rows), rows) for e in explorers if (rows := summaries(e))],
     }
     return save(template("steering.html.j2").render(context), out)
 
 
 def steering_of(runs: Sequence[Path], out: Path) -> str | None:
-    """What to say of steering to someone who had the report ``out`` written; None if there is nothing."""
-    found = [s for s in map(read_steering, runs) if s is not None]
-    if any(s.explorers for s in found):
+    """Path of the explorer of the report ``out``, or why there is none; None without ``steering.json``."""
+    steered = [s for s in map(read_steering, runs) if s is not None]
+    if any(s.explorers for s in steered):
         return str(page_beside(out))
-    return "; ".join(dict.fromkeys(s.note for s in found if s.note)) or None
+    return "; ".join(dict.fromkeys(s.note for s in steered if s.note)) or None
 
 
-def summaries(explorer: Plain) -> list[Summary]:
-    """Every slider whose truth is known, in the order of the page."""
+def summaries(explorer: Data) -> list[Summary]:
+    """Scores of every factor with a truth, in the order of the page."""
     columns: dict[str, list[tuple[float, float, int]]] = {}
     for source in explorer["sources"]:
-        for slide in source["slides"]:
-            if not slide["kind"]:
+        for sweep in source["sweeps"]:
+            if not sweep["kind"]:
                 continue
-            rows = zip(slide["values"], slide["similarity"], slide["still"], slide["rank"], strict=True)
-            moved = [(s, n, r) for value, s, n, r in rows if value != slide["rest"]]
-            columns.setdefault(slide["label"], []).extend(moved)
+            rows = zip(
+                sweep["values"], sweep["similarity"], sweep["identity_similarity"], sweep["rank"], strict=True
+            )
+            changed = [(s, i, r) for value, s, i, r in rows if value != sweep["neutral_value"]]
+            columns.setdefault(sweep["label"], []).extend(changed)
     return [
         Summary(
             label,
             statistics.fmean(s for s, _, _ in rows),
-            statistics.fmean(n for _, n, _ in rows),
+            statistics.fmean(i for _, i, _ in rows),
             statistics.fmean(r == 1 for _, _, r in rows),
             len(rows),
         )
@@ -126,18 +128,21 @@ def summaries(explorer: Plain) -> list[Summary]:
 
 
 def _sentence(rows: Sequence[Summary]) -> str:
-    """For which sliders the prediction beats an embedding that stays, and for which it does not."""
-    sides: dict[str, list[str]] = {}
+    """For which factors the prediction beats the identity baseline, and for which it does not."""
+    factors: dict[str, list[str]] = {}
     for row in rows:
-        gain = row.moved - row.still
-        side = "nearer to the truth" if gain > ALIKE else "less near" if gain < -ALIKE else "as near"
-        sides.setdefault(side, []).append(row.slider.lower())
-    said = [f"{side} for {names.listed(sides[side])}" for side in SIDES if side in sides]
-    return f"Compared with an embedding that stays, the prediction comes on average {'; '.join(said)}."
+        gain = row.prediction - row.identity
+        verdict = "higher" if gain > MIN_DIFFERENCE else "lower" if gain < -MIN_DIFFERENCE else "equal"
+        factors.setdefault(verdict, []).append(row.factor.lower())
+    parts = [f"{verdict} for {names.listed(factors[verdict])}" for verdict in VERDICTS if verdict in factors]
+    return (
+        "Compared with the identity baseline, the mean similarity of the prediction to the truth is "
+        f"{'; '.join(parts)}."
+    )
 
 
-def _explorer(found: object, run: str) -> Plain:
-    row = _dict(found)
+def _explorer(data: object, run: str) -> Data:
+    row = _dict(data)
     bank = _dict(row.get("bank"))
     image = _sprite(bank.get("sprite"))
     size = image["count"]
@@ -145,103 +150,104 @@ def _explorer(found: object, run: str) -> Plain:
     name = _text(row.get("name"))
     return {
         "title": f"{run} · {name}",
-        "bank": {"sprite": image, "labels": labels, "groups": _whole(bank.get("groups"), size)},
+        "bank": {"sprite": image, "labels": labels, "groups": _integers(bank.get("groups"), size)},
         "sources": [_source(s, size) for s in _list(row.get("sources"))],
     }
 
 
-def _source(found: object, size: int) -> Plain:
-    row = _dict(found)
+def _source(data: object, size: int) -> Data:
+    row = _dict(data)
     own = None if row.get("sprite") is None else _sprite(row["sprite"])
     limit = size + (own["count"] if own else 0)
-    place = _whole([row.get("bank")], 1, size)[0]
-    slides = [_slide(s, limit, size) for s in _list(row.get("slides"))]
-    if not slides:
-        raise Damaged("an image without sliders")
+    position = _integers([row.get("bank")], 1, size)[0]
+    sweeps = [_sweep(s, limit, size) for s in _list(row.get("sweeps"))]
+    if not sweeps:
+        raise InvalidSteering("sweeps is empty")
     return {
-        "bank": place,
+        "bank": position,
         "sprite": own,
-        "still": _whole(row.get("still"), None, size),
-        "slides": slides,
+        "identity_nearest": _integers(row.get("identity_nearest"), None, size),
+        "sweeps": sweeps,
     }
 
 
-def _slide(found: object, limit: int, size: int) -> Plain:
-    row = _dict(found)
+def _sweep(data: object, limit: int, size: int) -> Data:
+    row = _dict(data)
     values = _numbers(row.get("values"))
     count = len(values)
     kind = _text(row.get("kind", ""))
     if kind not in KINDS or not count:
-        raise Damaged(f"a slider of {count} positions whose truth is {kind!r}")
+        raise InvalidSteering(f"a sweep of {count} values of kind {kind!r}")
     name = _text(row.get("name"))
-    rest = _numbers([row.get("rest")], 1)[0]
-    if rest not in values:
-        raise Damaged(f"{name} has no resting position")
-    nearest = [_whole(r, None, limit) for r in _list(row.get("nearest"), count)]
-    near = [_numbers(r, len(n)) for r, n in zip(_list(row.get("near"), count), nearest, strict=True)]
-    clean: Plain = {
+    neutral = _numbers([row.get("neutral_value")], 1)[0]
+    if neutral not in values:
+        raise InvalidSteering(f"{name}: neutral_value is none of its values")
+    nearest = [_integers(r, None, limit) for r in _list(row.get("nearest"), count)]
+    similarities = zip(_list(row.get("nearest_similarity"), count), nearest, strict=True)
+    clean: Data = {
         "name": name,
         "label": names.label(name),
         "unit": _text(row.get("unit", "")),
-        "ends": [_text(e) for e in _list(row.get("ends", ["", ""]), 2)],
+        "direction_labels": [_text(e) for e in _list(row.get("direction_labels", ["", ""]), 2)],
         "values": values,
-        "rest": rest,
+        "neutral_value": neutral,
         "kind": kind,
         "nearest": nearest,
-        "near": near,
+        "nearest_similarity": [_numbers(r, len(n)) for r, n in similarities],
     }
-    if "off" in row:
-        clean["off"] = [_numbers(r, len(n)) for r, n in zip(_list(row["off"], count), nearest, strict=True)]
+    if "nearest_distance" in row:
+        distances = zip(_list(row["nearest_distance"], count), nearest, strict=True)
+        clean["nearest_distance"] = [_numbers(r, len(n)) for r, n in distances]
     if kind:
-        clean |= {k: _numbers(row.get(k), count) for k in ("similarity", "still")}
-        clean |= {k: _whole(row.get(k), count) for k in ("rank", "among")}
-        clean["truth"] = _whole(row.get("truth"), count, limit)
+        clean |= {k: _numbers(row.get(k), count) for k in ("similarity", "identity_similarity")}
+        clean |= {k: _integers(row.get(k), count) for k in ("rank", "num_candidates")}
+        clean["truth"] = _integers(row.get("truth"), count, limit)
     if kind == "recorded":
-        clean["truth_off"] = _numbers(row.get("truth_off"), count)
+        clean["truth_distance"] = _numbers(row.get("truth_distance"), count)
     return clean
 
 
-def _sprite(found: object) -> Plain:
-    row = _dict(found)
+def _sprite(data: object) -> Data:
+    row = _dict(data)
     image = _text(row.get("image"))
     # Anything but an inline raster image could load or run something from elsewhere.
     if not IMAGE.fullmatch(image):
-        raise Damaged("an image that is not inline")
+        raise InvalidSteering("an image that is not an inline raster image")
     sizes = ("columns", "rows", "count", "size")
-    clean: Plain = dict(zip(sizes, _whole([row.get(k) for k in sizes], 4), strict=True))
+    clean: Data = dict(zip(sizes, _integers([row.get(k) for k in sizes], 4), strict=True))
     if not 1 <= clean["count"] <= clean["columns"] * clean["rows"]:
-        raise Damaged("a sheet of images with impossible sides")
+        raise InvalidSteering("a sprite whose count exceeds its cells")
     return {"image": image, **clean}
 
 
-def _dict(found: object) -> Mapping[str, Any]:
-    if not isinstance(found, dict):
-        raise Damaged(f"expected an object, got {type(found).__name__}")
-    return found
+def _dict(data: object) -> Mapping[str, Any]:
+    if not isinstance(data, dict):
+        raise InvalidSteering(f"expected an object, got {type(data).__name__}")
+    return data
 
 
-def _list(found: object, count: int | None = None) -> list[Any]:
-    if not isinstance(found, list) or count not in (None, len(found)):
-        raise Damaged(f"expected a list{'' if count is None else f' of {count}'}")
-    return found
+def _list(data: object, count: int | None = None) -> list[Any]:
+    if not isinstance(data, list) or count not in (None, len(data)):
+        raise InvalidSteering(f"expected a list{'' if count is None else f' of {count}'}")
+    return data
 
 
-def _text(found: object) -> str:
-    if not isinstance(found, str):
-        raise Damaged(f"expected text, got {type(found).__name__}")
-    return found
+def _text(data: object) -> str:
+    if not isinstance(data, str):
+        raise InvalidSteering(f"expected text, got {type(data).__name__}")
+    return data
 
 
-def _numbers(found: object, count: int | None = None) -> list[float]:
-    clean = [v for v in map(number, _list(found, count)) if v is not None]
-    if len(clean) != len(_list(found)):
-        raise Damaged("a number that is not finite")
+def _numbers(data: object, count: int | None = None) -> list[float]:
+    clean = [v for v in map(number, _list(data, count)) if v is not None]
+    if len(clean) != len(_list(data)):
+        raise InvalidSteering("a number that is not finite")
     return clean
 
 
-def _whole(found: object, count: int | None, limit: int | None = None) -> list[int]:
-    """Whole numbers from 0, below ``limit``."""
-    clean = [int(v) for v in _numbers(found, count)]
+def _integers(data: object, count: int | None, limit: int | None = None) -> list[int]:
+    """Integers in [0, ``limit``)."""
+    clean = [int(v) for v in _numbers(data, count)]
     if any(v < 0 or (limit is not None and v >= limit) for v in clean):
-        raise Damaged("a number that points nowhere")
+        raise InvalidSteering("an index out of range")
     return clean

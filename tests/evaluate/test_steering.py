@@ -80,29 +80,29 @@ def lit(objects: int = 6, views: int = 4, draws: bool = True) -> InMemoryDataset
 
 
 def explorer(module: Any, data: InMemoryDataset, size: ExplorerSize = SMALL) -> dict[str, Any]:
-    content = steering({"m": module}, encoder(), data, torch.arange(len(data)), size=size)
-    assert content["note"] == ""
-    found: dict[str, Any] = content["explorers"][0]  # type: ignore[index]
+    result = steering({"m": module}, encoder(), data, torch.arange(len(data)), size=size)
+    assert result["note"] == ""
+    found: dict[str, Any] = result["explorers"][0]  # type: ignore[index]
     return found
 
 
-def sliders(found: dict[str, Any]) -> list[dict[str, Any]]:
-    return [slide for source in found["sources"] for slide in source["slides"]]
+def sweeps(found: dict[str, Any]) -> list[dict[str, Any]]:
+    return [sweep for source in found["sources"] for sweep in source["sweeps"]]
 
 
-def test_an_exact_predictor_finds_what_is_drawn_and_a_lazy_one_stays() -> None:
+def test_an_exact_predictor_finds_what_is_rendered_and_the_identity_stays() -> None:
     exact, lazy = explorer(Adds(), lit()), explorer(Adds(0), lit())
     assert len(exact["sources"]) == 3
-    for slide in sliders(exact):
-        assert slide["kind"] == "drawn" and min(slide["similarity"]) > 0.999
-        rest = slide["values"].index(slide["rest"])
-        assert slide["still"][rest] == pytest.approx(1, abs=1e-4)
-        assert min(slide["still"]) < 0.99
-        assert all(near == sorted(near, reverse=True) for near in slide["near"])
-    for slide in sliders(lazy):
-        assert slide["similarity"] == slide["still"]
-        assert all(found == slide["nearest"][0] for found in slide["nearest"])
-    assert all(s["still"] == slide["nearest"][0] for s in lazy["sources"] for slide in s["slides"])
+    for sweep in sweeps(exact):
+        assert sweep["kind"] == "rendered" and min(sweep["similarity"]) > 0.999
+        rest = sweep["values"].index(sweep["neutral_value"])
+        assert sweep["identity_similarity"][rest] == pytest.approx(1, abs=1e-4)
+        assert min(sweep["identity_similarity"]) < 0.99
+        assert all(near == sorted(near, reverse=True) for near in sweep["nearest_similarity"])
+    for sweep in sweeps(lazy):
+        assert sweep["similarity"] == sweep["identity_similarity"]
+        assert all(found == sweep["nearest"][0] for found in sweep["nearest"])
+    assert all(s["identity_nearest"] == sweep["nearest"][0] for s in lazy["sources"] for sweep in s["sweeps"])
 
 
 def test_ranks_and_distances_equal_a_slow_reference() -> None:
@@ -113,45 +113,45 @@ def test_ranks_and_distances_equal_a_slow_reference() -> None:
     assert kept == found["bank"]["sprite"]["count"]
     known = [r for r in range(len(data)) if found["bank"]["groups"].count(int(data.groups[r]))]
     for source in found["sources"]:
-        (slide,) = source["slides"]
+        (sweep,) = source["sweeps"]
         row = source["index"]
-        for p, value in enumerate(slide["values"]):
-            wanted = float(data.params.values["light"][row]) + value
+        for p, value in enumerate(sweep["values"]):
+            target = float(data.params.values["light"][row]) + value
             predicted = vectors[row] + 0.5 * value
-            drawn = data.render(torch.tensor([row]), Params.of(LIGHT, {"light": torch.tensor([[wanted]])}))
+            drawn = data.render(torch.tensor([row]), Params.of(LIGHT, {"light": torch.tensor([[target]])}))
             assert drawn is not None
             truth = encoder()(drawn.float() / 255).vector.detach()[0]
             cosine = torch.cosine_similarity(predicted, truth, dim=0)
-            assert slide["similarity"][p] == pytest.approx(float(cosine), abs=2e-3)
-            assert source["bank"] not in slide["nearest"][p] and row in known
-            assert slide["among"][p] == kept  # everything but the start, and the truth
-            for reference, off in zip(slide["nearest"][p], slide["off"][p], strict=True):
+            assert sweep["similarity"][p] == pytest.approx(float(cosine), abs=2e-3)
+            assert source["bank"] not in sweep["nearest"][p] and row in known
+            assert sweep["num_candidates"][p] == kept  # everything but the start, and the truth
+            for reference, off in zip(sweep["nearest"][p], sweep["nearest_distance"][p], strict=True):
                 group = found["bank"]["groups"][reference]
                 lights = data.params.values["light"][data.groups == group][:, 0]
-                assert min(abs(float(v) - wanted) - off for v in lights) <= 1e-4
+                assert min(abs(float(v) - target) - off for v in lights) <= 1e-4
 
 
 def test_without_drawing_the_nearest_recorded_view_is_the_truth() -> None:
     data = lit(draws=False)
     for source in explorer(Adds(), data)["sources"]:
-        (slide,) = source["slides"]
-        assert slide["kind"] == "recorded" and source["sprite"] is None
+        (sweep,) = source["sweeps"]
+        assert sweep["kind"] == "recorded" and source["sprite"] is None
         row = source["index"]
         light = data.params.values["light"][:, 0]
         others = [r for r in range(len(data)) if data.groups[r] == data.groups[row] and r != row]
-        for value, off in zip(slide["values"], slide["truth_off"], strict=True):
+        for value, off in zip(sweep["values"], sweep["truth_distance"], strict=True):
             assert off == pytest.approx(
                 min(abs(float(light[r] - light[row]) - value) for r in others), abs=1e-3
             )
     alone = replace(data, group_ids=None)
-    assert {slide["kind"] for slide in sliders(explorer(Adds(), alone))} == {""}
+    assert {sweep["kind"] for sweep in sweeps(explorer(Adds(), alone))} == {""}
 
 
 def test_what_cannot_be_steered_is_said() -> None:
     data, rows = lit(), torch.arange(24)
     assert steering({}, encoder(), data, rows) == {"explorers": [], "note": NO_PREDICTOR}
-    content = steering({"odd": Adds(space=Space((Real("smell"),)))}, encoder(), data, rows, size=SMALL)
-    assert content["explorers"] == [] and "odd reads no factor" in str(content["note"])
+    result = steering({"odd": Adds(space=Space((Real("smell"),)))}, encoder(), data, rows, size=SMALL)
+    assert result["explorers"] == [] and "odd reads no factor" in str(result["note"])
     assert "two images" in str(steering({"m": Adds()}, encoder(), data, rows[:1])["note"])
     with pytest.raises(ValueError, match="steps must be at least 3, got 2"):
         ExplorerSize(steps=2)
@@ -167,38 +167,38 @@ def test_the_network_is_left_as_it_was_and_answers_repeat() -> None:
     first = steering(modules, model.encoder, data, rows, size=size)
     assert model.encoder.training and model.modules_by_name["sie"].training
     assert json.dumps(first) == json.dumps(steering(modules, model.encoder, data, rows, size=size))
-    shown = sliders(first["explorers"][0])  # type: ignore[index]
+    shown = sweeps(first["explorers"][0])  # type: ignore[index]
     assert [s["name"] for s in shown[:5]] == ["yaw", "pitch", "roll", "floor_hue", "light_hue"]
-    assert {s["kind"] for s in shown} == {"drawn"}
+    assert {s["kind"] for s in shown} == {"rendered"}
 
 
 def test_an_augmentation_is_its_own_truth_and_may_find_its_versions() -> None:
     recipe = quickstart.equivariant()
     model = recipe.build(recipe.data.spaces)
     data = Solids(size=32, objects=24, views=2).open("test")
-    content = steering(
+    result = steering(
         {"equimod": model.modules_by_name["equimod"]},  # type: ignore[dict-item]
         model.encoder,
         data,
         torch.arange(len(data)),
         size=ExplorerSize(images=1, others=6, steps=5, nearest=200),
     )
-    found: dict[str, Any] = content["explorers"][0]  # type: ignore[index]
+    found: dict[str, Any] = result["explorers"][0]  # type: ignore[index]
     (source,) = found["sources"]
     bank, made = found["bank"]["sprite"]["count"], source["sprite"]["count"]
-    assert [s["name"] for s in source["slides"]] == [
+    assert [s["name"] for s in source["sweeps"]] == [
         "centred crop",
         "crop to a side",
         "crop up or down",
         "hue",
     ]
-    assert made == sum(len(s["values"]) for s in source["slides"])
-    unchanged = {s["truth"][s["values"].index(s["rest"])] for s in source["slides"]}
-    for slide in source["slides"]:
-        assert slide["kind"] == "augmented" and set(slide["truth"]) <= set(range(bank, bank + made))
-        for near in slide["nearest"]:
+    assert made == sum(len(s["values"]) for s in source["sweeps"])
+    unchanged = {s["truth"][s["values"].index(s["neutral_value"])] for s in source["sweeps"]}
+    for sweep in source["sweeps"]:
+        assert sweep["kind"] == "augmented" and set(sweep["truth"]) <= set(range(bank, bank + made))
+        for near in sweep["nearest"]:
             assert len(near) == bank - 1 + made - 3  # "no change" once
-            assert len(unchanged & set(near)) == 1 and unchanged & set(near) <= set(slide["truth"])
+            assert len(unchanged & set(near)) == 1 and unchanged & set(near) <= set(sweep["truth"])
 
 
 def image() -> Tensor:
@@ -217,19 +217,19 @@ def test_turns_are_about_the_axes_of_the_world() -> None:
     found = made(space, recorded)
     assert list(found) == ["yaw", "pitch", "roll"]
     for name, axis in (("pitch", 0), ("roll", 1), ("yaw", 2)):
-        slide = found[name]
-        angles = torch.zeros(len(slide.values), 3, dtype=torch.float64)
-        angles[:, axis] = slide.values.deg2rad()
-        turned = slide.target.values["pose"].double()
+        sweep = found[name]
+        angles = torch.zeros(len(sweep.values), 3, dtype=torch.float64)
+        angles[:, axis] = sweep.values.deg2rad()
+        turned = sweep.target.values["pose"].double()
         undone = start.double() * torch.tensor([1.0, -1, -1, -1]).double()
         in_the_world = quaternion_product(turned, undone.expand(len(turned), -1))
         assert torch.allclose(in_the_world, euler_quaternion(angles), atol=1e-6)
-        change = between(recorded[torch.zeros(len(turned), dtype=torch.int64)], slide.target, space)
+        change = between(recorded[torch.zeros(len(turned), dtype=torch.int64)], sweep.target, space)
         size = 2 * change.values["pose"][:, 0].abs().clamp(max=1).acos()
-        assert torch.allclose(size.double(), slide.values.deg2rad().abs(), atol=2e-3)
+        assert torch.allclose(size.double(), sweep.values.deg2rad().abs(), atol=2e-3)
         plain = made(space, Params.of(space, {"pose": torch.tensor([[1.0, 0, 0, 0]])}))[name]
         assert torch.allclose(plain.target.values["pose"].double(), euler_quaternion(angles), atol=1e-6)
-        assert torch.allclose(distance(space["pose"], turned, start.double()), slide.values.abs(), atol=1e-2)
+        assert torch.allclose(distance(space["pose"], turned, start.double()), sweep.values.abs(), atol=1e-2)
 
 
 def test_numbers_stay_where_images_are_and_angles_go_round() -> None:
@@ -247,12 +247,12 @@ def test_versions_are_what_the_augmentation_makes() -> None:
     space = AUDITS["hue"].space + AUDITS["blur"].space + AUDITS["crop"].space + AUDITS["grayscale"].space
     found = made(space)
     assert {"centred crop", "hue", "brightness", "blur", "grayscale"} <= set(found)
-    for slide in found.values():
-        assert slide.images is not None
-        rest = slide.values.tolist().index(slide.neutral_value)
-        assert torch.allclose(slide.images[rest], image()[0], atol=2e-6)
+    for sweep in found.values():
+        assert sweep.images is not None
+        rest = sweep.values.tolist().index(sweep.neutral_value)
+        assert torch.allclose(sweep.images[rest], image()[0], atol=2e-6)
         assert (
-            slide.images.sub(slide.images[rest]).abs().amax((1, 2, 3)).gt(1e-3).sum() == len(slide.values) - 1
+            sweep.images.sub(sweep.images[rest]).abs().amax((1, 2, 3)).gt(1e-3).sum() == len(sweep.values) - 1
         )
     hue = found["hue"]
     record = {n: hue.target.values[n] for n in AUDITS["hue"].space.names}

@@ -18,7 +18,7 @@ from equissl.objective import Predictive
 from equissl.params import Params, between
 
 _BATCH = 256
-_TIE = 1e-6  # rounding must not put an image before its own copy
+_TIE = 1e-6  # rounding must not rank an image before its own copy
 
 
 @dataclass(frozen=True)
@@ -64,17 +64,17 @@ class Bank:
 
 @dataclass(frozen=True)
 class Source:
-    """An image that is started from.
+    """A source image with its sweeps.
 
     Args:
-        place: its row in ``bank``.
+        row: of the image in ``bank``.
         encoded: its encoding.
         unit: (1 + M, d) unit embeddings of it and of all its changed versions, slider by slider.
         sweeps: one per slider.
         first: where the versions of each slider begin among the M; None where there are none.
     """
 
-    place: int
+    row: int
     bank: Bank
     network: Network
     encoded: Encoded
@@ -88,7 +88,7 @@ class Source:
     def identity_nearest(self, nearest: int) -> list[int]:
         """The rows of the bank that are most like the image itself, without it."""
         similarity = self.bank.vectors @ self.unit[0]
-        similarity[self.place] = -torch.inf
+        similarity[self.row] = -torch.inf
         nearest_rows: list[int] = similarity.topk(min(nearest, len(similarity) - 1)).indices.tolist()
         return nearest_rows
 
@@ -100,7 +100,7 @@ class Source:
         count = len(self.bank.rows)
         allowed = torch.zeros(count + len(self.unit) - 1, dtype=torch.bool)
         allowed[:count] = True
-        allowed[self.place] = False
+        allowed[self.row] = False
         if self.sweeps[slider].images is None:
             return allowed
         for k, (sweep, first) in enumerate(zip(self.sweeps, self.first, strict=True)):
@@ -116,7 +116,7 @@ class Source:
         count = len(sweep.values)
         allowed = self.searched(slider)
         everything = torch.cat([bank.vectors, self.unit[1:]])
-        start = bank.params[torch.full((count,), self.place)]
+        start = bank.params[torch.full((count,), self.row)]
         predicted = self.network.predict(self.encoded, start, sweep.target)
         similarity = (predicted @ everything.T).masked_fill(~allowed, -torch.inf)
         best = similarity.topk(min(nearest, int(allowed.sum())), 1)
@@ -124,15 +124,15 @@ class Source:
         row: dict[str, Any] = {
             "name": sweep.name,
             "unit": sweep.unit,
-            "ends": list(sweep.direction_labels),
+            "direction_labels": list(sweep.direction_labels),
             "values": _rounded(sweep.values),
-            "rest": round(sweep.neutral_value, 4),
+            "neutral_value": round(sweep.neutral_value, 4),
             "kind": kind,
             "nearest": best.indices.tolist(),
-            "near": [_rounded(row) for row in best.values],
+            "nearest_similarity": [_rounded(row) for row in best.values],
         }
         if sweep.factor:
-            row["off"] = [_rounded(row) for row in self._off(sweep, best.indices)]
+            row["nearest_distance"] = [_rounded(row) for row in self._distances(sweep, best.indices)]
         if truth is None:
             return row
         target = everything[truth]
@@ -141,23 +141,23 @@ class Source:
         row |= {
             "truth": truth.tolist(),
             "similarity": _rounded(own),
-            "still": _rounded(target @ self.unit[0]),
+            "identity_similarity": _rounded(target @ self.unit[0]),
             "rank": (1 + (rivals > own[:, None] + _TIE).sum(1)).tolist(),
-            "among": (rivals > -torch.inf).sum(1).add(1).tolist(),
+            "num_candidates": (rivals > -torch.inf).sum(1).add(1).tolist(),
         }
         if kind == "recorded":
-            row["truth_off"] = _rounded(self._off(sweep, truth[:, None])[:, 0])
+            row["truth_distance"] = _rounded(self._distances(sweep, truth[:, None])[:, 0])
         return row
 
     def _truth(self, slider: int) -> tuple[str, Tensor | None]:
         """What kind of truth there is, and which of the bank and the versions it is, (P,)."""
         sweep, first = self.sweeps[slider], self.first[slider]
         if first is not None:
-            kind = "drawn" if sweep.images is None else "augmented"
+            kind = "rendered" if sweep.images is None else "augmented"
             return kind, torch.arange(first, first + len(sweep.values)) + len(self.bank.rows)
         bank = self.bank
-        same = (bank.groups == bank.groups[self.place]).nonzero()[:, 0]
-        same = same[same != self.place]
+        same = (bank.groups == bank.groups[self.row]).nonzero()[:, 0]
+        same = same[same != self.row]
         if not len(same):
             return "", None
         distance = torch.zeros(len(sweep.values), len(same))
@@ -167,7 +167,7 @@ class Source:
             distance += factor.error(guesses, known.repeat(len(target), 1)).view_as(distance)
         return "recorded", same[distance.argmin(1)]
 
-    def _off(self, sweep: FactorSweep, rows: Tensor) -> Tensor:
+    def _distances(self, sweep: FactorSweep, rows: Tensor) -> Tensor:
         """How far images (P, k) of the bank are from the target value of the sweep's factor: (P, k)."""
         factor = self.bank.params.space[sweep.factor]
         target, known = sweep.target.values[factor.name], self.bank.params.values[factor.name]
@@ -178,8 +178,8 @@ def start_source(
     network: Network, dataset: Dataset, bank: Bank, row: int, steps: int
 ) -> tuple[Source, Tensor | None]:
     """Begin at the sample ``row`` of ``bank``; also its versions (M, C, H, W), None if there are none."""
-    place = int((bank.rows == row).nonzero()[0, 0])
-    image, recorded = bank.images[place : place + 1], bank.params[torch.tensor([place])]
+    position = int((bank.rows == row).nonzero()[0, 0])
+    image, recorded = bank.images[position : position + 1], bank.params[torch.tensor([position])]
     sweeps = tuple(factor_sweeps(network.module.space, image, recorded, bank.params, steps))
     first: list[int | None] = []
     versions: list[Tensor] = []
@@ -191,18 +191,18 @@ def start_source(
         first.append(None if truth is None else sum(map(len, versions)))
         versions += [] if truth is None else [truth]
     encoded, unit = network.embed(torch.cat([image, *versions]))
-    source = Source(place, bank, network, encoded, unit, sweeps, tuple(first))
+    source = Source(position, bank, network, encoded, unit, sweeps, tuple(first))
     return source, torch.cat(versions) if versions else None
 
 
 def to_rows(source: Source, versions: Tensor | None, nearest: int) -> dict[str, Any]:
     """What the page needs of one image."""
     return {
-        "index": int(source.bank.rows[source.place]),
-        "bank": source.place,
+        "index": int(source.bank.rows[source.row]),
+        "bank": source.row,
         "sprite": None if versions is None else sprite(versions),
-        "still": source.identity_nearest(nearest),
-        "slides": source.sweep_rows(nearest),
+        "identity_nearest": source.identity_nearest(nearest),
+        "sweeps": source.sweep_rows(nearest),
     }
 
 

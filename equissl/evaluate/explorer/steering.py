@@ -69,11 +69,12 @@ def steering(
 ) -> dict[str, object]:
     """What ``steering.json`` holds: ``{"explorers": [one per module], "note": why one is missing}``.
 
-    The truth of a position is what the data draws for the changed factors ("drawn"), the image after the
+    The truth of a position is what the data renders for the changed factors ("rendered"), the image after the
     augmentation ("augmented"), or else the recorded image of the same object whose factors are nearest to
-    the target ones ("recorded"). Similarities are cosines of ``predict`` and ``target``; "still" is that of
-    an embedding which does not move. Searched are real images without the one that was started from, and
-    for an augmentation the versions that its sliders make of that one, too.
+    the target ones ("recorded"). Similarities are cosines of ``predict`` and ``target``;
+    "identity_similarity" is that of the identity baseline, the embedding of the source image itself.
+    Candidates are real images without the source image and, for an augmentation, also the versions that its
+    sweeps make of the source image.
 
     Args:
         modules: by name, on ``device``.
