@@ -137,7 +137,7 @@ def as_options(verb: Verb, words: Sequence[str], problems: list[str]) -> Iterato
         elif dashed and not equals and (value := next(rest, "--")).startswith("--"):
             problems.append(f"{word}: the value is missing. Write {word} VALUE or {key}=VALUE.")
         elif not word or word[0] == "=" or (word[0] == "-" and not dashed):
-            problems.append(f"{word!r}: cannot be parsed. Write key=value (no spaces) or --key value.")
+            problems.append(f"{word!r}: cannot be parsed. Write key=value (no spaces around =) or --key X.")
         elif key in keys and (dashed or equals):
             yield f"--{key}={value}"
         elif dashed or (equals and _NAME.fullmatch(name) and not Path(word).exists()):

@@ -1,0 +1,220 @@
+"""README and docs against the package: commands, Python snippets, links, files, modules and renames."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from equissl.auto.requirements import resolve
+from equissl.auto.selection import select_recipe, with_settings
+from equissl.cli.grammar.arguments import Arguments, Verb
+from equissl.cli.grammar.commands import VerbCommand
+from equissl.cli.grammar.verbs import EQUISSL
+from equissl.data.image_folder import write_images
+from equissl.data.solids import Solids
+from equissl.errors import UserError
+from equissl.evaluate import protocol
+from equissl.evaluate.audit.audit import check_names
+from equissl.recipes import sie
+from equissl.study.build import build_study
+from equissl.study.plan import Study
+
+ROOT = Path(__file__).parents[1]
+RENAMES = ROOT / "docs" / "renames.md"
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "benchmarks" / "README.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
+COMMAND = re.compile(r"^(?:\$ )?(?:uv run )?(?:\w+=\S* )*equissl +(.*)")
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block of a page."""
+
+    language: str
+    text: str
+
+
+def name_of(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def blocks(page: Path) -> Iterator[Block]:
+    for language, text in re.findall(r"^```(\w*)\n(.*?)^```", page.read_text("utf-8"), re.M | re.S):
+        yield Block(language, text)
+
+
+def prose(page: Path) -> str:
+    return re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.M | re.S)
+
+
+def commands(page: Path) -> Iterator[str]:
+    """What follows ``equissl`` in the blocks of a page and in its backticks, without comments."""
+    lines = [line for b in blocks(page) for line in b.text.replace("\\\n", " ").splitlines()]
+    lines = [part for line in lines for part in line.split("&&")]
+    for line in (*lines, *re.findall(r"`([^`]+)`", prose(page))):
+        found = COMMAND.match(re.sub(r"\s+", " ", line.strip()))
+        if found and not found[1].startswith(("COMMAND", "VERB", "--")):
+            yield found[1]
+
+
+def every_verb(verb: Verb = EQUISSL) -> Iterator[Verb]:
+    for child in verb.verbs:
+        if child.verbs:
+            yield from every_verb(child)
+        else:
+            yield child
+
+
+def parsed(command: str) -> tuple[str, Arguments] | None:
+    """The verb and its arguments, or None if only the help is asked for."""
+    verbs = {v.name: v for v in every_verb()}
+    words = shlex.split(command, comments=True)
+    name = next((n for n in (" ".join(words[:2]), words[0]) if n in verbs), None)
+    assert name is not None or words[0] in {v.name for v in EQUISSL.verbs}, f"no command {words[0]!r}"
+    if name is None or "--help" in words:
+        return None
+    parser = VerbCommand(verbs[name])
+    # setting=gpm|blob stands for either
+    rest = [re.sub(r"(=\w+)\|\w+", r"\1", w) for w in words[len(name.split()) :]]
+    return name, parser.arguments(parser.make_context(name, rest))
+
+
+def check_names_and_settings(verb: str, arguments: Arguments) -> None:
+    """Recipes, studies, evaluations, factors and settings exist."""
+    values, settings = arguments.values, arguments.settings
+    if values.get("recipe") or (settings and verb in ("pretrain", "check")):
+        with_settings(select_recipe(name=values["recipe"] or "quickstart.invariant").recipe, settings)
+    if values.get("keep") or values.get("ignore"):
+        resolve(values["keep"], values["ignore"])
+    if verb == "study" and arguments.positionals and ":" not in arguments.positionals[0]:
+        build_study(arguments.positionals[0], settings)
+    if verb == "evaluate":
+        protocol.select_evaluations(values["evaluations"], settings)
+    if verb == "audit":
+        check_names(values["factors"])
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with images and what the pages call runs."""
+    write_images(tmp_path / "photos", {"cats": 30, "dogs": 30}, side=40)
+    for run in ("a", "first", "second", "third", "sie"):
+        (tmp_path / "runs" / run).mkdir(parents=True)
+        (tmp_path / "runs" / run / "recipe.json").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_commands_are_accepted(page: Path, folder: Path) -> None:
+    wrong = []
+    for command in commands(page):
+        try:
+            found = parsed(command)
+            if found is not None:
+                # In a sentence what is required may be left out
+                wrong += [f"{command}: {p}" for p in found[1].problems if " is missing" not in p]
+                check_names_and_settings(*found)
+        except (AssertionError, UserError) as error:
+            wrong.append(f"{command}: {error}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_commands_are_found_and_mistakes_noticed(folder: Path) -> None:
+    assert len(list(commands(ROOT / "README.md"))) > 20
+    found = parsed("embed runs/first data=photos oot=features.npz")
+    assert found is not None and any("no key 'oot'" in p for p in found[1].problems)
+    with pytest.raises(AssertionError, match="no command 'pretrian'"):
+        parsed("pretrian data=photos")
+    found = parsed("pretrain encoder.nme=resnet50")
+    assert found is not None
+    with pytest.raises(UserError, match="no setting 'nme'"):
+        check_names_and_settings(*found)
+
+
+def snippets(page: Path) -> str:
+    """The Python blocks of a page, one after the other, as a reader would type them."""
+    return "\n".join(b.text for b in blocks(page) if b.language == "python")
+
+
+def context(page: Path) -> dict[str, Any]:
+    """What a page says it takes as given."""
+    if page.name != "3diebench.md":
+        return {}
+    data = Solids(size=32, objects=12, views=3, paired=True)
+    model = sie.sie_solids().build(data.spaces)
+    return {"module": model.modules_by_name["sie"], "encoder": model.encoder, "data": data}
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if snippets(p)], ids=name_of)
+def test_snippets_run(page: Path, folder: Path) -> None:
+    for run in (folder / "runs").iterdir():
+        (run / "recipe.json").unlink()
+        run.rmdir()
+    torch.manual_seed(0)
+    space: dict[str, Any] = {"__name__": "snippet", **context(page)}
+    exec(compile(snippets(page), name_of(page), "exec"), space)
+    for value in list(space.values()):  # a function that a page shows is called
+        if callable(value) and getattr(value, "__annotations__", {}).get("return") is Study:
+            assert value().cells
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_links_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\(([^)\s]+)\)", page.read_text("utf-8"))
+    broken = [
+        link
+        for link in links
+        if "://" not in link and not (page.parent / link.partition("#")[0]).resolve().exists()
+    ]
+    assert not broken
+
+
+FILE = re.compile(r"`((?:[\w.]+/)*[\w.]+\.(?:py|c|md|j2|toml|cff))`")
+FOLDER = re.compile(r"`((?:equissl|tests|benchmarks|docs)/(?:[\w.]+/)*)`")
+MODULE = re.compile(r"\b(equissl(?:\.[a-z]\w*)+(?::[A-Z]\w*(?:\.[A-Z]\w*)?)?)")
+WRITTEN = {"mine.py", "mine.md", "table.md"}  # by the reader or by a command
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if p != RENAMES], ids=name_of)
+def test_files_and_modules_exist(page: Path) -> None:
+    text = page.read_text("utf-8")
+    paths = [p for top in ("equissl", "tests", "benchmarks", "docs") for p in (ROOT / top).rglob("*")]
+    there = [f"/{p.relative_to(ROOT)}" for p in (*paths, *ROOT.glob("*"))]
+    wrong = [
+        name
+        for name in FILE.findall(text)
+        if Path(name).name not in WRITTEN and not any(t.endswith(f"/{name}") for t in there)
+    ]
+    wrong += [name for name in FOLDER.findall(text) if not (ROOT / name).is_dir()]
+    wrong += [name for name in MODULE.findall(text) if not exists(name)]
+    assert not wrong
+
+
+def exists(address: str) -> bool:
+    """Whether ``package.module``, ``package.module.name`` or ``package:Class`` can be imported."""
+    path, _, inner = address.partition(":")
+    steps = path.split(".")
+    for k in range(len(steps), 0, -1):
+        try:
+            value: Any = importlib.import_module(".".join(steps[:k]))
+        except ModuleNotFoundError:
+            continue
+        for step in (*steps[k:], *(inner.split(".") if inner else ())):
+            if not hasattr(value, step):
+                return False
+            value = getattr(value, step)
+        return True
+    return False
