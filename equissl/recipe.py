@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from equissl.augment.engine import Engine
+from equissl.config.validation import check_bounds
 from equissl.data.base import Data
 from equissl.encoder.backbone import BackboneConfig
 from equissl.encoder.encoder import Encoder
@@ -73,9 +74,7 @@ class Recipe:
     about: str = ""
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "clip_gradient", "monitor_every"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
+        check_bounds(self, "epochs", "clip_gradient", "monitor_every", low=0)
         if self.base is None and not self.modules:
             raise ValueError("base and modules are both empty, so there is nothing to learn from")
         if self.batch_size < 2:

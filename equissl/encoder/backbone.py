@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeGuard
 import torch
 from torch import nn
 
+from equissl.config.validation import check_bounds
 from equissl.encoder.encoder import Encoder
 from equissl.errors import UserError, nearest
 
@@ -97,8 +98,7 @@ class EncoderConfig(BackboneConfig):
     width: int = 0
 
     def __post_init__(self) -> None:
-        if self.width < 0:
-            raise ValueError(f"width must be at least 0, got {self.width}")
+        check_bounds(self, "width", low=0)
         if self.width and ":" in self.name:
             raise ValueError(f"width is for timm models, but {self.name!r} is none")
 

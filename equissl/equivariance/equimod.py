@@ -12,11 +12,12 @@ from torch import Tensor
 
 from equissl.augment.equimod_params import Count, equimod_vector
 from equissl.config.validation import check_bounds
-from equissl.encoder.encoder import Encoded, Encoder
+from equissl.encoder.encoder import Encoder
+from equissl.equivariance._predictive import PredictiveEquivariance
 from equissl.losses.contrastive import nt_xent, nt_xent_without_sibling
 from equissl.nn.heads import MLP, OutputNorm, joint_batch_norm
 from equissl.nn.predictors import Affine, AnyPredictor
-from equissl.objective import Encodings, Equivariance, Spaces, Views
+from equissl.objective import Encodings, Spaces, Views
 from equissl.params import Params, Space, between, concatenate, union
 
 
@@ -65,7 +66,7 @@ def _constants(values: tuple[float, ...], device: torch.device) -> Tensor:
     return torch.tensor(values, device=device)
 
 
-class EquiMod(Equivariance):
+class EquiMod(PredictiveEquivariance):
     """EquiMod (Devillers & Lefort, 2023): contrastive prediction of the augmented image's embedding.
 
     The predictor reads the plain image's embedding and the augmentation's parameters (arXiv:2211.01244,
@@ -126,29 +127,15 @@ class EquiMod(Equivariance):
             return tuple(dict.fromkeys(view for pair in self.pairs for view in pair))
 
     def __init__(self, config: Config, encoder: Encoder, space: Space):
-        super().__init__()
-        if not len(space):
-            raise ValueError("EquiMod needs views that record parameters, but none of its views does")
-        self.config, self._space = config, space
+        super().__init__(config.part, space)
+        self.config = config
         bias = False if config.output_norm == "none" else None  # as SIE's baselines; a norm needs none either
         self.projector = MLP((encoder.width(config.part), *config.projector), config.output_norm, bias)
-        neutral = config.layout.encode(space.relative().neutral(1))[0]
+        neutral = self.encode(space.relative().neutral(1))[0]
         self.predictor = config.predictor.build(config.projector[-1], neutral)
 
-    @property
-    def space(self) -> Space:
-        return self._space
-
-    def target(self, target: Encoded) -> Tensor:
-        embedding: Tensor = self.projector(target.part(self.config.part))
-        return embedding
-
-    def predict(self, source: Encoded, change: Params) -> Tensor:
-        return self._move(self.target(source), change)
-
-    def _move(self, source: Tensor, change: Params) -> Tensor:
-        predicted: Tensor = self.predictor(source, self.config.layout.encode(change).to(source.dtype))
-        return predicted
+    def encode(self, change: Params) -> Tensor:
+        return self.config.layout.encode(change)
 
     def forward(
         self, views: Views, encoded: Encodings, embeddings: Mapping[str, Tensor]
@@ -159,7 +146,7 @@ class EquiMod(Equivariance):
         y = dict(zip(names, projected, strict=True))
         changes = [between(views[s].params, views[t].params, self.space) for s, t in c.pairs]
         source, target = (torch.cat([y[pair[end]] for pair in c.pairs]) for end in (0, 1))
-        predicted = self._move(source, concatenate(changes))
+        predicted = self.move(source, concatenate(changes))
         if c.loss == "released_code":
             return {"contrast": nt_xent(target, predicted, c.temperature)}
         counts = c.loss == "paper_positive_counts"

@@ -8,19 +8,20 @@ from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from equissl.config.validation import check_bounds
-from equissl.encoder.encoder import Encoded, Encoder
+from equissl.encoder.encoder import Encoder
+from equissl.equivariance._predictive import PredictiveEquivariance
 from equissl.losses.precision import full_precision, to_float32
 from equissl.losses.regularization import covariance_loss, variance_loss
 from equissl.nn.heads import MLP, HeadNorm, apply_head
 from equissl.nn.predictors import AnyPredictor, Hypernetwork
-from equissl.objective import Encodings, Equivariance, PairConfig, Spaces, Views
-from equissl.params import Params, Space, between, union
+from equissl.objective import Encodings, PairConfig, Spaces, Views
+from equissl.params import Space, between, union
 
 
-class SIE(Equivariance):
+class SIE(PredictiveEquivariance):
     """SIE (Garrido et al., 2023): split invariant and equivariant features with a hypernetwork predictor.
 
     This objective is the equivariant half and the variance and covariance of both halves (arXiv:2302.10283,
@@ -83,28 +84,11 @@ class SIE(Equivariance):
             return SIE(self, encoder, recorded.select(self.factors or recorded.names))
 
     def __init__(self, config: Config, encoder: Encoder, space: Space):
-        super().__init__()
-        if not len(space):
-            raise ValueError("SIE needs views that record parameters, but none of its views does")
-        self.config, self._space = config, space
-        self.projector: nn.Module = MLP((encoder.width(config.part), *config.projector), output_bias=False)
-        neutral = space.relative().neutral(1).encode()[0]
+        super().__init__(config.part, space)
+        self.config = config
+        self.projector = MLP((encoder.width(config.part), *config.projector), output_bias=False)
+        neutral = self.encode(space.relative().neutral(1))[0]
         self.predictor = config.predictor.build(config.projector[-1], neutral)
-
-    @property
-    def space(self) -> Space:
-        return self._space
-
-    def target(self, target: Encoded) -> Tensor:
-        embedding: Tensor = self.projector(target.part(self.config.part))
-        return embedding
-
-    def predict(self, source: Encoded, change: Params) -> Tensor:
-        return self._move(self.target(source), change)
-
-    def _move(self, source: Tensor, change: Params) -> Tensor:
-        moved: Tensor = self.predictor(source, change.encode().to(source.dtype))
-        return moved
 
     def forward(
         self, views: Views, encoded: Encodings, embeddings: Mapping[str, Tensor]
@@ -112,7 +96,7 @@ class SIE(Equivariance):
         c = self.config
         source, target = c.pair
         x, y = apply_head(self.projector, [encoded[v].part(c.part) for v in c.pair], c.batch_norm)
-        predicted = self._move(x, between(views[source].params, views[target].params, self.space))
+        predicted = self.move(x, between(views[source].params, views[target].params, self.space))
         whole = [x, y]
         if c.statistics == "with_base":
             of_base = [[embeddings[v]] if v in embeddings else [] for v in c.pair]

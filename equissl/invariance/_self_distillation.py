@@ -1,7 +1,8 @@
-"""Self-distillation on images and masked patches, shared by iBOT and DINOv2."""
+"""Self-distillation to prototypes, shared by DINO, iBOT and DINOv2; on masked patches by the latter two."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -17,46 +18,39 @@ from equissl.losses.precision import to_float32
 from equissl.nn.ema import Teacher, ema_momentum
 from equissl.nn.heads import HeadNorm, HiddenNorm, apply_head
 from equissl.nn.prototype_head import PrototypeHead, PrototypeNorm
-from equissl.params import PATCH_MASK, Space
+from equissl.objective import Base, BaseOutput, Encodings, MultiCropConfig, Spaces, Views
+from equissl.params import PATCH_MASK
 from equissl.views import View
 
 Centering = Literal["center", "sinkhorn"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class SelfDistillationConfig:
-    """Heads, teacher, temperatures and centering of iBOT and DINOv2.
+class DistillationConfig:
+    """Prototype head, teacher and temperatures of DINO, iBOT and DINOv2.
 
     Args:
         projector: hidden widths and the width of the bottleneck.
-        hidden_norm: BatchNorm in the projector; transformers' heads have none.
+        hidden_norm: BatchNorm in the projector; the papers' heads have none for transformers.
         num_prototypes: number of outputs K.
-        separate_heads: whether patches have a head of their own; otherwise images and patches share one
-            (iBOT).
-        prototype_norm: norm of the prototypes: "fixed" at 1, or "learned".
+        prototype_norm: norm of the prototypes: "fixed" at 1, or "learned" (stronger, less stable).
         temperature: student temperature, above 0.
-        teacher_temperature, patch_temperature: teacher temperatures of images and of patches, at the start
-            and after the warm-up, above 0.
-        temperature_warmup: fraction of training with a linear warm-up of the teacher temperatures, in [0, 1].
-        centering: of the teacher's outputs: "center" subtracts a running mean (DINO), "sinkhorn" is the
-            Sinkhorn-Knopp algorithm on each batch (SwAV).
-        center_momentum: EMA coefficient of the running mean, in [0, 1].
-        freeze_prototypes: fraction of training with a frozen last layer, in [0, 1].
+        teacher_temperature: at the start and after the warm-up, above 0; lower is sharper.
+        temperature_warmup: fraction of training with a linear warm-up of teacher temperatures, in [0, 1].
+        center_momentum: EMA coefficient of the center, the mean teacher output, in [0, 1].
+        freeze_prototypes: fraction of training with a frozen last layer, in [0, 1] (DINO: one epoch).
         momentum: EMA coefficient of the teacher at the first step, in [0, 1]; grows to 1 along a cosine.
-        copy_buffers: copy the BatchNorm statistics to the teacher.
+        copy_buffers: copy the BatchNorm statistics to the teacher (the originals do not).
         batch_norm: whether BatchNorm in heads and teacher sees all views at once or one after the other.
     """
 
     projector: tuple[int, ...] = (2048, 2048, 256)
     hidden_norm: HiddenNorm = "none"
     num_prototypes: int = 8192
-    separate_heads: bool = False
     prototype_norm: PrototypeNorm = "fixed"
     temperature: float = 0.1
     teacher_temperature: tuple[float, float] = (0.04, 0.07)
-    patch_temperature: tuple[float, float] = (0.04, 0.07)
     temperature_warmup: float = 0.3
-    centering: Centering = "center"
     center_momentum: float = 0.9
     freeze_prototypes: float = 0.01
     momentum: float = 0.996
@@ -64,10 +58,42 @@ class SelfDistillationConfig:
     batch_norm: HeadNorm = "all_views"
 
     def __post_init__(self) -> None:
-        check_bounds(self, "temperature", "teacher_temperature", "patch_temperature", above=0)
+        check_bounds(self, "temperature", "teacher_temperature", above=0)
         check_bounds(self, "momentum", "temperature_warmup", "center_momentum", low=0, high=1)
         check_bounds(self, "freeze_prototypes", low=0, high=1)
         check_bounds(self, "num_prototypes", low=2)
+
+    def head(self, width: int) -> PrototypeHead:
+        """A head for features of ``width`` columns."""
+        sizes = (width, *self.projector)
+        return PrototypeHead(sizes, self.num_prototypes, self.hidden_norm, self.prototype_norm)
+
+    def warmed_up(self, temperature: tuple[float, float], progress: Tensor) -> Tensor | float:
+        """A teacher temperature, (start, end), after a fraction ``progress`` () of training."""
+        start, end = temperature
+        warmup = (progress / self.temperature_warmup).clamp(max=1) if self.temperature_warmup else 1.0
+        return start + (end - start) * warmup
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelfDistillationConfig(DistillationConfig):
+    """``DistillationConfig`` for images and masked patches (iBOT, DINOv2).
+
+    Args:
+        separate_heads: whether patches have a head of their own; otherwise images and patches share one
+            (iBOT).
+        patch_temperature: teacher temperature of patches, at the start and after the warm-up, above 0.
+        centering: of the teacher's outputs: "center" subtracts a running mean (DINO), "sinkhorn" is the
+            Sinkhorn-Knopp algorithm on each batch (SwAV).
+    """
+
+    separate_heads: bool = False
+    patch_temperature: tuple[float, float] = (0.04, 0.07)
+    centering: Centering = "center"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_bounds(self, "patch_temperature", above=0)
 
 
 @dataclass(frozen=True)
@@ -90,9 +116,9 @@ class SelfDistillation(nn.Module):
         super().__init__()
         self.config, self.part = config, part
         width = encoder.width(part)
-        self.head = nn.ModuleDict({"image": PrototypeHead(width, config)})
+        self.head = nn.ModuleDict({"image": config.head(width)})
         if config.separate_heads:
-            self.head["patch"] = PrototypeHead(width, config)
+            self.head["patch"] = config.head(width)
         self.teacher = Teacher(encoder, self.head, part, config.batch_norm, config.copy_buffers)
         self.register_buffer("center", torch.zeros(config.num_prototypes))
         self.register_buffer("patch_center", torch.zeros(config.num_prototypes))
@@ -135,8 +161,7 @@ class SelfDistillation(nn.Module):
         patches = patch_head(tokens.flatten(0, 1))
         if self.training:
             self.batch_centers = to_float32(image).mean(0), to_float32(patches).mean(0)
-        warmup = (self.progress / c.temperature_warmup).clamp(max=1) if c.temperature_warmup else 1.0
-        first, second = (s + (e - s) * warmup for s, e in (c.teacher_temperature, c.patch_temperature))
+        first, second = (c.warmed_up(t, self.progress) for t in (c.teacher_temperature, c.patch_temperature))
         if c.centering == "center":
             image = centered_softmax(image, self.center, first)
             patches = centered_softmax(patches, self.patch_center, second)
@@ -155,7 +180,49 @@ class SelfDistillation(nn.Module):
             self.batch_centers = None
 
 
-def check_masks(encoder: Encoder, spaces: Mapping[str, Space], views: Sequence[str]) -> None:
+@dataclass(frozen=True, kw_only=True)
+class MaskedDistillationConfig(MultiCropConfig):
+    """Fields of iBOT and DINOv2.
+
+    Args:
+        distillation: heads, teacher, temperatures, centering.
+        image_weight, patch_weight: weights of the two terms, at least 0 (1 and 1).
+    """
+
+    distillation: SelfDistillationConfig = SelfDistillationConfig()
+    image_weight: float = 1.0
+    patch_weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_bounds(self, "image_weight", "patch_weight", low=0)
+
+
+class MaskedDistillation(Base):
+    """DINO's loss on images and on masked patches, with one EMA teacher; what iBOT and DINOv2 share."""
+
+    def __init__(self, config: MaskedDistillationConfig, encoder: Encoder):
+        super().__init__()
+        self.config = config
+        self.distillation = SelfDistillation(config.distillation, encoder, config.part)
+
+    @abstractmethod
+    def forward(self, views: Views, encoded: Encodings) -> BaseOutput:
+        c = self.config
+        output = self.distillation(
+            [encoded[v] for v in c.views],
+            [encoded[v] for v in c.local],
+            [views[v].images for v in c.views],
+            stacked_masks(views, c.views),
+        )
+        losses = {"assignment": c.image_weight * output.images, "patches": c.patch_weight * output.patches}
+        return BaseOutput(losses, dict(zip(c.reads(), output.embeddings, strict=True)))
+
+    def after_step(self, encoder: Encoder, progress: float) -> None:
+        self.distillation.after_step(encoder, progress)
+
+
+def check_masks(encoder: Encoder, spaces: Spaces, views: Sequence[str]) -> None:
     """
     Raises:
         ValueError: the encoder cannot mask patches, or a view has no mask or one of another size.

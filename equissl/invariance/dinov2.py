@@ -10,16 +10,16 @@ import torch
 from equissl.config.validation import check_bounds
 from equissl.encoder.encoder import Encoder
 from equissl.invariance._self_distillation import (
-    SelfDistillation,
+    MaskedDistillation,
+    MaskedDistillationConfig,
     SelfDistillationConfig,
     check_masks,
-    stacked_masks,
 )
 from equissl.losses.regularization import koleo
-from equissl.objective import Base, BaseOutput, Encodings, MultiCropConfig, Spaces, Views
+from equissl.objective import BaseOutput, Encodings, Spaces, Views
 
 
-class DINOv2(Base):
+class DINOv2(MaskedDistillation):
     """DINOv2 (Oquab et al., 2024): DINO + iBOT with separate heads, Sinkhorn centering and KoLeo.
 
     arXiv:2304.07193, section 4. Masks are as in iBOT: ``views`` need an ``augment.PatchMask``, the encoder
@@ -45,46 +45,30 @@ class DINOv2(Base):
     """
 
     @dataclass(frozen=True, kw_only=True)
-    class Config(MultiCropConfig):
+    class Config(MaskedDistillationConfig):
         """
         Args:
-            distillation: heads, teacher, temperatures, centering.
-            image_weight, patch_weight, koleo_weight: weights of the terms, at least 0 (1, 1 and 0.1).
+            koleo_weight: weight of KoLeo, at least 0 (0.1).
         """
 
         distillation: SelfDistillationConfig = SelfDistillationConfig(
             num_prototypes=65536, separate_heads=True, centering="sinkhorn", momentum=0.992
         )
-        image_weight: float = 1.0
-        patch_weight: float = 1.0
         koleo_weight: float = 0.1
 
         def __post_init__(self) -> None:
             super().__post_init__()
-            check_bounds(self, "image_weight", "patch_weight", "koleo_weight", low=0)
+            check_bounds(self, "koleo_weight", low=0)
 
         def build(self, encoder: Encoder, spaces: Spaces) -> DINOv2:
             check_masks(encoder, spaces, self.views)
             return DINOv2(self, encoder)
 
-    def __init__(self, config: Config, encoder: Encoder):
-        super().__init__()
-        self.config = config
-        self.distillation = SelfDistillation(config.distillation, encoder, config.part)
+    config: Config
 
     def forward(self, views: Views, encoded: Encodings) -> BaseOutput:
-        c = self.config
-        large = [encoded[v] for v in c.views]
-        output = self.distillation(
-            large,
-            [encoded[v] for v in c.local],
-            [views[v].images for v in c.views],
-            stacked_masks(views, c.views),
-        )
-        losses = {"assignment": c.image_weight * output.images, "patches": c.patch_weight * output.patches}
+        c, output = self.config, super().forward(views, encoded)
         if c.koleo_weight:
-            losses["koleo"] = c.koleo_weight * torch.stack([koleo(e.part(c.part)) for e in large]).sum()
-        return BaseOutput(losses, dict(zip(c.reads(), output.embeddings, strict=True)))
-
-    def after_step(self, encoder: Encoder, progress: float) -> None:
-        self.distillation.after_step(encoder, progress)
+            terms = torch.stack([koleo(encoded[v].part(c.part)) for v in c.views])
+            output.losses["koleo"] = c.koleo_weight * terms.sum()
+        return output

@@ -5,18 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from equissl.config.validation import check_bounds
 from equissl.encoder.encoder import Encoder
-from equissl.invariance._self_distillation import (
-    SelfDistillation,
-    SelfDistillationConfig,
-    check_masks,
-    stacked_masks,
-)
-from equissl.objective import Base, BaseOutput, Encodings, MultiCropConfig, Spaces, Views
+from equissl.invariance._self_distillation import MaskedDistillation, MaskedDistillationConfig, check_masks
+from equissl.objective import BaseOutput, Encodings, Spaces, Views
 
 
-class IBOT(Base):
+class IBOT(MaskedDistillation):
     """iBOT (Zhou et al., 2022): DINO and the same loss on masked patches, with an EMA teacher.
 
     arXiv:2111.07832, eq. 1-3. The student encodes ``views`` with masked patches (``augment.PatchMask`` at
@@ -39,40 +33,12 @@ class IBOT(Base):
     """
 
     @dataclass(frozen=True, kw_only=True)
-    class Config(MultiCropConfig):
-        """
-        Args:
-            distillation: heads, teacher, temperatures, centering.
-            image_weight, patch_weight: weights of the two terms, at least 0 (1 and 1).
-        """
-
-        distillation: SelfDistillationConfig = SelfDistillationConfig()
-        image_weight: float = 1.0
-        patch_weight: float = 1.0
-
-        def __post_init__(self) -> None:
-            super().__post_init__()
-            check_bounds(self, "image_weight", "patch_weight", low=0)
+    class Config(MaskedDistillationConfig):
+        """As ``MaskedDistillationConfig``."""
 
         def build(self, encoder: Encoder, spaces: Spaces) -> IBOT:
             check_masks(encoder, spaces, self.views)
             return IBOT(self, encoder)
 
-    def __init__(self, config: Config, encoder: Encoder):
-        super().__init__()
-        self.config = config
-        self.distillation = SelfDistillation(config.distillation, encoder, config.part)
-
     def forward(self, views: Views, encoded: Encodings) -> BaseOutput:
-        c = self.config
-        output = self.distillation(
-            [encoded[v] for v in c.views],
-            [encoded[v] for v in c.local],
-            [views[v].images for v in c.views],
-            stacked_masks(views, c.views),
-        )
-        losses = {"assignment": c.image_weight * output.images, "patches": c.patch_weight * output.patches}
-        return BaseOutput(losses, dict(zip(c.reads(), output.embeddings, strict=True)))
-
-    def after_step(self, encoder: Encoder, progress: float) -> None:
-        self.distillation.after_step(encoder, progress)
+        return super().forward(views, encoded)

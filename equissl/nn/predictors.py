@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from equissl.config.validation import check_bounds
-from equissl.nn.heads import MLP
+from equissl.nn.heads import MLP, OutputNorm
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +82,7 @@ class Affine:
 
     def build(self, width: int, neutral: Tensor) -> nn.Module:
         """As ``Hypernetwork.build``."""
-        return AffinePredictor(self, width, len(neutral))
+        return EmbeddedChangePredictor(width, len(neutral), self.parameter_width, output_norm="fixed")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +100,9 @@ class ResidualMLP:
 
     def build(self, width: int, neutral: Tensor) -> nn.Module:
         """As ``Hypernetwork.build``."""
-        return ResidualPredictor(self, width, len(neutral))
+        return EmbeddedChangePredictor(
+            width, len(neutral), self.parameter_width, hidden=(2 * width,), residual=True
+        )
 
 
 AnyPredictor = Affine | ResidualMLP | Hypernetwork | ConcatenatedMLP
@@ -161,37 +163,27 @@ class HypernetworkPredictor(nn.Module):
         return x
 
 
-class AffinePredictor(nn.Module):
-    """Linear layer and BatchNorm without weights on [source, embedded change]."""
+class EmbeddedChangePredictor(nn.Module):
+    """MLP on [source, EquiMod's embedding of the change], added to the source if ``residual``."""
 
-    def __init__(self, config: Affine, width: int, change_size: int):
+    def __init__(
+        self,
+        width: int,
+        change_size: int,
+        parameter_width: int,
+        hidden: tuple[int, ...] = (),
+        output_norm: OutputNorm = "none",
+        residual: bool = False,
+    ):
         super().__init__()
-        self.embed, embedded = _parameter_embedding(change_size, config.parameter_width)
-        self.layers = MLP((width + embedded, width), "fixed")
+        self.embed = MLP((change_size, parameter_width), "affine") if parameter_width else nn.Identity()
+        self.layers = MLP((width + (parameter_width or change_size), *hidden, width), output_norm)
+        self.residual = residual
 
     def forward(self, source: Tensor, change: Tensor) -> Tensor:
         """(B, d), (B, k) -> (B, d)."""
         predicted: Tensor = self.layers(torch.cat([source, self.embed(change)], 1))
-        return predicted
-
-
-class ResidualPredictor(nn.Module):
-    """Source plus an MLP with one hidden layer on [source, embedded change]."""
-
-    def __init__(self, config: ResidualMLP, width: int, change_size: int):
-        super().__init__()
-        self.embed, embedded = _parameter_embedding(change_size, config.parameter_width)
-        self.layers = MLP((width + embedded, 2 * width, width))
-
-    def forward(self, source: Tensor, change: Tensor) -> Tensor:
-        """(B, d), (B, k) -> (B, d)."""
-        predicted: Tensor = source + self.layers(torch.cat([source, self.embed(change)], 1))
-        return predicted
-
-
-def _parameter_embedding(change_size: int, width: int) -> tuple[nn.Module, int]:
-    """EquiMod's embedding of the parameters and the width of what it returns."""
-    return (MLP((change_size, width), "affine"), width) if width else (nn.Identity(), change_size)
+        return source + predicted if self.residual else predicted
 
 
 class ConcatenatedPredictor(nn.Module):

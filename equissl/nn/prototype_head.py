@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+from collections.abc import Sequence
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -14,37 +15,29 @@ from equissl.nn.heads import MLP, HiddenNorm
 PrototypeNorm = Literal["fixed", "learned"]
 
 
-class PrototypeConfig(Protocol):
-    """Fields of a base's ``Config`` that the head reads."""
-
-    @property
-    def projector(self) -> tuple[int, ...]: ...
-    @property
-    def hidden_norm(self) -> HiddenNorm: ...
-    @property
-    def num_prototypes(self) -> int: ...
-    @property
-    def prototype_norm(self) -> PrototypeNorm: ...
-
-
 class PrototypeHead(nn.Module):
-    """Projector, L2 norm and cosine with each prototype: (B, width) -> (B, num_prototypes)."""
+    """Projector, L2 norm and cosine with each prototype: (B, sizes[0]) -> (B, num_prototypes)."""
 
-    def __init__(self, width: int, config: PrototypeConfig):
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        num_prototypes: int,
+        hidden_norm: HiddenNorm,
+        prototype_norm: PrototypeNorm,
+    ):
         super().__init__()
-        sizes = (width, *config.projector)
-        self.projector = MLP(sizes, hidden_norm=config.hidden_norm, activation="gelu", output_bias=True)
+        self.projector = MLP(sizes, hidden_norm=hidden_norm, activation="gelu", output_bias=True)
         for layer in self.projector.modules():
             if isinstance(layer, nn.Linear):
                 nn.init.trunc_normal_(layer.weight, std=0.02)
                 if layer.bias is not None:
                     nn.init.zeros_(layer.bias)
-        self.prototypes = nn.Parameter(torch.randn(config.num_prototypes, config.projector[-1]))
-        learned = config.prototype_norm == "learned"
-        self.lengths = nn.Parameter(torch.ones(config.num_prototypes, 1)) if learned else None
+        self.prototypes = nn.Parameter(torch.randn(num_prototypes, sizes[-1]))
+        learned = prototype_norm == "learned"
+        self.lengths = nn.Parameter(torch.ones(num_prototypes, 1)) if learned else None
 
     def embed(self, x: Tensor) -> Tensor:
-        """Normalised bottleneck features: (B, width) -> (B, projector[-1])."""
+        """Normalised bottleneck features: (B, sizes[0]) -> (B, sizes[-1])."""
         z = self.projector(x)
         with full_precision(z):
             return F.normalize(to_float32(z), dim=1)

@@ -11,6 +11,7 @@ import torch
 
 from equissl.config.overrides import override
 from equissl.config.serialize import to_dict
+from equissl.config.validation import check_bounds
 from equissl.errors import UserError
 from equissl.evaluate.base import Downstream
 from equissl.params import Space
@@ -145,8 +146,7 @@ class Study:
         unknown = set(self.figure.measures) - {m.key for m in self.measures}
         if unknown:
             raise ValueError(f"figure.measures={sorted(unknown)} are no measures of the study")
-        if self.images < 1:
-            raise ValueError(f"images must be at least 1, got {self.images}")
+        check_bounds(self, "images", low=1)
 
     def with_recipes(self, recipes: Sequence[Recipe]) -> Study:
         """Replace the recipe of every cell."""

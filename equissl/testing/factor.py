@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -18,7 +20,7 @@ def check_factor(factor: Factor, draw: Tensor, atol: float = 1e-5) -> None:
     other = draw.roll(1, 0)
     relative = factor.relative()
     rest = relative.neutral(n).to(draw.dtype)
-    close = _closer(atol)
+    close = partial(_close, atol=atol)
 
     assert factor.encode(draw).shape == (n, factor.encoded_size), "encode has another width than it says"
     close(factor.encode(factor.decode(factor.encode(draw))), factor.encode(draw), "decode undoes encode")
@@ -43,7 +45,7 @@ def _check_interpolation(factor: Factor, start: Tensor, end: Tensor) -> None:
         first, last = (factor.interpolate(start, end, t) for t in (0.0, 1.0))
     except TypeError:
         return
-    close = _closer(1e-3)
+    close = partial(_close, atol=1e-3)
     close(factor.encode(first), factor.encode(start), "interpolation begins at the start")
     close(factor.encode(last), factor.encode(end), "interpolation arrives at the end")
     middle = factor.interpolate(start, end, 0.5)
@@ -60,10 +62,10 @@ def _check_elements(factor: Factor, draw: Tensor) -> None:
         every = factor.elements().to(draw)
     except ValueError:
         return
-    _closer(0.0)(every[:1], factor.neutral(1).to(draw), "the neutral value is the first element")
+    _close(every[:1], factor.neutral(1).to(draw), "the neutral value is the first element", atol=0.0)
     assert factor.element(every).tolist() == list(range(len(every))), "every element is its own"
-    close = _closer(1e-5)
-    close(factor.encode(every[factor.element(draw)]), factor.encode(draw), "every value is an element")
+    encoded = factor.encode(every[factor.element(draw)])
+    _close(encoded, factor.encode(draw), "every value is an element", atol=1e-5)
 
 
 def _is_choice(factor: Factor, value: Tensor) -> bool:
@@ -71,11 +73,5 @@ def _is_choice(factor: Factor, value: Tensor) -> bool:
     return encoded.shape[1] > factor.size and bool(((encoded == 0) | (encoded == 1)).all())
 
 
-class _closer:
-    def __init__(self, atol: float):
-        self.atol = atol
-
-    def __call__(self, found: Tensor, wanted: Tensor, law: str) -> None:
-        torch.testing.assert_close(
-            found, wanted, atol=self.atol, rtol=self.atol, msg=lambda detail: f"{law}: {detail}"
-        )
+def _close(found: Tensor, wanted: Tensor, law: str, atol: float) -> None:
+    torch.testing.assert_close(found, wanted, atol=atol, rtol=atol, msg=lambda detail: f"{law}: {detail}")

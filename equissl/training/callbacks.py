@@ -6,7 +6,6 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -23,8 +22,8 @@ from equissl.training.options import Options
 from equissl.training.setup import Plan
 
 
-class Callback(Protocol):
-    """Something to do beside training; called in every process and in the same order."""
+class Callback:
+    """Something to do beside training; called in every process and in the same order. By default nothing."""
 
     def after_step(self, state: TrainState, terms: Mapping[str, Tensor]) -> None:
         """``terms``: the step's loss terms and "loss", their sum; () each, on the device."""
@@ -52,7 +51,7 @@ class Agreement:
         return step % self.interval == 0 and any_rank(local, self.device)
 
 
-class LoggingCallback:
+class LoggingCallback(Callback):
     """Writes a row to every logger, and a line to the display, each ``log_every`` steps.
 
     Args:
@@ -90,7 +89,7 @@ def progress_note(row: Mapping[str, float]) -> str:
     return f"loss {row['loss']:.3f} · {speed} · data {data} % · aug {augment} %"
 
 
-class MonitoringCallback:
+class MonitoringCallback(Callback):
     """Logs collapse statistics and probes of the features every ``monitor_every`` epochs and after the last.
 
     Args:
@@ -99,9 +98,6 @@ class MonitoringCallback:
 
     def __init__(self, plan: Plan, encoder: Encoder, meters: Meters, loggers: Sequence[Logger]):
         self.plan, self.encoder, self.meters, self.loggers = plan, encoder, meters, loggers
-
-    def after_step(self, state: TrainState, terms: Mapping[str, Tensor]) -> None:
-        pass
 
     def after_epoch(self, state: TrainState) -> None:
         recipe = self.plan.recipe
@@ -115,11 +111,8 @@ class MonitoringCallback:
             for logger in self.loggers:
                 logger.log({"step": state.step, "epoch": state.epoch, **row})
 
-    def close(self) -> None:
-        pass
 
-
-class CheckpointCallback:
+class CheckpointCallback(Callback):
     """Saves every ``save_every`` steps, every ``save_minutes``, and after the last epoch.
 
     Args:
@@ -155,6 +148,3 @@ class CheckpointCallback:
     def after_epoch(self, state: TrainState) -> None:
         if state.epoch == self.snapshot.epochs:
             self.save(state)
-
-    def close(self) -> None:
-        pass

@@ -10,6 +10,8 @@ from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from equissl.config.validation import check_bounds
+
 
 @dataclass(frozen=True, kw_only=True)
 class WarmupCosine:
@@ -32,8 +34,7 @@ class WarmupCosine:
     update_every: Literal["step", "epoch"] = "step"
 
     def __post_init__(self) -> None:
-        if not self.warmup_epochs >= 0:
-            raise ValueError(f"warmup_epochs must be at least 0, got {self.warmup_epochs}")
+        check_bounds(self, "warmup_epochs", low=0)
         if not 0 <= self.final_lr_ratio <= 1:
             raise ValueError(f"final_lr_ratio must be between 0 and 1, got {self.final_lr_ratio}")
         if self.update_every not in ("step", "epoch"):

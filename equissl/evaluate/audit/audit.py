@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 
 import torch
@@ -92,9 +91,7 @@ def change_scores(
         result = relative_probe(pairs, targets, fit, held_out, seed)
         test = targets[held_out], pairs.groups[held_out]
         name, extra = f"audit/{factor.name}", {"penalty": result.penalty, "unit": factor.unit}
-        yield replace(
-            factor_score(name, result.predictions, *test, seed=seed, extra=extra), baseline=baseline
-        )
+        yield factor_score(name, result.predictions, *test, baseline=baseline, seed=seed, extra=extra)
         if not baseline:
             constant = constant_prediction(targets[fit], len(held_out))
             yield factor_score(name, constant, *test, baseline="constant", seed=seed)

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from equissl.config.validation import check_bounds
 from equissl.evaluate.audit.audit import check_names, suitable_audits
 from equissl.evaluate.audit.factors import AUDITS
 from equissl.evaluate.base import Score
@@ -42,8 +43,7 @@ class Sensitivity(EncoderEvaluation):
 
     def __post_init__(self) -> None:
         check_names(self.augmentations)
-        if self.num_views < 1:
-            raise ValueError(f"num_views must be at least 1, got {self.num_views}")
+        check_bounds(self, "num_views", low=1)
 
     def unavailable_reason(self, context: EvaluationContext) -> str:
         count = len(context.rows["test"])

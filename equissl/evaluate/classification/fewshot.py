@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from equissl.config.validation import check_bounds
 from equissl.evaluate.base import Evaluation, FeatureTable, Score
-from equissl.evaluate.classification.labels import labelled
+from equissl.evaluate.classification.labels import accuracy_score, labelled
 from equissl.evaluate.statistics import Z95, Estimate
-from equissl.evaluate.titles import ACCURACY
 from equissl.random import Stream
 
 
@@ -49,13 +49,10 @@ class FewShot(Evaluation):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.ways < 2:
-            raise ValueError(f"ways must be at least 2, got {self.ways}")
+        check_bounds(self, "ways", low=2)
         if not self.shots or min(self.shots) < 1:
             raise ValueError(f"shots must be numbers of at least 1, got {self.shots}")
-        for name in ("queries", "episodes"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        check_bounds(self, "queries", "episodes", low=1)
         if self.head not in ("prototype", "logistic"):
             raise ValueError(f"head must be prototype or logistic, got {self.head!r}")
 
@@ -87,17 +84,14 @@ class FewShot(Evaluation):
                 accuracy = self._accuracy(F.normalize(x, dim=1)[rows], shot)
                 value = float(accuracy.mean())
                 half = Z95 * float(accuracy.std(correction=0)) / math.sqrt(len(rows))
-                yield Score.of(
+                yield accuracy_score(
                     f"fewshot/{shot}",
                     Estimate(value, value - half, value + half),
-                    unit="fraction",
+                    f"{shot}-shot accuracy",
                     count=len(rows),
                     part=part,
                     seed=self.seed,
                     extra={"ways": self.ways, "head": self.head, "repeats": self.ways * queries},
-                    title=f"{shot}-shot accuracy",
-                    group=ACCURACY,
-                    higher_is_better=True,
                 )
 
     def _feasible_shots(self, test: FeatureTable) -> list[int]:

@@ -19,12 +19,11 @@ from equissl.augment.geometry.random_resized_crop import RandomResizedCrop
 from equissl.data.base import Dataset, Split
 from equissl.encoder.encoder import Encoder
 from equissl.evaluate.base import Score
-from equissl.evaluate.classification.labels import labels_reason
+from equissl.evaluate.classification.labels import accuracy_score, labels_reason
 from equissl.evaluate.context import EncoderEvaluation, EvaluationContext
 from equissl.evaluate.features import eval_mode
 from equissl.evaluate.probes.sgd import cosine_decay
 from equissl.evaluate.statistics import proportion
-from equissl.evaluate.titles import ACCURACY
 from equissl.random import Stream, shuffled
 
 
@@ -82,16 +81,13 @@ class FineTune(EncoderEvaluation):
             with _isolated_generators(self.seed, torch.device(context.device)):  # for dropout
                 encoder, head = self._train(context, train_rows, fraction)
             predictions = _predict(encoder, head, context, test_rows)
-            yield Score.of(
+            yield accuracy_score(
                 f"finetune/{fraction:g}",
                 proportion(predictions == targets, groups, self.seed),
-                unit="fraction",
+                f"Accuracy, fine-tuned on {100 * fraction:g} %",
                 count=len(targets),
                 seed=self.seed,
                 extra={"images": len(train_rows), "epochs": self.epochs, "lr": self.lr},
-                title=f"Accuracy, fine-tuned on {100 * fraction:g} %",
-                group=ACCURACY,
-                higher_is_better=True,
             )
 
     def _train(self, context: EvaluationContext, rows: Tensor, fraction: float) -> tuple[Encoder, nn.Linear]:

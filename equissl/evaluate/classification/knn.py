@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from equissl.evaluate.base import Evaluation, FeatureTable, Score
-from equissl.evaluate.classification.labels import labelled, no_classes_reason
+from equissl.evaluate.classification.labels import accuracy_score, labelled, no_classes_reason
 from equissl.evaluate.probes.knn import knn
 from equissl.evaluate.statistics import proportion
-from equissl.evaluate.titles import ACCURACY
 
 
 @dataclass(frozen=True)
@@ -60,14 +59,5 @@ class KNN(Evaluation):
         for part, x in train.by_part().items():
             predictions = knn(x, train.labels, test_parts[part], self.k, self.temperature)
             accuracy = proportion(predictions == test.labels, test.groups)
-            yield Score.of(
-                "knn/top1",
-                accuracy,
-                unit="fraction",
-                count=len(test),
-                part=part,
-                extra=extra,
-                title="kNN accuracy, top-1",
-                group=ACCURACY,
-                higher_is_better=True,
-            )
+            title, count = "kNN accuracy, top-1", len(test)
+            yield accuracy_score("knn/top1", accuracy, title, count=count, part=part, extra=extra)

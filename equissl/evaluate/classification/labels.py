@@ -1,11 +1,15 @@
-"""Labelled images of a table, and why classification may be unavailable."""
+"""Labelled images of a table, why classification may be unavailable, and its scores."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from equissl.evaluate.base import FeatureTable
+from equissl.evaluate.base import FeatureTable, Score
+from equissl.evaluate.statistics import Estimate
+from equissl.evaluate.titles import ACCURACY
 
 
 def labelled(table: FeatureTable) -> FeatureTable:
@@ -27,3 +31,9 @@ def labels_reason(train: Tensor, test: Tensor) -> str:
     if len(classes) < 2:
         return "it needs at least two classes, but all labelled training images are of one"
     return ""
+
+
+def accuracy_score(name: str, accuracy: Estimate, title: str, **fields: Any) -> Score:
+    """A fraction of images that are classified rightly; ``fields`` of ``Score``."""
+    common = {"unit": "fraction", "group": ACCURACY, "higher_is_better": True}
+    return Score.of(name, accuracy, title=title, **common, **fields)

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from equissl.evaluate.base import Evaluation, FeatureTable, Score
-from equissl.evaluate.classification.labels import labelled, no_classes_reason
+from equissl.evaluate.classification.labels import accuracy_score, labelled, no_classes_reason
 from equissl.evaluate.probes.logistic import logistic
 from equissl.evaluate.statistics import proportion
-from equissl.evaluate.titles import ACCURACY
 
 
 @dataclass(frozen=True)
@@ -49,19 +48,12 @@ class LinearProbe(Evaluation):
             return
         train, test = labelled(train), labelled(test)
         test_parts = test.by_part()
-        common = {
-            "unit": "fraction",
-            "count": len(test),
-            "seed": self.seed,
-            "title": "Linear accuracy, top-1",
-            "group": ACCURACY,
-            "higher_is_better": True,
-        }
+        title, common = "Linear accuracy, top-1", {"count": len(test), "seed": self.seed}
         for part, x in train.by_part().items():
             result = logistic(x, train.labels, train.groups, test_parts[part], self.seed)
             accuracy = proportion(result.predictions == test.labels, test.groups, self.seed)
             extra = {"penalty": result.penalty, "converged": result.converged}
-            yield Score.of("linear/top1", accuracy, **common, part=part, extra=extra)
+            yield accuracy_score("linear/top1", accuracy, title, **common, part=part, extra=extra)
         most_frequent = train.labels.mode().values
         accuracy = proportion(test.labels == most_frequent, test.groups, self.seed)
-        yield Score.of("linear/top1", accuracy, **common, baseline="constant")
+        yield accuracy_score("linear/top1", accuracy, title, **common, baseline="constant")

@@ -8,13 +8,13 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from equissl.config.validation import check_bounds
 from equissl.evaluate.base import Evaluation, FeatureTable, Score
-from equissl.evaluate.classification.labels import labelled, no_classes_reason
+from equissl.evaluate.classification.labels import accuracy_score, labelled, no_classes_reason
 from equissl.evaluate.probes.base import argbest, validation_split
 from equissl.evaluate.probes.scaler import StandardScaler
 from equissl.evaluate.probes.sgd import fit_linear_layers
 from equissl.evaluate.statistics import estimate
-from equissl.evaluate.titles import ACCURACY
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,7 @@ class SGDProbe(Evaluation):
     def __post_init__(self) -> None:
         if not self.lrs or not all(lr > 0 for lr in self.lrs):
             raise ValueError(f"lrs must be numbers above 0, got {self.lrs}")
-        for name in ("inits", "epochs", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        check_bounds(self, "inits", "epochs", "batch_size", low=1)
 
     @classmethod
     def example(cls) -> SGDProbe:
@@ -76,17 +74,14 @@ class SGDProbe(Evaluation):
                 "std": float(correct.mean(1).std(correction=0)),
                 "epochs": self.epochs,
             }
-            yield Score.of(
+            yield accuracy_score(
                 "linear_sgd/top1",
                 accuracy,
-                unit="fraction",
+                "Linear accuracy by SGD, top-1",
                 count=len(test),
                 part=part,
                 seed=self.seed,
                 extra=extra,
-                title="Linear accuracy by SGD, top-1",
-                group=ACCURACY,
-                higher_is_better=True,
             )
 
     def _best_lr(self, x: Tensor, train: FeatureTable) -> float:

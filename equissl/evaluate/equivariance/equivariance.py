@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+from equissl.config.validation import check_bounds
 from equissl.evaluate.audit.audit import check_names, suitable_audits
 from equissl.evaluate.audit.factors import AUDITS, factors_of
 from equissl.evaluate.base import Score
@@ -33,8 +34,7 @@ class Equivariance(EncoderEvaluation):
 
     def __post_init__(self) -> None:
         check_names(self.augmentations)
-        if self.num_views < 1:
-            raise ValueError(f"num_views must be at least 1, got {self.num_views}")
+        check_bounds(self, "num_views", low=1)
 
     def unavailable_reason(self, context: EvaluationContext) -> str:
         needed = "it needs a module that predicts embeddings, such as EquiMod, and there is none"

@@ -9,6 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from equissl.config.validation import check_bounds
 from equissl.evaluate.base import Score
 from equissl.evaluate.context import EncoderEvaluation, EvaluationContext
 from equissl.evaluate.equivariance.embeddings import embed, whole_objects
@@ -38,8 +39,7 @@ class Retrieval(EncoderEvaluation):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.images < 0:
-            raise ValueError(f"images must be at least 0, got {self.images}")
+        check_bounds(self, "images", low=0)
 
     def unavailable_reason(self, context: EvaluationContext) -> str:
         if not _modules(context):

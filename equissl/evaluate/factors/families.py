@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from equissl.augment.paths import PATHS, continuous_factors
+from equissl.config.validation import check_bounds
 from equissl.errors import nearest
 from equissl.evaluate.base import Score
 from equissl.evaluate.context import EncoderEvaluation, EvaluationContext
@@ -55,8 +56,7 @@ class Families(EncoderEvaluation):
         wrong = [n for n in self.families if n not in PATHS]
         if wrong:
             raise ValueError(f"families: none is called {wrong[0]!r}; {nearest(wrong[0], PATHS)}")
-        if self.pairs < 10:
-            raise ValueError(f"pairs must be at least 10, got {self.pairs}")
+        check_bounds(self, "pairs", low=10)
 
     def unavailable_reason(self, context: EvaluationContext) -> str:
         reason = too_few_pairs_reason(context)
