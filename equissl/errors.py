@@ -28,4 +28,4 @@ def nearest(name: str, valid: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
     hint = f"did you mean {close[0]!r}? " if close else ""
     shown = ", ".join(choices[:12]) + (", ..." if len(choices) > 12 else "")
-    return f"{hint}valid: {shown or 'none'}"
+    return f"{hint}valid: {shown}" if shown else "there are none to choose from"

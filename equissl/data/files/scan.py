@@ -96,7 +96,7 @@ def existing_folder(path: str) -> Path:
         return folder
     if os.path.exists(folder):
         raise UserError(
-            f"data.path={path!r} is a file; expected a folder of images (unpack an archive first)"
+            f"data.path={str(path)!r} is a file; expected a folder of images (unpack an archive first)"
         )
     part, parent = folder, folder.parent
     while not os.path.isdir(parent):
@@ -106,7 +106,7 @@ def existing_folder(path: str) -> Path:
     hint = f"{str(parent.absolute())!r} has no {part.name!r}"
     if close:
         hint = f"did you mean {str(parent / close[0])!r}?"
-    raise UserError(f"data.path={path!r} does not exist (expected a folder of images); {hint}")
+    raise UserError(f"data.path={str(path)!r} does not exist (expected a folder of images); {hint}")
 
 
 def _subfolders(folder: Path) -> list[str]:
