@@ -32,5 +32,6 @@ def open_data(
     folder = Path(path)
     if Source.recognises(folder):
         return ThreeDIEBench(path=str(folder.resolve()), size=size, paired=True, limit=limit)
-    table = labels if labels in ("none", "folders") else str(Path(labels).expanduser().resolve())
+    is_table = labels.lower().endswith(".csv")  # any other word goes on to an error that names the valid ones
+    table = str(Path(labels).expanduser().resolve()) if is_table else labels
     return ImageFolder(str(folder.resolve()), size, table, test_fraction=test_fraction, limit=limit)

@@ -96,10 +96,15 @@ def open_run(path: Path) -> Run:
         UserError: it is none; the message names the nearest run beside it.
     """
     if not (path / "recipe.json").is_file():
-        beside = path.parent if path.parent.is_dir() else Path()
-        runs = [str(p.parent) for p in beside.glob("*/recipe.json")]
-        raise UserError(f"{path} is not a run folder (no recipe.json in it); {nearest(str(path), runs)}")
+        raise UserError(f"{path} is not a run folder (no recipe.json in it); {nearest_run(path)}")
     return Run(path)
+
+
+def nearest_run(path: Path) -> str:
+    """A sentence that names the run folders beside ``path``, the nearest first."""
+    beside = path.parent if path.parent.is_dir() else Path()
+    runs = [str(p.parent) for p in beside.glob("*/recipe.json")]
+    return nearest(str(path), runs) if runs else f"there is no run folder in {str(beside)!r}"
 
 
 def write_bad_images(path: Path, bad: Sequence[BadImage]) -> None:

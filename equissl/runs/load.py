@@ -17,7 +17,7 @@ from equissl.encoder.encoder import Encoder
 from equissl.errors import UserError, nearest
 from equissl.model import Model
 from equissl.recipe import Recipe
-from equissl.runs.folder import Run, open_run
+from equissl.runs.folder import Run, nearest_run, open_run
 from equissl.storage import read_json
 from equissl.training import checkpoint
 
@@ -113,7 +113,9 @@ def load_encoder(
         return _exported(folder, size, trusted)
     if folder.exists():
         raise UserError(f"{name!r} is neither a run folder (recipe.json) nor an exported one (config.json)")
-    raise UserError(f"no model {name!r}: expected a run folder, an exported folder, or timm/NAME")
+    raise UserError(
+        f"no model {name!r}: expected a run folder, an exported folder, or timm/NAME; {nearest_run(folder)}"
+    )
 
 
 def load_backbone(path: Path | str, **options: Any) -> Encoder:
