@@ -46,8 +46,8 @@ def _show(kind: str, entries: list[Entry]) -> None:
     print(f"{kind}:")
     width = max((len(e.name) for e in entries), default=0)
     for entry in entries:
-        paper = f" [{entry.paper}]" if entry.paper else ""
-        print(f"  {entry.name:<{width}}  {entry.line}{paper}")
+        paper = f" [{entry.paper}]" if entry.paper and entry.paper not in entry.line else ""
+        print(f"  {entry.name:<{width}}  {entry.line.replace('``', '')}{paper}")
     print()
 
 
