@@ -73,7 +73,7 @@ def main(out: Path, seeds: int = 3, epochs: int = 12) -> None:
         audits=("hue",),
         compare=("requirements", "hue ignored"),
     )
-    print(runner.run(study, out / "study", seeds=seeds).read_text(encoding="utf-8"))
+    print(runner.run(study, out / "study", seeds=seeds, silent=False).read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":

@@ -32,4 +32,5 @@ def options(args: Arguments) -> Options:
         log_every=args["log_every"],
         save_every=args["save_every"],
         stop_after=args["stop_after"],
+        silent=False,
     )

@@ -46,6 +46,7 @@ def run(args: Arguments) -> None:
             options=Options(accelerator=device, loggers=(), save_minutes=1.0),
             device=device,
             trusted=shared.trusted(args),
+            silent=False,
         )
     print(page.read_text(encoding="utf-8"))
     print(f"table: {page}   figure: {out / 'figure.png'}   scores: {out / 'scores.jsonl'}")

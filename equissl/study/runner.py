@@ -46,7 +46,7 @@ def run(
     options: Options = Options(loggers=()),
     device: str = "cpu",
     trusted: Sequence[str] = ("equissl",),
-    silent: bool = False,
+    silent: bool = True,
 ) -> Path:
     """Run a study in a folder and return the path of its table.
 
@@ -58,6 +58,7 @@ def run(
         seeds: runs per cell.
         device: for evaluations.
         trusted: packages whose code a recipe may name.
+        silent: show no progress, the default from Python.
 
     Raises:
         UserError: invalid settings, before any training; or, after all other runs, the list of those that

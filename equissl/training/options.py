@@ -18,7 +18,7 @@ class Options:
         log_every: steps between logged rows.
         save_every: steps between checkpoints, besides one every ``save_minutes`` and those at start and end.
         stop_after: steps after which to stop as if interrupted; 0 for never.
-        silent: show no progress.
+        silent: show no progress, the default from Python; the commands pass False.
     """
 
     accelerator: str = "auto"
@@ -28,7 +28,7 @@ class Options:
     save_every: int = 0
     save_minutes: float = 5.0
     stop_after: int = 0
-    silent: bool = False
+    silent: bool = True
 
     def __post_init__(self) -> None:
         for name, least in (("devices", 1), ("log_every", 1), ("save_every", 0), ("stop_after", 0)):
