@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from equissl.api.preview import preview_sheet
+from equissl.api.preview import build_preview
 from equissl.augment import Augmentation, QuarterTurns
 from equissl.cli.main import main
 from equissl.data.image_folder import ImageFolder, write_images
@@ -94,7 +94,7 @@ def test_orbits_shared_draws_and_what_is_not_recorded(photos: Path) -> None:
     specs = {"a": turned, "b": ViewSpec(turned.augment, draw=SameAs("a")), "c": ViewSpec(Forgetful())}
     object.__setattr__(recipe, "views", specs)
     dataset = ImageFolder(str(photos), 32, test_fraction=0.0, max_bad_fraction=1.0).open("train")
-    a, b, c, *_ = preview_sheet(recipe, "mine", dataset, count=8, seed=0).sections
+    a, b, c, *_ = build_preview(recipe, "mine", dataset, count=8, seed=0).sections
     assert len(a.views) == 8 and a.captions[0] == a.captions[3] != a.captions[4]
     turns = next(row for row in a.rows if row.name == "quarter_turns")
     assert turns.values == [0, 1, 2, 3] * 2 and a.difference == b.difference == 0

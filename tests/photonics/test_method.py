@@ -244,7 +244,7 @@ def test_the_study(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert (tmp_path / "out" / "figure.png").is_file()
     assert main(words) == 0  # nothing is left to do
     assert main([*words[:-4], "epochs=2", "batch_size=6", "seeds=1"]) == 2
-    assert "was started with other settings" in capsys.readouterr().err
+    assert "started with other settings" in capsys.readouterr().err
 
 
 def test_study_settings() -> None:
