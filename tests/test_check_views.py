@@ -96,7 +96,7 @@ def test_orbits_shared_draws_and_what_is_not_recorded(photos: Path) -> None:
     dataset = ImageFolder(str(photos), 32, test_fraction=0.0, max_bad_fraction=1.0).open("train")
     a, b, c, *_ = build_preview(recipe, "mine", dataset, count=8, seed=0).sections
     assert len(a.views) == 8 and a.captions[0] == a.captions[3] != a.captions[4]
-    turns = next(row for row in a.rows if row.name == "quarter_turns")
+    turns = next(p for p in a.parameters if p.name == "quarter_turns")
     assert turns.values == [0, 1, 2, 3] * 2 and a.difference == b.difference == 0
     assert a.views[0] == b.views[0] and len(set(a.views)) == 8
     assert abs(c.difference - 0.5) < 1e-6
