@@ -6,6 +6,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -89,6 +90,15 @@ class Dataset(ABC):
             for values in (*batch.images.values(), *params, self.labels[rows], self.groups[rows]):
                 digest.update(values.cpu().contiguous().numpy().data)
         return digest.hexdigest()
+
+    @cached_property
+    def digest(self) -> str:
+        """Digest of all samples as they were when the dataset was opened, to tell whether data have changed.
+
+        Of content where images are in memory; otherwise of names, sizes and times of the files. It does not
+        depend on where the folder lies.
+        """
+        return self.fingerprint(torch.arange(len(self)))
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -223,6 +233,16 @@ class InMemoryDataset(Dataset):
             **{n: params.values[n] for n in params.space.names if n in recorded.values},
         }
         return self.renderer(self.groups[index], Params.of(self.params.space, values))
+
+    def fingerprint(self, index: Tensor) -> str:
+        digest = hashlib.blake2b(repr((self.images.dtype, self.images.shape[1:])).encode(), digest_size=16)
+        for part in torch.split(index, 1024):
+            rows = self._rows(part)
+            params = self.params[rows]
+            factors = (*params.values.values(), *params.applied.values())
+            for values in (self.images[rows], *factors, self.targets[part], self.groups[part]):
+                digest.update(values.cpu().contiguous().numpy().data)
+        return digest.hexdigest()
 
     def to(self, device: torch.device) -> InMemoryDataset:
         """With its images on ``device``; itself if they exceed ``MAX_MEMORY_FRACTION``."""

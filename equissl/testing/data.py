@@ -32,7 +32,10 @@ def check_dataset(data: Data, folder: Path) -> None:
         check_order(dataset)
         check_labels(dataset)
     check_disjoint(opened["train"], opened["test"])
-    check_same(opened["train"], data.open("train"), "opened again")
+    again = data.open("train")
+    check_same(opened["train"], again, "opened again")
+    assert again.digest == opened["train"].digest, "opened again: another digest"
+    assert opened["test"].digest != opened["train"].digest, "both splits have one digest"
     example = type(data).example(folder / "first").open("train")
     check_same(example, type(data).example(folder / "second").open("train"), "written again")
 

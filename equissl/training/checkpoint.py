@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,8 +66,8 @@ class Snapshot:
         if saved["data"] != data:
             raise UserError(
                 f"the data is no longer what the run was started on ({saved['data']} then, {data} now: "
-                "number of samples and a hash of their names), so it cannot be resumed exactly. Restore the "
-                "data or start a new run."
+                "number of samples and a digest of their content, or of the sizes and times of their "
+                "files), so it cannot be resumed exactly. Restore the data or start a new run."
             )
         self.model.load_state_dict(saved["model"])
         self.optimizer.load_state_dict(saved["optimizer"])
@@ -82,9 +81,8 @@ class Snapshot:
 
 
 def data_digest(dataset: Dataset) -> str:
-    """Number of samples and a hash of their file names, in order."""
-    names = hashlib.blake2b("\0".join(dataset.files).encode("utf-8", "surrogateescape"), digest_size=8)
-    return f"{len(dataset)}/{names.hexdigest()}"
+    """Number of samples and ``Dataset.digest``."""
+    return f"{len(dataset)}/{dataset.digest}"
 
 
 def random_state() -> dict[str, Any]:

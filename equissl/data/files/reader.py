@@ -6,8 +6,10 @@ import hashlib
 import math
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -23,6 +25,7 @@ from equissl.params import Params, Space
 from equissl.progress import Progress, no_progress
 
 T = TypeVar("T")
+FileVersion = tuple[int, int]  # size in bytes and modification time in ns
 
 _BLOCK_SIZE = 32  # files per task of a thread: small enough for a smooth progress bar
 _MAX_NAMED = 5  # bad files in a message
@@ -75,13 +78,15 @@ class ImageReader:
         """
         good: list[int] = []
         bad: list[BadImage] = []
-        for row, header in self._each(listing, _header, "checking files", progress):
+        versions: list[FileVersion] = []
+        for row, (version, header) in self._each(listing, _header, "checking files", progress):
             if isinstance(header, BadImage):
                 bad.append(header)
             else:
                 good.append(row)
+                versions.append(version)
         self.check_bad(bad, len(listing))
-        return StreamedDataset(self, listing.select(good), bad)
+        return StreamedDataset(self, listing.select(good), versions, bad)
 
     def decode(self, listing: Listing, row: int) -> Tensor | BadImage:
         """One image: (3, size, size) uint8."""
@@ -138,11 +143,19 @@ class StreamedDataset(Dataset):
     Args:
         reader: size, fit and threads.
         listing: files with readable headers.
+        versions: of those files, when their headers were read.
         bad_headers: the other files.
     """
 
-    def __init__(self, reader: ImageReader, listing: Listing, bad_headers: Sequence[BadImage] = ()):
+    def __init__(
+        self,
+        reader: ImageReader,
+        listing: Listing,
+        versions: Sequence[FileVersion],
+        bad_headers: Sequence[BadImage] = (),
+    ):
         self._reader, self._listing, self._bad_headers = reader, listing, tuple(bad_headers)
+        self._versions = versions
         self._failed: dict[int, BadImage] = {}
         self._targets = torch.tensor(listing.targets, dtype=torch.int64)
 
@@ -172,13 +185,19 @@ class StreamedDataset(Dataset):
         return tuple(self._listing.files)
 
     def fingerprint(self, index: Tensor) -> str:
-        """Digest of name, size and modification time of each file, without decoding."""
-        listing, digest = self._listing, hashlib.blake2b(digest_size=16)
-        digest.update(f"{self._reader.size} {self._reader.fit} {listing.root.resolve()}".encode())
-        for row in index.tolist():
-            file, state = listing.files[row], (listing.root / listing.files[row]).stat()
-            entry = (os.fsencode(file), state.st_size, state.st_mtime_ns, int(self._targets[row]))
-            digest.update(repr(entry).encode())
+        """Digest of the folder, and of name, size and modification time of each file, without decoding."""
+        return self._digest(index.tolist(), str(self._listing.root.resolve()))
+
+    @cached_property
+    def digest(self) -> str:
+        return self._digest(range(len(self)), "")
+
+    def _digest(self, rows: Iterable[int], folder: str) -> str:
+        digest = hashlib.blake2b(digest_size=16)
+        digest.update(repr((self._reader.size, self._reader.fit, os.fsencode(folder))).encode())
+        for row in rows:
+            name, label = os.fsencode(self._listing.files[row]), self._listing.targets[row]
+            digest.update(repr((name, self._versions[row], label)).encode())
         return digest.hexdigest()
 
     def batch(self, index: Tensor, epoch: int = 0) -> Batch:
@@ -205,6 +224,16 @@ class StreamedDataset(Dataset):
             number = (number + 1) % len(self)
 
 
-def _header(listing: Listing, row: int) -> Header | BadImage:
+def file_version(path: Path) -> FileVersion:
+    """Size and modification time of a file, in bytes and ns; (-1, -1) if it cannot be found."""
+    try:
+        status = path.stat()
+    except OSError:
+        return (-1, -1)
+    return status.st_size, status.st_mtime_ns
+
+
+def _header(listing: Listing, row: int) -> tuple[FileVersion, Header | BadImage]:
     file = listing.files[row]
-    return read_header(listing.root / file, file)
+    path = listing.root / file
+    return file_version(path), read_header(path, file)

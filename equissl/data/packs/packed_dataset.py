@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -74,6 +77,23 @@ class PackedDataset(Dataset):
         views = self._pack.view[self._rows].tolist()
         owners = [self._pack.owners[i] for i in self._groups.tolist()]
         return tuple(f"{owner}/image_{view}.jpg" for owner, view in zip(owners, views, strict=True))
+
+    def fingerprint(self, index: Tensor) -> str:
+        """Digest of the pack's folder, and of its index and the sizes and times of its shards."""
+        return self._digest(index, str(self._pack.folder.resolve()))
+
+    @cached_property
+    def digest(self) -> str:
+        return self._digest(torch.arange(len(self)), "")
+
+    def _digest(self, index: Tensor, folder: str) -> str:
+        pack, rows = self._pack, self._rows[index]
+        digest = hashlib.blake2b(digest_size=16)
+        digest.update(repr((self._reader.size, self._swap, os.fsencode(folder), pack.versions)).encode())
+        ranges = torch.from_numpy(pack.byte_ranges)
+        for values in (ranges[rows], pack.latents[rows], self._targets[index], self._groups[index]):
+            digest.update(values.contiguous().numpy().data)
+        return digest.hexdigest()
 
     def batch(self, index: Tensor, epoch: int = 0) -> Batch:
         """The samples ``index``, decoded.

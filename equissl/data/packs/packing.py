@@ -21,6 +21,7 @@ from torch import Tensor
 
 from equissl.data.base import BadImage
 from equissl.data.files.decode import decode_bytes
+from equissl.data.files.reader import FileVersion, file_version
 from equissl.errors import UserError
 from equissl.progress import Progress, no_progress
 from equissl.storage import atomic_open, write_json
@@ -72,9 +73,17 @@ class Pack:
         return decode_bytes(data, f"{self.owners[int(self.owner[row])]}/image_{int(self.view[row])}", size)
 
     @cached_property
+    def versions(self) -> list[FileVersion]:
+        """Size and modification time of each shard that holds images."""
+        return [file_version(self._shard(n)) for n in np.unique(self.byte_ranges[:, 0]).tolist()]
+
+    def _shard(self, number: int) -> Path:
+        return self.folder / f"{number:05d}.bin"
+
+    @cached_property
     def _files(self) -> dict[int, NDArray[np.uint8]]:
         used = np.unique(self.byte_ranges[:, 0]).tolist()
-        return {n: np.memmap(self.folder / f"{n:05d}.bin", dtype=np.uint8, mode="r") for n in used}
+        return {n: np.memmap(self._shard(n), dtype=np.uint8, mode="r") for n in used}
 
 
 def write_pack(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -65,6 +66,10 @@ class RelabeledDataset(Dataset):
 
     def fingerprint(self, index: Tensor) -> str:
         return f"{self._dataset.fingerprint(index)} {self._labels[index].tolist()}"
+
+    @cached_property
+    def digest(self) -> str:
+        return f"{self._dataset.digest} {self._labels.tolist()}"
 
     def batch(self, index: Tensor, epoch: int = 0) -> Batch:
         batch = self._dataset.batch(index, epoch)
