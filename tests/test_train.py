@@ -38,6 +38,7 @@ from equissl.random import Stream
 from equissl.recipe import Recipe, Weighted
 from equissl.runs.folder import Run, open_run
 from equissl.runs.load import load_encoder, load_run
+from equissl.storage import read_json
 from equissl.training import checkpoint
 from equissl.training.loop import train
 from equissl.training.optim import LARS, AdamW, WarmupCosine, parameter_groups
@@ -97,7 +98,9 @@ def test_it_learns(tmp_path: Path) -> None:
 def test_the_run_folder_is_complete(straight: Run) -> None:
     names = {p.name for p in straight.path.iterdir()}
     assert names >= {"recipe.json", "environment.json", "log.jsonl", "checkpoints", "bad_images.csv"}
-    assert straight.recipe() == replace(tiny(), engine=resolve_engine("auto"))  # settled when the run began
+    engine = resolve_engine("auto")
+    assert straight.recipe() == replace(tiny(), engine=engine)  # settled when the run began
+    assert read_json(straight.path / "environment.json")["engine"] == engine
     row = straight.rows("log.jsonl")[0]
     assert row["loss"] == pytest.approx(row["base/contrast"] + row["equimod/contrast"], rel=1e-5)
     monitors = [r for r in straight.rows("log.jsonl") if "rank_me" in r]

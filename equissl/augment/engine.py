@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import types
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Literal, get_args
 
@@ -14,6 +15,7 @@ from torch import Tensor
 from equissl.augment import native
 from equissl.augment.base import Augmentation, NativeStep, Pipeline
 from equissl.augment.batched import as_float
+from equissl.distributed import rank
 from equissl.errors import UserError
 from equissl.params import Params
 
@@ -35,6 +37,8 @@ def check_engine(engine: str) -> None:
 def resolve_engine(engine: Engine, device: torch.device | str = "cpu") -> Engine:
     """Resolve "auto" on a device: native code on a CPU with a C compiler, torch elsewhere.
 
+    A CPU without a compiler, or with one that fails, is said once as a ``UserWarning``.
+
     Raises:
         UserError: engine "native" is not available.
     """
@@ -43,10 +47,26 @@ def resolve_engine(engine: Engine, device: torch.device | str = "cpu") -> Engine
         if not on_cpu:
             raise UserError(f"engine=native works on the CPU only, not on {device}; use torch or compile")
         if not native.available():
-            raise UserError("engine=native needs a C compiler (cc); install one, or use engine=torch")
+            raise UserError(
+                f"engine=native needs compiled code: {native.unavailable_reason()}. "
+                "Install a C compiler (cc), or use engine=torch"
+            )
     if engine != "auto":
         return engine
+    if on_cpu and not native.available():
+        _say_fallback(native.unavailable_reason())
     return "native" if on_cpu and native.available() else "torch"
+
+
+@functools.cache
+def _say_fallback(reason: str) -> None:
+    """Say once, in the first process, that augmentations run on torch."""
+    if rank() == 0:
+        warnings.warn(
+            f"augmentations run on torch, which is slower than compiled code: {reason}. "
+            "Install a C compiler (cc), or set engine=torch, which does not warn",
+            stacklevel=3,
+        )
 
 
 def render(

@@ -1,21 +1,16 @@
 """Build and call ``native.c``: the common augmentations in one pass over an image, on the CPU.
 
 The C file is compiled once per machine with the system's C compiler (about two seconds) and kept in the
-user's cache folder. Without a compiler everything still works, on torch.
+user's cache folder (``native_build.py``). Without a compiler everything still works, on torch.
 """
 
 from __future__ import annotations
 
 import ctypes
 import functools
-import hashlib
 import itertools
 import math
 import os
-import platform
-import shlex
-import shutil
-import subprocess
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,9 +18,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from equissl.augment import native_build
 from equissl.augment.base import NativeStep
 from equissl.errors import UserError
-from equissl.storage import atomic_path
 
 _SOURCE = Path(__file__).with_name("native.c")
 KINDS = (  # in the order of the enum in native.c
@@ -39,7 +34,6 @@ KINDS = (  # in the order of the enum in native.c
     "blur",
     "normalize",
 )
-_FLAGS = ("-O3", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
 _NEEDS_RGB = ("jitter", "grayscale", "normalize")
 _DTYPES = {torch.uint8: 0, torch.float32: 1, torch.bfloat16: 2}
 _MIN_IMAGES_PER_THREAD = 8
@@ -57,7 +51,13 @@ class _Step(ctypes.Structure):
 
 def available() -> bool:
     """Whether ``native.c`` can be compiled here (compiles it on the first call)."""
-    return _library() is not None
+    return not unavailable_reason()
+
+
+def unavailable_reason() -> str:
+    """Why ``native.c`` cannot be compiled and loaded here, in words; "" if it can."""
+    library = _library()
+    return library if isinstance(library, str) else ""
 
 
 def run(images: Tensor, steps: Sequence[NativeStep], dtype: torch.dtype, channels_last: bool) -> Tensor:
@@ -75,7 +75,7 @@ def run(images: Tensor, steps: Sequence[NativeStep], dtype: torch.dtype, channel
         UserError: out of memory.
     """
     library = _library()
-    assert library is not None, "call available() first"
+    assert not isinstance(library, str), f"call available() first: {library}"
     images = images.contiguous()
     for step in steps:
         if step.values is not None and (len(step.values) != len(images) or step.values.device.type != "cpu"):
@@ -142,16 +142,12 @@ if hasattr(os, "register_at_fork"):
 
 
 @functools.cache
-def _library() -> ctypes._NamedFuncPointer | None:
-    default = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
-    compiler = shlex.split(os.environ.get("CC", "")) or ([default] if default else [])
-    if not compiler or os.name == "nt":
-        return None
+def _library() -> ctypes._NamedFuncPointer | str:
+    """The function of ``native.c``, or why there is none."""
     try:
-        path = _build(compiler)
-        function = ctypes.CDLL(str(path)).equissl_apply
-    except (OSError, RuntimeError, subprocess.CalledProcessError):  # RuntimeError: no home folder
-        return None
+        function = native_build.load(_SOURCE, "equissl_apply").equissl_apply
+    except native_build.BuildError as error:
+        return str(error)
     pointer, int32, int64 = ctypes.c_void_p, ctypes.c_int32, ctypes.c_int64
     function.argtypes = (
         pointer,
@@ -168,26 +164,3 @@ def _library() -> ctypes._NamedFuncPointer | None:
     )
     function.restype = ctypes.c_int
     return function
-
-
-def _build(compiler: list[str]) -> Path:
-    # The binary uses this processor's instructions, and a home folder may be shared by several machines.
-    machine = f"{platform.machine()} {compiler} {_FLAGS} {_processor()}"
-    key = hashlib.sha256(_SOURCE.read_bytes() + machine.encode()).hexdigest()[:16]
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "equissl"
-    path = base / f"native-{key}.so"
-    if not path.exists():
-        base.mkdir(parents=True, exist_ok=True)
-        native = "-mcpu=native" if platform.machine() in ("arm64", "aarch64") else "-march=native"
-        with atomic_path(path) as temporary:  # several processes may build at once; all results are alike
-            command = [*compiler, *_FLAGS, native, "-o", str(temporary), str(_SOURCE), "-lm"]
-            subprocess.run(command, check=True, capture_output=True)
-    return path
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line for line in lines if line.startswith(("flags", "Features"))), platform.processor())

@@ -115,10 +115,11 @@ def build(plan: Plan, fabric: Fabric, encoder: Encoder | None = None) -> Learner
 
 
 def run_facts(plan: Plan, learner: Learner) -> dict[str, Any]:
-    """What ``environment.json`` says of the data, the model and the devices."""
+    """What ``environment.json`` says of the data, the model, the devices and what makes the views."""
     return {
         "images": len(plan.dataset),
         "parameters": sum(p.numel() for p in learner.model.encoder.parameters()),
         "device": str(learner.fabric.device),
         "devices": learner.fabric.world_size,
+        "engine": plan.recipe.engine,
     }
