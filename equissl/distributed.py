@@ -67,6 +67,8 @@ def mean(values: Tensor) -> Tensor:
 
 def any_rank(local: bool, device: torch.device) -> bool:
     """Whether ``local`` is true in any process; every rank must call it, and it waits for the device."""
+    if world_size() == 1:
+        return local
     return bool(mean(torch.tensor(float(local), device=device)) > 0)
 
 

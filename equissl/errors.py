@@ -18,6 +18,10 @@ class UserError(Exception):
         super().__init__("\n".join(self.problems))
 
 
+class NonFiniteError(UserError):
+    """A loss, a weight or a feature is infinite or NaN; says which, and what to do."""
+
+
 class Stopped(UserError):
     """The work was asked to stop and everything is saved; nothing was wrong."""
 

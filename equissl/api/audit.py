@@ -67,6 +67,7 @@ def audit(
         seed=seed,
         device=device,
         progress=progress,
+        model=loaded.name if isinstance(loaded, LoadedEncoder | LoadedRun) else "",
     )
 
 

@@ -48,7 +48,7 @@ def embed(
         out: also write them, to a ``.npz`` file (``files``, ``features``, ``skipped``) or a ``.csv`` file.
 
     Raises:
-        UserError: ``out`` has another ending, or there is no image.
+        UserError: ``out`` has another ending, there is no image, or features are not finite.
 
     Example:
         >>> import tempfile
@@ -66,7 +66,7 @@ def embed(
     folder = ImageFolder(path=str(data), size=loaded.config.size, test_fraction=0.0, max_bad_fraction=1.0)
     dataset = folder.open("train", progress)
     loaded.encoder.to(device)
-    table = extract(loaded.encoder, dataset, device=device, progress=progress)
+    table = extract(loaded.encoder, dataset, device=device, progress=progress, model=loaded.name)
     skipped = dataset.bad_images
     unreadable = {b.path for b in skipped}  # some only when decoded: another image stood in for them
     rows = [k for k, file in enumerate(dataset.files) if file not in unreadable]

@@ -131,6 +131,7 @@ def evaluation_context(
         options.seed,
         options.device,
         progress,
+        model=loaded.name,
     )
 
 
@@ -150,7 +151,9 @@ def score_run(
     """
     scores = protocol.run_evaluations(evaluations, context, strict=[n for n in strict if n in evaluations])
     encoder = random_baseline(loaded.config, context.seed).to(context.device)
-    untrained = protocol.run_evaluations(evaluations, replace(context, encoder=encoder, modules={}))
+    untrained = protocol.run_evaluations(
+        evaluations, replace(context, encoder=encoder, modules={}, model="the untrained baseline")
+    )
     # This is itself a baseline: what is compared with it is not repeated.
     own = [s for s in untrained if not s.baseline and s.part == "all"]
     return scores + [replace(s, baseline="random") for s in own]

@@ -13,6 +13,7 @@ from torch import Tensor
 from equissl.augment.base import Augmentation
 from equissl.data.base import Data
 from equissl.encoder.encoder import Encoder
+from equissl.evaluate.finite import check_finite
 from equissl.evaluate.statistics import Estimate
 from equissl.params import Params
 from equissl.progress import Progress, no_progress
@@ -29,6 +30,9 @@ class FeatureTable:
         params: factors of each image (the dataset's own, or the parameters of an augmentation).
         groups: (N,) int64; images of one group (an object) are never split between fitting and scoring.
         parts: part name -> columns of ``vectors``.
+
+    Raises:
+        NonFiniteError: ``vectors`` are not finite.
     """
 
     vectors: Tensor
@@ -36,6 +40,9 @@ class FeatureTable:
     params: Params
     groups: Tensor
     parts: Mapping[str, slice]
+
+    def __post_init__(self) -> None:
+        check_finite(self.vectors)
 
     def __len__(self) -> int:
         return len(self.vectors)

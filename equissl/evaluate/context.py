@@ -33,6 +33,7 @@ class EvaluationContext:
         cache: where features are kept.
         seed: of the parameters of augmentations.
         image: which image of a sample.
+        model: what messages call the encoder.
     """
 
     encoder: Encoder
@@ -44,6 +45,7 @@ class EvaluationContext:
     device: torch.device | str = "cpu"
     progress: Progress = no_progress
     image: str = "image"
+    model: str = ""
 
     def features(
         self, split: Split = "test", augment: Augmentation | None = None, view_index: int = 0
@@ -80,6 +82,7 @@ class EvaluationContext:
                 seed=self.seed,
                 device=self.device,
                 progress=self.progress,
+                model=self.model,
             )
 
         if self.cache.folder is None:

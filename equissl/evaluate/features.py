@@ -15,6 +15,7 @@ from equissl.data.base import Dataset
 from equissl.data.batch import Batch
 from equissl.encoder.encoder import Encoder
 from equissl.evaluate.base import FeatureTable
+from equissl.evaluate.finite import check_finite
 from equissl.params import Params, Space, concatenate
 from equissl.progress import Progress, no_progress
 from equissl.random import Stream
@@ -34,6 +35,7 @@ def extract(
     batch_size: int = 256,
     device: torch.device | str = "cpu",
     progress: Progress = no_progress,
+    model: str = "",
 ) -> FeatureTable:
     """Features of a dataset in evaluation mode; the encoder is left in the mode it was in.
 
@@ -43,8 +45,10 @@ def extract(
         dataset_params: False leaves the factors of the dataset out of ``params``.
         view_index: which of several independent views of an image, from 0.
         device: where the encoder is; the table is always on the CPU.
+        model: what messages call the encoder.
 
     Raises:
+        NonFiniteError: features that are not finite.
         ValueError: there is no image, or the augmentation samples a factor that the dataset records.
     """
     index = torch.arange(len(dataset)) if index is None else index
@@ -63,8 +67,11 @@ def extract(
             parts = dict(encoded.parts)
             progress("features", sum(map(len, vectors)), len(index))
     # Joined outside inference mode, so that a table may be trained on.
+    joined = torch.cat(vectors)
+    files = [dataset.files[k] for k in index.tolist()] if dataset.files else ()
+    check_finite(joined, f"the features of {model}" if model else "the features", files)
     return FeatureTable(
-        torch.cat(vectors),
+        joined,
         dataset.labels[index],
         concatenate(params),
         dataset.groups[index],

@@ -16,7 +16,7 @@ from equissl.augment.base import Augmentation
 from equissl.config.validation import check_bounds
 from equissl.data.base import Data
 from equissl.encoder.encoder import Encoder
-from equissl.errors import UserError
+from equissl.errors import NonFiniteError, UserError
 from equissl.evaluate.base import Downstream, Score
 from equissl.evaluate.features import eval_mode
 from equissl.evaluate.statistics import estimate
@@ -111,7 +111,7 @@ class FineTuneSpectra(Downstream):
         """The network of the best lr and step on the validation cells; ``encoder`` is not changed.
 
         Raises:
-            UserError: too few labelled cells.
+            UserError: too few labelled cells; ``NonFiniteError``: training diverged at every lr.
         """
         pool = train.labelled
         if budget + self.validation > len(pool):
@@ -126,7 +126,10 @@ class FineTuneSpectra(Downstream):
             progress(f"fine-tuning on {budget} labels", done, len(self.lrs))
             candidates.append(self._fit(encoder, train, labelled, held_out, augment, lr, seed, device))
         progress(f"fine-tuning on {budget} labels", len(self.lrs), len(self.lrs))
-        return min(candidates, key=lambda c: c.error)
+        best = min(candidates, key=lambda c: c.error)
+        if best.error == float("inf"):
+            raise NonFiniteError(f"the validation error is not finite at any of lrs={self.lrs}; lower them")
+        return best
 
     def _fit(
         self,

@@ -12,11 +12,12 @@ from torch import Tensor
 
 from equissl.distributed import any_rank, rank, world_size
 from equissl.encoder.encoder import Encoder
+from equissl.errors import NonFiniteError
 from equissl.progress import Display
 from equissl.training import checkpoint
 from equissl.training.checkpoint import Snapshot, TrainState
 from equissl.training.loggers import Logger
-from equissl.training.meters import Meters, NonFiniteError
+from equissl.training.meters import Meters
 from equissl.training.monitor import monitor
 from equissl.training.options import Options
 from equissl.training.setup import Plan
@@ -102,11 +103,22 @@ class MonitoringCallback(Callback):
     def after_epoch(self, state: TrainState) -> None:
         recipe = self.plan.recipe
         every = recipe.monitor_every
-        due = every and (state.epoch % every == 0 or state.epoch == recipe.epochs)
-        if not due or not self.loggers:
+        if not every or (state.epoch % every and state.epoch != recipe.epochs):
             return
+        device, problem = self.encoder.mean.device, ""
         with self.meters.paused():
-            device = self.encoder.mean.device
+            try:
+                self._log(state, device)
+            except NonFiniteError as error:
+                problem = str(error)
+            if any_rank(bool(problem), device):  # all of them stop, or none
+                raise NonFiniteError(
+                    f"{problem or 'features are not finite'} (monitored after step {state.step})"
+                )
+
+    def _log(self, state: TrainState, device: torch.device) -> None:
+        if self.loggers:
+            recipe = self.plan.recipe
             row = monitor(self.encoder, self.plan.dataset, recipe.encoder.size, recipe.seed, device)
             for logger in self.loggers:
                 logger.log({"step": state.step, "epoch": state.epoch, **row})
@@ -125,19 +137,23 @@ class CheckpointCallback(Callback):
         self.folder, self.snapshot, self.meters = folder, snapshot, meters
         self.options, self.agreement = options, agreement
         self.saved_at = time.monotonic()
+        self.saved_step: int | None = None
 
     def save(self, state: TrainState) -> None:
         """Write a checkpoint; every process must call it.
 
         Raises:
-            NonFiniteError: a loss term or a weight is not finite; the last good checkpoint stays.
+            NonFiniteError: a loss term or a tensor of the state is not finite; the last checkpoint stays.
         """
         self.saved_at = time.monotonic()
         self.meters.means(state.step)  # raises if a term is not finite
-        if name := self.snapshot.non_finite_weight():
-            raise NonFiniteError(f"the weights are not finite at step {state.step} (in {name})")
+        name = self.snapshot.non_finite()
+        if any_rank(bool(name), self.agreement.device):  # all of them stop, or none
+            where = name or "another process"
+            raise NonFiniteError(f"the weights are not finite after step {state.step} (in {where})")
         if rank() == 0:
             checkpoint.save(self.folder, self.snapshot.capture(state))
+        self.saved_step = state.step
 
     def after_step(self, state: TrainState, terms: Mapping[str, Tensor]) -> None:
         every = self.options.save_every

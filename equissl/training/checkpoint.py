@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
+from torch import Tensor
 
 from equissl.data.base import Dataset
 from equissl.errors import UserError
@@ -37,6 +39,11 @@ class Snapshot:
     optimizer: torch.optim.Optimizer
     dataset: Dataset
     epochs: int
+    made_infinite: frozenset[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        names = frozenset(_non_finite(self.model.named_buffers()))
+        object.__setattr__(self, "made_infinite", names)
 
     def capture(self, state: TrainState) -> dict[str, Any]:
         return {
@@ -75,9 +82,29 @@ class Snapshot:
         restore_random_state(saved["random"])
         return TrainState(saved["step"], saved["epoch"], saved["batch"])
 
-    def non_finite_weight(self) -> str:
-        """The name of the first parameter that is not finite; "" if all are."""
-        return next((n for n, p in self.model.named_parameters() if not bool(p.isfinite().all())), "")
+    def non_finite(self) -> str:
+        """The first parameter, buffer or tensor of the optimizer that is not finite, by name; "" if all are.
+
+        A buffer that was built with infinities (a mask of attention) is left out.
+        """
+        return next((n for n in _non_finite(self._tensors()) if n not in self.made_infinite), "")
+
+    def _tensors(self) -> Iterator[tuple[str, Tensor]]:
+        yield from self.model.state_dict().items()
+        for name, parameter in self.model.named_parameters():
+            for key, value in self.optimizer.state.get(parameter, {}).items():
+                if isinstance(value, Tensor):
+                    yield f"{key} of {name} in the optimizer", value
+
+
+def _non_finite(tensors: Iterable[tuple[str, Tensor]]) -> list[str]:
+    """Names of the tensors that hold an infinity or NaN; waits for the device once."""
+    floating = {name: values for name, values in tensors if values.is_floating_point()}
+    if not floating:
+        return []
+    device = next(iter(floating.values())).device
+    finite = torch.stack([values.isfinite().all().to(device) for values in floating.values()])
+    return list(itertools.compress(floating, (~finite).tolist()))
 
 
 def data_digest(dataset: Dataset) -> str:

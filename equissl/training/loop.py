@@ -12,7 +12,7 @@ from torch import Tensor
 from equissl.data.loader import batches
 from equissl.distributed import rank
 from equissl.encoder.encoder import Encoder
-from equissl.errors import Stopped, UserError
+from equissl.errors import NonFiniteError, Stopped
 from equissl.progress import Display
 from equissl.recipe import Recipe
 from equissl.runs.folder import Run, check_free, create, write_bad_images
@@ -27,7 +27,7 @@ from equissl.training.callbacks import (
 )
 from equissl.training.checkpoint import Snapshot, TrainState
 from equissl.training.loggers import open_loggers
-from equissl.training.meters import Meters, NonFiniteError
+from equissl.training.meters import Meters
 from equissl.training.optim import set_lr
 from equissl.training.options import Options
 from equissl.training.setup import Learner, Opaque, Plan, build, resolve, run_facts
@@ -197,10 +197,11 @@ def fit_and_save(
                 f"`equissl resume {run.path}` goes on from here"
             )
     except NonFiniteError as error:
-        last = run.checkpoints / "last.pt"
-        good = f"the last good checkpoint is {last}" if last.exists() else "no checkpoint had been saved yet"
-        advice = "Try a lower optimizer.lr, clip_gradient=1, or precision=32-true."
-        raise UserError(f"{error}; {good}. {advice}") from error
+        saved = checkpoints.saved_step
+        good = f"the last good checkpoint, all finite, is that of step {saved}: {run.checkpoints / 'last.pt'}"
+        good = "no checkpoint had been saved yet" if saved is None else good
+        advice = "Start again with a lower optimizer.lr, clip_gradient=1, or precision=32-true."
+        raise NonFiniteError(f"{error}; {good}. {advice}") from error
     finally:
         for callback in callbacks:
             callback.close()

@@ -10,10 +10,7 @@ import torch
 from torch import Tensor
 
 from equissl.distributed import mean
-
-
-class NonFiniteError(Exception):
-    """A loss or a weight is infinite or NaN."""
+from equissl.errors import NonFiniteError
 
 
 class Meters:

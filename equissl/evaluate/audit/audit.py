@@ -37,6 +37,7 @@ def audit(
     batch_size: int = 256,
     device: torch.device | str = "cpu",
     progress: Progress = no_progress,
+    model: str = "",
 ) -> list[Score]:
     """How well the parameters of each augmentation, applied alone, can be read from both images' features.
 
@@ -49,6 +50,7 @@ def audit(
         factors: names in ``AUDITS``; all if absent.
         seed: of the choice of images, the augmentations and the split.
         device: where the encoders are.
+        model: what messages call the encoder.
 
     Raises:
         UserError: an unknown name, a colour factor of images without colour, or fewer than 40 images.
@@ -72,9 +74,11 @@ def audit(
     )
     scores: list[Score] = []
     for baseline, network in encoders.items():
-        plain = features(network)
+        called = "the untrained baseline" if baseline else model
+        plain = features(network, model=called)
         for name in names:
-            pairs = pair_table(plain, features(network, augment=audited_augmentation(name)))
+            view = features(network, augment=audited_augmentation(name), model=called)
+            pairs = pair_table(plain, view)
             scores += change_scores(pairs, factors_of(name), baseline, seed)
     return scores
 

@@ -22,6 +22,7 @@ from equissl.evaluate.base import Score
 from equissl.evaluate.classification.labels import accuracy_score, labels_reason
 from equissl.evaluate.context import EncoderEvaluation, EvaluationContext
 from equissl.evaluate.features import eval_mode
+from equissl.evaluate.finite import check_finite
 from equissl.evaluate.probes.sgd import cosine_decay
 from equissl.evaluate.statistics import proportion
 from equissl.random import Stream, shuffled
@@ -154,12 +155,14 @@ def _augmented(data: Dataset, rows: Tensor, context: EvaluationContext, seed: in
 
 
 def _predict(encoder: Encoder, head: nn.Linear, context: EvaluationContext, rows: Tensor) -> Tensor:
-    predictions = []
+    logits = []
     with eval_mode(encoder), torch.inference_mode():
         for batch in torch.split(rows, 256):
             images = context.datasets["test"].batch(batch).to(context.device).images[context.image]
-            predictions.append(head(encoder(as_float(images)).vector).argmax(1).cpu())
-    return torch.cat(predictions)
+            logits.append(head(encoder(as_float(images)).vector).cpu())
+    joined = torch.cat(logits)
+    check_finite(joined, "the outputs after fine-tuning (lower finetune.lr)")
+    return joined.argmax(1)
 
 
 @contextmanager

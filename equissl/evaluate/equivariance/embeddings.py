@@ -13,6 +13,7 @@ from equissl.augment.base import Augmentation
 from equissl.data.base import Dataset
 from equissl.encoder.encoder import Encoder
 from equissl.evaluate.features import eval_mode, make_view
+from equissl.evaluate.finite import check_finite
 from equissl.objective import Predictive
 from equissl.params import Params, concatenate
 from equissl.progress import Progress, no_progress
@@ -101,7 +102,10 @@ def embed(
             params.append(joint[by_image.to(images.device)].to("cpu"))
             parts, done = dict(encoded.parts), stop
             progress("embeddings", done, count)
-    return ObjectEmbeddings(vectors, torch.cat(features), parts, concatenate(params), groups)
+    check_finite(vectors, "the embeddings")
+    kept = torch.cat(features)
+    check_finite(kept)
+    return ObjectEmbeddings(vectors, kept, parts, concatenate(params), groups)
 
 
 def sort_by_object(groups: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -14,6 +14,7 @@ from equissl.data.base import Dataset
 from equissl.encoder.encoder import Encoder
 from equissl.evaluate.base import Score
 from equissl.evaluate.features import applied_rows, eval_mode, make_view, sample_params
+from equissl.evaluate.finite import check_finite
 from equissl.evaluate.statistics import estimate, mean_estimate
 from equissl.evaluate.titles import EQUIVARIANCE, title
 from equissl.objective import Predictive
@@ -116,6 +117,8 @@ def equivariance_scores(
                     embeddings = _embed(module, encoder, plain, view, wrong, dataset.groups[rows])
                     parts.append(embeddings.select(applied_rows(augment, view.params).cpu()))
         embeddings = EquivarianceEmbeddings(*(torch.cat(column) for column in zip(*parts, strict=True)))
+        for kind, values in zip(embeddings._fields, embeddings, strict=True):
+            check_finite(values, f"the {kind} embeddings")
         if len(embeddings.groups):
             yield from _scores(name, embeddings, seed)
         progress("equivariance", done + 1, len(augmentations))

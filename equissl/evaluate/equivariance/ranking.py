@@ -12,6 +12,7 @@ from torch import Tensor
 
 from equissl.encoder.encoder import Encoded
 from equissl.evaluate.equivariance.embeddings import ObjectEmbeddings, Sources, sort_by_object
+from equissl.evaluate.finite import check_finite
 from equissl.objective import Predictive
 from equissl.params import between
 from equissl.progress import Progress, no_progress
@@ -126,6 +127,7 @@ def _predict(
     change = between(embeddings.params[start], embeddings.params[rows.flatten()], module.space)
     features = embeddings.features[feature_rows[start]].to(device)
     predicted = module.predict(Encoded(features, None, embeddings.parts), change.to(device))
+    check_finite(predicted, "the predicted embeddings")
     return predicted.float().view(*rows.shape, -1)
 
 

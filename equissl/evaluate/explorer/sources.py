@@ -14,6 +14,7 @@ from equissl.data.base import Dataset
 from equissl.encoder.encoder import Encoded, Encoder
 from equissl.evaluate.explorer.factor_sweeps import FactorSweep, distance, factor_sweeps
 from equissl.evaluate.explorer.sprite import sprite
+from equissl.evaluate.finite import check_finite
 from equissl.objective import Predictive
 from equissl.params import Params, between
 
@@ -33,6 +34,7 @@ class Network:
         """Images (B, C, H, W) -> the encoding of the first, unit embeddings (B, d) on the CPU."""
         encodings = [self.encoder(part.to(self.device)) for part in torch.split(images, _BATCH)]
         vectors = torch.cat([self.module.target(e).float().cpu() for e in encodings])
+        check_finite(vectors, "the embeddings")
         first = Encoded(encodings[0].vector[:1], None, encodings[0].parts)
         return first, F.normalize(vectors, dim=1)
 
@@ -40,7 +42,9 @@ class Network:
         """From one image to P others: unit embeddings (P, d) on the CPU."""
         change = between(start, target, self.module.space).to(self.device)
         many = Encoded(source.vector.expand(len(target), -1), None, source.parts)
-        return F.normalize(self.module.predict(many, change).float().cpu(), dim=1)
+        predicted = self.module.predict(many, change).float().cpu()
+        check_finite(predicted, "the predicted embeddings")
+        return F.normalize(predicted, dim=1)
 
 
 @dataclass(frozen=True)
