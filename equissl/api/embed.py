@@ -66,11 +66,17 @@ def embed(
     folder = ImageFolder(path=str(data), size=loaded.config.size, test_fraction=0.0, max_bad_fraction=1.0)
     dataset = folder.open("train", progress)
     loaded.encoder.to(device)
-    table = extract(loaded.encoder, dataset, device=device, progress=progress, model=loaded.name)
-    skipped = dataset.bad_images
-    unreadable = {b.path for b in skipped}  # some only when decoded: another image stood in for them
-    rows = [k for k, file in enumerate(dataset.files) if file not in unreadable]
-    embeddings = Embeddings(tuple(dataset.files[k] for k in rows), table.vectors[rows], skipped)
+    table = extract(
+        loaded.encoder,
+        dataset,
+        device=device,
+        progress=progress,
+        model=loaded.name,
+        drop_unreadable=True,
+    )
+    rows = range(len(dataset)) if table.rows is None else table.rows.tolist()
+    files = dataset.files
+    embeddings = Embeddings(tuple(files[row] for row in rows), table.vectors, dataset.bad_images)
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
         (_write_csv if path.suffix == ".csv" else _write_npz)(path, embeddings)

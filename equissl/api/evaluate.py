@@ -22,6 +22,7 @@ from equissl.evaluate.context import EvaluationContext
 from equissl.evaluate.explorer.neighbors import nearest_neighbors
 from equissl.evaluate.explorer.reconstructions import reconstructions
 from equissl.evaluate.explorer.steering import ExplorerSize, steering
+from equissl.evaluate.features import whole_batch
 from equissl.objective import Predictive, Reconstructs
 from equissl.progress import Progress, no_progress
 from equissl.random import shuffled
@@ -189,7 +190,7 @@ def _sample(dataset: Dataset, count: int, seed: int) -> Tensor:
     """Up to ``count`` random samples, of the labelled ones if there are any: (n,) int64."""
     order = shuffled(len(dataset), seed, "evaluate")
     labelled = order[dataset.labels[order] >= 0]
-    return (labelled if len(labelled) else order)[:count]
+    return dataset.readable((labelled if len(labelled) else order)[:count])
 
 
 @torch.no_grad()
@@ -203,5 +204,5 @@ def _reconstructions(loaded: LoadedRun, context: EvaluationContext) -> dict[str,
     if not modules or not {s.image for s in specs.values()} <= set(dataset.spaces):
         return {}
     rows = context.rows["test"][:RECONSTRUCTED_IMAGES]
-    views = make_views(dataset.batch(rows).to(context.device), specs, context.seed)
+    views = make_views(whole_batch(dataset, rows).to(context.device), specs, context.seed)
     return reconstructions(modules, views, loaded.model.encode(views))

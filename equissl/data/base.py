@@ -67,6 +67,10 @@ class Dataset(ABC):
     def batch(self, index: Tensor, epoch: int = 0) -> Batch:
         """The samples ``index`` (B,), in that order; partners are sampled anew in each ``epoch``."""
 
+    def readable(self, index: Tensor) -> Tensor:
+        """Those of the samples ``index`` (B,) whose images can be decoded; those not known are tried."""
+        return index
+
     def to(self, device: torch.device) -> Dataset:
         """The same with its images on ``device``; itself if they are not in memory or do not fit."""
         return self

@@ -43,7 +43,7 @@ SHIFT = Space(tuple(Real(f"shift_{axis}", unit="lengths", scale=math.sqrt(1 / 12
 
 @dataclass(frozen=True, kw_only=True)
 class ThreeDIEBench(Data):
-    """3DIEBench from its archive or a folder of its layout; packed once, then memory-mapped.
+    """3DIEBench from its archive or a folder of its layout; packed once, then read from the pack.
 
     ``<path>/<synset>/<object>/image_0.jpg``, ``latent_0.npy``, ... Latents are 7 numbers: Euler angles x, y,
     z, floor hue, polar angle, azimuth and hue of the light (10 with a shift of the object).

@@ -30,6 +30,7 @@ class FeatureTable:
         params: factors of each image (the dataset's own, or the parameters of an augmentation).
         groups: (N,) int64; images of one group (an object) are never split between fitting and scoring.
         parts: part name -> columns of ``vectors``.
+        rows: (N,) int64, which sample of its dataset each image is; None if it is of none.
 
     Raises:
         NonFiniteError: ``vectors`` are not finite.
@@ -40,6 +41,7 @@ class FeatureTable:
     params: Params
     groups: Tensor
     parts: Mapping[str, slice]
+    rows: Tensor | None = None
 
     def __post_init__(self) -> None:
         check_finite(self.vectors)
@@ -55,6 +57,7 @@ class FeatureTable:
             self.params[rows],
             self.groups[rows],
             self.parts,
+            None if self.rows is None else self.rows[rows],
         )
 
     def canonical_order(self) -> Tensor:

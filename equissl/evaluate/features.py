@@ -14,6 +14,7 @@ from equissl.augment.batched import as_float
 from equissl.data.base import Dataset
 from equissl.data.batch import Batch
 from equissl.encoder.encoder import Encoder
+from equissl.errors import UserError
 from equissl.evaluate.base import FeatureTable
 from equissl.evaluate.finite import check_finite
 from equissl.params import Params, Space, concatenate
@@ -36,6 +37,7 @@ def extract(
     device: torch.device | str = "cpu",
     progress: Progress = no_progress,
     model: str = "",
+    drop_unreadable: bool = False,
 ) -> FeatureTable:
     """Features of a dataset in evaluation mode; the encoder is left in the mode it was in.
 
@@ -46,29 +48,39 @@ def extract(
         view_index: which of several independent views of an image, from 0.
         device: where the encoder is; the table is always on the CPU.
         model: what messages call the encoder.
+        drop_unreadable: leave out images that cannot be decoded; ``rows`` of the table are those that can.
 
     Raises:
+        UserError: an image cannot be decoded, and ``drop_unreadable`` is not set; or none can.
         NonFiniteError: features that are not finite.
         ValueError: there is no image, or the augmentation samples a factor that the dataset records.
     """
     index = torch.arange(len(dataset)) if index is None else index
     if not len(index):
         raise ValueError("no images to take features of")
-    vectors, params, parts = [], [], {}
+    vectors, params, parts, kept = [], [], {}, []
     with eval_mode(encoder), torch.inference_mode():
         for rows in torch.split(index, batch_size):
-            batch = dataset.batch(rows).to(device)
+            batch = dataset.batch(rows).readable() if drop_unreadable else whole_batch(dataset, rows)
+            if not len(batch.index):
+                continue
+            kept.append(batch.index)
+            batch = batch.to(device)
             if not dataset_params:
-                batch = replace(batch, params={image: Space().neutral(len(rows))})
+                batch = replace(batch, params={image: Space().neutral(len(batch.index))})
             view = make_view(batch, augment, image, view_index, seed)
             encoded = encoder(view.images)
             vectors.append(encoded.vector.float().cpu())
             params.append(view.params.to("cpu"))
             parts = dict(encoded.parts)
             progress("features", sum(map(len, vectors)), len(index))
+    if not kept:
+        raise UserError(f"none of {len(index)} images can be read; the first: {_reason(dataset)}")
+    index = torch.cat(kept)
     # Joined outside inference mode, so that a table may be trained on.
     joined = torch.cat(vectors)
-    files = [dataset.files[k] for k in index.tolist()] if dataset.files else ()
+    every = dataset.files
+    files = [every[k] for k in index.tolist()] if every else ()
     check_finite(joined, f"the features of {model}" if model else "the features", files)
     return FeatureTable(
         joined,
@@ -76,7 +88,28 @@ def extract(
         concatenate(params),
         dataset.groups[index],
         parts,
+        index,
     )
+
+
+def whole_batch(dataset: Dataset, index: Tensor) -> Batch:
+    """The samples ``index`` (B,), each with its own image.
+
+    Raises:
+        UserError: one cannot be decoded, although it could before (``Dataset.readable``).
+    """
+    batch = dataset.batch(index)
+    if batch.replaced is not None and bool(batch.replaced.any()):
+        raise UserError(
+            f"{int(batch.replaced.sum())} images became unreadable or changed while they were evaluated: "
+            f"{_reason(dataset)}. Restore them, or start again without them"
+        )
+    return batch
+
+
+def _reason(dataset: Dataset) -> str:
+    bad = dataset.bad_images[-1:]
+    return f"{bad[0].path} {bad[0].reason}" if bad else "no reason is known"
 
 
 def make_view(

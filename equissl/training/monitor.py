@@ -32,7 +32,15 @@ def monitor(
         disjoint groups.
     """
     index = shuffled(len(dataset), seed, "monitor")[:MAX_IMAGES]
-    table = extract(encoder, dataset, index=index, augment=Resize(size), seed=seed, device=device)
+    table = extract(
+        encoder,
+        dataset,
+        index=index,
+        augment=Resize(size),
+        seed=seed,
+        device=device,
+        drop_unreadable=True,
+    )
     row = {
         "std": embedding_std(table.vectors) * table.vectors.shape[1] ** 0.5,
         "rank_me": rank_me(table.vectors),

@@ -78,7 +78,7 @@ def decode_bytes(data: bytes, name: str, size: int = 0, how: Fit = "crop") -> Te
         with _identified(io.BytesIO(data)) as image:
             return _decode_image(image, size, how)
     except Exception as error:  # as in _read
-        return BadImage(printable(name), _reason(error))
+        return BadImage(name, _reason(error))
 
 
 def read_header(path: Path, name: str = "") -> Header | BadImage:
@@ -165,7 +165,7 @@ def _read(path: Path, name: str, work: Callable[[ImageFile.ImageFile], T]) -> T 
         with _opened(path) as image:
             return work(image)
     except Exception as error:  # Pillow's plugins raise almost any exception on a damaged file
-        return BadImage(printable(name or str(path)), _reason(error))
+        return BadImage(name or str(path), _reason(error))
 
 
 def _decode_image(image: ImageFile.ImageFile, size: int, how: Fit) -> Tensor:

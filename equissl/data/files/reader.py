@@ -206,22 +206,50 @@ class StreamedDataset(Dataset):
         Raises:
             UserError: too many files cannot be decoded.
         """
-        size, threads = self._reader.size, self._reader.threads
-        images = torch.empty(len(index), 3, size, size, dtype=torch.uint8)
-        for k, image in enumerate(prefetch_map(self._readable, index.tolist(), 2 * threads, threads)):
-            images[k] = image
+        images, used = decode_all(self._readable, index, self._reader)
         params = Params.of(Space(), {}, count=len(index))
-        return Batch({"image": images}, {"image": params}, self._targets[index], index)
+        return Batch({"image": images}, {"image": params}, self._targets[index], index, used != index)
 
-    def _readable(self, number: int) -> Tensor:
-        """Image ``number``, or the next that can be decoded; ``check_bad`` raises if there is none."""
+    def readable(self, index: Tensor) -> Tensor:
+        return index[decode_all(self._readable, index, self._reader)[1] == index]
+
+    def _readable(self, number: int) -> tuple[Tensor, int]:
+        """Image ``number``, or the next that can be decoded, and its number."""
         while True:
-            image = self._failed.get(number) or self._reader.decode(self._listing, number)
+            image = self._failed.get(number) or self._decode(number)
             if isinstance(image, Tensor):
-                return image
+                return image, number
             self._failed[number], self._targets[number] = image, -1
             self._reader.check_bad(self.bad_images, len(self) + len(self._bad_headers))
             number = (number + 1) % len(self)
+
+    def _decode(self, number: int) -> Tensor | BadImage:
+        """Image ``number`` of the file that the dataset was opened with, not of another in its place."""
+        image = self._reader.decode(self._listing, number)
+        if isinstance(image, Tensor):
+            file = self._listing.files[number]
+            if file_version(self._listing.root / file) != self._versions[number]:
+                return BadImage(file, "has changed since the folder was read (another size or time)")
+        return image
+
+
+def decode_all(
+    decode: Callable[[int], tuple[Tensor, int]], index: Tensor, reader: ImageReader
+) -> tuple[Tensor, Tensor]:
+    """Images (B, 3, size, size) of the samples ``index``, and the samples (B,) that they are of.
+
+    Args:
+        decode: sample -> its image, or another sample's, and the sample that it is of.
+
+    Raises:
+        UserError: too many images cannot be decoded.
+    """
+    images = torch.empty(len(index), 3, reader.size, reader.size, dtype=torch.uint8)
+    used = torch.empty_like(index)
+    results = prefetch_map(decode, index.tolist(), 2 * reader.threads, reader.threads)
+    for k, (image, number) in enumerate(results):
+        images[k], used[k] = image, number
+    return images, used
 
 
 def file_version(path: Path) -> FileVersion:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from equissl.data.base import BadImage, Dataset, InMemoryDataset, PartnerSampler
 from equissl.data.batch import Batch
-from equissl.data.files.reader import ImageReader
+from equissl.data.files.reader import ImageReader, decode_all
 from equissl.data.loader import prefetch_map
 from equissl.data.packs.packing import Pack
 from equissl.params import Params, Space
@@ -104,11 +104,16 @@ class PackedDataset(Dataset):
         indices = {"image": index}
         if self._partners is not None:
             indices["partner"] = self._partners.sample(index, epoch)
-        images, params = {}, {}
-        for name in indices:
-            images[name], indices[name] = self._decode_all(indices[name])
-            params[name] = self._params[indices[name]]
-        return Batch(images, params, self._targets[indices["image"]], index)
+        images, params, replaced = {}, {}, torch.zeros(len(index), dtype=torch.bool)
+        for name, rows in indices.items():
+            images[name], used = decode_all(self._readable, rows, self._reader)
+            params[name] = self._params[used]
+            replaced |= used != rows
+            indices[name] = used
+        return Batch(images, params, self._targets[indices["image"]], index, replaced)
+
+    def readable(self, index: Tensor) -> Tensor:
+        return index[decode_all(self._readable, index, self._reader)[1] == index]
 
     def load(self, progress: Progress = no_progress) -> InMemoryDataset:
         """All images decoded into memory, without the bad ones."""
@@ -133,16 +138,6 @@ class PackedDataset(Dataset):
             bad_files=self.bad_images,
             file_names=tuple(files[i] for i in good),
         )
-
-    def _decode_all(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Images of the samples ``index``, and the samples that they are of."""
-        size, threads = self._reader.size, self._reader.threads
-        images, used = torch.empty(len(index), 3, size, size, dtype=torch.uint8), index.clone()
-        for k, (image, number) in enumerate(
-            prefetch_map(self._readable, index.tolist(), 2 * threads, threads)
-        ):
-            images[k], used[k] = image, number
-        return images, used
 
     def _readable(self, number: int) -> tuple[Tensor, int]:
         """Image ``number``, or the next that can be decoded, and its number."""

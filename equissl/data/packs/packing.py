@@ -1,4 +1,4 @@
-"""Packs: millions of small JPEG files in a few memory-mapped shards.
+"""Packs: millions of small JPEG files in a few shards.
 
 A pack is a folder of shards, ``00000.bin`` with the bytes of many JPEGs and ``00000.npz`` with the byte
 offset, object and latents of each, and ``pack.json`` once all shards are written. Shards are written
@@ -69,8 +69,15 @@ class Pack:
     def image(self, row: int, size: int) -> Tensor | BadImage:
         """(3, size, size) uint8."""
         shard, start, stop = self.byte_ranges[row].tolist()
-        data = self._files[shard][start:stop].tobytes()
-        return decode_bytes(data, f"{self.owners[int(self.owner[row])]}/image_{int(self.view[row])}", size)
+        name = f"{self.owners[int(self.owner[row])]}/image_{int(self.view[row])}"
+        try:
+            with self._shard(shard).open("rb", buffering=0) as file:
+                # Not memory-mapped: a shard that is cut while it is mapped would end the process.
+                file.seek(start)
+                data = file.read(stop - start)
+        except OSError as error:
+            return BadImage(name, f"its shard cannot be read ({error.strerror})")
+        return decode_bytes(data, name, size)
 
     @cached_property
     def versions(self) -> list[FileVersion]:
@@ -79,11 +86,6 @@ class Pack:
 
     def _shard(self, number: int) -> Path:
         return self.folder / f"{number:05d}.bin"
-
-    @cached_property
-    def _files(self) -> dict[int, NDArray[np.uint8]]:
-        used = np.unique(self.byte_ranges[:, 0]).tolist()
-        return {n: np.memmap(self._shard(n), dtype=np.uint8, mode="r") for n in used}
 
 
 def write_pack(

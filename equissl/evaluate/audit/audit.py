@@ -55,7 +55,7 @@ def audit(
     Raises:
         UserError: an unknown name, a colour factor of images without colour, or fewer than 40 images.
     """
-    index = shuffled(len(dataset), seed, "audit")[:count].sort().values
+    index = dataset.readable(shuffled(len(dataset), seed, "audit")[:count].sort().values)
     groups = len(torch.unique(dataset.groups[index]))
     if groups < MIN_IMAGES:
         raise UserError(f"audit: it needs at least {MIN_IMAGES} different images, but there are {groups}")

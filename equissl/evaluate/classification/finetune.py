@@ -21,7 +21,7 @@ from equissl.encoder.encoder import Encoder
 from equissl.evaluate.base import Score
 from equissl.evaluate.classification.labels import accuracy_score, labels_reason
 from equissl.evaluate.context import EncoderEvaluation, EvaluationContext
-from equissl.evaluate.features import eval_mode
+from equissl.evaluate.features import eval_mode, whole_batch
 from equissl.evaluate.finite import check_finite
 from equissl.evaluate.probes.sgd import cosine_decay
 from equissl.evaluate.statistics import proportion
@@ -79,6 +79,7 @@ class FineTune(EncoderEvaluation):
             if context.datasets["test"] is train:  # one set for both: never train on test images
                 train_rows = train_rows[~torch.isin(train_rows, context.rows["test"])]
             train_rows = train_rows[stratified_subset(train.labels[train_rows], fraction, self.seed)]
+            train_rows = train.readable(train_rows)
             with _isolated_generators(self.seed, torch.device(context.device)):  # for dropout
                 encoder, head = self._train(context, train_rows, fraction)
             predictions = _predict(encoder, head, context, test_rows)
@@ -148,7 +149,7 @@ def _labels(context: EvaluationContext, split: Split) -> Tensor:
 
 
 def _augmented(data: Dataset, rows: Tensor, context: EvaluationContext, seed: int, epoch: int) -> Tensor:
-    images = as_float(data.batch(rows).to(context.device).images[context.image])
+    images = as_float(whole_batch(data, rows).to(context.device).images[context.image])
     size = (images.shape[-2], images.shape[-1])
     policy: Augmentation = Pipeline((RandomResizedCrop(min(size), (0.2, 1.0)), HorizontalFlip()))
     return policy.apply(images, policy.sample(Stream.of(rows.to(images.device), seed, "tune", epoch), size))
@@ -158,7 +159,7 @@ def _predict(encoder: Encoder, head: nn.Linear, context: EvaluationContext, rows
     logits = []
     with eval_mode(encoder), torch.inference_mode():
         for batch in torch.split(rows, 256):
-            images = context.datasets["test"].batch(batch).to(context.device).images[context.image]
+            images = whole_batch(context.datasets["test"], batch).to(context.device).images[context.image]
             logits.append(head(encoder(as_float(images)).vector).cpu())
     joined = torch.cat(logits)
     check_finite(joined, "the outputs after fine-tuning (lower finetune.lr)")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 
 import torch
@@ -73,7 +74,10 @@ class RelabeledDataset(Dataset):
 
     def batch(self, index: Tensor, epoch: int = 0) -> Batch:
         batch = self._dataset.batch(index, epoch)
-        return Batch(batch.images, batch.params, self._labels[index], batch.index)
+        return replace(batch, labels=self._labels[index])
+
+    def readable(self, index: Tensor) -> Tensor:
+        return self._dataset.readable(index)
 
 
 def _listed(names: tuple[str, ...] | list[str]) -> str:

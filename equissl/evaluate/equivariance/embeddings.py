@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from equissl.augment.base import Augmentation
 from equissl.data.base import Dataset
 from equissl.encoder.encoder import Encoder
-from equissl.evaluate.features import eval_mode, make_view
+from equissl.evaluate.features import eval_mode, make_view, whole_batch
 from equissl.evaluate.finite import check_finite
 from equissl.objective import Predictive
 from equissl.params import Params, concatenate
@@ -84,7 +84,7 @@ def embed(
     modules = [m for m in (module, encoder) if isinstance(m, nn.Module)]
     with eval_mode(*modules), torch.inference_mode():
         for rows in torch.split(index, max(1, batch_size // per_object)):
-            batch = dataset.batch(rows).to(device)
+            batch = whole_batch(dataset, rows).to(device)
             made = [make_view(batch)] + [
                 make_view(batch, augment, view_index=k, seed=seed) for k in range(1, per_object)
             ]

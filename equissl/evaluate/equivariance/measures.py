@@ -13,7 +13,7 @@ from equissl.augment.base import Augmentation
 from equissl.data.base import Dataset
 from equissl.encoder.encoder import Encoder
 from equissl.evaluate.base import Score
-from equissl.evaluate.features import applied_rows, eval_mode, make_view, sample_params
+from equissl.evaluate.features import applied_rows, eval_mode, make_view, sample_params, whole_batch
 from equissl.evaluate.finite import check_finite
 from equissl.evaluate.statistics import estimate, mean_estimate
 from equissl.evaluate.titles import EQUIVARIANCE, title
@@ -109,7 +109,7 @@ def equivariance_scores(
         with eval_mode(*modules), torch.inference_mode():
             pairs = zip(*(torch.split(i, batch_size) for i in (index, index.roll(1))), strict=True)
             for rows, others in pairs:
-                batch = dataset.batch(rows).to(device)
+                batch = whole_batch(dataset, rows).to(device)
                 plain = make_view(batch, image=image)
                 for view_index in range(num_views):
                     view = make_view(batch, augment, image, view_index, seed)

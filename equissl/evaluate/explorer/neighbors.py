@@ -12,6 +12,7 @@ from torch import Tensor
 from equissl.augment.batched import as_float
 from equissl.data.base import Dataset
 from equissl.evaluate.base import FeatureTable
+from equissl.evaluate.features import whole_batch
 
 SMALL = 64  # pixels; up to this side an image is stored without loss
 LARGEST = 160  # pixels; larger images are shrunk
@@ -76,7 +77,7 @@ def _evenly(rows: Tensor, count: int) -> Tensor:
 def _card(table: FeatureTable, dataset: Dataset, index: Tensor, row: int, view: str) -> dict[str, object]:
     label, sample = int(table.labels[row]), index[row : row + 1]
     name = dataset.classes[label] if 0 <= label < len(dataset.classes) else ""
-    image = dataset.batch(sample).images[view][0]
+    image = whole_batch(dataset, sample).images[view][0]
     return {"index": int(sample), "label": name, "image": data_uri(image)}
 
 

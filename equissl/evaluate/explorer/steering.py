@@ -19,7 +19,7 @@ from equissl.encoder.encoder import Encoder
 from equissl.evaluate.explorer.neighbors import sample_per_class
 from equissl.evaluate.explorer.sources import Bank, Network, start_source, to_rows
 from equissl.evaluate.explorer.sprite import sprite
-from equissl.evaluate.features import eval_mode
+from equissl.evaluate.features import eval_mode, whole_batch
 from equissl.objective import Predictive
 from equissl.params import concatenate
 from equissl.progress import Progress, no_progress
@@ -136,8 +136,8 @@ def _bank(
     same = [(groups == groups[row]).nonzero()[:, 0] for row in chosen]
     own = [views[views != row][: size.views - 1] for row, views in zip(chosen, same, strict=True)]
     others = rows[shuffled(len(rows), seed, "steering")[: size.others]]
-    bank_rows = torch.unique(torch.cat([chosen, *own, others]))
-    batches = [dataset.batch(part) for part in torch.split(bank_rows, _BATCH)]
+    bank_rows = dataset.readable(torch.unique(torch.cat([chosen, *own, others])))
+    batches = [whole_batch(dataset, part) for part in torch.split(bank_rows, _BATCH)]
     images = torch.cat([as_float(b.images[image]).cpu() for b in batches])
     params = concatenate([b.params[image].to("cpu") for b in batches])
     return Bank(bank_rows, images, network.embed(images)[1], params, groups[bank_rows])
