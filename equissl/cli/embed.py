@@ -7,6 +7,7 @@ from pathlib import Path
 from equissl.api.embed import check_suffix, embed
 from equissl.cli import shared
 from equissl.cli.grammar.arguments import Arguments
+from equissl.data.files.decode import printable
 from equissl.data.files.scan import existing_folder
 from equissl.progress import Display
 
@@ -24,4 +25,4 @@ def run(args: Arguments) -> None:
         table = embed(loaded, args["data"], out, device=shared.device(args), progress=display)
     print(f"wrote {out}: {len(table.files)} images x {table.features.shape[1]} features")
     for skipped in table.skipped:
-        print(f"skipped {skipped.path}: {skipped.reason}")
+        print(f"skipped {printable(skipped.path)}: {skipped.reason}")

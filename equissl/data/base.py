@@ -24,7 +24,11 @@ MAX_MEMORY_FRACTION = 0.2  # of the free memory of a GPU, for the images of a da
 
 @dataclass(frozen=True)
 class BadImage:
-    """A file that cannot be used, and the reason: a row of ``bad_images.csv``."""
+    """A file that cannot be used, and the reason: a row of ``bad_images.csv``.
+
+    Args:
+        path: as Python names files: bytes that are not UTF-8 are surrogates (``os.fsencode`` gives them).
+    """
 
     path: str
     reason: str

@@ -20,8 +20,8 @@ class Batch:
         params: name -> the labelled factors of that image (an empty space for photographs).
         labels: (B,) int64, -1 where unknown.
         index: (B,) int64, index of each sample in its dataset; keys of the random streams.
-        replaced: (B,) bool on the CPU, whether another sample stands in for one that could not be decoded; None
-            if there is none.
+        replaced: (B,) bool on the CPU, whether another stands in for a sample that cannot be decoded; None if
+            there is none.
     """
 
     images: Mapping[str, Tensor]

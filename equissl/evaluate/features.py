@@ -13,6 +13,7 @@ from equissl.augment.base import Augmentation
 from equissl.augment.batched import as_float
 from equissl.data.base import Dataset
 from equissl.data.batch import Batch
+from equissl.data.files.decode import printable
 from equissl.encoder.encoder import Encoder
 from equissl.errors import UserError
 from equissl.evaluate.base import FeatureTable
@@ -109,7 +110,7 @@ def whole_batch(dataset: Dataset, index: Tensor) -> Batch:
 
 def _reason(dataset: Dataset) -> str:
     bad = dataset.bad_images[-1:]
-    return f"{bad[0].path} {bad[0].reason}" if bad else "no reason is known"
+    return f"{printable(bad[0].path)} {bad[0].reason}" if bad else "no reason is known"
 
 
 def make_view(

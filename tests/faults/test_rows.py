@@ -1,8 +1,7 @@
-"""Files that turn bad between the scan and their use are reported by their own name, and no other row moves."""
+"""Files that turn bad after the scan are reported by their own name, and no other row moves."""
 
 from __future__ import annotations
 
-import csv
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +13,6 @@ from PIL import Image
 
 from equissl.api import embed as embed_api
 from equissl.api.embed import embed
-from equissl.api.evaluate import EvaluationOptions, evaluation_context
 from equissl.data.image_folder import ImageFolder, write_images
 from equissl.data.threediebench import ThreeDIEBench
 from equissl.errors import UserError
@@ -99,7 +97,7 @@ def test_a_file_that_changes_after_the_scan(tmp_path: Path, encoder: LoadedEncod
     for row, name in enumerate(["a.png", "c.png"]):
         torch.testing.assert_close(table.vectors[row], expected(encoder, folder, name), rtol=1e-4, atol=1e-5)
     assert [b.path for b in dataset.bad_images] == ["b.png"]
-    with pytest.raises(UserError, match="1 images became unreadable or changed while .* b.png"):
+    with pytest.raises(UserError, match=r"1 images became unreadable or changed while .* b\.png"):
         extract(encoder.encoder, dataset)
 
 

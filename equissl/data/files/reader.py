@@ -17,7 +17,7 @@ from torch import Tensor
 
 from equissl.data.base import BadImage, Dataset, InMemoryDataset
 from equissl.data.batch import Batch
-from equissl.data.files.decode import Fit, Header, decode, read_header
+from equissl.data.files.decode import Fit, Header, decode, printable, read_header
 from equissl.data.files.scan import Listing
 from equissl.data.loader import prefetch_map
 from equissl.errors import UserError
@@ -116,7 +116,7 @@ class ImageReader:
                 f"({100 * fraction:.1f} %) cannot be read. Repair or remove them, or skip them with "
                 f"data.max_bad_fraction={math.ceil(fraction * 100) / 100:g}"
             )
-        lines = [f"{b.path}: {b.reason}" for b in bad[:_MAX_NAMED]]
+        lines = [f"{printable(b.path)}: {b.reason}" for b in bad[:_MAX_NAMED]]
         lines += [f"and {len(bad) - _MAX_NAMED} more"] if len(bad) > _MAX_NAMED else []
         raise UserError("\n  ".join([f"{problem}:", *lines]))
 

@@ -114,7 +114,7 @@ def format_summary(summary: Summary, max_files: int = 10) -> list[str]:
             f"width / height: {_format_quantiles(s.aspects, '.2f')}"
         )
     text.append(f"unreadable: {len(s.bad):,} ({100 * len(s.bad) / s.decoded:.1f} %)")
-    text += [f"  {bad.path}: {bad.reason}" for bad in s.bad[:max_files]]
+    text += [f"  {printable(bad.path)}: {bad.reason}" for bad in s.bad[:max_files]]
     text.append(_split_line(s.splits))
     text.append(_label_line(s.folders, max_files))
     among = "" if s.compared == s.images else f" among {s.compared:,} compared"
