@@ -10,9 +10,13 @@ from __future__ import annotations
 
 import hashlib
 import math
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -75,6 +79,18 @@ class Stream:
 def shuffled(count: int, *parts: int | str) -> Tensor:
     """A random order of 0 ... count - 1 that depends on ``parts`` alone, int64 (count,)."""
     return Stream.of(torch.arange(count), *parts, "shuffle").keys.argsort(dim=0, stable=True)
+
+
+@contextmanager
+def generators_restored() -> Iterator[None]:
+    """Restore the global generators of torch (on the CPU), numpy and Python afterwards."""
+    before = torch.get_rng_state(), random.getstate(), np.random.get_state()
+    try:
+        yield
+    finally:
+        torch.set_rng_state(before[0])
+        random.setstate(before[1])
+        np.random.set_state(before[2])
 
 
 @lru_cache

@@ -11,7 +11,9 @@ from torch import Tensor
 from equissl.augment.base import Augmentation, Identity, Orbit
 from equissl.augment.engine import Engine, render
 from equissl.augment.record import recompute
+from equissl.augment.replay_check import check_replay
 from equissl.data.batch import Batch
+from equissl.errors import UserError
 from equissl.params import PATCH_MASK, Params, Space, interpolate
 
 
@@ -136,6 +138,23 @@ def make_views(
             images, params = spec.orbit.expand(images, params)
         views[name] = View(images, params)
     return views
+
+
+def check_replays(specs: Mapping[str, ViewSpec], batch: Batch) -> None:
+    """Check on a few images that the augmentation of every view can be replayed, see ``check_replay``.
+
+    Raises:
+        UserError: naming the view and the step that cannot, or that fails on these images.
+    """
+    checked: set[tuple[int, str]] = set()
+    for name, spec in specs.items():
+        key = (id(spec.augment), spec.image)  # views often share one
+        if key not in checked:
+            checked.add(key)
+            try:
+                check_replay(spec.augment, batch.images[spec.image])
+            except (UserError, ValueError) as error:
+                raise UserError(f"views.{name}.augment: {error}") from error
 
 
 def joint_mask(views: Sequence[View]) -> Tensor | None:

@@ -23,7 +23,7 @@ from equissl.progress import Progress, no_progress
 from equissl.recipe import Recipe, check_views
 from equissl.report import Parameter, Preview, Section, write_preview
 from equissl.report.display_names import listed
-from equissl.views import Fresh, View, ViewSpec, make_views
+from equissl.views import Fresh, View, ViewSpec, check_replays, make_views
 
 
 def preview_views(
@@ -44,7 +44,8 @@ def preview_views(
         count: images on the page.
 
     Raises:
-        UserError: ``count`` is below 1, or the views need images or factors that the data lacks.
+        UserError: ``count`` is below 1, the views need images or factors that the data lacks, or an
+            augmentation has randomness of its own.
     """
     if count < 1:
         raise UserError(f"count must be at least 1, got {count}")
@@ -60,6 +61,7 @@ def preview_views(
 def build_preview(recipe: Recipe, name: str, dataset: Dataset, count: int, seed: int) -> Preview:
     """The views of the first ``count`` images in epoch 0, replayed and sampled again, as data of a page."""
     batch = dataset.batch(torch.arange(min(count, len(dataset))))
+    check_replays(recipe.views, batch)
     views = make_views(batch, recipe.views, seed)
     files = [dataset.files[i].rpartition("/")[2] if dataset.files else f"image {i}" for i in batch.index]
     sections = [_section(n, s, batch, views[n], seed, files) for n, s in recipe.views.items()]

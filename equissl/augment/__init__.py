@@ -5,6 +5,7 @@ from equissl.config.public import lazy_exports
 __getattr__, __dir__ = lazy_exports(
     __name__,
     also={
+        "check_replay": "replay_check",
         "CIFAR10": "color.normalize",
         "QuarterTurns": "orbits",
         "IMAGENET": "color.normalize",

@@ -22,7 +22,9 @@ from equissl.recipe import Recipe
 from equissl.training.loggers import check_installed
 from equissl.training.optim import parameter_groups
 from equissl.training.options import Options
-from equissl.views import View
+from equissl.views import View, check_replays
+
+NUM_TRIED = 4  # images that the augmentations are tried on before a run starts
 
 
 @dataclass(frozen=True)
@@ -95,11 +97,13 @@ def build(plan: Plan, fabric: Fabric, encoder: Encoder | None = None) -> Learner
         encoder: used instead of the one the recipe describes.
 
     Raises:
-        UserError: views, objectives or optimizer settings that do not fit.
+        UserError: views, objectives or optimizer settings that do not fit, an augmentation that cannot be
+            replayed.
     """
     recipe = plan.recipe
     torch.manual_seed(recipe.seed)
     model = recipe.build(plan.dataset.spaces, encoder)
+    check_replays(recipe.views, plan.dataset.batch(torch.arange(min(NUM_TRIED, len(plan.dataset)))))
     if recipe.channels_last:
         model.to(memory_format=torch.channels_last)
     if recipe.compile:

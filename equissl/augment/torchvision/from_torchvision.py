@@ -14,7 +14,9 @@ from torchvision.transforms import v2
 
 from equissl.augment.base import Augmentation
 from equissl.augment.moments import REFERENCE_SIZE, Moments, params_moments, reference_stream
+from equissl.augment.torchvision.seeding import unseeded_part
 from equissl.augment.torchvision.tracing import PROBES, Trace, describe, leaves, numbers, running
+from equissl.augment.validation import check_at_least, check_integer
 from equissl.params import Binary, Factor, Params, Seed, Space
 from equissl.random import Stream
 
@@ -40,9 +42,12 @@ class FromTorchvision(Augmentation):
     Args:
         transform: takes a (C, H, W) float image in [0, 1] and returns one, always of the same size.
         size: (H, W) of an image that the transform accepts, to find its parameters.
+        channels: of the images.
 
     Raises:
-        ValueError: it is no v2 transform, or does not turn an image of ``size`` into an image.
+        ValueError: it is no v2 transform, does not turn an image of ``size`` and ``channels`` into an image,
+            or a part has randomness of its own (a generator, ``os.urandom``, a counter), so that the same
+            seed gives another image.
 
     >>> import torch
     >>> from torchvision.transforms import v2
@@ -56,6 +61,7 @@ class FromTorchvision(Augmentation):
 
     transform: v2.Transform
     size: tuple[int, int] = REFERENCE_SIZE
+    channels: int = 3
     _factors: Mapping[str, tuple[Factor, ...]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -64,19 +70,30 @@ class FromTorchvision(Augmentation):
                 "FromTorchvision.transform must be a torchvision.transforms.v2.Transform, "
                 f"got {type(self.transform).__name__}"
             )
-        image = torch.zeros(3, *self.size)
+        check_integer("FromTorchvision.channels", self.channels)
+        check_at_least("FromTorchvision.channels", self.channels, 1)
+        image = torch.zeros(self.channels, *self.size)
         try:
             with running(self.transform) as run:
                 runs = [run(image.clone(), seed) for seed in range(PROBES)]
         except Exception as error:  # whatever a foreign transform raises
             raise ValueError(
-                f"FromTorchvision.transform fails on a float image (3, {self.size[0]}, {self.size[1]}): "
-                f"{error}; set size=(height, width) to that of your images"
+                f"FromTorchvision.transform fails on a float image {tuple(image.shape)}: {error}; "
+                "set size=(height, width) and channels= to those of your images"
             ) from error
         shapes = {tuple(image.shape) for image, _ in runs}
         if len(shapes) != 1 or len(next(iter(shapes))) != 3:
             raise ValueError(
                 f"FromTorchvision.transform must give images of one size, (C, h, w); got {sorted(shapes)}"
+            )
+        unseeded = unseeded_part(self.transform, (self.channels, *self.size))
+        if unseeded:
+            raise ValueError(
+                f"FromTorchvision: {unseeded} gives another image with the same seed, so that its views "
+                "could not be replayed: it draws from a generator of its own, from the operating system, or "
+                "keeps a state between calls. Draw from torch, numpy.random or random directly (they are "
+                "seeded for every image), or seed your generator in each call: "
+                "numpy.random.default_rng(numpy.random.randint(2**31))"
             )
         traces = [trace for _, trace in runs]
         described = {
@@ -90,7 +107,7 @@ class FromTorchvision(Augmentation):
 
     def sample(self, stream: Stream, size: tuple[int, int]) -> Params:
         seeds = (stream.uniform("seed", 2) * _NUM_SEEDS).cpu()
-        empty = torch.zeros(3, *size)
+        empty = torch.zeros(self.channels, *size)
         with running(self.transform) as run:
             rows = [self._row(run(empty, _join_seed(seed))[1]) for seed in seeds]
         values, applied = {"torchvision_seed": seeds}, {"torchvision_seed": torch.ones(len(seeds)).bool()}
@@ -107,9 +124,15 @@ class FromTorchvision(Augmentation):
         """As in ``Augmentation``; images on other devices are copied to the CPU and back.
 
         Raises:
-            ValueError: a recorded number is not what the seed gives, or sizes differ between images.
+            ValueError: images of another number of channels, a recorded number is not what the seed gives,
+                or sizes differ between images.
         """
-        height, width = self.output_size((images.shape[2], images.shape[3]))
+        if images.shape[1] != self.channels:
+            raise ValueError(
+                f"FromTorchvision was made for images with {self.channels} channels, these have "
+                f"{images.shape[1]}; set channels={images.shape[1]}"
+            )
+        channels, height, width = _output_shape(self, (images.shape[2], images.shape[3]))
         space = self.space
         record = {name: params.values[name].cpu() for name in space.names}
         neutral = {f.name: f.neutral(1)[0] for f in space}
@@ -136,10 +159,10 @@ class FromTorchvision(Augmentation):
                         f"{(height, width)}; let it end in a transform of fixed size"
                     )
                 views.append(view)
-        return torch.stack(views).to(images) if views else images.new_empty(0, 3, height, width)
+        return torch.stack(views).to(images) if views else images.new_empty(0, channels, height, width)
 
     def output_size(self, size: tuple[int, int]) -> tuple[int, int]:
-        return _output_size(self, size)
+        return _output_shape(self, size)[1:]
 
     def moments(self) -> Moments:
         return dict(_moments(self))
@@ -179,10 +202,10 @@ def _resized(image: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 @lru_cache
-def _output_size(augmentation: FromTorchvision, size: tuple[int, int]) -> tuple[int, int]:
+def _output_shape(augmentation: FromTorchvision, size: tuple[int, int]) -> tuple[int, int, int]:
     with running(augmentation.transform) as run:
-        view, _ = run(torch.zeros(3, *size), 0)
-    return view.shape[1], view.shape[2]
+        view, _ = run(torch.zeros(augmentation.channels, *size), 0)
+    return view.shape[0], view.shape[1], view.shape[2]
 
 
 @lru_cache

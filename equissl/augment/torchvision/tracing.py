@@ -18,6 +18,7 @@ from torchvision.transforms import v2
 
 from equissl.augment.batched import as_float
 from equissl.params import Binary, Factor, Permutation, Real
+from equissl.random import generators_restored
 
 PROBES = 32  # runs from which parameters and their scales are estimated
 _LOCK = threading.RLock()  # the generators that are seeded, and the modules traced, are the process's own
@@ -86,7 +87,7 @@ def running(transform: v2.Transform) -> Iterator[Callable[[Tensor, int], tuple[T
             raise ValueError(f"it returns {type(view).__name__}, not a tensor")
         return as_float(view), dict(trace)
 
-    with _LOCK, _restored():
+    with _LOCK, generators_restored():
         try:
             for name, leaf in parts.items():
                 listen(name, leaf.part)
@@ -94,17 +95,6 @@ def running(transform: v2.Transform) -> Iterator[Callable[[Tensor, int], tuple[T
         finally:
             for leaf in parts.values():
                 leaf.part.__dict__.pop("make_params", None)
-
-
-@contextmanager
-def _restored() -> Iterator[None]:
-    before = torch.get_rng_state(), random.getstate(), np.random.get_state()
-    try:
-        yield
-    finally:
-        torch.set_rng_state(before[0])
-        random.setstate(before[1])
-        np.random.set_state(before[2])
 
 
 def _seed(seed: int) -> None:
@@ -117,7 +107,7 @@ def describe(name: str, leaf: Leaf, traces: list[Trace], image: Tensor) -> tuple
     """The factors that are recorded of a part."""
     seen = [trace[name] for trace in traces if name in trace]
     if len(seen) < PROBES:  # rarely run: sampled directly, if that is possible outside of the transform
-        with _LOCK, _restored(), contextlib.suppress(Exception):
+        with _LOCK, generators_restored(), contextlib.suppress(Exception):
             _seed(0)
             seen += [leaf.part.make_params([image]) for _ in range(PROBES)]
     columns: dict[str, list[float]] = {}
