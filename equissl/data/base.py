@@ -8,18 +8,29 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor
 
 from equissl.data.batch import Batch
+from equissl.errors import UserError, nearest
 from equissl.params import Params, Space
 from equissl.progress import Progress, no_progress
 from equissl.random import Stream
 
 Split = Literal["train", "test"]
 MAX_MEMORY_FRACTION = 0.2  # of the free memory of a GPU, for the images of a dataset
+
+
+def check_split(split: str) -> None:
+    """For the start of ``Data.open``.
+
+    Raises:
+        UserError: there is no such split.
+    """
+    if split not in get_args(Split):
+        raise UserError(f"split={split!r} does not exist; {nearest(str(split), get_args(Split))}")
 
 
 @dataclass(frozen=True)
@@ -133,7 +144,8 @@ class Data(ABC):
         """The dataset of a split.
 
         Raises:
-            UserError: the files are missing or unusable; the message says what to do.
+            UserError: no such split (``check_split``), or the files are missing or unusable; the message says
+                what to do.
         """
 
     @classmethod

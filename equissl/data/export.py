@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from equissl.data.base import InMemoryDataset, Split
+from equissl.data.base import InMemoryDataset, Split, check_split
 from equissl.storage import atomic_open
 
 
@@ -17,6 +17,7 @@ def export_dataset(dataset: InMemoryDataset, out: Path | str, split: Split) -> P
     Returns:
         The table's path. It is written last: where it is, the images are complete.
     """
+    check_split(split)
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     columns = [

@@ -10,7 +10,7 @@ from typing import get_args
 import numpy as np
 from PIL import Image
 
-from equissl.data.base import Data, Dataset, Split
+from equissl.data.base import Data, Dataset, Split, check_split
 from equissl.data.files.decode import Fit
 from equissl.data.files.reader import ImageReader
 from equissl.data.files.scan import Listing, scan
@@ -72,6 +72,7 @@ class ImageFolder(Data):
             raise UserError(problems)
 
     def open(self, split: Split, progress: Progress = no_progress) -> Dataset:
+        check_split(split)
         listing = scan(self.path, self.labels)
         rows = split_indices(listing.root, listing.files, split, self.test_fraction)
         return self.read(listing.select(rows), progress)

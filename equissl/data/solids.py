@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from equissl.config.validation import check_bounds
-from equissl.data.base import Data, InMemoryDataset, Split
+from equissl.data.base import Data, InMemoryDataset, Split, check_split
 from equissl.params import Params, Space
 from equissl.progress import Progress, no_progress
 from equissl.render.solids.generate import SolidImages, generate
@@ -53,6 +53,7 @@ class Solids(Data):
         check_bounds(self, "size", "objects", "views", low=1)
 
     def open(self, split: Split, progress: Progress = no_progress) -> InMemoryDataset:
+        check_split(split)
         key = (replace(self, paired=False), split)
         if key not in _CACHE:
             while len(_CACHE) >= MAX_CACHED:

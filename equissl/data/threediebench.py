@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from equissl.data.base import Data, Dataset, Split
+from equissl.data.base import Data, Dataset, Split, check_split
 from equissl.data.files.reader import ImageReader
 from equissl.data.files.split import hash_fraction
 from equissl.data.packs.packed_dataset import PackedDataset
@@ -105,6 +105,7 @@ class ThreeDIEBench(Data):
         return dict.fromkeys(("image", "partner") if self.paired else ("image",), self.space)
 
     def open(self, split: Split, progress: Progress = no_progress) -> Dataset:
+        check_split(split)
         pack = self._packed(progress)
         rows = rows_of(pack, self._objects(pack, split))
         params = self._params(pack.latents[rows])

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from equissl.data.base import Data, Dataset, InMemoryDataset, Split
+from equissl.data.base import Data, Dataset, InMemoryDataset, Split, check_split
 from equissl.data.files.scan import Listing
 from equissl.data.image_folder import ImageFolder, write_images
 from equissl.errors import UserError
@@ -102,6 +102,7 @@ class Cifar10(_Published):
     size: int = 32
 
     def open(self, split: Split, progress: Progress = no_progress) -> Dataset:
+        check_split(split)
         cifar = self.load(train=split == "train")
         images = cifar.data.transpose(0, 3, 1, 2)
         return _in_memory(images, cifar.targets, cifar.classes, self.size, self.limit)
@@ -158,6 +159,7 @@ class Stl10(_Published):
     unlabeled: bool = False
 
     def open(self, split: Split, progress: Progress = no_progress) -> Dataset:
+        check_split(split)
         part = "train+unlabeled" if split == "train" and self.unlabeled else split
         dataset = self.load(split=part)
         return _in_memory(dataset.data, dataset.labels, dataset.classes, self.size, self.limit)
@@ -201,6 +203,7 @@ class Flowers102(_Published):
     size: int = 224
 
     def open(self, split: Split, progress: Progress = no_progress) -> Dataset:
+        check_split(split)
         parts = ("train", "val") if split == "train" else ("test",)
         sets = [self.load(split=part, loader=Path) for part in parts]
         pairs = sorted(pair for one in sets for pair in (one[i] for i in range(len(one))))

@@ -15,7 +15,7 @@ from equissl.data.base import Dataset
 from equissl.data.batch import Batch
 from equissl.data.files.decode import printable
 from equissl.encoder.encoder import Encoder
-from equissl.errors import UserError
+from equissl.errors import UserError, nearest
 from equissl.evaluate.base import FeatureTable
 from equissl.evaluate.finite import check_finite
 from equissl.params import Params, Space, concatenate
@@ -52,11 +52,14 @@ def extract(
         drop_unreadable: leave out images that cannot be decoded; ``rows`` of the table are those that can.
 
     Raises:
-        UserError: an image cannot be decoded, and ``drop_unreadable`` is not set; or none can.
+        UserError: the samples have no such image; or one cannot be decoded and ``drop_unreadable`` is not
+            set, or none can.
         NonFiniteError: features that are not finite.
         ValueError: there is no image, or the augmentation samples a factor that the dataset records.
     """
     index = torch.arange(len(dataset)) if index is None else index
+    if image not in dataset.spaces:
+        raise UserError(f"image={image!r}: the dataset has none; {nearest(image, dataset.spaces)}")
     if not len(index):
         raise ValueError("no images to take features of")
     vectors, params, parts, kept = [], [], {}, []

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from equissl.config.validation import check_bounds
-from equissl.data.base import Data, Dataset, Split
+from equissl.data.base import Data, Dataset, Split, check_split
 from equissl.data.batch import Batch
 from equissl.errors import UserError
 from equissl.params import Params, Real, Space
@@ -61,6 +61,7 @@ class Crystals(Data):
         return {"image": SPACE}
 
     def open(self, split: Split, progress: Progress = no_progress) -> CrystalDataset:
+        check_split(split)
         path = Path(self.path)
         if self.plan is not None and not path.exists():
             generate(self.plan, path, progress=progress)

@@ -9,6 +9,7 @@ import torch
 from equissl.augment.batched import as_float
 from equissl.data.base import Data, Dataset, Split
 from equissl.data.batch import Batch
+from equissl.errors import UserError
 from equissl.random import shuffled
 
 MAX_SAMPLES = 64  # per law
@@ -31,6 +32,7 @@ def check_dataset(data: Data, folder: Path) -> None:
         check_batches(dataset, data.size)
         check_order(dataset)
         check_labels(dataset)
+    check_unknown_split(data)
     check_disjoint(opened["train"], opened["test"])
     again = data.open("train")
     check_same(opened["train"], again, "opened again")
@@ -78,6 +80,15 @@ def check_labels(dataset: Dataset) -> None:
     batch = dataset.batch(index)
     assert torch.equal(batch.labels, labels[index]), "labels of a batch"
     assert torch.equal(batch.index, index), "numbers of the samples of a batch"
+
+
+def check_unknown_split(data: Data) -> None:
+    """A split that does not exist is refused."""
+    try:
+        data.open("nosuch")  # type: ignore[arg-type]
+    except UserError:
+        return
+    raise AssertionError("a split that does not exist is opened; call check_split in open")
 
 
 def check_disjoint(train: Dataset, test: Dataset) -> None:

@@ -127,6 +127,19 @@ def test_wrong_settings_are_all_named_at_once(tmp_path: Path) -> None:
     assert "did you mean 'crop'?" in caught.value.problems[0]
 
 
+@pytest.mark.parametrize("split", ["nosuch", "val", "tset", "", "train "])
+def test_a_split_that_does_not_exist(tmp_path: Path, split: str) -> None:
+    data = ImageFolder.example(tmp_path)
+    with pytest.raises(UserError, match=r"split='.*' does not exist; .*valid: test, train"):
+        data.open(split)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("labels", ["folder", "nosuch", "", "Folders"])
+def test_labels_that_do_not_exist(tmp_path: Path, labels: str) -> None:
+    with pytest.raises(UserError, match=r"data.labels='.*' does not exist; "):
+        replace(ImageFolder.example(tmp_path), labels=labels).open("train")
+
+
 def test_a_folder_of_every_kind_of_image_becomes_views(tmp_path: Path) -> None:
     colours: dict[str, Any] = {"RGB": (9, 8, 7), "L": 5, "1": 1, "P": 3, "RGBA": (1, 2, 3, 4)}
     colours |= {"CMYK": (1, 2, 3, 4), "I;16": 900}
