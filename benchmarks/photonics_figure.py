@@ -15,6 +15,7 @@ import torch
 from matplotlib.figure import Figure
 
 from equissl.config.serialize import from_dict
+from equissl.evaluate.base import Downstream
 from equissl.photonics.data import Crystals
 from equissl.photonics.dos import empty_lattice, relative_errors
 from equissl.photonics.fine_tuning import FineTuneSpectra
@@ -26,7 +27,7 @@ METHODS = ("no pretraining", "E-SimCLR")
 
 def main(study: Path, out: Path, labels: int = 0, cells: int = 4) -> None:
     plan = read_json(study / "study.json")
-    (tune,) = from_dict(plan["tasks"])
+    (tune,) = from_dict(plan["tasks"], tuple[Downstream, ...])
     assert isinstance(tune, FineTuneSpectra)
     budget = labels or tune.labels[0]
     predicted = {}

@@ -14,6 +14,7 @@ from typing import ClassVar, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
+from equissl.config.validation import Checked
 from equissl.encoder.encoder import Encoded, Encoder
 from equissl.nn.pixel_loss import Reconstruction
 from equissl.params import Params, Space
@@ -96,28 +97,30 @@ class Reconstructs(Protocol):
         """Target view -> its reconstruction."""
 
 
-@runtime_checkable
-class BaseConfig(Protocol):
-    """Frozen dataclass that builds a base objective."""
+class BaseConfig(Checked, ABC):
+    """Builds a base objective; subclasses are frozen dataclasses."""
 
+    @abstractmethod
     def build(self, encoder: Encoder, spaces: Spaces) -> Base:
         """``spaces``: view name -> the factors recorded for it."""
 
+    @abstractmethod
     def reads(self) -> tuple[str, ...]:
         """Names of the views that it reads; ``ViewSpec(encode=False)`` leaves a target unencoded."""
 
 
-@runtime_checkable
-class EquivarianceConfig(Protocol):
-    """Frozen dataclass that builds an equivariance objective."""
+class EquivarianceConfig(Checked, ABC):
+    """Builds an equivariance objective; subclasses are frozen dataclasses."""
 
+    @abstractmethod
     def build(self, encoder: Encoder, spaces: Spaces) -> Equivariance: ...
 
+    @abstractmethod
     def reads(self) -> tuple[str, ...]: ...
 
 
 @dataclass(frozen=True, kw_only=True)
-class TwoViewConfig(ABC):
+class TwoViewConfig(BaseConfig):
     """Fields of a base objective on two views.
 
     Args:
@@ -128,15 +131,12 @@ class TwoViewConfig(ABC):
     views: tuple[str, str] = ("a", "b")
     part: str = "all"
 
-    @abstractmethod
-    def build(self, encoder: Encoder, spaces: Spaces) -> Base: ...
-
     def reads(self) -> tuple[str, ...]:
         return self.views
 
 
 @dataclass(frozen=True, kw_only=True)
-class MultiCropConfig(ABC):
+class MultiCropConfig(BaseConfig):
     """Fields of a base objective on large and small crops (multi-crop of SwAV and DINO).
 
     Args:
@@ -154,15 +154,12 @@ class MultiCropConfig(ABC):
         if not self.views or len(crops) < 2 or len(set(crops)) < len(crops):
             raise ValueError(f"views and local must name at least two different crops, got {crops}")
 
-    @abstractmethod
-    def build(self, encoder: Encoder, spaces: Spaces) -> Base: ...
-
     def reads(self) -> tuple[str, ...]:
         return (*self.views, *self.local)
 
 
 @dataclass(frozen=True, kw_only=True)
-class PairConfig(ABC):
+class PairConfig(EquivarianceConfig):
     """Fields of an equivariance objective on one pair of views.
 
     Args:
@@ -172,9 +169,6 @@ class PairConfig(ABC):
 
     pair: tuple[str, str] = ("a", "b")
     part: str = "all"
-
-    @abstractmethod
-    def build(self, encoder: Encoder, spaces: Spaces) -> Equivariance: ...
 
     def reads(self) -> tuple[str, ...]:
         return self.pair

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from equissl.augment.engine import Engine
-from equissl.config.validation import check_bounds
+from equissl.config.validation import Checked, check_bounds
 from equissl.data.base import Data
 from equissl.encoder.backbone import BackboneConfig
 from equissl.encoder.encoder import Encoder
@@ -22,7 +22,7 @@ Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Weighted:
+class Weighted(Checked):
     """An equivariance module and how much it counts in the sum."""
 
     weight: float = 1.0
@@ -30,7 +30,7 @@ class Weighted:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
+class Recipe(Checked):
     """Everything that decides the numbers of a run.
 
     Args:

@@ -71,7 +71,10 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UserError(f"no file {path}") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # also digits by the thousand
         raise UserError(f"{path} is not valid JSON: {error}") from error
 
 

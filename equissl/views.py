@@ -12,6 +12,7 @@ from equissl.augment.base import Augmentation, Identity, Orbit
 from equissl.augment.engine import Engine, render
 from equissl.augment.record import recompute
 from equissl.augment.replay_check import check_replay
+from equissl.config.validation import Checked
 from equissl.data.batch import Batch
 from equissl.errors import UserError
 from equissl.params import PATCH_MASK, Params, Space, interpolate
@@ -31,19 +32,19 @@ class View:
 
 
 @dataclass(frozen=True)
-class Fresh:
+class Fresh(Checked):
     """Sample new augmentation parameters for this view (the default)."""
 
 
 @dataclass(frozen=True)
-class SameAs:
+class SameAs(Checked):
     """Reuse the augmentation parameters of another view, on another image (CARE, STL)."""
 
     view: str
 
 
 @dataclass(frozen=True)
-class Between:
+class Between(Checked):
     """Interpolate the augmentation parameters of two other views (intermediate reconstruction).
 
     Args:
@@ -68,7 +69,7 @@ class Between:
 
 
 @dataclass(frozen=True)
-class ViewSpec:
+class ViewSpec(Checked):
     """How one view is made from a batch.
 
     Args:

@@ -159,7 +159,7 @@ def test_inspections(entry: Entry) -> None:
 def test_recipes(entry: Entry) -> None:
     recipe = entry.value()
     assert isinstance(recipe, Recipe) and recipe.about and entry.line
-    assert from_dict(json.loads(json.dumps(to_dict(recipe)))) == recipe
+    assert from_dict(json.loads(json.dumps(to_dict(recipe))), Recipe) == recipe
     check_views(recipe, recipe.data.spaces)
     model = replace(recipe, encoder=_small_encoder(recipe.encoder)).build(recipe.data.spaces)
     assert sum(p.numel() for p in model.parameters()) > 0

@@ -17,7 +17,7 @@ from equissl.config.public import address, lazy_exports, public_classes
 from equissl.config.serialize import from_dict, locate, to_dict
 from equissl.errors import UserError
 from equissl.recipe import Recipe
-from equissl.training.optim import LARS
+from equissl.training.optim import LARS, OptimizerConfig
 
 PACKAGES = ["equissl", *(f"equissl.{i.name}" for i in pkgutil.iter_modules(equissl.__path__) if i.ispkg)]
 LAZY = [p for p in PACKAGES if p != "equissl.params"]  # its classes are what all the others are written with
@@ -68,10 +68,10 @@ def test_an_unknown_name_lists_the_valid_ones() -> None:
 def test_a_renamed_component_is_still_read(monkeypatch: pytest.MonkeyPatch) -> None:
     stored = to_dict(LARS(lr=0.3)) | {"is": "equissl.training:OldLARS"}
     with pytest.raises(UserError, match="OldLARS"):
-        from_dict(stored)
+        from_dict(stored, OptimizerConfig)
     monkeypatch.setattr(public, "RENAMED", {"equissl.training:OldLARS": "equissl.training:LARS"})
     monkeypatch.setattr("equissl.config.serialize.RENAMED", public.RENAMED)
-    assert from_dict(stored) == LARS(lr=0.3)
+    assert from_dict(stored, OptimizerConfig) == LARS(lr=0.3)
 
 
 @pytest.mark.parametrize(("old", "new"), [*public.RENAMED.items()] or [("", "")])

@@ -67,7 +67,7 @@ def test_kept_factors_are_sampled_in_the_third_view_only(tmp_path: Path) -> None
     config = recipe.modules["kept"].module
     assert isinstance(config, AugSelf.Config)
     assert config.reads() == ("a", "moved") and set(config.targets) == {"hue", "rotation", "brightness"}
-    assert from_dict(to_dict(recipe)) == recipe
+    assert from_dict(to_dict(recipe), Recipe) == recipe
 
 
 @pytest.mark.parametrize("name", FACTORS)

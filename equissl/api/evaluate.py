@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from equissl.config.validation import Checked
 from equissl.data.base import Data, Dataset, Split
 from equissl.data.files.split import split_folders
 from equissl.data.folder import open_data
@@ -37,7 +38,7 @@ RECONSTRUCTED_IMAGES = 6  # whose reconstructions the report shows
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluationOptions:
+class EvaluationOptions(Checked):
     """What is computed of a run, and on how many images.
 
     Args:
@@ -74,7 +75,7 @@ def evaluate_run(
     test: Data | Path | str | None = None,
     labels: str = "none",
     progress: Progress = no_progress,
-    trusted: Sequence[str] = ("equissl",),
+    trusted: Sequence[str] = (),
     backbone: nn.Module | None = None,
 ) -> list[Score]:
     """Score a run, and write its scores and explorers into its folder.

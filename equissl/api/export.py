@@ -16,7 +16,7 @@ def export(
     out: Path | str | None = None,
     format: Literal["timm", "onnx"] = "timm",
     *,
-    trusted: Sequence[str] = ("equissl",),
+    trusted: Sequence[str] = (),
 ) -> Path:
     """Write the encoder of a run as a folder that timm loads without equissl, or as ``model.onnx``.
 

@@ -60,7 +60,7 @@ def resume(
     options: Options = Options(),
     *,
     backbone: nn.Module | None = None,
-    trusted: Sequence[str] = ("equissl",),
+    trusted: Sequence[str] = (),
     say: Callable[[str], object] = _silent,
 ) -> Run:
     """Continue a run exactly where its last checkpoint left it.

@@ -7,11 +7,12 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar
 
 from torch import Tensor
 
 from equissl.augment.moments import REFERENCE_SIZE, Moments, params_moments, reference_stream
+from equissl.config.validation import Checked
 from equissl.errors import nearest
 from equissl.params import Params, Space, merge
 from equissl.random import Stream
@@ -37,7 +38,7 @@ class NativeStep:
     filter_radius: int = 1
 
 
-class Augmentation(ABC):
+class Augmentation(Checked, ABC):
     """A random image transform whose randomness is data.
 
     Subclasses are frozen dataclasses; their fields are the policy (ranges, probabilities) and nothing is
@@ -173,16 +174,16 @@ class Pipeline(Augmentation):
         return {name: pair for step in self.steps for name, pair in step.moments().items()}
 
 
-@runtime_checkable
-class Orbit(Protocol):
+class Orbit(Checked, ABC):
     """Every element of a finite group applied to every image: B images become B * order."""
 
     @property
+    @abstractmethod
     def space(self) -> Space: ...
 
+    @abstractmethod
     def expand(self, images: Tensor, params: Params) -> tuple[Tensor, Params]:
         """All images under the first element, then all under the second, ...: (order * B, C, H, W)."""
-        ...
 
 
 def replay(augmentation: Augmentation, images: Tensor, record: Mapping[str, Tensor]) -> Tensor:

@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from equissl.augment.base import Augmentation, NativeStep
+from equissl.augment.base import Augmentation, NativeStep, Orbit
 from equissl.augment.geometry.flip import HorizontalFlip
 from equissl.augment.geometry.quarter_turn import QuarterTurn
 from equissl.augment.moments import Moments, applied_moments
@@ -19,7 +19,7 @@ from equissl.random import Stream
 
 
 @dataclass(frozen=True)
-class FullOrbit:
+class FullOrbit(Orbit):
     """Every element of an augmentation applied to every image (E-SSL, arXiv:2111.00899, section 3).
 
     The elements are all values of its factors, all combinations if it has several; the first is the

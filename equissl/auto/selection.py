@@ -78,7 +78,7 @@ def _selected(data: Path, keep: Sequence[str], ignore: Sequence[str]) -> Selecti
 def with_settings(
     recipe: Recipe,
     settings: Mapping[str, str],
-    trusted: Sequence[str] = ("equissl",),
+    trusted: Sequence[str] = (),
     others: Collection[str] = (),
 ) -> Recipe:
     """A recipe with settings given as text, "optimizer.lr" -> "1e-3".

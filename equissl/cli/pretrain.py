@@ -12,9 +12,10 @@ from equissl.auto.feasibility import feasibility_warnings
 from equissl.auto.selection import Selection, select_recipe, unknown_settings, with_settings
 from equissl.cli import shared
 from equissl.cli.grammar.arguments import Arguments
+from equissl.config.serialize import trust_needs
 from equissl.data.files.scan import existing_folder
 from equissl.distributed import rank
-from equissl.encoder.backbone import is_timm, own_function
+from equissl.encoder.backbone import is_timm
 from equissl.errors import UserError
 from equissl.recipe import Recipe, check_views
 from equissl.runs.export import export_timm, snippet
@@ -42,8 +43,7 @@ def pretrain(args: Arguments) -> int:
         for line in feasibility_warnings(recipe):
             print(f"warning: {line}")
     run = training.pretrain(recipe, args["out"], shared.options(args), name=selection.name)
-    own = own_function(recipe.encoder).partition(":")[0].partition(".")[0]
-    _finish(run, (*shared.trusted(args), *([own] if own else [])))
+    _finish(run, (*shared.trusted(args), *trust_needs(recipe)))  # the user's own recipe, just written
     return 0
 
 

@@ -6,15 +6,15 @@ entries. Each entry stands once, on one class; other classes with the same ``pap
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import inspect
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 
 from equissl.config import registry
 from equissl.config.public import address
+from equissl.config.serialize import configs
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Component:
 
 def components(recipe: object) -> list[Component]:
     """The published components of a recipe (any dataclass), each once, in the order of its fields."""
-    classes = dict.fromkeys(map(_method, _classes(recipe)))
+    classes = dict.fromkeys(_method(type(config)) for config in configs(recipe))
     described = [_component(cls) for cls in classes]
     return [c for c in described if c.paper or c.bibtex]
 
@@ -64,20 +64,6 @@ def _component(cls: type) -> Component:
     title, paper = (str(getattr(cls, n, "")) for n in ("title", "paper"))
     text = inspect.cleandoc(str(getattr(cls, "bibtex", ""))) or bibtex_of(paper)
     return Component(title or cls.__name__, address(cls), paper, text)
-
-
-def _classes(value: object) -> Iterator[type]:
-    """Classes of all dataclass instances in a tree of dataclasses, mappings and sequences."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        yield type(value)
-        for field in dataclasses.fields(value):
-            yield from _classes(getattr(value, field.name))
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from _classes(item)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _classes(item)
 
 
 def _method(cls: type) -> type:

@@ -15,7 +15,7 @@ from equissl.errors import UserError, nearest
 T = TypeVar("T")
 
 
-def override(value: T, settings: Mapping[str, str], trusted: tuple[str, ...] = ("equissl",)) -> T:
+def override(value: T, settings: Mapping[str, str], trusted: tuple[str, ...] = ()) -> T:
     """A copy of a dataclass with some fields changed.
 
     Args:

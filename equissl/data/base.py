@@ -13,6 +13,7 @@ from typing import ClassVar, Literal, get_args
 import torch
 from torch import Tensor
 
+from equissl.config.validation import Checked
 from equissl.data.batch import Batch
 from equissl.errors import UserError, nearest
 from equissl.params import Params, Space
@@ -123,7 +124,7 @@ class Dataset(ABC):
         return len(self.labels)
 
 
-class Data(ABC):
+class Data(Checked, ABC):
     """Configuration of a dataset, part of a recipe; subclasses are frozen dataclasses.
 
     Every subclass has a field ``size``: the side in pixels that its images are stored at.
@@ -147,6 +148,10 @@ class Data(ABC):
             UserError: no such split (``check_split``), or the files are missing or unusable; the message says
                 what to do.
         """
+
+    def opened(self) -> Data:
+        """The same data once they have been opened, as a run stores them: a download is not repeated."""
+        return self
 
     @classmethod
     @abstractmethod

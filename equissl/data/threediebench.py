@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from equissl.data.base import Data, Dataset, Split, check_split
+from equissl.config.validation import TrustNeed
 from equissl.data.files.reader import ImageReader
 from equissl.data.files.split import hash_fraction
 from equissl.data.packs.packed_dataset import PackedDataset
@@ -94,6 +95,15 @@ class ThreeDIEBench(Data):
             problems.append(f"data.max_bad_fraction must be in [0, 1], got {self.max_bad_fraction}")
         if problems:
             raise UserError(problems)
+
+    def needs_trust(self) -> list[TrustNeed]:
+        try:
+            source = Source.find(self.path)
+            folder = Path(self.pack).expanduser() if self.pack else source.default_pack
+            packed = pack_metadata(folder) is not None
+        except (UserError, OSError):
+            return []  # opening it fails, and writes nothing
+        return [] if packed else [TrustNeed("path", f"would be packed into {str(folder)!r}")]
 
     @property
     def space(self) -> Space:

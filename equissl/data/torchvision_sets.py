@@ -6,7 +6,7 @@ import pickle
 import re
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from equissl.data.base import Data, Dataset, InMemoryDataset, Split, check_split
+from equissl.config.validation import TrustNeed
 from equissl.data.files.scan import Listing
 from equissl.data.image_folder import ImageFolder, write_images
 from equissl.errors import UserError
@@ -41,6 +42,13 @@ class _Published(Data):
 
     @abstractmethod
     def open(self, split: Split, progress: Progress = no_progress) -> Dataset: ...
+
+    def opened(self) -> _Published:
+        return replace(self, download=False)
+
+    def needs_trust(self) -> list[TrustNeed]:
+        needs = [TrustNeed("download", "fetches files and unpacks them")] if self.download else []
+        return needs if self.verify else [*needs, TrustNeed("verify", "opens pickles without checking them")]
 
     def load(self, **arguments: object) -> Any:
         """torchvision's dataset.

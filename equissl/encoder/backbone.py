@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from typing import Any, Literal, TypeGuard
 import torch
 from torch import nn
 
-from equissl.config.validation import check_bounds
+from equissl.config.validation import Checked, TrustNeed, check_bounds
 from equissl.encoder.encoder import Encoder
 from equissl.errors import UserError, nearest
 
@@ -22,8 +23,18 @@ CIFAR10 = ((0.4914, 0.4822, 0.4465), (0.247, 0.243, 0.261))
 STL10 = ((0.43, 0.42, 0.39), (0.27, 0.26, 0.27))
 
 
+# Options of ``timm.create_model`` itself, which read or fetch files; all others are the model's own.
+_FETCHING = ("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir")
+_GIVEN = {
+    "features_only": "the encoder keeps the last feature map beside the vectors",
+    "in_chans": "give one mean and std per channel",
+    "model_name": "use name",
+    "num_classes": "use width",
+}
+
+
 @dataclass(frozen=True, kw_only=True)
-class BackboneConfig(ABC):
+class BackboneConfig(Checked, ABC):
     """What a recipe needs of its encoder, whichever backbone it has.
 
     Args:
@@ -99,8 +110,19 @@ class EncoderConfig(BackboneConfig):
 
     def __post_init__(self) -> None:
         check_bounds(self, "width", low=0)
+        if ":" in self.name and not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", self.name):
+            raise ValueError(f"name={self.name!r} is neither a timm model nor module:function")
         if self.width and ":" in self.name:
             raise ValueError(f"width is for timm models, but {self.name!r} is none")
+        if given := [n for n in self.options if n in _GIVEN]:
+            raise ValueError(f"options.{given[0]} is set by equissl: {_GIVEN[given[0]]}")
+
+    def needs_trust(self) -> list[TrustNeed]:
+        if ":" in self.name:
+            package = self.name.partition(":")[0].partition(".")[0]
+            return [TrustNeed("name", f"calls code of {package} with encoder.options", package)]
+        named = ", ".join(n for n in self.options if n in _FETCHING)
+        return [TrustNeed("options", f"makes timm fetch or read files by {named}")] if named else []
 
     @property
     def title(self) -> str:
@@ -117,11 +139,6 @@ def is_timm(config: BackboneConfig) -> TypeGuard[EncoderConfig]:
     (True, False)
     """
     return isinstance(config, EncoderConfig) and ":" not in config.name
-
-
-def own_function(config: BackboneConfig) -> str:
-    """``module:function`` of the user's own backbone, which ``build`` imports; "" if there is none."""
-    return config.name if isinstance(config, EncoderConfig) and ":" in config.name else ""
 
 
 def _timm(config: EncoderConfig) -> nn.Module:

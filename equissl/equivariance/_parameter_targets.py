@@ -14,13 +14,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from equissl.config.validation import Checked
 from equissl.params import Params, Space, between, factor_errors
 
 _CROP = ("crop_top", "crop_left", "crop_height", "crop_width")
 _REGRESSION = {"l1": F.l1_loss, "mse": F.mse_loss}
 
 
-class ParameterTarget(ABC):
+class ParameterTarget(Checked, ABC):
     """One head: the size of its output and its loss; ``weight`` scales that loss."""
 
     weight: float

@@ -11,18 +11,18 @@ import torch
 from torch import Tensor
 
 from equissl.augment.equimod_params import Count, equimod_vector
-from equissl.config.validation import check_bounds
+from equissl.config.validation import Checked, check_bounds
 from equissl.encoder.encoder import Encoder
 from equissl.equivariance._predictive import PredictiveEquivariance
 from equissl.losses.contrastive import nt_xent, nt_xent_without_sibling
 from equissl.nn.heads import MLP, OutputNorm, joint_batch_norm
 from equissl.nn.predictors import Affine, AnyPredictor
-from equissl.objective import Encodings, Spaces, Views
+from equissl.objective import Encodings, EquivarianceConfig, Spaces, Views
 from equissl.params import Params, Space, between, concatenate, union
 
 
 @dataclass(frozen=True)
-class NamedLayout:
+class NamedLayout(Checked):
     """Every factor as its kind encodes it, scaled in closed form by the policy."""
 
     def encode(self, change: Params) -> Tensor:
@@ -31,7 +31,7 @@ class NamedLayout:
 
 
 @dataclass(frozen=True)
-class LegacyLayout:
+class LegacyLayout(Checked):
     """The original's anonymous vector, standardised; needs plain images as sources.
 
     Args:
@@ -88,7 +88,7 @@ class EquiMod(PredictiveEquivariance):
     """
 
     @dataclass(frozen=True, kw_only=True)
-    class Config:
+    class Config(EquivarianceConfig):
         """
         Args:
             pairs: (source, target) views; the paper's are the plain image and each augmented view.

@@ -13,7 +13,7 @@ from equissl.encoder.encoder import Encoder
 from equissl.equivariance._parameter_targets import AnyParameterTarget, FactorClassification
 from equissl.losses.precision import to_float32
 from equissl.nn.heads import LayerNormMLP
-from equissl.objective import Encodings, Equivariance, Spaces, Views
+from equissl.objective import Encodings, Equivariance, EquivarianceConfig, Spaces, Views
 from equissl.params import Params, Space, concatenate, union
 
 
@@ -40,7 +40,7 @@ class ESSL(Equivariance):
     """
 
     @dataclass(frozen=True, kw_only=True)
-    class Config:
+    class Config(EquivarianceConfig):
         """
         Args:
             view: the transformed view.

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from equissl.augment.base import Augmentation
+from equissl.config.validation import Checked
 from equissl.data.base import Data
 from equissl.encoder.encoder import Encoder
 from equissl.evaluate.finite import check_finite
@@ -138,7 +139,7 @@ class Named:
             cls.name = cls.__name__.lower()
 
 
-class Evaluation(Named, ABC):
+class Evaluation(Named, Checked, ABC):
     """A measure of frozen features; subclasses are frozen dataclasses."""
 
     @abstractmethod
@@ -155,7 +156,7 @@ class Evaluation(Named, ABC):
         return cls()
 
 
-class Downstream(Named, ABC):
+class Downstream(Named, Checked, ABC):
     """A task that an encoder is trained further for; its rows in ``scores.jsonl`` say ``by`` its name.
 
     Subclasses are frozen dataclasses.

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from equissl.augment.base import Augmentation
+from equissl.config.validation import Checked
 from equissl.data.base import Dataset, Split
 from equissl.encoder.encoder import Encoder
 from equissl.evaluate.base import FeatureTable, Named, Score
@@ -106,7 +107,7 @@ class EvaluationContext:
         return {}
 
 
-class EncoderEvaluation(Named, ABC):
+class EncoderEvaluation(Named, Checked, ABC):
     """A measure that needs the encoder and its images; subclasses are frozen dataclasses."""
 
     @abstractmethod

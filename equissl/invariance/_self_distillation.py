@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from equissl.config.validation import check_bounds
+from equissl.config.validation import Checked, check_bounds
 from equissl.distributed import mean
 from equissl.encoder.encoder import Encoded, Encoder
 from equissl.losses.distillation import centered_softmax, distillation_loss, patch_loss, sinkhorn
@@ -26,7 +26,7 @@ Centering = Literal["center", "sinkhorn"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class DistillationConfig:
+class DistillationConfig(Checked):
     """Prototype head, teacher and temperatures of DINO, iBOT and DINOv2.
 
     Args:

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from equissl.config.validation import Checked
+
 
 @dataclass(frozen=True, kw_only=True)
-class DecoderConfig:
+class DecoderConfig(Checked):
     """
     Args:
         channels: of the linear layer and of all stages but the last. With more stages than entries the last

@@ -12,12 +12,12 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from equissl.config.validation import check_bounds
+from equissl.config.validation import Checked, check_bounds
 from equissl.nn.heads import MLP, OutputNorm
 
 
 @dataclass(frozen=True, kw_only=True)
-class Hypernetwork:
+class Hypernetwork(Checked):
     """Hypernetwork that generates the predictor's weights from the change (SIE, arXiv:2302.10283, section 4).
 
     By default one matrix, linear in the change and without any bias: M(z) = sum_k z_k W_k. It cannot be
@@ -51,7 +51,7 @@ class Hypernetwork:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConcatenatedMLP:
+class ConcatenatedMLP(Checked):
     """MLP on [change, source], the ablation of SIE; a single linear layer by default.
 
     Args:
@@ -66,7 +66,7 @@ class ConcatenatedMLP:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Affine:
+class Affine(Checked):
     """One linear layer and BatchNorm on [source, embedded change] (EquiMod, arXiv:2211.01244, section 3).
 
     The change shifts the prediction by an amount that does not depend on the image.
@@ -86,7 +86,7 @@ class Affine:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ResidualMLP:
+class ResidualMLP(Checked):
     """The source plus an MLP of [source, embedded change] (arXiv:2510.27222); its hidden layer is 2 d wide.
 
     Args:

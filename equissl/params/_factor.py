@@ -9,9 +9,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from equissl.config.validation import Checked
+
 
 @dataclass(frozen=True)
-class Factor(ABC):
+class Factor(Checked, ABC):
     """A factor of variation of images and its arithmetic.
 
     Values are float tensors of shape (B, size). ``unit`` is for display: "fraction", "turns", "radians".

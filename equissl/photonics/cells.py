@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from equissl.config.validation import Checked
 from equissl.errors import UserError, nearest
 from equissl.photonics.groups import NAMES, Group
 from equissl.photonics.lattice import Lattice
@@ -35,7 +36,7 @@ class Cells:
     fill: Tensor
 
 
-class CellKind(ABC):
+class CellKind(Checked, ABC):
     """Distribution of random unit cells of two materials."""
 
     @property

@@ -10,7 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from equissl.config.validation import check_bounds
+from equissl.config.validation import TrustNeed, check_bounds
 from equissl.data.base import Data, Dataset, Split, check_split
 from equissl.data.batch import Batch
 from equissl.errors import UserError
@@ -55,6 +55,11 @@ class Crystals(Data):
 
     def __post_init__(self) -> None:
         check_bounds(self, "test_size", low=1)
+
+    def needs_trust(self) -> list[TrustNeed]:
+        if self.plan is None or Path(self.path).exists():
+            return []
+        return [TrustNeed("path", "does not exist, so it would be generated and written there")]
 
     @property
     def spaces(self) -> Mapping[str, Space]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from equissl.config.validation import Checked
 from equissl.photonics.lattice import Lattice
 from equissl.photonics.waves import Operator, Polarisation, operator, solve
 
@@ -25,7 +26,7 @@ _CHUNK_SIZE = 1 << 19  # numbers per chunk of the sum over modes, to bound the m
 
 
 @dataclass(frozen=True, kw_only=True)
-class Spectrum:
+class Spectrum(Checked):
     """Settings of the density of states; the defaults are E-SSL's where published.
 
     >>> Spectrum(kept=400).nu.shape

@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from equissl.config.validation import Checked
 from equissl.errors import Stopped, UserError
 from equissl.photonics.cells import CellKind, cell_kind
 from equissl.photonics.dos import Spectrum, density_of_states
@@ -32,7 +33,7 @@ _FORMAT = "equissl crystals 1"
 
 
 @dataclass(frozen=True, kw_only=True)
-class CrystalPlan:
+class CrystalPlan(Checked):
     """Everything that determines the contents of a crystal file.
 
     Args:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from equissl.config.serialize import to_dict
@@ -25,9 +26,11 @@ def recipe_differences(old: Recipe | Mapping[str, Any], new: Recipe) -> list[str
 def run_differences(run: Run, recipe: Recipe) -> list[str]:
     """The settings in which a recipe differs from the one a run was started with.
 
-    ``engine="auto"`` is no difference: the run holds the engine that was chosen.
+    ``engine="auto"`` is no difference: the run holds the engine that was chosen. Nor is a download: the run
+    was written after it.
     """
-    old, new = read_json(run.path / "recipe.json"), to_dict(recipe)
+    opened = replace(recipe, data=recipe.data.opened())
+    old, new = read_json(run.path / "recipe.json"), to_dict(opened)
     if recipe.engine == "auto":
         new["engine"] = old.get("engine")
     return _differences(old, new)

@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from equissl.config.components import cited, components, merged
-from equissl.config.serialize import check_trusted, from_dict, to_dict
+from equissl.config.serialize import from_dict, to_dict
 from equissl.data.base import BadImage
-from equissl.encoder.backbone import own_function
 from equissl.errors import UserError, nearest
 from equissl.recipe import Recipe
 from equissl.storage import read_json, read_rows, temporary_sibling, write_json
@@ -35,13 +34,17 @@ class Run:
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
 
-    def recipe(self, trusted: Sequence[str] = ("equissl",)) -> Recipe:
-        """The recipe the run was started with."""
-        recipe = from_dict(read_json(self.path / "recipe.json"), trusted)
-        if not isinstance(recipe, Recipe):
-            raise UserError(f"{self.path / 'recipe.json'} does not hold a recipe")
-        if name := own_function(recipe.encoder):  # imported when the encoder is built
-            check_trusted(name, trusted)
+    def recipe(self, trusted: Sequence[str] = ()) -> Recipe:
+        """The recipe the run was started with.
+
+        Raises:
+            UserError: the file is damaged, or asks for what is not trusted.
+        """
+        path = self.path / "recipe.json"
+        try:
+            recipe: Recipe = from_dict(read_json(path), Recipe, trusted)
+        except UserError as error:
+            raise UserError([p if str(path) in p else f"{path}: {p}" for p in error.problems]) from error
         return recipe
 
     def rows(self, name: str) -> list[dict[str, Any]]:

@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from equissl.config.serialize import check_trusted, from_dict
+from equissl.config.serialize import from_dict
+from equissl.config.validation import fits
 from equissl.data.base import Data
-from equissl.encoder.backbone import IMAGENET, BackboneConfig, EncoderConfig, load_weights, own_function
+from equissl.encoder.backbone import IMAGENET, BackboneConfig, EncoderConfig, load_weights
 from equissl.encoder.encoder import Encoder
 from equissl.errors import UserError, nearest
 from equissl.model import Model
@@ -87,7 +88,7 @@ def load_encoder(
     *,
     weights: Path | None = None,
     size: int = 0,
-    trusted: Sequence[str] = ("equissl",),
+    trusted: Sequence[str] = (),
     backbone: nn.Module | None = None,
 ) -> Loaded:
     """The encoder called ``name``.
@@ -129,7 +130,7 @@ def load_backbone(path: Path | str, **options: Any) -> Encoder:
 
 def load_run(
     run: Run,
-    trusted: Sequence[str] = ("equissl",),
+    trusted: Sequence[str] = (),
     size: int = 0,
     backbone: nn.Module | None = None,
 ) -> LoadedRun:
@@ -184,13 +185,19 @@ def _timm(name: str, weights: Path | None, size: int) -> LoadedEncoder:
 
 
 def _exported(folder: Path, size: int, trusted: Sequence[str]) -> LoadedEncoder:
-    stored = read_json(folder / "config.json")
-    if "equissl" not in stored:
-        raise UserError(f"{folder / 'config.json'} was not written by `equissl export`")
-    config: BackboneConfig = from_dict(stored["equissl"]["encoder"])
-    if name := own_function(config):
-        check_trusted(name, trusted)
+    path = folder / "config.json"
+    stored = read_json(path)
+    own = stored.get("equissl") if isinstance(stored, dict) else None
+    if not isinstance(own, dict) or "encoder" not in own:
+        raise UserError(f"{path} was not written by `equissl export`")
+    try:
+        config: BackboneConfig = from_dict(own["encoder"], BackboneConfig, trusted)
+    except UserError as error:
+        raise UserError([f"{path}: {p}" for p in error.problems]) from error
+    step = own.get("step", 0)
+    if not fits(step, int):
+        raise UserError(f"{path}: step must be an integer, got {step!r}")
     config = replace(config, weights="", size=size or config.size)
     encoder = config.build()
     load_weights(encoder.backbone, folder / "model.safetensors")
-    return LoadedEncoder(folder.name, encoder.eval(), config, stored["equissl"].get("step", 0))
+    return LoadedEncoder(folder.name, encoder.eval(), config, step)

@@ -25,7 +25,7 @@ def build_study(
     data: Path | str | None = None,
     labels: str = "none",
     limit: int | None = None,
-    trusted: Sequence[str] = ("equissl",),
+    trusted: Sequence[str] = (),
     others: Collection[str] = (),
 ) -> Study:
     """Build the study ``name``.

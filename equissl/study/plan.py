@@ -11,7 +11,7 @@ import torch
 
 from equissl.config.overrides import override
 from equissl.config.serialize import to_dict
-from equissl.config.validation import check_bounds
+from equissl.config.validation import Checked, check_bounds
 from equissl.errors import UserError
 from equissl.evaluate.base import Downstream
 from equissl.params import Space
@@ -20,7 +20,7 @@ from equissl.views import ViewSpec
 
 
 @dataclass(frozen=True)
-class Cell:
+class Cell(Checked):
     """One configuration of a study, trained once per seed.
 
     Args:
@@ -44,7 +44,7 @@ def key(name: str, part: str) -> str:
 
 
 @dataclass(frozen=True)
-class Measure:
+class Measure(Checked):
     """A score as a column of the table.
 
     Args:
@@ -68,7 +68,7 @@ class Measure:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bars:
+class Bars(Checked):
     """Bar chart: one panel per measure, bars grouped by one label and coloured by another.
 
     Args:
@@ -83,7 +83,7 @@ class Bars:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Study:
+class Study(Checked):
     """Runs to train under one protocol, their evaluations, and the layout of the results.
 
     Args:
@@ -184,7 +184,7 @@ def jobs(study: Study, seeds: int) -> list[Job]:
     return planned
 
 
-def with_settings(study: Study, settings: Mapping[str, str], trusted: Sequence[str] = ("equissl",)) -> Study:
+def with_settings(study: Study, settings: Mapping[str, str], trusted: Sequence[str] = ()) -> Study:
     """Override fields in the recipe of every cell that has them.
 
     Args:

@@ -18,6 +18,7 @@ import torch
 from equissl.api.audit import audit_run
 from equissl.api.evaluate import EvaluationOptions, evaluate_run
 from equissl.api.pretrain import pretrain, resume
+from equissl.config.serialize import trust_needs
 from equissl.errors import Stopped, UserError
 from equissl.evaluate import protocol
 from equissl.evaluate.audit.audit import MIN_IMAGES, check_names
@@ -45,7 +46,7 @@ def run(
     seeds: int = 3,
     options: Options = Options(loggers=()),
     device: str = "cpu",
-    trusted: Sequence[str] = ("equissl",),
+    trusted: Sequence[str] = (),
     silent: bool = True,
 ) -> Path:
     """Run a study in a folder and return the path of its table.
@@ -85,8 +86,9 @@ def run(
             display.finish()
             display.say(f"run {number}/{len(planned)} ({done} done{left}): {job.name}")
             try:
-                _train(job, out / "runs" / job.name, options, silent, trusted)
-                _evaluate(study, out / "runs" / job.name, device, display, trusted)
+                needs = (*trusted, *trust_needs(job.recipe))  # equal to the run's, by ``_check_out``
+                _train(job, out / "runs" / job.name, options, silent, needs)
+                _evaluate(study, out / "runs" / job.name, device, display, needs)
             except Stopped:
                 tabulate(out)
                 raise Stopped(

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
-from equissl.config.validation import check_bounds
+from equissl.config.validation import Checked, check_bounds
 
 
 @dataclass(frozen=True, kw_only=True)
-class WarmupCosine:
+class WarmupCosine(Checked):
     """Linear warm-up from ``min_lr`` (times the peak) to the peak, then a cosine to ``min_lr`` (absolute).
 
     The peak is used by the first step after the warm-up; the minimum only after the last step, as EquiMod's
@@ -57,19 +58,18 @@ class WarmupCosine:
         return final + (peak - final) * (1 + math.cos(math.pi * progress)) / 2
 
 
-@runtime_checkable
-class OptimizerConfig(Protocol):
+class OptimizerConfig(Checked, ABC):
     """A frozen dataclass that describes an optimizer; ``lr`` is the peak learning rate."""
 
-    @property
-    def lr(self) -> float: ...
+    lr: float
 
+    @abstractmethod
     def build(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
         """``groups``: from ``parameter_groups``."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class SGD:
+class SGD(OptimizerConfig):
     """Stochastic gradient descent with momentum; decay on every parameter."""
 
     lr: float = 0.03
@@ -84,7 +84,7 @@ class SGD:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AdamW:
+class AdamW(OptimizerConfig):
     """Adam with decoupled weight decay, none on biases and norms (arXiv:1711.05101)."""
 
     paper: ClassVar[str] = "arXiv:1711.05101"
@@ -110,7 +110,7 @@ class AdamW:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Adam:
+class Adam(OptimizerConfig):
     """Adam (arXiv:1412.6980) whose weight decay is added to the gradients, on everything, as SIE uses it."""
 
     paper: ClassVar[str] = "arXiv:1412.6980"
@@ -134,7 +134,7 @@ class Adam:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LARS:
+class LARS(OptimizerConfig):
     """Layer-wise adaptive rate scaling (LARS, You et al., 2017) as SSL code has it; see ``LARSOptimizer``.
 
     Args:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from equissl.config.validation import Checked
 from equissl.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(Checked):
     """Settings of a run that do not change its numbers.
 
     Args:

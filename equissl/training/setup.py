@@ -51,9 +51,10 @@ def resolve(recipe: Recipe, options: Options, fabric: Fabric, progress: Progress
     Raises:
         UserError: data that cannot be read, a batch size that does not fit, a logger that is not installed.
     """
-    # The engine is written into the run, so that the run is resumed with the one it was started with.
+    # Written into the run: the engine, so that it is resumed with the same one, and data that are there.
     recipe = replace(recipe, engine=resolve_engine(recipe.engine, fabric.device))
     dataset = recipe.data.open("train", progress).to(fabric.device)
+    recipe = replace(recipe, data=recipe.data.opened())
     steps_per_epoch = batches_per_epoch(dataset, recipe.batch_size)
     if recipe.batch_size % fabric.world_size:
         raise UserError(f"batch_size={recipe.batch_size} cannot be divided among {fabric.world_size} devices")

@@ -17,11 +17,12 @@ from equissl.augment.geometry.shear import Shear
 from equissl.augment.geometry.translate import Translate
 from equissl.augment.geometry.warp import PaddingMode
 from equissl.augment.moments import REFERENCE_SIZE
+from equissl.config.validation import Checked
 from equissl.errors import nearest
 
 
 @dataclass(frozen=True)
-class Operation:
+class Operation(Checked):
     """Set one factor of an augmentation by a magnitude in [0, 1].
 
     Args:

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from equissl.config.validation import Checked
 from equissl.encoder.encoder import Encoded
 from equissl.evaluate.equivariance.embeddings import ObjectEmbeddings, Sources, sort_by_object
 from equissl.evaluate.finite import check_finite
@@ -21,7 +22,7 @@ _MAX_NUMBERS = 1 << 26  # floats of a temporary tensor: 0.27 GB
 
 
 @dataclass(frozen=True, kw_only=True)
-class RetrievalProtocol:
+class RetrievalProtocol(Checked):
     """Which queries are made and which candidates they have.
 
     Args:

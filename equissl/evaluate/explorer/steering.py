@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from equissl.augment.batched import as_float
+from equissl.config.validation import Checked
 from equissl.data.base import Dataset
 from equissl.encoder.encoder import Encoder
 from equissl.evaluate.explorer.neighbors import sample_per_class
@@ -32,7 +33,7 @@ _BATCH = 256
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExplorerSize:
+class ExplorerSize(Checked):
     """Size of the steering explorer.
 
     Args:
