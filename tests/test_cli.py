@@ -308,7 +308,7 @@ def test_settings_of_every_type(photos: Path, tmp_path: Path) -> None:
             "compile": "true",
         },
     )
-    assert changed.encoder.options["channels"] == [16, 32, 64, 128]
+    assert changed.encoder.options["channels"] == (16, 32, 64, 128)
     assert changed.views["a"].augment.steps[0].scale == (0.5, 1.0)  # type: ignore[attr-defined]
     assert changed.views["b"] == equimod.simclr_cifar10().views["b"]
     assert changed.modules["equimod"].weight == 0.25 and changed.compile is True
