@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from equissl.data.base import Data, Dataset, Split, check_split
 from equissl.config.validation import TrustNeed
+from equissl.data.base import Data, Dataset, Split, check_split
 from equissl.data.files.reader import ImageReader
 from equissl.data.files.split import hash_fraction
 from equissl.data.packs.packed_dataset import PackedDataset

@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from equissl.data.base import Data, Dataset, InMemoryDataset, Split, check_split
 from equissl.config.validation import TrustNeed
+from equissl.data.base import Data, Dataset, InMemoryDataset, Split, check_split
 from equissl.data.files.scan import Listing
 from equissl.data.image_folder import ImageFolder, write_images
 from equissl.errors import UserError
