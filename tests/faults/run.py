@@ -57,8 +57,9 @@ def run(name: str, fraction: float, seed: int, folder: Path) -> int:
         if problem:
             problems.append(f"{name} {k}: {problem}")
             print(f"  {problems[-1]}", flush=True)
+    ends = "".join(f"   {end}: {n}" for end, n in sorted(getattr(attack, "ENDS", {}).items()))
     tried = count * getattr(attack, "EACH", 1)
-    print(f"{name:16} {tried:6} {len(problems):6} {time.monotonic() - began:8.0f}", flush=True)
+    print(f"{name:16} {tried:6} {len(problems):6} {time.monotonic() - began:8.0f}{ends}", flush=True)
     return len(problems)
 
 

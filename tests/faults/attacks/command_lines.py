@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import random
+import shutil
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +13,10 @@ from forked import equissl
 from limits import TIMEOUT, confined, violations
 from training import pretrain_words, write_photos
 
+from equissl.cli.grammar.verbs import VERBS
+
 COUNT = 2000
+ENDS: Counter[str] = Counter()  # how the commands ended
 FEW = ("size=16", "device=cpu")
 VALUES = (
     *(
@@ -98,53 +104,63 @@ VALUES = (
         "run@x",
     ),
 )
-KEYS = (
+PLAUSIBLE = (
     *(
-        "data",
-        "out",
-        "recipe",
-        "keep",
-        "ignore",
-        "labels",
-        "trust",
-        "device",
-        "devices",
-        "loggers",
-        "log_every",
+        "0",
+        "1",
+        "2",
+        "3",
+        "-1",
+        "0.5",
+        "-0.5",
+        "1e-9",
+        "1e30",
+        "nan",
+        "inf",
+        "4294967296",
+        "9223372036854775808",
     ),
     *(
-        "save_every",
-        "stop_after",
-        "seed",
-        "count",
-        "factors",
-        "size",
-        "weights",
-        "evaluations",
-        "test",
-        "steer",
+        "[]",
+        "[0]",
+        "[-3]",
+        "[1]",
+        "[1,2]",
+        "[8,0,8]",
+        "[0.5,0.5]",
+        "[0.5,0.5,0.5]",
+        "[nan]",
+        "[x]",
+        "[[1,2],[3]]",
     ),
-    *("format", "match", "views", "limit", "seeds", "only", "epochs", "batch_size", "precision", "engine"),
     *(
-        "encoder",
-        "encoder.name",
-        "encoder.stem",
-        "encoder.size",
-        "encoder.mean.2",
-        "encoder.mean",
-        "encoder.parts",
+        "equissl.training:AdamW",
+        "equissl.training:LARS",
+        "equissl.invariance:BYOL",
+        "equissl.invariance:VICReg",
     ),
-    *("encoder.options", "encoder.weights", "encoder.width", "base", "base.projector", "base.temperature"),
     *(
-        "base.nosuch",
-        "modules",
-        "modules.augself",
-        "modules.augself.weight",
-        "modules.augself.module",
-        "views.a",
+        "equissl.equivariance:SIE",
+        "equissl.augment:ColorJitter",
+        "equissl.augment:PatchMask",
+        "equissl.data:Solids",
     ),
-    *("views.a.0", "data.size", "data.limit", "data.fit", "data.num_workers", "data.memory_gb", "optimizer"),
-    *("optimizer.lr", "optimizer.weight_decay", "optimizer.betas", "schedule", "clip_gradient", "batch_norm"),
+    *(
+        "x",
+        "",
+        "null",
+        "true",
+        "false",
+        "{}",
+        '{"a":1}',
+        "all",
+        "image",
+        "hue",
+        "part",
+        "none",
+        "auto",
+        "sync",
+    ),
 )
 
 
@@ -152,12 +168,13 @@ KEYS = (
 class Prepared:
     folder: Path
     lines: list[list[str]]
+    paths: list[str]  # of the recipe's settings
 
 
 def prepare(folder: Path) -> Prepared:
     work = folder / "work"
     work.mkdir()
-    photos = write_photos(work / "photos")
+    photos = write_photos(work / "photos", 48)
     for words in (
         pretrain_words(photos, work / "run", "labels=folders"),
         ["evaluate", "run", "device=cpu"],
@@ -172,7 +189,7 @@ def prepare(folder: Path) -> Prepared:
         ["resume", "run", "epochs=4", "device=cpu", "stop_after=7"],
         ["evaluate", "run", "evaluations=knn", "device=cpu"],
         ["evaluate", "run", "data=photos", "labels=folders", "device=cpu"],
-        ["audit", "timm/test_resnet", "run", "data=photos", "count=18", "factors=hue", "out=audit", *FEW],
+        ["audit", "timm/test_resnet", "run", "data=photos", "count=40", "factors=hue", "out=audit", *FEW],
         ["embed", "run", "data=photos", "out=a.npz", "device=cpu"],
         ["embed", "timm/test_resnet", "data=photos", "out=a.csv", *FEW],
         ["export", "run", "out=exported"],
@@ -183,21 +200,45 @@ def prepare(folder: Path) -> Prepared:
         ["study", "grid"],
         ["doctor"],
     ]
-    return Prepared(work, lines)
+    paths = ["seed", *settings(json.loads((work / "run" / "recipe.json").read_text(encoding="utf-8")))]
+    return Prepared(work, lines, paths)
+
+
+def settings(value: object, path: str = "") -> list[str]:
+    """The path of every setting in a stored recipe, with those of a few elements of lists."""
+    if isinstance(value, dict):
+        below = [f"{path}.{k}".lstrip(".") for k in value if k != "is"]
+        return [*below, *(p for k, v in value.items() for p in settings(v, f"{path}.{k}".lstrip(".")))]
+    if isinstance(value, list):
+        return [f"{path}.{k}" for k in range(min(2, len(value)))]
+    return []
+
+
+def adjusted(words: list[str], paths: list[str], draw: random.Random) -> list[str]:
+    """A command line with one or two of its own settings at unusual values."""
+    verb = next(v for v in VERBS if v.name == " ".join(words[: len(v.name.split())]))
+    own = [k.name for k in verb.keys if k.name not in ("data", "out", "device")]
+    takes_recipe = verb.name in ("pretrain", "check", "resume", "evaluate")
+    for _ in range(draw.choice((1, 1, 2))):
+        key = (
+            draw.choice(paths)
+            if takes_recipe and (not own or draw.random() < 0.8)
+            else draw.choice(own or ["x"])
+        )
+        words = [w for w in words if w.partition("=")[0] != key]
+        words.append(f"{key}={draw.choice(PLAUSIBLE)}")
+    return words
 
 
 def mutated(words: list[str], draw: random.Random) -> list[str]:
-    """A command line with one to three words changed, added, repeated or removed."""
+    """A command line with one to three words changed, repeated or removed."""
     words = list(words)
     for _ in range(draw.choice((1, 1, 2, 3))):
         at = draw.randrange(len(words))
         kind = draw.randrange(8)
-        key = draw.choice(KEYS)
         if kind <= 2 and "=" in words[at]:
             words[at] = f"{words[at].split('=')[0]}={draw.choice(VALUES)}"
-        elif kind <= 4:
-            words.append(f"{key}={draw.choice(VALUES)}")
-        elif kind == 5:
+        elif kind <= 5:
             words.insert(at, draw.choice(VALUES))
         elif kind == 6 and len(words) > 1:
             del words[at]
@@ -212,14 +253,14 @@ def mutated(words: list[str], draw: random.Random) -> list[str]:
 
 
 def attempt(prepared: Prepared, folder: Path, draw: random.Random, number: int) -> str:
-    import shutil
-
     work = folder / "work"
     shutil.copytree(prepared.folder, work)
-    words = mutated(draw.choice(prepared.lines), draw)
+    line = draw.choice(prepared.lines[:3] if draw.random() < 0.4 else prepared.lines)
+    words = mutated(line, draw) if draw.random() < 0.3 else adjusted(line, prepared.paths, draw)
     done = equissl(words, work, confined(work), TIMEOUT)
     outside = violations(work)
     if outside:
         return f"{words}: {outside}"
+    ENDS["stopped" if done.timed_out else f"exit {done.code}"] += 1
     problem = "" if done.timed_out else done.fault(0, 2, 130)
     return f"{words}: {problem}" if problem else ""

@@ -6,6 +6,7 @@ import contextlib
 import json
 import random
 import shutil
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from limits import TIMEOUT, confined, violations
 from training import pretrain_words, write_photos
 
 COUNT = 1000
+ENDS: Counter[str] = Counter()  # how the commands ended
 VALUES: tuple[Any, ...] = (
     *(None, True, False, 0, -1, 1, 3, 1.5, 1e308, -1e308, float("nan"), float("inf"), 2**64, -(2**70)),
     *(
@@ -141,6 +143,7 @@ def attempt(prepared: Prepared, folder: Path, draw: random.Random, number: int) 
     if "export" in str(file):
         words = ["embed", model, "data=photos", "out=a.npz", "device=cpu"]
     done = equissl(words, work, confined(work), TIMEOUT)
+    ENDS["stopped" if done.timed_out else f"exit {done.code}"] += 1
     problem = violations(work) or ("" if done.timed_out else done.fault(0, 2, 130))
     return (
         f"{words[0]} after {_difference(prepared.folder / file.relative_to(work), text)}: {problem}"
