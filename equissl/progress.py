@@ -26,6 +26,11 @@ def no_progress(description: str, done: int, total: int) -> None:
     """The progress callback that shows nothing (the default everywhere)."""
 
 
+def seconds_since(start: float) -> float:
+    """Seconds since ``time.perf_counter()`` gave ``start``; never 0, also where a clock is coarse."""
+    return max(time.perf_counter() - start, 1e-9)
+
+
 class Display:
     """Progress of one piece of work after another; use as a context manager.
 

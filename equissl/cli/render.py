@@ -10,7 +10,7 @@ from equissl.cli import shared
 from equissl.cli.grammar.arguments import Arguments
 from equissl.data.solids import Solids
 from equissl.errors import UserError
-from equissl.progress import Display
+from equissl.progress import Display, seconds_since
 from equissl.runs.folder import check_free
 
 if TYPE_CHECKING:
@@ -33,10 +33,10 @@ def photonics(args: Arguments) -> None:
 
     plans: list[CrystalPlan] = []
     args.check(lambda: plans.append(_plan(args)), lambda: shared.device(args))
-    (plan,), out, began = plans, args["out"], time.monotonic()
+    (plan,), out, began = plans, args["out"], time.perf_counter()
     with Display() as display:
         made = generate(plan, out, device=shared.device(args), progress=display)
-    took = time.monotonic() - began
+    took = seconds_since(began)
     print(f"{out}: {plan.count} cells of kind {plan.kind}, {plan.num_labelled} with a density of states")
     if made:
         print(f"generated {made} cells in {took:.1f} s ({made / took:.1f} cells/s)")

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from equissl.distributed import mean
 from equissl.errors import NonFiniteError
+from equissl.progress import seconds_since
 
 
 class Meters:
@@ -75,7 +76,7 @@ class Meters:
     def flush(self, step: int) -> dict[str, float]:
         """``means`` with "images_per_second", "data_wait" and "augment_fraction"; starts anew."""
         row = self.means(step)
-        elapsed = time.perf_counter() - self._start
+        elapsed = seconds_since(self._start)
         row["images_per_second"] = len(self._terms) * self.batch_size / elapsed
         row |= {key: seconds / elapsed for key, seconds in self._seconds.items()}
         self.reset()

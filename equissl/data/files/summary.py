@@ -18,7 +18,7 @@ from equissl.data.files.scan import Listing, scan
 from equissl.data.files.split import hash_fraction, split_folders
 from equissl.data.loader import prefetch_map
 from equissl.errors import UserError
-from equissl.progress import Progress, no_progress
+from equissl.progress import Progress, no_progress, seconds_since
 
 LEVELS = (0.0, 0.05, 0.5, 0.95, 1.0)  # the quantiles of a summary
 _SPEED_SIZE = 224  # pixels, of the decoding speed
@@ -82,7 +82,7 @@ def summarise(
     order = sorted(range(len(listing)), key=lambda i: hash_fraction(listing.files[i], "check"))
     start = time.perf_counter()
     headers, bad = _decode_all(listing.select(sorted(order[:sample])), progress)
-    seconds = time.perf_counter() - start
+    seconds = seconds_since(start)
     compared = listing.select(sorted(order[:compare]))
     return Summary(
         path=path,

@@ -22,7 +22,7 @@ import torch
 from PIL import Image
 
 from equissl.errors import UserError
-from equissl.progress import Progress, no_progress
+from equissl.progress import Progress, no_progress, seconds_since
 from equissl.render.blender.built_in import write_built_in
 from equissl.render.blender.latents import Latents
 from equissl.render.blender.meshes import Mesh
@@ -82,7 +82,7 @@ def render(
     failures = out / f"failures-{k}-of-{n}.csv"
     failed_objects = {owner for owner, _ in read_failures(out)}
     mine = [m for m in meshes if _hash(m.owner) % n == k]
-    start, cpu_start = time.monotonic(), _processor_seconds()
+    start, cpu_start = time.perf_counter(), _processor_seconds()
     images = 0
     with tempfile.TemporaryDirectory() as scratch, Blender(settings, options) as blender:
         for number, mesh in enumerate(mine):
@@ -95,7 +95,7 @@ def render(
                     failed_objects.add(mesh.owner)
             progress("rendering objects", number + 1, len(mine))
     num_failed = len(failed_objects & {m.owner for m in mine})
-    return RenderResult(images, time.monotonic() - start, _processor_seconds() - cpu_start, num_failed)
+    return RenderResult(images, seconds_since(start), _processor_seconds() - cpu_start, num_failed)
 
 
 def read_failures(out: Path) -> list[tuple[str, str]]:
