@@ -8,8 +8,8 @@ atomically, so interrupted packing continues with the next shard.
 from __future__ import annotations
 
 import itertools
-import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,14 +20,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from equissl.data.base import BadImage
-from equissl.data.files.decode import decode_bytes
+from equissl.data.files.decode import decode_bytes, printable
 from equissl.data.files.reader import FileVersion, file_version
+from equissl.data.packs.shard_index import read_index
 from equissl.errors import UserError
 from equissl.progress import Progress, no_progress
-from equissl.storage import atomic_open, write_json
+from equissl.storage import atomic_open, read_json, write_json
 
 SHARD = 12_800  # images: 256 objects of 50 views, about 80 MB
 _VERSION = 1
+_MAX_VIEW = 10**9
 
 
 @dataclass(frozen=True)
@@ -103,25 +105,29 @@ def write_pack(
     """
     folder.mkdir(parents=True, exist_ok=True)
     iterator = iter(entries)
-    for number in itertools.count():
-        chunk = list(itertools.islice(iterator, SHARD))
-        if not chunk:
-            break
-        if not (folder / f"{number:05d}.npz").exists():
-            _write_shard(folder, number, chunk)
-        done = number * SHARD + len(chunk)
+    number = done = 0
+    while (first := next(iterator, None)) is not None:
+        chunk = itertools.chain([first], itertools.islice(iterator, SHARD - 1))
+        if (folder / f"{number:05d}.npz").exists():
+            done += sum(1 for _ in chunk)
+        else:
+            done += _write_shard(folder, number, chunk)
+        number += 1
         progress("packing images", done, max(total, done))
     write_json(folder / "pack.json", {"version": _VERSION, "shards": number, **metadata})
 
 
-def _write_shard(folder: Path, number: int, chunk: Sequence[Entry]) -> None:
+def _write_shard(folder: Path, number: int, chunk: Iterable[Entry]) -> int:
+    """Write a shard, with one image in memory at a time; returns the number of its entries."""
     bad: list[tuple[str, str]] = []
-    good: list[Entry] = []
+    good: list[tuple[str, int]] = []
     ends: list[int] = [0]
     latents: list[NDArray[np.float64]] = []
     with atomic_open(folder / f"{number:05d}.bin", "wb") as file:
         for entry in chunk:
             try:
+                if entry.view > _MAX_VIEW:
+                    raise ValueError(f"its number is above {_MAX_VIEW:,}")
                 data, latent = entry.load()
                 _check_jpeg(data)
                 if latents and latent.shape != latents[0].shape:
@@ -130,20 +136,21 @@ def _write_shard(folder: Path, number: int, chunk: Sequence[Entry]) -> None:
                 bad.append((f"{entry.owner}/{entry.view}", str(error)))
                 continue
             file.write(data)
-            good.append(entry)
+            good.append((entry.owner, entry.view))
             latents.append(latent)
             ends.append(ends[-1] + len(data))
-    names, owner = np.unique([e.owner for e in good], return_inverse=True) if good else ([], [])
+    names, owner = np.unique([o for o, _ in good], return_inverse=True) if good else ([], [])
     with atomic_open(folder / f"{number:05d}.npz", "wb") as index:
         np.savez(
             index,
             owners=np.array(names, dtype=np.str_),
             owner=np.array(owner, dtype=np.int64),
-            view=np.array([e.view for e in good], dtype=np.int64),
-            latents=np.array(latents, dtype=np.float64).reshape(len(good), -1),
+            view=np.array([view for _, view in good], dtype=np.int64),
+            latents=np.stack(latents) if latents else np.zeros((0, 0)),
             ends=np.array(ends, dtype=np.int64),
             bad=np.array(bad, dtype=np.str_).reshape(-1, 2),
         )
+    return len(good) + len(bad)
 
 
 def _check_jpeg(data: bytes) -> None:
@@ -162,12 +169,12 @@ def pack_metadata(folder: Path) -> dict[str, int] | None:
     path = folder / "pack.json"
     if not path.exists():
         return None
-    try:
-        metadata: dict[str, int] = json.loads(path.read_text())
-        is_current = metadata["version"] == _VERSION
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{str(path)!r} cannot be read ({error}); delete the folder to pack again") from error
-    if not is_current:
+    metadata = read_json(path)
+    if not isinstance(metadata, dict) or not all(
+        type(metadata.get(name)) is int and metadata[name] >= 0 for name in ("version", "shards")
+    ):
+        raise UserError(f"{str(path)!r} is not of a pack; delete the folder to pack again")
+    if metadata["version"] != _VERSION:
         raise UserError(f"{str(folder)!r} was packed by another version; delete it to pack again")
     return metadata
 
@@ -183,17 +190,7 @@ def read_pack(folder: Path, progress: Progress = no_progress) -> Pack:
     columns: list[tuple[NDArray[np.int64], ...]] = []
     latents, bad = [], []
     for number in range(metadata.get("shards", 0)):
-        try:
-            with np.load(folder / f"{number:05d}.npz") as file:
-                shard = {k: file[k] for k in file.files}
-            size = (folder / f"{number:05d}.bin").stat().st_size
-            if size != shard["ends"][-1]:
-                raise ValueError(f"{number:05d}.bin has {size} bytes instead of {shard['ends'][-1]}")
-        except (OSError, ValueError, KeyError, EOFError) as error:
-            raise UserError(
-                f"shard {number} of {str(folder)!r} is missing or damaged ({error}); delete pack.json, "
-                f"{number:05d}.npz and {number:05d}.bin there to pack it again"
-            ) from error
+        shard = read_index(folder, number)
         bad += [BadImage(path, reason) for path, reason in shard["bad"].tolist()]
         if not len(shard["owner"]):
             continue
@@ -205,7 +202,8 @@ def read_pack(folder: Path, progress: Progress = no_progress) -> Pack:
         latents.append(shard["latents"])
         progress("reading the index", number + 1, metadata["shards"])
     if not columns:
-        raise UserError(f"no image in {str(folder)!r} can be used (first reasons: {bad[:5]})")
+        reasons = "; ".join(f"{printable(b.path)}: {printable(b.reason)}" for b in bad[:5])
+        raise UserError(f"no image in {str(folder)!r} can be used ({reasons or 'it is empty'})")
     if len({part.shape[1] for part in latents}) > 1:
         raise UserError(f"images in {str(folder)!r} have different numbers of latents")
     owner, view, shards, starts, stops = (np.concatenate(c) for c in zip(*columns, strict=True))
@@ -214,6 +212,13 @@ def read_pack(folder: Path, progress: Progress = no_progress) -> Pack:
     rank[[names[n] for n in sorted_names]] = np.arange(len(names))
     owner = rank[owner]
     order = np.lexsort((view, owner))
+    again = np.zeros(len(order), dtype=bool)  # an archive may hold a file twice
+    again[1:] = (owner[order][1:] == owner[order][:-1]) & (view[order][1:] == view[order][:-1])
+    bad += [
+        BadImage(f"{sorted_names[owner[k]]}/{view[k]}", "is in the archive twice; the first is used")
+        for k in order[again].tolist()
+    ]
+    order = order[~again]
     return Pack(
         folder,
         tuple(sorted_names),
@@ -235,8 +240,9 @@ def rows_of(pack: Pack, objects: Iterable[str]) -> Tensor:
 def numbered(names: Iterator[str], prefix: str, suffix: str) -> list[int]:
     """The numbers in names ``prefix<number>suffix``, sorted; other names are skipped.
 
-    >>> numbered(iter(["image_10.jpg", "image_2.jpg", "notes.txt"]), "image_", ".jpg")
+    >>> numbered(iter(["image_10.jpg", "image_2.jpg", "image_02.jpg", "notes.txt"]), "image_", ".jpg")
     [2, 10]
     """
-    middle = (n[len(prefix) : -len(suffix)] for n in names if n.startswith(prefix) and n.endswith(suffix))
-    return sorted(int(m) for m in middle if m.isdigit())
+    # Not 02, which would be 2 a second time; and no longer than a file name.
+    pattern = re.compile(f"{re.escape(prefix)}(0|[1-9][0-9]{{0,249}}){re.escape(suffix)}")
+    return sorted(int(m[1]) for m in map(pattern.fullmatch, names) if m)

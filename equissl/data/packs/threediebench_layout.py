@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import io
 import os
 import shutil
-import tarfile
-import zlib
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
-from numpy.typing import NDArray
 
 from equissl.data.base import Split
 from equissl.data.files.scan import existing_folder
+from equissl.data.packs.archive import DamagedArchive, archived_files
 from equissl.data.packs.packing import Entry, Pack, numbered
+from equissl.data.packs.threediebench_files import read_files, read_pair, refuse
 from equissl.errors import UserError
 from equissl.storage import atomic_open
 
 NUM_OBJECTS = 52_472
 NUM_PUBLISHED: dict[Split, int] = {"train": 41_920, "test": 10_552}
 _LISTS: dict[Split, str] = {"train": "train_images.npy", "test": "val_images.npy"}
+_MAX_WAITING_BYTES = 1 << 30  # of files whose image or latents have not come yet
 _ARCHIVES = (".tar.gz", ".tgz", ".tar")
 _NAMES = (
     "02691156 airplane,02747177 trash bin,02773838 bag,02801938 basket,02808440 bathtub,02818832 bed,"
@@ -127,73 +127,56 @@ class Source:
         for owner in self._objects():
             folder = self.path / owner
             for view in numbered((e.name for e in os.scandir(folder)), "image_", ".jpg"):
-                yield Entry(owner, view, partial(_read_files, folder, view))
+                yield Entry(owner, view, partial(read_files, folder, view))
 
     def _in_archive(self) -> Iterator[Entry]:
-        unpaired: dict[tuple[str, int], bytes] = {}
-        read = 0
+        unpaired: dict[tuple[str, int, bool], bytes] = {}
+        waiting, read = 0, 0
         try:
-            with tarfile.open(self.path, "r|*") as archive:
-                for member in archive:
-                    name = _member(member.name)
-                    file = archive.extractfile(member) if name and member.isfile() else None
-                    if not name or file is None:
-                        continue
-                    owner, view, is_image = name
-                    data, other = file.read(), unpaired.pop((owner, view), None)
-                    if other is None:
-                        unpaired[owner, view] = data
-                        continue
-                    read += 1
-                    yield Entry(
-                        owner, view, partial(_read_pair, *((data, other) if is_image else (other, data)))
-                    )
-        except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+            for file in archived_files(self.path, lambda name: _member(name) is not None):
+                owner, view, is_image = _member(file.name) or ("", 0, False)
+                key, other = (owner, view, is_image), unpaired.pop((owner, view, not is_image), None)
+                if file.problem or key in unpaired:
+                    problem = file.problem or "is in the archive twice"
+                    yield Entry(owner, view, partial(refuse, f"{file.name.rpartition('/')[2]} {problem}"))
+                    continue
+                if other is None:
+                    unpaired[key] = file.data
+                    waiting += len(file.data)
+                    _check_waiting(self.path, waiting)
+                    continue
+                waiting -= len(other)
+                read += 1
+                pair = (file.data, other) if is_image else (other, file.data)
+                yield Entry(owner, view, partial(read_pair, *pair))
+        except DamagedArchive as error:
             raise UserError(
                 f"data.path: the archive {str(self.path)!r} is damaged or truncated after {read:,} "
                 f"images ({error}). Download it again: `equissl download 3diebench` resumes. "
                 "Finished shards are kept"
             ) from error
-        for owner, view in sorted(unpaired):
-            yield Entry(owner, view, _raise_unpaired)
+        for owner, view, is_image in sorted(unpaired):
+            kind = "the image without its latents" if is_image else "the latents without their image"
+            yield Entry(owner, view, partial(refuse, f"the archive has {kind}"))
 
 
-def _read_files(folder: Path, view: int) -> tuple[bytes, NDArray[np.float64]]:
-    data = (folder / f"image_{view}.jpg").read_bytes()
-    try:
-        latent = (folder / f"latent_{view}.npy").read_bytes()
-    except FileNotFoundError as error:
-        raise ValueError(f"latent_{view}.npy is missing") from error
-    return data, _latent(latent)
-
-
-def _read_pair(image: bytes, latent: bytes) -> tuple[bytes, NDArray[np.float64]]:
-    return image, _latent(latent)
-
-
-def _raise_unpaired() -> tuple[bytes, NDArray[np.float64]]:
-    raise ValueError("the archive has only one of image and latents")
-
-
-def _latent(data: bytes) -> NDArray[np.float64]:
-    try:
-        values = np.load(io.BytesIO(data), allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
-        raise ValueError(f"the latents cannot be read ({error})") from error
-    if not isinstance(values, np.ndarray) or values.dtype.kind not in "fiu" or values.ndim != 1:
-        raise ValueError("the latents are not a vector of numbers")
-    if len(values) not in (7, 10) or not np.isfinite(values).all():
-        raise ValueError(f"the latents are not 7 or 10 finite numbers, got {values.tolist()[:12]}")
-    return values.astype(np.float64)
+def _check_waiting(path: Path, size: int) -> None:
+    if size > _MAX_WAITING_BYTES:
+        raise UserError(
+            f"data.path: in the archive {str(path)!r} images and their latents lie more than "
+            f"{_MAX_WAITING_BYTES:,} bytes apart. Unpack it and give the folder"
+        )
 
 
 def _member(name: str) -> tuple[str, int, bool] | None:
     """(object, view, is an image) of ``3DIEBench/<synset>/<object>/image_3.jpg``."""
     kind, _, rest = "/".join(name.split("/")[-3:]).partition("/")
     owner, _, file = rest.partition("/")
+    if {kind, owner} & {"", ".", ".."}:
+        return None
     for prefix, suffix in (("image_", ".jpg"), ("latent_", ".npy")):
         views = numbered(iter([file]), prefix, suffix)
-        if views and kind and owner:
+        if views:
             return f"{kind}/{owner}", views[0], prefix == "image_"
     return None
 
@@ -239,8 +222,10 @@ def _list(folders: Sequence[Path], name: str) -> list[str] | None:
         return None
     try:
         values = np.load(path, allow_pickle=False)
-        return [str(v).strip("/") for v in values.reshape(-1).tolist()]
-    except (ValueError, EOFError, OSError) as error:
+        if not isinstance(values, np.ndarray) or values.dtype.kind != "U":
+            raise ValueError("its content is no array of texts")
+        return [v.strip("/") for v in values.reshape(-1).tolist()]
+    except (ValueError, EOFError, OSError, MemoryError, OverflowError, SyntaxError, BadZipFile) as error:
         raise UserError(f"data.path: {str(path)!r} is not a list of objects ({error})") from error
 
 
