@@ -124,7 +124,7 @@ def whole_run(folder: Path) -> Mapping[str, Any]:
         found[f"{name}/monitor"] = [[row["std"], row["rank_me"]] for row in rows if "std" in row]
     loaded = load_encoder(str(folder / "whole"))
     found["loaded"] = list(loaded.encoder.state_dict().values())
-    found["random"] = list(random_baseline(loaded.config, 1).state_dict().values())
+    found["random"] = list(random_baseline(loaded, 1).state_dict().values())
     return found
 
 

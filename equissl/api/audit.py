@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -13,6 +12,9 @@ from torch import Tensor, nn
 from equissl.data.base import Data, Dataset, InMemoryDataset
 from equissl.data.folder import open_data
 from equissl.encoder.encoder import Encoder
+from equissl.encoder.features import stated_size
+from equissl.encoder.reset import reinitialized
+from equissl.errors import UserError
 from equissl.evaluate.audit import audit as readability
 from equissl.evaluate.base import Score
 from equissl.params import Params, Space
@@ -27,6 +29,7 @@ def audit(
     *,
     count: int = 1000,
     factors: Sequence[str] = (),
+    size: int = 0,
     seed: int = 0,
     device: str = "cpu",
     progress: Progress = no_progress,
@@ -36,10 +39,14 @@ def audit(
     Args:
         model: a module (B, C, H, W) -> features taking images in [0, 1], or a name as on the command line.
         images: (N, C, H, W) uint8 or float in [0, 1]; a dataset; or a folder.
+        size: side at which a folder is read; 0 for the model's own, or 224 for a module that states none.
         factors: names of ``AUDITS`` entries; all if empty.
 
     Returns:
         Scores "audit/<factor>", with baselines "constant" and "random" (the same layers, untrained).
+
+    Raises:
+        UserError: the model cannot be loaded, reads no such images, or its layers cannot be drawn anew.
 
     Example:
         >>> import torch, equissl
@@ -49,14 +56,14 @@ def audit(
         >>> sorted({(s.name, s.baseline) for s in scores})
         [('audit/brightness', ''), ('audit/brightness', 'constant'), ('audit/brightness', 'random')]
     """
-    loaded = load_encoder(str(model)) if isinstance(model, Path | str) else model
+    loaded = load_encoder(str(model), size=size, seed=seed) if isinstance(model, Path | str) else model
     if isinstance(loaded, LoadedEncoder | LoadedRun):
-        encoder, size = loaded.encoder, loaded.config.size
-        baseline = random_baseline(loaded.config, seed)
+        encoder, own_size = loaded.encoder, loaded.config.size
+        baseline = random_baseline(loaded, seed)
     else:
-        encoder = loaded if isinstance(loaded, Encoder) else _plain_encoder(loaded, images)
-        baseline, size = _untrained(encoder, seed), encoder.size
-    dataset = _dataset(images, size, progress)
+        encoder = loaded if isinstance(loaded, Encoder) else _plain_encoder(loaded, images, size)
+        baseline, own_size = _untrained(encoder, seed), encoder.size
+    dataset = _dataset(images, size or own_size, progress)
     encoder.to(device)
     return readability.audit(
         encoder,
@@ -96,21 +103,24 @@ def audit_run(
 
 
 def _untrained(encoder: Encoder, seed: int) -> Encoder:
-    """A copy with new weights, of all layers that have ``reset_parameters``."""
-    untrained = copy.deepcopy(encoder)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        for layer in untrained.modules():
-            reset = getattr(layer, "reset_parameters", None)
-            if callable(reset):
-                reset()
-    return untrained
+        return reinitialized(encoder)
 
 
-def _plain_encoder(module: nn.Module, images: object) -> Encoder:
-    shape = tuple(images.shape[1:]) if isinstance(images, Tensor) else (3, 224, 224)
+def _plain_encoder(module: nn.Module, images: object, size: int) -> Encoder:
+    if isinstance(images, Tensor):
+        shape = tuple(images.shape[1:])
+    elif isinstance(images, Dataset):
+        shape = tuple(next(iter(images.batch(torch.tensor([0])).images.values())).shape[1:])
+    else:
+        size = size or stated_size(module) or 224
+        shape = (3, size, size)
     channels, height, width = shape
-    return Encoder(module, None, (0.0,) * channels, (1.0,) * channels, (channels, height, width))
+    try:
+        return Encoder(module, None, (0.0,) * channels, (1.0,) * channels, (channels, height, width))
+    except ValueError as error:
+        raise UserError(f"model: {error}") from error
 
 
 def _dataset(images: Tensor | Dataset | Data | Path | str, size: int, progress: Progress) -> Dataset:

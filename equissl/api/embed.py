@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -14,8 +17,8 @@ from equissl.data.image_folder import ImageFolder
 from equissl.errors import UserError
 from equissl.evaluate.features import extract
 from equissl.progress import Progress, no_progress
-from equissl.runs.load import Loaded, LoadedEncoder, LoadedRun, load_encoder
-from equissl.storage import atomic_open
+from equissl.runs.load import Loaded, LoadedEncoder, LoadedRun, inputs_and_weights, load_encoder
+from equissl.storage import atomic_open, write_json
 
 
 @dataclass(frozen=True)
@@ -26,11 +29,13 @@ class Embeddings:
         files: N paths relative to the folder.
         features: (N, D), row by row those of ``files``.
         skipped: files that cannot be read, with the reason.
+        model: its name, where its weights come from, and the normalisation and size of the images.
     """
 
     files: tuple[str, ...]
     features: Tensor
     skipped: tuple[BadImage, ...]
+    model: Mapping[str, Any] = field(default_factory=dict)
 
 
 def embed(
@@ -38,14 +43,18 @@ def embed(
     data: Path | str,
     out: Path | str | None = None,
     *,
+    seed: int = 0,
     device: str = "cpu",
     progress: Progress = no_progress,
 ) -> Embeddings:
     """Features of every image in a folder that can be read.
 
     Args:
-        model: a run folder, an exported folder, ``timm/NAME``, or what ``load_encoder`` returned.
-        out: also write them, to a ``.npz`` file (``files``, ``features``, ``skipped``) or a ``.csv`` file.
+        model: a name as of ``load_encoder``, such as a run folder or ``timm/NAME@pretrained``; or what it
+            returned.
+        out: also write them, to a ``.npz`` file (``files``, ``features``, ``skipped``, and the text ``model``,
+            JSON with the weights and the normalisation) or a ``.csv`` file, with that JSON beside it.
+        seed: of random weights.
 
     Raises:
         UserError: ``out`` has another ending, there is no image, or features are not finite.
@@ -56,13 +65,17 @@ def embed(
         >>> from equissl.data.image_folder import write_images
         >>> folder = Path(tempfile.mkdtemp())
         >>> write_images(folder, {"cats": 2, "dogs": 1})
-        >>> table = embed("timm/test_resnet", folder)  # random weights; or a run folder
+        >>> lines = []
+        >>> loaded = load_encoder("timm/test_resnet", say=lines.append)  # or the name of a run folder
+        >>> lines[-1][:46]
+        'warning: timm/test_resnet has RANDOM weights ('
+        >>> table = embed(loaded, folder)
         >>> table.features.shape[0], sorted(table.files)[0]
         (3, 'cats/0.png')
     """
     path = None if out is None else Path(out)
     check_suffix(path)
-    loaded = model if isinstance(model, LoadedEncoder | LoadedRun) else load_encoder(str(model))
+    loaded = model if isinstance(model, LoadedEncoder | LoadedRun) else load_encoder(str(model), seed=seed)
     folder = ImageFolder(path=str(data), size=loaded.config.size, test_fraction=0.0, max_bad_fraction=1.0)
     dataset = folder.open("train", progress)
     loaded.encoder.to(device)
@@ -74,9 +87,10 @@ def embed(
         model=loaded.name,
         drop_unreadable=True,
     )
+    facts = {"name": loaded.name, **inputs_and_weights(loaded)}
     rows = range(len(dataset)) if table.rows is None else table.rows.tolist()
     files = dataset.files
-    embeddings = Embeddings(tuple(files[row] for row in rows), table.vectors, dataset.bad_images)
+    embeddings = Embeddings(tuple(files[row] for row in rows), table.vectors, dataset.bad_images, facts)
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
         (_write_csv if path.suffix == ".csv" else _write_npz)(path, embeddings)
@@ -93,10 +107,12 @@ def _write_npz(out: Path, embeddings: Embeddings) -> None:
     files = np.array(embeddings.files, dtype=str)
     skipped = np.array([[b.path, b.reason] for b in embeddings.skipped], dtype=str).reshape(-1, 2)
     with atomic_open(out, "wb") as file:
-        np.savez(file, files=files, features=embeddings.features.numpy(), skipped=skipped)
+        model = np.array(json.dumps(dict(embeddings.model)))
+        np.savez(file, files=files, features=embeddings.features.numpy(), skipped=skipped, model=model)
 
 
 def _write_csv(out: Path, embeddings: Embeddings) -> None:
+    write_json(out.with_name(f"{out.name}.json"), dict(embeddings.model))
     with atomic_open(out, newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["file", "status", *(f"feature_{k}" for k in range(embeddings.features.shape[1]))])

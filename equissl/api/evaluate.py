@@ -152,7 +152,7 @@ def score_run(
         UserError: why any of ``strict`` is not available, before anything long is computed.
     """
     scores = protocol.run_evaluations(evaluations, context, strict=[n for n in strict if n in evaluations])
-    encoder = random_baseline(loaded.config, context.seed).to(context.device)
+    encoder = random_baseline(loaded, context.seed).to(context.device)
     untrained = protocol.run_evaluations(
         evaluations, replace(context, encoder=encoder, modules={}, model="the untrained baseline")
     )

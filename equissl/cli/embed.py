@@ -21,7 +21,7 @@ def run(args: Arguments) -> None:
         lambda: shared.device(args),
     )
     with Display() as display:
-        loaded = shared.load_model(args.positionals[0], args)
+        (loaded,) = shared.load_models(args.positionals, args, display.say)
         table = embed(loaded, args["data"], out, device=shared.device(args), progress=display)
     print(f"wrote {out}: {len(table.files)} images x {table.features.shape[1]} features")
     for skipped in table.skipped:

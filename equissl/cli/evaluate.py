@@ -19,7 +19,7 @@ from equissl.evaluate import protocol
 from equissl.evaluate.audit.audit import check_names
 from equissl.progress import Display
 from equissl.runs.folder import open_run
-from equissl.runs.load import LoadedRun
+from equissl.runs.load import Loaded, LoadedRun, inputs_and_weights
 from equissl.storage import write_rows
 
 
@@ -65,7 +65,9 @@ def audit(args: Arguments) -> int:
     )
     with tempfile.TemporaryDirectory() as scratch, Display() as display:
         out: Path = args["out"] or Path(scratch)
-        folders = [_audit_one(name, args, display, out) for name in dict.fromkeys(args.positionals)]
+        names = list(dict.fromkeys(args.positionals))
+        models = shared.load_models(names, args, display.say)
+        folders = [_audit_one(n, m, args, display, out) for n, m in zip(names, models, strict=True)]
         display.finish()
         _show(folders)
         if args["out"] is not None:
@@ -81,9 +83,8 @@ def _check_labels(args: Arguments) -> None:
         )
 
 
-def _audit_one(name: str, args: Arguments, display: Display, out: Path) -> Path:
+def _audit_one(name: str, loaded: Loaded, args: Arguments, display: Display, out: Path) -> Path:
     """Audit one model into a folder of rows; a run keeps its own rows too."""
-    loaded = shared.load_model(name, args)
     display.say(f"auditing {loaded.name}: {args['count']} images at {loaded.config.size} px, for each factor")
     data = open_data(args["data"], loaded.config.size, test_fraction=0.0, limit=args["count"])
     settings = {n: args[n] for n in ("count", "factors", "seed")}
@@ -97,6 +98,7 @@ def _audit_one(name: str, args: Arguments, display: Display, out: Path) -> Path:
     folder = out / label.strip("/").replace("/", "-")
     folder.mkdir(parents=True, exist_ok=True)
     facts = {"model": label, "data": str(args["data"]), "split": "all", "step": loaded.step}
+    facts |= inputs_and_weights(loaded)
     write_rows(folder / "scores.jsonl", [{**s.row(), **facts} for s in scores])
     return folder
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 from equissl.cli.grammar.arguments import Arguments
 from equissl.distributed import resolve_device
-from equissl.runs.load import Loaded, load_encoder
+from equissl.runs.load import Loaded, load_encoders
 from equissl.training.options import Options
 
 
@@ -18,9 +20,13 @@ def trusted(args: Arguments) -> tuple[str, ...]:
     return tuple(args["trust"])
 
 
-def load_model(name: str, args: Arguments) -> Loaded:
-    """An encoder by name, with the keys ``weights``, ``size`` and ``trust``."""
-    return load_encoder(name, weights=args["weights"], size=args["size"], trusted=trusted(args))
+def load_models(names: Sequence[str], args: Arguments, say: Callable[[str], object]) -> list[Loaded]:
+    """Encoders by name, with the keys ``weights``, ``size``, ``mean``, ``std``, ``seed`` and ``trust``.
+
+    All of them are loaded and checked before any is returned; ``say`` is told what was loaded.
+    """
+    options = {name: args[name] for name in ("weights", "size", "mean", "std", "seed")}
+    return load_encoders(names, trusted=trusted(args), say=say, **options)
 
 
 def options(args: Arguments) -> Options:

@@ -7,7 +7,6 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal, TypeGuard
 
 import torch
@@ -15,10 +14,11 @@ from torch import nn
 
 from equissl.config.validation import Checked, TrustNeed, check_bounds
 from equissl.encoder.encoder import Encoder
-from equissl.errors import UserError, nearest
+from equissl.encoder.published import IMAGENET, check_timm_name
+from equissl.encoder.weights import Say, load_weights, silent
+from equissl.errors import UserError
 
 Stem = Literal["timm", "small"]
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 CIFAR10 = ((0.4914, 0.4822, 0.4465), (0.247, 0.243, 0.261))
 STL10 = ((0.43, 0.42, 0.39), (0.27, 0.26, 0.27))
 
@@ -40,7 +40,9 @@ class BackboneConfig(Checked, ABC):
     Args:
         parts: part name -> width; must add up to the feature width. Empty: only "all".
         mean, std: per channel, subtracted from and divided into images in [0, 1].
-        weights: a local file of weights to start from (safetensors or torch), "" for random ones.
+        weights: what to start from: a file (safetensors or torch), the folder of a run or an export, or
+            published weights: "pretrained" (timm's of this model), "timm/NAME@pretrained",
+            "hf-hub:OWNER/NAME", "torchvision/NAME@WEIGHTS". "" for random ones.
         size: side of the images in pixels; needed by models with a fixed input size (ViTs).
         mask_token: learn a token that replaces masked patches (transformers; views with a ``PatchMask``).
     """
@@ -57,6 +59,11 @@ class BackboneConfig(Checked, ABC):
     def title(self) -> str:
         """The backbone in a few words, e.g. "resnet18, small stem"."""
 
+    @property
+    def timm_name(self) -> str:
+        """The backbone's name in timm, "" if it has none."""
+        return ""
+
     @abstractmethod
     def backbone(self) -> nn.Module:
         """A backbone (B, C, H, W) -> (B, D) or (B, D, h, w) with random weights.
@@ -65,16 +72,22 @@ class BackboneConfig(Checked, ABC):
             UserError: no such model, or a stem that does not fit.
         """
 
-    def build(self) -> Encoder:
+    def build(self, say: Say = silent) -> Encoder:
         """A fresh encoder; its weights come from torch's global random state unless given.
+
+        Args:
+            say: called with a line before weights are fetched, and one on what was loaded.
 
         Raises:
             UserError: the backbone cannot be built, parts that do not fit, weights that cannot be read.
         """
         backbone = self.backbone()
-        if self.weights:
-            load_weights(backbone, Path(self.weights))
-        return self.wrap(backbone)
+        report = load_weights(backbone, self.weights, self.timm_name, say) if self.weights else None
+        encoder = self.wrap(backbone)
+        encoder.loaded_weights = report
+        if report is not None:
+            say(str(report))
+        return encoder
 
     def wrap(self, backbone: nn.Module) -> Encoder:
         """A given backbone as an encoder with these parts and this normalisation.
@@ -128,6 +141,10 @@ class EncoderConfig(BackboneConfig):
     def title(self) -> str:
         return self.name if self.stem == "timm" else f"{self.name}, {self.stem} stem"
 
+    @property
+    def timm_name(self) -> str:
+        return "" if ":" in self.name else self.name
+
     def backbone(self) -> nn.Module:
         return _own(self) if ":" in self.name else _timm(self)
 
@@ -144,12 +161,13 @@ def is_timm(config: BackboneConfig) -> TypeGuard[EncoderConfig]:
 def _timm(config: EncoderConfig) -> nn.Module:
     import timm
 
-    if not timm.is_model(config.name):
-        known = timm.list_models()
-        raise UserError(f"encoder.name: timm has no model {config.name!r}; {nearest(config.name, known)}")
+    try:
+        check_timm_name(config.name)
+    except UserError as error:
+        raise UserError(f"encoder.name: {error}") from error
     try:
         model: nn.Module = timm.create_model(config.name, num_classes=config.width, **model_arguments(config))
-    except (TypeError, RuntimeError, AssertionError, ValueError) as error:
+    except (TypeError, RuntimeError, AssertionError, ValueError, ZeroDivisionError, KeyError) as error:
         given = dict(config.options)
         raise UserError(f"encoder: timm cannot build {config.name!r} with {given}: {error}") from error
     if config.stem == "small":
@@ -197,37 +215,3 @@ def _own(config: EncoderConfig) -> nn.Module:
     if not isinstance(backbone, nn.Module):
         raise UserError(f"encoder.name={config.name!r} returned {type(backbone).__name__}, not an nn.Module")
     return backbone
-
-
-def load_weights(backbone: nn.Module, path: Path) -> None:
-    """Load a local file of weights; a classifier in it is ignored.
-
-    Raises:
-        UserError: no such file, not a weight file, or it does not fit the backbone.
-    """
-    if not path.is_file():
-        raise UserError(f"weights: no file {str(path)!r}")
-    try:
-        state = _read(path)
-    except Exception as error:
-        raise UserError(f"weights: {str(path)!r} is not a readable weight file: {error}") from error
-    wanted = backbone.state_dict()
-    missing = [k for k in wanted if k not in state]
-    wrong = [k for k in wanted if k in state and state[k].shape != wanted[k].shape]
-    if missing or wrong:
-        raise UserError(
-            f"weights: {str(path)!r} does not fit the backbone: {len(missing)} tensors are missing "
-            f"(first: {missing[:1]}), {len(wrong)} have another shape (first: {wrong[:1]})"
-        )
-    backbone.load_state_dict({k: state[k] for k in wanted})
-
-
-def _read(path: Path) -> dict[str, torch.Tensor]:
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        return load_file(path)
-    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    for key in ("state_dict", "model"):
-        state = state.get(key, state)
-    return state

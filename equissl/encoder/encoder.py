@@ -9,7 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from equissl.encoder.features import features, patch_size
 from equissl.encoder.masking import build_mask_token, masked_patches
+from equissl.encoder.weight_fitting import LoadedWeights
 from equissl.errors import nearest
 
 
@@ -80,6 +82,7 @@ class Encoder(nn.Module):
         self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(-1, 1, 1), persistent=False)
         self.size = probe[-1]
+        self.loaded_weights: LoadedWeights | None = None
         width, self.grid_shape = _shapes(backbone, probe)
         self.parts = _slices(parts or {}, width)
         self.register_parameter("mask_token", build_mask_token(backbone) if mask_token else None)
@@ -119,52 +122,50 @@ class Encoder(nn.Module):
         """
         x = (images - self.mean) / self.std
         if mask is None:
-            vector, grid = _features(self.backbone, x)
+            vector, grid = features(self.backbone, x)
         else:
             with masked_patches(self.backbone, self.mask_token, mask):
-                vector, grid = _features(self.backbone, x)
+                vector, grid = features(self.backbone, x)
         return Encoded(vector, grid, self.parts)
-
-
-def _features(backbone: nn.Module, x: Tensor) -> tuple[Tensor, Tensor | None]:
-    staged = getattr(backbone, "forward_features", None)
-    if staged is None:
-        out = backbone(x)
-        return (out, None) if out.dim() == 2 else (out.mean((2, 3)), out)
-    features = staged(x)
-    head = backbone.forward_head
-    vector: Tensor = head(features, pre_logits=True)  # type: ignore[operator]
-    grid = _grid(backbone, features, (x.shape[2], x.shape[3]))
-    classifier = getattr(backbone, "get_classifier", nn.Identity)()
-    if isinstance(classifier, nn.Linear):
-        vector = classifier(vector)
-        grid = None if grid is None else classifier(grid.movedim(1, 3)).movedim(3, 1)
-    return vector, grid
-
-
-def _grid(backbone: nn.Module, features: Tensor, size: tuple[int, int]) -> Tensor | None:
-    """Features as timm's models give them, as (B, D, h, w); None where they do not lie in the image."""
-    if features.dim() == 4:
-        last = str(getattr(backbone, "output_fmt", "NCHW")) == "NHWC"
-        return features.movedim(3, 1) if last else features
-    patches = getattr(backbone, "patch_embed", None)
-    if features.dim() != 3 or patches is None:
-        return None
-    tokens = features[:, getattr(backbone, "num_prefix_tokens", 0) :]
-    height, width = patches.dynamic_feat_size(size)
-    if height * width != tokens.shape[1]:
-        return None
-    return tokens.movedim(2, 1).reshape(len(tokens), -1, height, width)
 
 
 def _shapes(backbone: nn.Module, probe: tuple[int, int, int]) -> tuple[int, tuple[int, int, int] | None]:
     """Columns of the vector; channels, height and width of the grid."""
+    _check_patches(backbone, probe)
     training = backbone.training
     device = next((p.device for p in backbone.parameters()), torch.device("cpu"))
-    with torch.no_grad():
-        vector, grid = _features(backbone.eval(), torch.zeros(1, *probe, device=device))
-    backbone.train(training)
+    try:
+        with torch.no_grad():
+            vector, grid = features(backbone.eval(), torch.zeros(1, *probe, device=device))
+    except (
+        RuntimeError,
+        AssertionError,
+        TypeError,
+        IndexError,
+        AttributeError,
+        NotImplementedError,
+    ) as error:
+        said = str(error).strip().partition("\n")[0][:200]
+        shape = " x ".join(map(str, probe))
+        raise ValueError(
+            f"the backbone cannot read {shape} images: {said or type(error).__name__}"
+        ) from error
+    finally:
+        backbone.train(training)
     return int(vector.shape[1]), None if grid is None else (grid.shape[1], grid.shape[2], grid.shape[3])
+
+
+def _check_patches(backbone: nn.Module, probe: tuple[int, int, int]) -> None:
+    """Raises ValueError if a transformer's patches do not divide the images: it would drop the rest."""
+    patch = patch_size(backbone)
+    uneven = [side for side in probe[1:] if patch and side % patch]
+    if uneven:
+        below = uneven[0] - uneven[0] % patch
+        sides = f"{below} or {below + patch}" if below else str(patch)
+        raise ValueError(
+            f"size={uneven[0]}: the backbone's patches have a side of {patch} px, which does not divide it; "
+            f"choose size={sides}"
+        )
 
 
 def _slices(parts: Mapping[str, int], width: int) -> dict[str, slice]:

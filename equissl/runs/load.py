@@ -1,8 +1,9 @@
-"""Load any encoder by name: a run folder, an exported folder, or ``timm/NAME``."""
+"""Load any encoder by name: a run folder, an exported folder, a model of timm, torchvision or the hub."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,12 @@ from torch import nn
 from equissl.config.serialize import from_dict
 from equissl.config.validation import fits
 from equissl.data.base import Data
-from equissl.encoder.backbone import IMAGENET, BackboneConfig, EncoderConfig, load_weights
+from equissl.encoder.backbone import BackboneConfig
 from equissl.encoder.encoder import Encoder
-from equissl.errors import UserError, nearest
+from equissl.encoder.named import INPUT_PREFIXES, describe_inputs, named_config, split_weights
+from equissl.encoder.reset import reinitialized
+from equissl.encoder.weights import Say, silent
+from equissl.errors import UserError
 from equissl.model import Model
 from equissl.recipe import Recipe
 from equissl.runs.folder import Run, nearest_run, open_run
@@ -32,12 +36,16 @@ class LoadedEncoder:
         encoder: in evaluation mode.
         config: how to build the same architecture again.
         step: optimizer steps behind it, 0 if unknown.
+        weights: where its weights come from, in words.
+        backbone: the user's own module, if ``config`` does not build it.
     """
 
     name: str
     encoder: Encoder
     config: BackboneConfig
     step: int = 0
+    weights: str = ""
+    backbone: nn.Module | None = None
 
 
 @dataclass(frozen=True)
@@ -49,6 +57,7 @@ class LoadedRun:
         recipe: the one the run was started with.
         config: how to build the encoder's architecture again, at the size of images asked for.
         step: optimizer steps behind it.
+        backbone: the user's own module, if the run was trained with one that ``config`` does not build.
     """
 
     run: Run
@@ -56,10 +65,16 @@ class LoadedRun:
     recipe: Recipe
     config: BackboneConfig
     step: int
+    backbone: nn.Module | None = None
 
     @property
     def name(self) -> str:
         return self.run.path.name
+
+    @property
+    def weights(self) -> str:
+        """Where the weights come from, in words."""
+        return f"the run's checkpoint of step {self.step}"
 
     @property
     def encoder(self) -> Encoder:
@@ -76,47 +91,109 @@ class LoadedRun:
 Loaded = LoadedEncoder | LoadedRun
 
 
-def random_baseline(config: BackboneConfig, seed: int = 0) -> Encoder:
-    """The random-init baseline of an encoder: the same architecture with untrained weights."""
+def random_baseline(loaded: Loaded, seed: int = 0) -> Encoder:
+    """The random-init baseline of an encoder: the same architecture with untrained weights.
+
+    Raises:
+        UserError: it is the user's own module, and some of its parameters cannot be drawn anew.
+    """
     with torch.random.fork_rng():
         torch.manual_seed(seed + 1_000_003)
-        return replace(config, weights="").build()
+        if loaded.backbone is not None:
+            return reinitialized(loaded.encoder)
+        return replace(loaded.config, weights="").build()
+
+
+def inputs_and_weights(loaded: Loaded) -> dict[str, Any]:
+    """What output files say of an encoder: where its weights come from, and how images are normalised."""
+    config = loaded.config
+    facts = {"weights": loaded.weights, "mean": list(config.mean), "std": list(config.std)}
+    return {**facts, "size": config.size}
 
 
 def load_encoder(
     name: str,
     *,
-    weights: Path | None = None,
+    weights: Path | str | None = None,
     size: int = 0,
+    mean: Sequence[float] = (),
+    std: Sequence[float] = (),
+    seed: int = 0,
     trusted: Sequence[str] = (),
     backbone: nn.Module | None = None,
+    say: Say | None = None,
 ) -> Loaded:
     """The encoder called ``name``.
 
     Args:
-        name: a run folder, an exported folder, or ``timm/NAME``.
-        weights: a local weight file for ``timm/NAME``; random weights if absent.
+        name: a run folder, an exported folder, ``timm/NAME``, ``timm/NAME@pretrained``,
+            ``torchvision/NAME@WEIGHTS`` or ``hf-hub:OWNER/NAME``; ``timm/NAME@FILE`` reads its weights.
+        weights: instead of ``@FILE``. Random weights if both are absent.
         size: side of the images; 0 for the model's own.
+        mean, std: per channel; the model's own if empty.
+        seed: of random weights.
         trusted: packages whose code a run or an export may name.
         backbone: a module like the one a run was trained with, if that was the user's own.
+        say: called with lines on what is fetched and loaded; without it, random weights are a warning.
 
     Raises:
         UserError: nothing is called that; the message says what is possible.
     """
-    if name.startswith("timm/"):
-        return _timm(name, weights, size)
-    if weights is not None:
-        raise UserError(f"weights={weights} is for timm/NAME models, but {name!r} brings its own")
-    folder = Path(name)
+    model, source = split_weights(name)
+    if weights is not None and source:
+        raise UserError(f"{name!r} names its weights; leave out weights={weights}")
+    source = source or (str(weights) if weights is not None else "")
+    if model.startswith(INPUT_PREFIXES):
+        return _named(model, source, size, mean, std, seed, say)
+    if source:
+        raise UserError(
+            f"weights={source} is for timm/NAME and torchvision/NAME, but {model!r} brings its own"
+        )
+    folder = Path(model)
     if (folder / "recipe.json").is_file():
-        return load_run(open_run(folder), trusted, size, backbone)
+        if mean or std:
+            raise UserError(
+                f"mean= and std= are not for {model!r}: a run's images are normalised as in training"
+            )
+        return load_run(open_run(folder), trusted, size, backbone, say or silent)
     if (folder / "config.json").is_file():
-        return _exported(folder, size, trusted)
+        return _exported(folder, size, mean, std, trusted, say or silent)
     if folder.exists():
         raise UserError(f"{name!r} is neither a run folder (recipe.json) nor an exported one (config.json)")
     raise UserError(
-        f"no model {name!r}: expected a run folder, an exported folder, or timm/NAME; {nearest_run(folder)}"
+        f"no model {name!r}: expected a run folder, an exported folder, timm/NAME@pretrained, "
+        f"timm/NAME@FILE, torchvision/NAME@WEIGHTS or hf-hub:OWNER/NAME; {nearest_run(folder)}"
     )
+
+
+def load_encoders(names: Sequence[str], *, weights: Path | str | None = None, **options: Any) -> list[Loaded]:
+    """All encoders, loaded and checked one after the other before any is used.
+
+    Args:
+        weights: for the one model that names no weights of its own.
+        options: of ``load_encoder``.
+
+    Raises:
+        UserError: with what is wrong with every one of them.
+    """
+    takers = [n for n in names if n.startswith(INPUT_PREFIXES) and not split_weights(n)[1]]
+    if weights is not None and len(takers) > 1:
+        each = ", ".join(f"{n}@FILE" for n in takers)
+        raise UserError(
+            f"weights={weights} is one file for {len(takers)} models; name a file for each: {each}"
+        )
+    loaded, problems = [], []
+    for name in names:
+        own = weights if name in takers or len(names) == 1 else None
+        try:
+            loaded.append(load_encoder(name, weights=own, **options))
+        except UserError as error:
+            problems += error.problems
+    if weights is not None and not takers and not problems:
+        problems.append(f"weights={weights}: every model brings its own weights")
+    if problems:
+        raise UserError(problems)
+    return loaded
 
 
 def load_backbone(path: Path | str, **options: Any) -> Encoder:
@@ -133,6 +210,7 @@ def load_run(
     trusted: Sequence[str] = (),
     size: int = 0,
     backbone: nn.Module | None = None,
+    say: Say = silent,
 ) -> LoadedRun:
     """A run's encoder and modules at its last checkpoint.
 
@@ -146,13 +224,16 @@ def load_run(
             f"{run.path} was trained with a module of your own, which recipe.json cannot name: in Python, "
             "pass backbone=... (or train with encoder.name=module:function)"
         )
-    model = recipe.build(recipe.data.spaces, wrap_backbone(recipe.encoder, backbone))
+    # The checkpoint holds all weights: those that training began with are not read, let alone fetched.
+    blank = replace(recipe, encoder=replace(recipe.encoder, weights=""))
+    model = blank.build(recipe.data.spaces, wrap_backbone(recipe.encoder, backbone))
     try:
         model.load_state_dict(state["model"])
     except RuntimeError as error:
         raise UserError(f"the checkpoint in {run.checkpoints} does not fit recipe.json: {error}") from error
     config = replace(recipe.encoder, size=size or recipe.encoder.size)
-    return LoadedRun(run, model.eval(), recipe, config, state["step"])
+    say(describe_inputs(config))
+    return LoadedRun(run, model.eval(), recipe, config, state["step"], backbone)
 
 
 def wrap_backbone(config: BackboneConfig, backbone: nn.Module | None) -> Encoder | None:
@@ -160,31 +241,39 @@ def wrap_backbone(config: BackboneConfig, backbone: nn.Module | None) -> Encoder
     return None if backbone is None else config.wrap(backbone)
 
 
-def _timm(name: str, weights: Path | None, size: int) -> LoadedEncoder:
-    import timm
-
-    short = name.removeprefix("timm/")
-    problems = []
-    if not timm.is_model(short):
-        problems.append(f"timm has no model {short!r}; {nearest(short, timm.list_models())}")
-    if weights is not None and not weights.is_file():
-        problems.append(f"weights: no file {str(weights)!r}")
-    if problems:
-        raise UserError(problems)
-    default = timm.get_pretrained_cfg(short)
-    stated: Mapping[str, Any] = vars(default) if default is not None else {}
-    config = EncoderConfig(
-        name=short,
-        mean=tuple(stated.get("mean", IMAGENET[0])),
-        std=tuple(stated.get("std", IMAGENET[1])),
-        size=size or int(stated.get("input_size", (3, 224, 224))[-1]),
-        weights=str(weights) if weights else "",
+def _named(
+    model: str,
+    source: str,
+    size: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+    seed: int,
+    say: Say | None,
+) -> LoadedEncoder:
+    """An encoder of timm, torchvision or the hub, with weights from ``source`` or random ones."""
+    tell = say or silent
+    config, told = named_config(model, source, size, tuple(mean), tuple(std))
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        encoder = config.build(tell).eval()
+    tell(f"{describe_inputs(config)}{told}")
+    if config.weights:
+        return LoadedEncoder(
+            f"{model}@{source}" if source else model, encoder, config, 0, str(encoder.loaded_weights)
+        )
+    line = (
+        f"{model} has RANDOM weights (seed {seed}); for trained ones write {model}@pretrained or {model}@FILE"
     )
-    shown = name if weights else f"{name} (random weights)"
-    return LoadedEncoder(shown, config.build().eval(), config)
+    if say is None:
+        warnings.warn(line, stacklevel=3)
+    else:
+        say(f"warning: {line}")
+    return LoadedEncoder(f"{model} (random weights)", encoder, config, 0, f"random, seed {seed}")
 
 
-def _exported(folder: Path, size: int, trusted: Sequence[str]) -> LoadedEncoder:
+def _exported(
+    folder: Path, size: int, mean: Sequence[float], std: Sequence[float], trusted: Sequence[str], say: Say
+) -> LoadedEncoder:
     path = folder / "config.json"
     stored = read_json(path)
     own = stored.get("equissl") if isinstance(stored, dict) else None
@@ -197,7 +286,13 @@ def _exported(folder: Path, size: int, trusted: Sequence[str]) -> LoadedEncoder:
     step = own.get("step", 0)
     if not fits(step, int):
         raise UserError(f"{path}: step must be an integer, got {step!r}")
-    config = replace(config, weights="", size=size or config.size)
-    encoder = config.build()
-    load_weights(encoder.backbone, folder / "model.safetensors")
-    return LoadedEncoder(folder.name, encoder.eval(), config, step)
+    config = replace(
+        config,
+        weights=str(folder / "model.safetensors"),
+        size=size or config.size,
+        mean=tuple(mean) or config.mean,
+        std=tuple(std) or config.std,
+    )
+    encoder = config.build(say)
+    say(describe_inputs(config))
+    return LoadedEncoder(folder.name, encoder.eval(), config, step, str(encoder.loaded_weights))

@@ -12,7 +12,7 @@ from equissl.config.parse import parse
 from equissl.errors import UserError, nearest
 
 SETTING = "setting"  # the option that collects what is no key of the verb, as path.to.field=value
-_TYPES = {"N": int, "X": float, "DIR": Path, "FILE": Path, "MIN,MAX": tuple[float, ...]}
+_TYPES = {"N": int, "X": float, "DIR": Path, "FILE": Path, "MIN,MAX": tuple[float, ...], "R,G,B": tuple[float, ...]}
 _NAME = re.compile(r"[A-Za-z_][\w.-]*")
 
 
@@ -196,6 +196,6 @@ def _positionals(
 
 
 def _is_model(word: str) -> bool:
-    """Whether ``runs.load`` would read it as a model: a run, an exported encoder, or timm/NAME."""
+    """Whether ``runs.load`` would read it as a model: a run, an exported encoder, or a published name."""
     files = (Path(word) / name for name in ("recipe.json", "config.json"))
-    return word.startswith("timm/") or any(f.is_file() for f in files)
+    return word.startswith(("timm/", "torchvision/", "hf-hub:")) or any(f.is_file() for f in files)

@@ -30,7 +30,11 @@ _LABELS = Key(
 _DEVICE = Key("device=auto|cpu|cuda", "where torch computes", "auto")
 _SEED = Key("seed=N", "of every random choice", 0)
 _COUNT = Key("count=N", "number of images", 1000)
-_WEIGHTS = Key("weights=FILE", "weight file for timm/NAME; random weights if absent")
+_WEIGHTS = Key("weights=FILE", "weights of timm/NAME, as timm/NAME@FILE; random ones if absent")
+_INPUTS = (
+    Key("mean=R,G,B", "of images in [0, 1], per channel; the model's own if absent", ()),
+    Key("std=R,G,B", "likewise", ()),
+)
 _SIZE = Key("size=N", "side of the images in pixels; 0: the run's, or 224", 0)
 _TRUST = Key("trust=PACKAGE,...", "packages outside equissl whose code a run may name", ())
 _RECIPE = Key(
@@ -200,6 +204,7 @@ VERBS = (
             _WEIGHTS,
             Key("factors=FACTOR,...", "which to audit; all if absent", (), choices="audits"),
             _SIZE,
+            *_INPUTS,
             _COUNT,
             _SEED,
             _DEVICE,
@@ -208,7 +213,8 @@ VERBS = (
         examples=(
             "equissl audit runs/first photos",
             "equissl audit runs/first runs/second photos out=audit",
-            "equissl audit timm/resnet18 photos weights=resnet18.safetensors",
+            "equissl audit timm/resnet50@pretrained timm/resnet18@moco.pth photos",
+            "equissl audit torchvision/resnet50@IMAGENET1K_V2 photos",
         ),
     ),
     Verb(
@@ -254,22 +260,36 @@ VERBS = (
             Key("out=FILE", "a .npz or .csv file to write", required=True),
             _WEIGHTS,
             _SIZE,
+            *_INPUTS,
+            _SEED,
             _DEVICE,
             _TRUST,
         ),
-        examples=("equissl embed runs/first photos out=features.npz",),
+        examples=(
+            "equissl embed runs/first photos out=features.npz",
+            "equissl embed timm/resnet50@pretrained photos out=features.npz",
+        ),
     ),
     Verb(
         "export",
         "Write the encoder as a folder that timm loads without equissl, or as ONNX.",
         "export:run",
-        "RUN",
+        "MODEL",
         keys=(
             Key("out=DIR", "folder to write; RUN/export if absent"),
             Key("format=timm|onnx", "safetensors, or ONNX (the extra `onnx`)", "timm"),
+            Key("opset=N", "version of ONNX's operators; 0: torch's default", 0),
+            _WEIGHTS,
+            _SIZE,
+            *_INPUTS,
+            _SEED,
             _TRUST,
         ),
-        examples=("equissl export runs/first", "equissl export runs/first format=onnx"),
+        examples=(
+            "equissl export runs/first",
+            "equissl export runs/first format=onnx",
+            "equissl export timm/resnet50@pretrained out=resnet50",
+        ),
     ),
     _RENDER,
     Verb(

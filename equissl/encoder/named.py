@@ -1,0 +1,107 @@
+"""Encoders of timm, torchvision and the Hugging Face Hub by name, with the weights that the name says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from equissl.encoder.backbone import BackboneConfig, EncoderConfig
+from equissl.encoder.published import (
+    HUB,
+    PRETRAINED,
+    TIMM,
+    TORCHVISION,
+    Inputs,
+    check_timm_name,
+    find_published,
+    timm_inputs,
+)
+from equissl.encoder.torchvision_backbone import TorchvisionConfig, timm_has
+from equissl.errors import UserError
+
+INPUT_PREFIXES = (TIMM, TORCHVISION, HUB)
+
+
+def split_weights(name: str) -> tuple[str, str]:
+    """``MODEL@FILE`` as model and weights; ("", for the second if there are none). An existing path wins.
+
+    >>> split_weights("timm/resnet18@dir/w@1.pt"), split_weights("runs/first")
+    (('timm/resnet18', 'dir/w@1.pt'), ('runs/first', ''))
+    """
+    if Path(name).exists() or "@" not in name:
+        return name, ""
+    model, _, weights = name.partition("@")
+    if name.startswith(HUB) and not Path(weights).exists():
+        return name, ""  # a revision of the repository
+    return model, weights
+
+
+def named_config(
+    model: str, weights: str, size: int, mean: tuple[float, ...], std: tuple[float, ...]
+) -> tuple[BackboneConfig, str]:
+    """How to build a model of timm, torchvision or the hub.
+
+    Args:
+        model: without weights.
+        weights: a path, "pretrained", or torchvision's name of them; "" for random ones (hub: its own).
+        size, mean, std: of the images; the model's own if 0 or empty.
+
+    Returns:
+        the config, and what its authors' evaluation does otherwise, in words.
+
+    Raises:
+        UserError: nothing is called that.
+    """
+    short = model.partition("/")[2]
+    options = {}
+    if weights and not Path(weights).exists() and not _is_tag(model, weights):
+        raise UserError(f"{model}@{weights}: no file {weights!r}; published weights: {model}@pretrained")
+    if model.startswith(HUB):
+        published = find_published(model)
+        short, inputs, options = published.architecture, published.inputs, dict(published.options)
+        weights = weights or model
+    elif model.startswith(TORCHVISION):
+        named = PRETRAINED if not weights or Path(weights).exists() else weights
+        published = find_published(f"{model}@{named}")
+        inputs = published.inputs
+        weights = published.name if weights and not Path(weights).exists() else weights
+    elif weights == PRETRAINED and not Path(weights).exists():
+        published = find_published(f"{model}@{weights}")
+        inputs, weights = published.inputs, published.name
+    else:
+        inputs = _timm_inputs(short)
+    common = {
+        "mean": mean or inputs.mean,
+        "std": std or inputs.std,
+        "size": size or inputs.size,
+        "weights": weights,
+    }
+    if model.startswith(TORCHVISION) and not timm_has(short):
+        return TorchvisionConfig(name=short, **common), _evaluated(inputs)  # type: ignore[arg-type]
+    return EncoderConfig(name=short, options=options, **common), _evaluated(inputs)  # type: ignore[arg-type]
+
+
+def describe_inputs(config: BackboneConfig) -> str:
+    """How images are made for a model, in one line."""
+    mean, std = (", ".join(f"{x:g}" for x in values) for values in (config.mean, config.std))
+    return f"images: {config.size} px, mean ({mean}), std ({std})"
+
+
+def _evaluated(inputs: Inputs) -> str:
+    if not inputs.interpolation:
+        return ""
+    how = f"{inputs.interpolation} resizing, crop {inputs.crop:g}, {inputs.size} px"
+    return f" (its authors evaluate with {how})"
+
+
+def _is_tag(model: str, weights: str) -> bool:
+    return weights == PRETRAINED or (
+        model.startswith(TORCHVISION) and "/" not in weights and "." not in weights
+    )
+
+
+def _timm_inputs(name: str) -> Inputs:
+    from timm.models import get_pretrained_cfg
+
+    check_timm_name(name)
+    stated = get_pretrained_cfg(name)
+    return Inputs() if stated is None else timm_inputs(vars(stated))

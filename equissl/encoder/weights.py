@@ -1,0 +1,44 @@
+"""Weights of a backbone, from a file of any common layout or by published name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from torch import nn
+
+from equissl.encoder.published import find_published, is_published
+from equissl.encoder.weight_files import flatten, read_tensors
+from equissl.encoder.weight_fitting import LoadedWeights, fit
+from equissl.errors import UserError
+
+Say = Callable[[str], object]
+
+
+def silent(line: str) -> None:
+    """Says nothing."""
+
+
+def load_weights(backbone: nn.Module, source: str | Path, name: str = "", say: Say = silent) -> LoadedWeights:
+    """Load weights into a backbone, whatever stands before their names; a classifier is ignored.
+
+    Args:
+        source: a file, the folder of a run or an export, or a published name (``find_published``).
+        name: the backbone's name in timm, for ``source="pretrained"`` and in messages.
+        say: called with a line before anything is fetched.
+
+    Raises:
+        UserError: no such file or name, other objects in it, or weights that do not fit the backbone.
+    """
+    if is_published(str(source)):
+        published = find_published(str(source), name)
+        say(published.line())
+        found, shown = flatten(published.read()), published.name
+    else:
+        found, shown = read_tensors(Path(source)), str(source)
+    fitted = fit(backbone, found, shown, name)
+    broken = next((n for n, t in fitted.state.items() if not bool(t.isfinite().all())), "")
+    if broken:
+        raise UserError(f"weights: {shown!r} holds numbers that are not finite, first in {broken!r}")
+    backbone.load_state_dict(fitted.state, strict=False)  # fit has checked the names
+    return fitted.report
