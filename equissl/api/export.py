@@ -4,24 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from equissl.runs.export import export_onnx, export_timm
-from equissl.runs.folder import open_run
-from equissl.runs.load import load_run
+from torch import nn
+
+from equissl.errors import UserError
+from equissl.runs.export import export_timm
+from equissl.runs.load import Loaded, LoadedEncoder, LoadedRun, load_encoder
+from equissl.runs.onnx_export import export_onnx
 
 
 def export(
-    run: Path | str,
+    model: Loaded | Path | str,
     out: Path | str | None = None,
     format: Literal["timm", "onnx"] = "timm",
     *,
+    opset: int = 0,
     trusted: Sequence[str] = (),
+    backbone: nn.Module | None = None,
 ) -> Path:
-    """Write the encoder of a run as a folder that timm loads without equissl, or as ``model.onnx``.
+    """Write an encoder as a folder that timm loads without equissl, or as ``model.onnx``.
 
     Args:
+        model: a name as of ``load_encoder``, such as a run folder; or what it returned.
         out: folder to write; ``export`` in the run folder if absent.
+        opset: version of ONNX's operators; 0 for torch's default.
+        backbone: a module like the one the run was trained with, if that was your own.
 
     Returns:
         The folder.
@@ -29,10 +37,33 @@ def export(
     Raises:
         UserError: the encoder is not timm's, ``out`` holds something else, or the ONNX extra is missing.
     """
-    loaded = load_run(open_run(Path(run)), trusted)
-    folder = Path(out) if out is not None else loaded.run.path / "export"
-    if format == "onnx":
-        export_onnx(loaded, folder)
+    if isinstance(model, LoadedEncoder | LoadedRun):
+        loaded: Loaded = model
     else:
-        export_timm(loaded, folder, loaded.run.rows("scores.jsonl"))
+        loaded = load_encoder(str(model), trusted=trusted, backbone=backbone)
+    folder = export_folder(loaded, None if out is None else Path(out))
+    if format == "onnx":
+        export_onnx(loaded, folder, opset=opset)
+    else:
+        export_timm(loaded, folder, scores_of(loaded))
     return folder
+
+
+def export_folder(loaded: Loaded, out: Path | None) -> Path:
+    """Where an encoder is written: ``out``, or ``export`` in its run folder.
+
+    Raises:
+        UserError: it is no run and ``out`` is absent.
+    """
+    if out is not None:
+        return out
+    if isinstance(loaded, LoadedRun):
+        return loaded.run.path / "export"
+    raise UserError(
+        f"out=DIR is missing: {loaded.name!r} is no run folder, so there is no usual place for it"
+    )
+
+
+def scores_of(loaded: Loaded) -> list[dict[str, Any]]:
+    """Score rows for the card of a run; none of another model."""
+    return loaded.run.rows("scores.jsonl") if isinstance(loaded, LoadedRun) else []

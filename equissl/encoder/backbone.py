@@ -87,6 +87,12 @@ class BackboneConfig(Checked, ABC):
         encoder.loaded_weights = report
         if report is not None:
             say(str(report))
+            theirs = report.inputs
+            if theirs is not None and (theirs.mean, theirs.std) != (tuple(self.mean), tuple(self.std)):
+                say(
+                    f"warning: {report.source} was trained with mean {theirs.mean} and std {theirs.std}, but "
+                    f"images are normalised with mean {self.mean} and std {self.std}"
+                )
         return encoder
 
     def wrap(self, backbone: nn.Module) -> Encoder:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
+from equissl.encoder.published import Inputs
 from equissl.encoder.weight_layouts import LAYOUTS
 from equissl.errors import UserError
 
@@ -37,6 +38,7 @@ class LoadedWeights:
         ignored: groups of tensors that the backbone has no place for, such as a classifier's.
         adapted: names of tensors that were resampled to the backbone's shapes.
         random: names of the backbone's classifier where the file has none; they stay random.
+        inputs: how the images of published weights were made.
     """
 
     source: str
@@ -48,6 +50,7 @@ class LoadedWeights:
     ignored: tuple[str, ...] = ()
     adapted: tuple[str, ...] = ()
     random: tuple[str, ...] = ()
+    inputs: Inputs | None = None
 
     def __str__(self) -> str:
         notes = [f'prefix "{self.prefix}"'] if self.prefix else []

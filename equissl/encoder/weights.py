@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from torch import nn
@@ -33,12 +34,12 @@ def load_weights(backbone: nn.Module, source: str | Path, name: str = "", say: S
     if is_published(str(source)):
         published = find_published(str(source), name)
         say(published.line())
-        found, shown = flatten(published.read()), published.name
+        found, shown, inputs = flatten(published.read()), published.name, published.inputs
     else:
-        found, shown = read_tensors(Path(source)), str(source)
+        found, shown, inputs = read_tensors(Path(source)), str(source), None
     fitted = fit(backbone, found, shown, name)
     broken = next((n for n, t in fitted.state.items() if not bool(t.isfinite().all())), "")
     if broken:
         raise UserError(f"weights: {shown!r} holds numbers that are not finite, first in {broken!r}")
     backbone.load_state_dict(fitted.state, strict=False)  # fit has checked the names
-    return fitted.report
+    return replace(fitted.report, inputs=inputs)

@@ -1,20 +1,20 @@
-"""Export of an encoder: a folder that timm loads without equissl, or an ONNX file, with its model card."""
+"""Export of an encoder: a folder that timm loads without equissl, with its model card."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from equissl.config.serialize import to_dict
 from equissl.encoder.backbone import EncoderConfig, is_timm, model_arguments
-from equissl.encoder.encoder import Encoder
 from equissl.errors import UserError
 from equissl.runs.load import Loaded
-from equissl.storage import atomic_path, read_json, temporary_sibling, write_json, write_text
+from equissl.storage import read_json, temporary_sibling, write_json, write_text
 
 
 def export_timm(loaded: Loaded, out: Path, scores: Sequence[Mapping[str, Any]] = ()) -> Path:
@@ -59,8 +59,17 @@ def timm_encoder(loaded: Loaded) -> EncoderConfig:
     Raises:
         UserError: timm cannot build it.
     """
-    if not is_timm(loaded.config):
-        raise UserError(f"only timm backbones can be exported for timm, got {loaded.config.title!r}")
+    if loaded.backbone is not None or not is_timm(loaded.config):
+        title = "a module of your own" if loaded.backbone is not None else repr(loaded.config.title)
+        raise UserError(f"only timm backbones can be exported for timm, got {title}; format=onnx takes any")
+    with torch.device("meta"):  # nothing is allocated
+        built = loaded.config.backbone().state_dict()
+    ours = loaded.encoder.backbone.state_dict()
+    if {k: t.shape for k, t in built.items()} != {k: t.shape for k, t in ours.items()}:
+        raise UserError(
+            f"only timm backbones can be exported for timm, but the encoder's tensors are not those of "
+            f"{loaded.config.title!r}; format=onnx takes any"
+        )
     return loaded.config
 
 
@@ -81,7 +90,7 @@ def timm_config(loaded: Loaded, config: EncoderConfig) -> dict[str, Any]:
             "std": list(config.std),
             "num_classes": config.width,
         },
-        "equissl": {"encoder": to_dict(config), "step": loaded.step},
+        "equissl": {"encoder": to_dict(replace(config, weights="")), "step": loaded.step},
     }
 
 
@@ -109,7 +118,7 @@ def readme(loaded: Loaded, folder: Path, scores: Sequence[Mapping[str, Any]]) ->
         [
             f"# {loaded.name}",
             "",
-            f"A `{config.name}` pretrained without labels by equissl ({loaded.step} steps). "
+            f"A `{config.name}`{_origin(loaded)}. "
             f"It maps images of {config.size} pixels to {loaded.encoder.width()} features.",
             "",
             "```python",
@@ -123,6 +132,14 @@ def readme(loaded: Loaded, folder: Path, scores: Sequence[Mapping[str, Any]]) ->
             "",
             *card(scores),
         ]
+    )
+
+
+def _origin(loaded: Loaded) -> str:
+    return (
+        f" pretrained without labels by equissl ({loaded.step} steps)"
+        if loaded.step
+        else f"; {loaded.weights}"
     )
 
 
@@ -141,54 +158,3 @@ def card(scores: Sequence[Mapping[str, Any]]) -> list[str]:
         cells = (s["name"], f"{s['value']:.2f}", interval, untrained, s["unit"], str(s["count"]))
         lines.append(f"| {' | '.join(cells)} |")
     return [*lines, ""]
-
-
-class _Features(nn.Module):
-    def __init__(self, encoder: Encoder):
-        super().__init__()
-        self.encoder = encoder
-
-    def forward(self, images: Tensor) -> Tensor:
-        vector: Tensor = self.encoder(images).vector
-        return vector
-
-
-def export_onnx(loaded: Loaded, out: Path, tolerance: float = 1e-3) -> float:
-    """Write ``model.onnx``: images (B, C, H, W) in [0, 1] -> features (B, D), normalisation included.
-
-    Returns:
-        The largest difference from the original on random images, relative to the largest feature.
-
-    Raises:
-        UserError: the extra is not installed, or onnxruntime's result differs by more than ``tolerance``.
-    """
-    try:
-        import onnxruntime
-        import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise UserError(f"ONNX needs the extra: pip install 'equissl[onnx]' ({error})") from error
-    side, channels = loaded.config.size, len(loaded.config.mean)
-    images = torch.rand(2, channels, side, side, generator=torch.Generator().manual_seed(0))
-    model = _Features(loaded.encoder).eval()
-    out.mkdir(parents=True, exist_ok=True)
-    batch = torch.export.Dim("batch", min=1, max=4096)
-    with atomic_path(out / "model.onnx") as partial:
-        torch.onnx.export(
-            model,
-            (images,),
-            str(partial),
-            input_names=["images"],
-            output_names=["features"],
-            dynamic_shapes=({0: batch},),
-            dynamo=True,
-            external_data=False,
-            verbose=False,
-        )
-        session = onnxruntime.InferenceSession(str(partial), providers=["CPUExecutionProvider"])
-        features = torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
-        with torch.inference_mode():
-            reference = model(images)
-        difference = float((features - reference).abs().max() / reference.abs().max())
-        if not difference < tolerance:
-            raise UserError(f"onnxruntime's features differ by {difference:.1e} of the largest: not exported")
-    return difference

@@ -34,6 +34,7 @@ from equissl.study import figure, table
 from equissl.study.plan import Job, Study, cost, jobs, layout
 from equissl.training import checkpoint
 from equissl.training.options import Options
+from equissl.training.setup import check_weights
 
 STUDY = "study.json"
 _PROTOCOL = ("evaluations", "settings", "audits", "tasks", "images")  # equal for all runs of a folder
@@ -70,6 +71,7 @@ def run(
     planned = jobs(study, seeds)
     check_names(study.audits)
     _check_out(study, out, planned)
+    _check_weights(planned, out)
     _check_data(study, planned)
     out.mkdir(parents=True, exist_ok=True)
     (out / "runs").mkdir(exist_ok=True)
@@ -151,6 +153,13 @@ def _check_out(study: Study, out: Path, planned: Sequence[Job]) -> None:
     if problems:
         ending = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         raise UserError(f"{problems[0]}{ending}. Use those or choose another out")
+
+
+def _check_weights(planned: Sequence[Job], out: Path) -> None:
+    """Load what the runs that are still to be trained begin with; raises UserError if it does not fit."""
+    configs = (j.recipe.encoder for j in planned if not (out / "runs" / j.name / "recipe.json").is_file())
+    for config in {str(c): c for c in configs if c.weights}.values():
+        check_weights(config)
 
 
 def _check_data(study: Study, planned: Sequence[Job]) -> None:

@@ -30,7 +30,7 @@ from equissl.training.loggers import open_loggers
 from equissl.training.meters import Meters
 from equissl.training.optim import set_lr
 from equissl.training.options import Options
-from equissl.training.setup import Learner, Opaque, Plan, build, resolve, run_facts
+from equissl.training.setup import Learner, Opaque, Plan, build, check_weights, resolve, run_facts
 from equissl.training.signals import Interruption
 from equissl.views import View, make_views
 
@@ -143,8 +143,10 @@ def train(
         if saved is None:
             check_free(out)
         fabric.barrier()  # no process may look for a free folder after another has made it
+        if saved is None and encoder is None and recipe.encoder.weights:
+            check_weights(recipe.encoder, display.say)
         plan = resolve(recipe, options, fabric, display)
-        learner = build(plan, fabric, encoder)
+        learner = build(plan, fabric, encoder, weights=saved is None)
         snapshot = Snapshot(fabric, learner.model, learner.optimizer, plan.dataset, plan.recipe.epochs)
         if saved is not None:
             state = snapshot.restore(saved)

@@ -14,7 +14,9 @@ from torch import Tensor, nn
 from equissl.augment.engine import resolve_engine
 from equissl.data.base import Dataset
 from equissl.data.loader import batches_per_epoch
+from equissl.encoder.backbone import BackboneConfig
 from equissl.encoder.encoder import Encoder
+from equissl.encoder.weights import Say, silent
 from equissl.errors import UserError
 from equissl.model import Model
 from equissl.progress import Progress
@@ -91,11 +93,22 @@ class Learner:
     optimizer: torch.optim.Optimizer
 
 
-def build(plan: Plan, fabric: Fabric, encoder: Encoder | None = None) -> Learner:
-    """Model and optimizer; the weights depend on the recipe's seed alone.
+def check_weights(config: BackboneConfig, say: Say = silent) -> None:
+    """Load the weights that training begins with, before anything long; ``say`` is told what they are.
+
+    Raises:
+        UserError: they cannot be fetched or read, or do not fit the backbone.
+    """
+    with torch.random.fork_rng():
+        config.build(say)
+
+
+def build(plan: Plan, fabric: Fabric, encoder: Encoder | None = None, weights: bool = True) -> Learner:
+    """Model and optimizer; random weights depend on the recipe's seed alone.
 
     Args:
         encoder: used instead of the one the recipe describes.
+        weights: load those that the recipe's encoder begins with; a checkpoint replaces them all.
 
     Raises:
         UserError: views, objectives or optimizer settings that do not fit, an augmentation that cannot be
@@ -103,7 +116,8 @@ def build(plan: Plan, fabric: Fabric, encoder: Encoder | None = None) -> Learner
     """
     recipe = plan.recipe
     torch.manual_seed(recipe.seed)
-    model = recipe.build(plan.dataset.spaces, encoder)
+    begin = recipe.encoder if weights else replace(recipe.encoder, weights="")
+    model = replace(recipe, encoder=begin).build(plan.dataset.spaces, encoder)
     check_replays(recipe.views, plan.dataset.batch(torch.arange(min(NUM_TRIED, len(plan.dataset)))))
     if recipe.channels_last:
         model.to(memory_format=torch.channels_last)
@@ -126,5 +140,6 @@ def run_facts(plan: Plan, learner: Learner) -> dict[str, Any]:
         "parameters": sum(p.numel() for p in learner.model.encoder.parameters()),
         "device": str(learner.fabric.device),
         "devices": learner.fabric.world_size,
+        "weights": str(learner.model.encoder.loaded_weights or "random"),
         "engine": plan.recipe.engine,
     }

@@ -12,7 +12,14 @@ from equissl.config.parse import parse
 from equissl.errors import UserError, nearest
 
 SETTING = "setting"  # the option that collects what is no key of the verb, as path.to.field=value
-_TYPES = {"N": int, "X": float, "DIR": Path, "FILE": Path, "MIN,MAX": tuple[float, ...], "R,G,B": tuple[float, ...]}
+_TYPES = {
+    "N": int,
+    "X": float,
+    "DIR": Path,
+    "FILE": Path,
+    "MIN,MAX": tuple[float, ...],
+    "R,G,B": tuple[float, ...],
+}
 _NAME = re.compile(r"[A-Za-z_][\w.-]*")
 
 
