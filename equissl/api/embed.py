@@ -52,8 +52,8 @@ def embed(
     Args:
         model: a name as of ``load_encoder``, such as a run folder or ``timm/NAME@pretrained``; or what it
             returned.
-        out: also write them, to a ``.npz`` file (``files``, ``features``, ``skipped``, and the text ``model``,
-            JSON with the weights and the normalisation) or a ``.csv`` file, with that JSON beside it.
+        out: also write them, to a ``.npz`` file (``files``, ``features``, ``skipped``, and ``model``, JSON
+            with the weights and the normalisation) or a ``.csv`` file, with that JSON beside it.
         seed: of random weights.
 
     Raises:

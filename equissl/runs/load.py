@@ -252,11 +252,11 @@ def _named(
 ) -> LoadedEncoder:
     """An encoder of timm, torchvision or the hub, with weights from ``source`` or random ones."""
     tell = say or silent
-    config, told = named_config(model, source, size, tuple(mean), tuple(std))
+    config, authors = named_config(model, source, size, tuple(mean), tuple(std))
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         encoder = config.build(tell).eval()
-    tell(f"{describe_inputs(config)}{told}")
+    tell(f"{describe_inputs(config)}{authors}")
     if config.weights:
         return LoadedEncoder(
             f"{model}@{source}" if source else model, encoder, config, 0, str(encoder.loaded_weights)

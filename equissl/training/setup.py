@@ -94,7 +94,7 @@ class Learner:
 
 
 def check_weights(config: BackboneConfig, say: Say = silent) -> None:
-    """Load the weights that training begins with, before anything long; ``say`` is told what they are.
+    """Load the weights that training begins with, before anything long; ``say`` is called with what they are.
 
     Raises:
         UserError: they cannot be fetched or read, or do not fit the backbone.
