@@ -244,7 +244,10 @@ def test_all_mistakes_are_reported_together(tmp_path: Path, capsys: pytest.Captu
         (["--help-me"], "No such option"),
         (["pretrain", "out=x", "recipe=equimod.simclr_cifar1O"], "did you mean 'equimod.simclr_cifar10'"),
         (["audit", "timm/resnet19", "data=."], "did you mean 'resnet18"),
-        (["audit", "nothing", "data=."], "expected a run folder, an exported folder, or timm/NAME"),
+        (
+            ["audit", "nothing", "data=."],
+            "expected a run folder, an exported folder, or timm/NAME@pretrained",
+        ),
         (["audit", "data=."], "MODEL... is missing. Usage: equissl audit MODEL... DATA"),
         (["audit", "."], "MODEL... is missing"),
         (["audit", "timm/test_resnet"], "data=DIR is missing"),

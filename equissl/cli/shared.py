@@ -23,7 +23,7 @@ def trusted(args: Arguments) -> tuple[str, ...]:
 def load_models(names: Sequence[str], args: Arguments, say: Callable[[str], object]) -> list[Loaded]:
     """Encoders by name, with the keys ``weights``, ``size``, ``mean``, ``std``, ``seed`` and ``trust``.
 
-    All of them are loaded and checked before any is returned; ``say`` is called with lines on what was loaded.
+    All of them are loaded and checked before any is returned; ``say`` is called with lines on what they are.
     """
     options = {name: args[name] for name in ("weights", "size", "mean", "std", "seed")}
     return load_encoders(names, trusted=trusted(args), say=say, **options)

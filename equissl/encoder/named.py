@@ -77,7 +77,13 @@ def named_config(
     }
     if model.startswith(TORCHVISION) and not timm_has(short):
         return TorchvisionConfig(name=short, **common), _evaluated(inputs)  # type: ignore[arg-type]
-    return EncoderConfig(name=short, options=options, **common), _evaluated(inputs)  # type: ignore[arg-type]
+    try:
+        config = EncoderConfig(name=short, options=options, **common)  # type: ignore[arg-type]
+    except ValueError as error:
+        raise UserError(f"{model}: {error}") from error
+    if needs := config.needs_trust():  # of a repository's config.json, which anyone can write
+        raise UserError(f"{model}: its config.json {needs[0].act}, which is refused")
+    return config, _evaluated(inputs)
 
 
 def describe_inputs(config: BackboneConfig) -> str:

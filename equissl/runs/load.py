@@ -161,7 +161,7 @@ def load_encoder(
     if folder.exists():
         raise UserError(f"{name!r} is neither a run folder (recipe.json) nor an exported one (config.json)")
     raise UserError(
-        f"no model {name!r}: expected a run folder, an exported folder, timm/NAME@pretrained, "
+        f"no model {name!r}: expected a run folder, an exported folder, or timm/NAME@pretrained, "
         f"timm/NAME@FILE, torchvision/NAME@WEIGHTS or hf-hub:OWNER/NAME; {nearest_run(folder)}"
     )
 

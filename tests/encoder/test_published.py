@@ -72,9 +72,7 @@ def test_timm_pretrained_from_the_cache(cache: Path, tmp_path: Path) -> None:
     assert loaded.name == "timm/test_resnet@pretrained"
     tagged = load_encoder("timm/test_resnet.r160_in1k@pretrained", say=lines.append)
     assert torch.equal(tagged.encoder.backbone.conv1[0].weight, wanted["conv1.0.weight"])
-    recipe = EncoderConfig(name="test_resnet", weights="pretrained", size=32).build(
-        lines.append
-    )
+    recipe = EncoderConfig(name="test_resnet", weights="pretrained", size=32).build(lines.append)
     assert torch.equal(recipe.backbone.conv1[0].weight, wanted["conv1.0.weight"])
     assert "warning: timm/test_resnet.r160_in1k@pretrained was trained with mean (0.5" in lines[-1]
 
