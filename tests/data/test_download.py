@@ -13,6 +13,7 @@ import pytest
 from equissl.cli.main import main
 from equissl.data.packs.download import Remote, download_file
 from equissl.errors import UserError
+from equissl.progress import Display
 
 CONTENT = bytes(range(256)) * 40
 
@@ -152,6 +153,30 @@ def test_a_server_that_gives_nothing_is_given_up(server: Server, tmp_path: Path)
     with pytest.raises(UserError, match="503"):
         download_file(server.remote(), tmp_path, max_attempts=2, wait=waits.append)
     assert len(waits) == 4
+
+
+def test_a_retry_is_said(server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    server.at_once, server.drops = 4000, 1
+    with Display() as display:
+        download_file(server.remote(), tmp_path, wait=no_wait, progress=display)
+    lines = [line for line in capsys.readouterr().err.splitlines() if "trying again" in line]
+    assert (
+        len(lines) == 1
+        and "the connection ended after 4,000 of 10,240 bytes; trying again in 1 s" in lines[0]
+    )
+
+
+@pytest.mark.parametrize("url", ["nowhere", "", "http://[", "http://a b/", "gopher://x/y"])
+def test_an_address_that_is_none(tmp_path: Path, url: str) -> None:
+    with pytest.raises(UserError):
+        download_file(Remote(url, "file.bin"), tmp_path, max_attempts=1, wait=no_wait)
+
+
+@pytest.mark.parametrize("stamp", ['"a\\r\\nX: 1"', '"\u00e9"', "[" * 100_000, "{}"])
+def test_a_stamp_that_makes_no_sense_starts_again(server: Server, tmp_path: Path, stamp: str) -> None:
+    (tmp_path / "file.bin.part").write_bytes(b"other")
+    (tmp_path / "file.bin.part.json").write_text(stamp)
+    assert download_file(server.remote(), tmp_path, wait=no_wait).read_bytes() == CONTENT
 
 
 def test_the_verb(

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from equissl.data.files.decode import printable
+from equissl.data.files.names import match_names, nfc
 from equissl.data.files.split import split_folders
 from equissl.errors import UserError, nearest
 
@@ -47,10 +48,18 @@ def natural(path: str) -> tuple[object, ...]:
 def _folder_labels(root: Path, files: Sequence[str]) -> list[str]:
     depth = 1 if split_folders(root) else 0
     parts = [PurePosixPath(f).parts for f in files]
-    names = [printable(p[depth]) if len(p) > depth + 1 else "" for p in parts]
+    names = [nfc(printable(p[depth])) if len(p) > depth + 1 else "" for p in parts]
     by_split: dict[str, set[str]] = {}
+    folders: dict[tuple[str, str], str] = {}
     for p, name in zip(parts, names, strict=True):
-        by_split.setdefault("/".join(p[:depth]), set()).add(name)
+        split = "/".join(p[:depth])
+        by_split.setdefault(split, set()).add(name)
+        if name and folders.setdefault((split, name), p[depth]) != p[depth]:
+            both = f"{folders[split, name]!a} and {p[depth]!a}"
+            raise UserError(
+                f"data.labels=folders: {both} in {str(root / split)!r} look alike but are written with other "
+                "Unicode characters; rename or join them"
+            )
     for split, classes in by_split.items():
         if len(classes - {""}) < 2:
             raise UserError(
@@ -66,20 +75,29 @@ def _table_labels(root: Path, files: Sequence[str], labels: str) -> list[str]:
     if not table.is_file():
         near = nearest(Path(labels).name, [p.name for p in root.glob("*.csv")])
         raise UserError(f"data.labels={labels!r} does not exist, neither here nor in {str(root)!r}; {near}")
-    labels_by_file = _read_table(table, root)
-    missing = sorted(set(labels_by_file) - set(files))
+    labels_by_name = _read_table(table, root)
+    try:
+        matches = match_names(labels_by_name, files)
+    except UserError as error:
+        raise UserError(f"data.labels: {str(table)!r}: {error}") from None
+    missing = sorted(set(labels_by_name) - set(matches))
     if missing:
         raise UserError(
-            f"data.labels: {len(missing)} of {len(labels_by_file)} files in {str(table)!r} are not images "
+            f"data.labels: {len(missing)} of {len(labels_by_name)} files in {str(table)!r} are not images "
             f"below {str(root)!r}, such as {missing[0]!r}; {nearest(missing[0], files[:1000])}"
         )
+    labels_by_file: dict[str, str] = {}
+    for name, file in matches.items():
+        if labels_by_file.setdefault(file, labels_by_name[name]) != labels_by_name[name]:
+            both = f"{labels_by_file[file]!r} and {labels_by_name[name]!r}"
+            raise UserError(f"data.labels: {str(table)!r} gives {file!r} two labels, {both}")
     return [labels_by_file.get(f, "") for f in files]
 
 
 def _read_table(table: Path, root: Path) -> dict[str, str]:
     labels: dict[str, str] = {}
     try:
-        with table.open(newline="", encoding="utf-8-sig") as file:
+        with table.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
             reader = csv.DictReader(file)
             columns = reader.fieldnames or ()
             if not {"file", "label"} <= set(columns):
@@ -88,12 +106,12 @@ def _read_table(table: Path, root: Path) -> dict[str, str]:
                 )
             for row in reader:
                 name = _relative(row["file"] or "", root)
-                label = (row["label"] or "").strip()
+                label = nfc((row["label"] or "").strip())
                 if labels.setdefault(name, label) != label:
                     both = f"{labels[name]!r} and {label!r}"
                     raise UserError(f"data.labels: {str(table)!r} gives {name!r} two labels, {both}")
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"data.labels: {str(table)!r} is not a CSV file in UTF-8 ({error})") from None
+    except csv.Error as error:
+        raise UserError(f"data.labels: {str(table)!r} is not a CSV file ({error})") from None
     return labels
 
 

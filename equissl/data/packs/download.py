@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import http.client
 import json
+import re
 import time
 import urllib.error
 import urllib.request
@@ -97,7 +98,7 @@ def download_file(
         _check(remote, target, remote.size)
         return target
     folder.mkdir(parents=True, exist_ok=True)
-    part, failures, reason = target.with_name(f"{remote.name}.part"), 0, ""
+    part, failures, reason, size = target.with_name(f"{remote.name}.part"), 0, "", 0
     while True:
         before = _size(part)
         try:
@@ -109,15 +110,22 @@ def download_file(
             if error.code < 500 and error.code not in (408, 429):
                 raise UserError(f"{remote.url} cannot be downloaded ({error.code} {error.reason})") from error
             reason = f"{error.code} {error.reason}"
+        except (ValueError, http.client.InvalidURL) as error:
+            raise UserError(f"{remote.url!r} is not an address to download from ({error})") from error
         except (OSError, http.client.HTTPException) as error:
             reason = str(error) or type(error).__name__
-        failures = 0 if _size(part) > before else failures + 1
+        done = _size(part)
+        failures = 0 if done > before else failures + 1
         if failures >= max_attempts:
             raise UserError(
                 f"{remote.url} cannot be downloaded ({reason}). {_size(part):,} bytes are kept in "
                 f"{str(part)!r}; the same command continues from there"
             )
-        wait(min(2.0 ** max(failures - 1, 0), 60.0))
+        seconds = min(2.0 ** max(failures - 1, 0), 60.0)
+        progress(
+            f"downloading {remote.name}: {reason}; trying again in {seconds:.0f} s", done, size or done + 1
+        )
+        wait(seconds)
     _check(remote, part, size)
     part.replace(target)
     _stamp(part).unlink(missing_ok=True)
@@ -138,7 +146,7 @@ def _receive(remote: Remote, part: Path, timeout: float, progress: Progress) -> 
         )
     except urllib.error.HTTPError as error:
         if error.code == 416:  # no bytes after ours: complete, or too long
-            total = int(error.headers.get("Content-Range", "*/0").rpartition("/")[2] or 0)
+            total = _number(error.headers.get("Content-Range", "*/0").rpartition("/")[2])
             if total == start:
                 return total
             part.unlink()
@@ -153,6 +161,10 @@ def _receive(remote: Remote, part: Path, timeout: float, progress: Progress) -> 
             while block := response.read(_BLOCK):
                 file.write(block)
                 done += len(block)
+                if total and done > total:
+                    raise http.client.HTTPException(
+                        f"the server sends more than the {total:,} bytes it announced"
+                    )
                 progress(f"downloading {remote.name}", done, max(total, done))
     return total or remote.size or done
 
@@ -160,11 +172,16 @@ def _receive(remote: Remote, part: Path, timeout: float, progress: Progress) -> 
 def _range(response: http.client.HTTPResponse, start: int) -> tuple[int, int]:
     """(first byte that comes, size of the whole file or 0)."""
     if response.status != 206:
-        return 0, int(response.headers.get("Content-Length") or 0)
+        return 0, _number(response.headers.get("Content-Length", ""))
     span, _, total = response.headers.get("Content-Range", "").removeprefix("bytes ").partition("/")
     if span.partition("-")[0] != str(start):
         raise http.client.HTTPException(f"requested bytes from {start}, got {span!r}")
-    return start, int(total) if total.isdigit() else 0
+    return start, _number(total)
+
+
+def _number(text: str) -> int:
+    """0 for anything but a number of bytes."""
+    return int(text) if re.fullmatch("[0-9]{1,18}", text) else 0
 
 
 def _check(remote: Remote, path: Path, size: int) -> None:
@@ -196,6 +213,7 @@ def _stamp(part: Path) -> Path:
 
 def _read_stamp(part: Path) -> str:
     try:
-        return str(json.loads(_stamp(part).read_text()))
-    except (OSError, ValueError):
+        stamp = str(json.loads(_stamp(part).read_text()))
+    except (OSError, ValueError, RecursionError):
         return ""
+    return stamp if stamp.isascii() and stamp.isprintable() else ""  # it becomes a header

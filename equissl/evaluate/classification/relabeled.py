@@ -11,6 +11,7 @@ from torch import Tensor
 
 from equissl.data.base import BadImage, Dataset
 from equissl.data.batch import Batch
+from equissl.data.files.names import match_names
 from equissl.errors import UserError
 from equissl.params import Params, Space
 
@@ -27,7 +28,8 @@ class RelabeledDataset(Dataset):
     """
 
     def __init__(self, dataset: Dataset, classes: tuple[str, ...]):
-        unknown = [name for name in dataset.classes if name not in classes]
+        matches = match_names(dataset.classes, classes)
+        unknown = [name for name in dataset.classes if name not in matches]
         if unknown:
             raise UserError(
                 f"test images have classes that no training image has: {_listed(unknown)}; "
@@ -35,7 +37,7 @@ class RelabeledDataset(Dataset):
             )
         self._dataset, self._classes = dataset, classes
         # One more number at the end, which -1 (no label) points to.
-        numbers = torch.tensor([*(classes.index(name) for name in dataset.classes), -1])
+        numbers = torch.tensor([*(classes.index(matches[name]) for name in dataset.classes), -1])
         self._labels: Tensor = numbers[dataset.labels]
 
     @property
