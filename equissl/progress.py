@@ -17,6 +17,8 @@ from rich.progress import (
 )
 from rich.progress import Progress as Bar
 
+from equissl.text import printable
+
 Progress = Callable[[str, int, int], None]  # description, number done, total
 
 PLAIN_EVERY = 10.0  # seconds between plain lines
@@ -56,6 +58,7 @@ class Display:
 
     def __call__(self, what: str, done: int, total: int, note: str = "") -> None:
         """``done`` of ``total`` steps of ``what``; ``note`` is shown behind it."""
+        what, note = printable(what), printable(note)
         if self.live:
             self._show(what, done, total, note)
             return
@@ -69,7 +72,7 @@ class Display:
     def say(self, line: str) -> None:
         """A line that stays."""
         console = self._bar.console if self._bar else self.console
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
 
     def finish(self) -> None:
         if self._bar is not None:

@@ -1,60 +1,203 @@
-"""Files that appear whole or not at all, and JSON in them. Imports the standard library only."""
+"""Files that appear whole or not at all, and JSON in them. No other file of the package writes.
+
+Imports the standard library and neighbours that do.
+"""
 
 from __future__ import annotations
 
-import itertools
+import contextlib
+import errno
 import json
 import os
+import re
 import shutil
+import stat
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Literal
 
 from equissl.errors import UserError
+from equissl.temporary import LOCK, clean, temporary_sibling
+from equissl.text import printable
 
-_NUMBERS = itertools.count()
+_REASONS = {
+    errno.ENOSPC: "the disk is full: free some space",
+    errno.EDQUOT: "the disk quota is used up: free some space",
+    errno.EFBIG: "it is larger than the file system or `ulimit -f` allows: use another folder",
+    errno.EROFS: "the file system is read-only: choose another folder",
+    errno.EACCES: "no permission to write there: choose another folder or change its permissions",
+    errno.EPERM: "no permission to write there: choose another folder or change its permissions",
+    errno.EIO: "the disk reports an error: check it or use another",
+    errno.ENAMETOOLONG: "the name is too long: choose a shorter one",
+    errno.ELOOP: "its links lead in a circle: remove them",
+    errno.ENOTEMPTY: "another process has made it meanwhile: choose another folder",
+    errno.ENOTDIR: "a file is where a folder should be: choose another folder",
+}
+_ANYWHERE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}  # about writing, whoever raises
+
+
+class WriteError(UserError):
+    """A file could not be written; what was there before is unchanged."""
+
+
+def write_problem(error: OSError, path: Path | str) -> str:
+    """A sentence that says why a file was not written, and what to do."""
+    reason = _REASONS.get(error.errno or 0, error.strerror or str(error) or type(error).__name__)
+    return f"{str(path)!r} was not written, {reason}. What was there before is unchanged"
+
+
+def system_problem(error: OSError) -> str:
+    """A sentence for an error of the system that no file of ours foresaw."""
+    known = _REASONS.get(error.errno or 0) if error.errno in _ANYWHERE else None
+    reason = known or error.strerror or str(error) or type(error).__name__
+    return f"{error.filename}: {reason}" if error.filename else reason
 
 
 @contextmanager
-def temporary_sibling(path: Path) -> Iterator[Path]:
-    """A free hidden path beside ``path``, for a file or a folder; what is there at the end is removed."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{next(_NUMBERS)}")
-    try:
-        yield temporary
-    finally:
-        if temporary.is_dir():
-            shutil.rmtree(temporary, ignore_errors=True)
-        else:
-            temporary.unlink(missing_ok=True)
+def atomic_path(path: Path, keep: Path | None = None, durable: bool = True) -> Iterator[Path]:
+    """A temporary file to write to, which replaces ``path`` once the block ends without an error.
+
+    Missing folders are made. A link is followed: the file that it leads to is replaced. Permissions are those
+    of the file that is replaced, or of any new file (umask).
+
+    Args:
+        keep: where the file that is replaced is moved to; if absent it is removed.
+        durable: wait until the file lasts through a power failure; for many small files that takes long.
+
+    Raises:
+        WriteError: the disk is full, a folder may not be written to, ``path`` is no regular file, ...
+    """
+    with in_words(path):
+        target, mode = _target(path)
+        make_folder(target.parent)
+        with temporary_sibling(target) as temporary:
+            with temporary.open("xb") as made:  # kept open, so that another file is recognised by its number
+                if mode is not None:
+                    os.chmod(temporary, mode)
+                yield temporary
+                found = os.fstat(made.fileno())
+                if not os.path.samestat(found, os.stat(temporary)):  # a library put a file of its own there
+                    os.chmod(temporary, stat.S_IMODE(found.st_mode))
+            if durable:
+                _sync(temporary, os.O_RDWR)
+            if keep is not None and target.exists():
+                target.replace(keep)
+            temporary.replace(target)
+            if durable:
+                _sync_folder(target.parent)
 
 
 @contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
-    """A temporary path to write a file to, renamed to ``path`` once the block ends without an error."""
-    with temporary_sibling(path) as temporary:
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-
-
-@contextmanager
-def atomic_open(path: Path, mode: Literal["w", "wb"] = "w", newline: str | None = None) -> Iterator[IO[Any]]:
+def atomic_open(
+    path: Path,
+    mode: Literal["w", "wb"] = "w",
+    newline: str | None = None,
+    keep: Path | None = None,
+    durable: bool = True,
+) -> Iterator[IO[Any]]:
     """Like ``open(path, mode)``, but ``path`` changes only once the block ends without an error.
 
     Args:
         mode: "w" for UTF-8 text, "wb" for bytes.
-        newline: of text, as in ``open``; "" for the ``csv`` module.
+        newline: of text, as in ``open``.
+        keep, durable: as of ``atomic_path``.
+
+    Raises:
+        WriteError: as ``atomic_path``.
     """
     encoding = "utf-8" if mode == "w" else None
-    with atomic_path(path) as temporary, temporary.open(mode, encoding=encoding, newline=newline) as file:
+    with (
+        atomic_path(path, keep, durable) as temporary,
+        temporary.open(mode, encoding=encoding, newline=newline) as file,
+    ):
         yield file
 
 
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """A temporary folder to fill, renamed to ``path`` once the block ends without an error.
+
+    Raises:
+        WriteError: as ``atomic_path``; or ``path`` is there by now and not an empty folder.
+    """
+    with in_words(path):
+        target = Path(os.path.realpath(path))
+        make_folder(target.parent)
+        with temporary_sibling(target) as temporary:
+            temporary.mkdir()
+            yield temporary
+            if target.is_dir() and is_free(target):
+                (target / LOCK).unlink(missing_ok=True)
+                target.rmdir()
+            temporary.rename(target)
+            _sync_folder(target.parent)
+
+
+def append_open(path: Path) -> IO[bytes]:
+    """A file that grows by ``append``, and whose reader leaves out a torn end.
+
+    Raises:
+        WriteError: it cannot be opened, or is no regular file.
+    """
+    with in_words(path):
+        target, _ = _target(path)
+        make_folder(target.parent)
+        return target.open("ab", buffering=0)  # so that closing it has nothing left to write
+
+
+def append(file: IO[bytes], content: bytes) -> None:
+    """Write to a file of ``append_open``, at once.
+
+    Raises:
+        WriteError: the disk is full, ...
+    """
+    with in_words(Path(file.name)):
+        while content:
+            content = content[file.write(content) :]
+
+
+def make_folder(path: Path) -> Path:
+    """A folder with all above it; it may exist.
+
+    Raises:
+        WriteError: it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise WriteError(f"{str(path)!r} is a file where a folder is needed; choose another") from None
+    except OSError as error:
+        raise WriteError(write_problem(error, path)) from error
+    return path
+
+
+def is_free(folder: Path) -> bool:
+    """Whether a folder is absent, or empty but for what a killed process of ours left in it."""
+    clean(folder)
+    return not folder.exists() or all(p.name == LOCK for p in folder.iterdir())
+
+
+def move_file(source: Path, target: Path) -> None:
+    """Rename a finished file over another.
+
+    Raises:
+        WriteError: it cannot be moved.
+    """
+    with in_words(target):
+        source.replace(_target(target)[0])
+        _sync_folder(target.parent)
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder of ours with all in it, as far as that is possible."""
+    shutil.rmtree(path, ignore_errors=True)
+
+
 def write_text(path: Path, text: str, newline: str | None = None) -> None:
+    """Replace a text file; control characters in it are written as escapes (``equissl.text.printable``)."""
     with atomic_open(path, newline=newline) as file:
-        file.write(text)
+        file.write(printable(text))
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -71,10 +214,7 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UserError(f"no file {path}") from error
-    except (
-        ValueError,
-        RecursionError,
-    ) as error:  # also digits by the thousand
+    except (ValueError, RecursionError) as error:  # also digits by the thousand
         raise UserError(f"{path} is not valid JSON: {error}") from error
 
 
@@ -98,3 +238,67 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Replace a JSON-lines file."""
     write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
+
+
+@contextmanager
+def in_words(path: Path) -> Iterator[None]:
+    """Turns errors of the operating system about writing ``path`` into ``WriteError``."""
+    try:
+        yield
+    except UserError:
+        raise
+    except OSError as error:
+        about = Path(os.fsdecode(error.filename)).parent if error.filename is not None else None
+        if error.errno not in _ANYWHERE and about not in (path.parent, Path(os.path.realpath(path)).parent):
+            raise
+        raise WriteError(write_problem(error, path)) from error
+    except Exception as error:
+        cause = _system_error(error)
+        if cause is None or cause.errno not in _ANYWHERE:
+            raise
+        raise WriteError(write_problem(cause, path)) from error
+
+
+def _system_error(error: BaseException | None) -> OSError | None:
+    """The system's error behind one of a library: torch hides it, safetensors gives its number as text."""
+    seen = 0
+    while error is not None and seen < 10:
+        if isinstance(error, OSError):
+            return error
+        if number := re.search(r"\(os error (\d+)\)", str(error)):
+            return OSError(int(number[1]), os.strerror(int(number[1])))
+        error, seen = error.__cause__ or error.__context__, seen + 1
+    return None
+
+
+def _target(path: Path) -> tuple[Path, int | None]:
+    """The file that a path leads to, and its permissions; None where there is none yet.
+
+    Raises:
+        WriteError: it is a folder, device or pipe, or may not be written to.
+    """
+    target = Path(os.path.realpath(path))
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return target, None
+    if not stat.S_ISREG(found.st_mode):
+        kind = "a folder" if stat.S_ISDIR(found.st_mode) else "no regular file (a device or pipe)"
+        raise WriteError(f"{str(path)!r} is {kind}; expected a file to write")
+    if not os.access(target, os.W_OK):
+        raise WriteError(f"{str(path)!r} is read-only; choose another file or change its permissions")
+    return target, stat.S_IMODE(found.st_mode)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename last through a power failure, where the system can."""
+    with contextlib.suppress(OSError):  # Windows opens no folders, some file systems sync none
+        _sync(folder, os.O_RDONLY)
+
+
+def _sync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import csv
+import itertools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,6 +19,7 @@ from equissl.evaluate.features import extract
 from equissl.progress import Progress, no_progress
 from equissl.runs.load import Loaded, LoadedEncoder, LoadedRun, inputs_and_weights, load_encoder
 from equissl.storage import atomic_open, write_json
+from equissl.tables import write_csv
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,6 @@ def embed(
     files = dataset.files
     embeddings = Embeddings(tuple(files[row] for row in rows), table.vectors, dataset.bad_images, facts)
     if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
         (_write_csv if path.suffix == ".csv" else _write_npz)(path, embeddings)
     return embeddings
 
@@ -113,9 +113,7 @@ def _write_npz(out: Path, embeddings: Embeddings) -> None:
 
 def _write_csv(out: Path, embeddings: Embeddings) -> None:
     write_json(out.with_name(f"{out.name}.json"), dict(embeddings.model))
-    with atomic_open(out, newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["file", "status", *(f"feature_{k}" for k in range(embeddings.features.shape[1]))])
-        for name, row in zip(embeddings.files, embeddings.features.tolist(), strict=True):
-            writer.writerow([name, "ok", *row])
-        writer.writerows([b.path, b.reason] for b in embeddings.skipped)
+    header = ["file", "status", *(f"feature_{k}" for k in range(embeddings.features.shape[1]))]
+    rows = zip(embeddings.files, embeddings.features, strict=True)
+    good = ([name, "ok", *row.tolist()] for name, row in rows)
+    write_csv(out, itertools.chain([header], good, ([b.path, b.reason] for b in embeddings.skipped)))

@@ -8,12 +8,11 @@ from pathlib import Path
 from torch import nn
 
 from equissl.config import overrides
-from equissl.config.serialize import to_dict
+from equissl.config.serialize import from_dict
 from equissl.recipe import Recipe
-from equissl.runs.changes import check_resumable
+from equissl.runs.changes import check_resumable, check_unedited, version_changes
 from equissl.runs.folder import Run, open_run
 from equissl.runs.load import wrap_backbone
-from equissl.storage import write_json
 from equissl.training import checkpoint
 from equissl.training.loop import train
 from equissl.training.options import Options
@@ -66,8 +65,9 @@ def resume(
     """Continue a run exactly where its last checkpoint left it.
 
     Args:
-        settings: of the recipe, as text. More ``epochs`` prolong the run; any other change is refused.
-        say: called with a line about a run that is finished, or whose schedule changes.
+        settings: of the recipe, as text. More ``epochs`` prolong the run; ``data.path`` names the folder that
+            the same images lie in now; any other change is refused.
+        say: called with a line about a run that is finished, or about what changes.
 
     Raises:
         UserError: the recipe would change, or there is nothing to continue.
@@ -76,15 +76,17 @@ def resume(
     recipe = folder.recipe(trusted)
     prolonged = overrides.override(recipe, settings or {}, tuple(trusted))
     state = checkpoint.load(folder.checkpoints)
+    check_unedited(folder, from_dict(state["recipe"], trusted), recipe)
     check_resumable(recipe, prolonged)
     if prolonged.epochs == recipe.epochs and state["epoch"] >= recipe.epochs:
         say(f"{folder.path} is finished ({recipe.epochs} epochs); epochs=N prolongs it")
         return folder
-    if prolonged != recipe:
+    for line in version_changes(folder):
+        say(line)
+    if prolonged.epochs != recipe.epochs:
         say(
             f"epochs {recipe.epochs} -> {prolonged.epochs}: the learning rate now follows a schedule that "
             f"ends at epoch {prolonged.epochs}, so it jumps up where the old one had already fallen"
         )
-        write_json(folder.path / "recipe.json", to_dict(prolonged))
     encoder = wrap_backbone(recipe.encoder, backbone)
     return train(prolonged, folder.path, options, encoder=encoder, resume=True)

@@ -11,6 +11,7 @@ from equissl.api.audit import audit_run
 from equissl.api.evaluate import EvaluationOptions, evaluate_run
 from equissl.api.pretrain import pretrain, resume
 from equissl.errors import UserError
+from equissl.locks import folder_lock
 from equissl.progress import Display
 from equissl.recipe import Recipe
 from equissl.recipes.quickstart import equivariant, invariant
@@ -40,7 +41,7 @@ def quickstart(
     out = Path(out)
     recipes = quickstart_recipes(seed)
     check_out(out, recipes)
-    with Display(silent=silent) as display:
+    with folder_lock(out), Display(silent=silent) as display:
         for step, (name, recipe) in enumerate(recipes.items()):
             display.say(f"{step + 1}/4 pretraining the {name} encoder: {recipe.about}")
             _train(recipe, out / name, name, device, display, silent)
@@ -75,7 +76,6 @@ def _train(recipe: Recipe, out: Path, name: str, device: str, display: Display, 
     if (out / "recipe.json").is_file():
         resume(out, options=options, say=display.say)
     else:
-        out.parent.mkdir(parents=True, exist_ok=True)
         pretrain(recipe, out, options, name=f"quickstart.{name}")
 
 

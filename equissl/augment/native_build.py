@@ -23,7 +23,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from equissl.storage import atomic_path
+from equissl.storage import WriteError, atomic_path
 
 _FLAGS = ("-O3", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
 _TIMEOUT = 120.0  # seconds; it takes about two on an idle machine
@@ -153,7 +153,7 @@ def _store(content: bytes, folder: Path, stem: str, function: str) -> ctypes.CDL
             temporary.chmod(0o600)
             _try_in_another_process(temporary, function)
         return ctypes.CDLL(str(path))
-    except OSError as error:
+    except (OSError, WriteError) as error:
         raise _FolderError(f"a compiled library cannot be kept in {folder} ({error})") from error
 
 

@@ -6,7 +6,6 @@ epoch, image and view.
 
 from __future__ import annotations
 
-import csv
 import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from equissl.augment.base import Augmentation
 from equissl.augment.engine import Engine, render
 from equissl.params import Factor, Params
 from equissl.random import Stream
+from equissl.tables import write_csv
 
 Cell = float | int | bool | str | tuple[float, ...] | None
 
@@ -48,10 +48,8 @@ class Table:
 
     def to_csv(self, path: Path | str) -> None:
         """Write as CSV; numbers with the fewest digits that round-trip float32."""
-        with Path(path).open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(self.headings)
-            writer.writerows([_full_precision(cell) for cell in row] for row in self._rows())
+        rows = ([_full_precision(cell) for cell in row] for row in self._rows())
+        write_csv(Path(path), [self.headings, *rows])
 
     def __str__(self) -> str:
         """Aligned columns, numbers to four digits."""

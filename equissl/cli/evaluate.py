@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -21,6 +23,7 @@ from equissl.progress import Display
 from equissl.runs.folder import open_run
 from equissl.runs.load import Loaded, LoadedRun, inputs_and_weights
 from equissl.storage import write_rows
+from equissl.text import file_name
 
 
 def evaluate(args: Arguments) -> int:
@@ -67,7 +70,9 @@ def audit(args: Arguments) -> int:
         out: Path = args["out"] or Path(scratch)
         names = list(dict.fromkeys(args.positionals))
         models = shared.load_models(names, args, display.say)
-        folders = [_audit_one(n, m, args, display, out) for n, m in zip(names, models, strict=True)]
+        folders: list[Path] = []
+        for name, model in zip(names, models, strict=True):
+            folders.append(_audit_one(name, model, args, display, out, folders))
         display.finish()
         _show(folders)
         if args["out"] is not None:
@@ -83,7 +88,9 @@ def _check_labels(args: Arguments) -> None:
         )
 
 
-def _audit_one(name: str, loaded: Loaded, args: Arguments, display: Display, out: Path) -> Path:
+def _audit_one(
+    name: str, loaded: Loaded, args: Arguments, display: Display, out: Path, taken: Sequence[Path]
+) -> Path:
     """Audit one model into a folder of rows; a run keeps its own rows too."""
     display.say(f"auditing {loaded.name}: {args['count']} images at {loaded.config.size} px, for each factor")
     data = open_data(args["data"], loaded.config.size, test_fraction=0.0, limit=args["count"])
@@ -95,12 +102,18 @@ def _audit_one(name: str, loaded: Loaded, args: Arguments, display: Display, out
         scores = audits.audit(loaded, data.open("train", display), **settings)
     same_name = [n for n in args.positionals if Path(n).name == Path(name).name]
     label = loaded.name if len(same_name) < 2 else name  # two runs may have folders of one name
-    folder = out / label.strip("/").replace("/", "-")
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = _free_folder(out, label, taken)
     facts = {"model": label, "data": str(args["data"]), "split": "all", "step": loaded.step}
     facts |= inputs_and_weights(loaded)
     write_rows(folder / "scores.jsonl", [{**s.row(), **facts} for s in scores])
     return folder
+
+
+def _free_folder(out: Path, label: str, taken: Sequence[Path]) -> Path:
+    """A folder of ``out`` for a model, whatever it is called, that no other model of this audit has."""
+    name = file_name(label)
+    numbered = itertools.chain([name], (f"{name}-{k}" for k in itertools.count(2)))
+    return next(out / n for n in numbered if out / n not in taken)
 
 
 def _show(folders: list[Path]) -> None:

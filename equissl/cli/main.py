@@ -11,7 +11,9 @@ import click
 
 from equissl.cli.grammar.commands import VerbGroup
 from equissl.cli.grammar.verbs import EQUISSL
+from equissl.cli.output import printable_streams
 from equissl.errors import Stopped, UserError
+from equissl.storage import system_problem
 
 CLI = click.version_option(None, "-V", "--version", package_name="equissl", message="%(prog)s %(version)s")(
     VerbGroup(EQUISSL)
@@ -24,7 +26,11 @@ def main(words: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0 done, 1 a fault of equissl, 2 a mistake in the command, 130 interrupted.
     """
-    arguments = list(sys.argv[1:] if words is None else words)
+    with printable_streams():
+        return _run(list(sys.argv[1:] if words is None else words))
+
+
+def _run(arguments: list[str]) -> int:
     if os.getcwd() not in sys.path:  # a user's own module:function lies where the command is run
         sys.path.append(os.getcwd())
     if "_EQUISSL_COMPLETE" in os.environ:
@@ -48,7 +54,7 @@ def main(words: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        return _show(UserError(f"{error.filename or ''}: {error.strerror or error}".removeprefix(": ")))
+        return _show(UserError(system_problem(error)))
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130

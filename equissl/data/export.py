@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 from PIL import Image
 
 from equissl.data.base import InMemoryDataset, Split, check_split
 from equissl.storage import atomic_open
+from equissl.tables import write_csv
+from equissl.text import file_name
 
 
 def export_dataset(dataset: InMemoryDataset, out: Path | str, split: Split) -> Path:
@@ -19,21 +20,19 @@ def export_dataset(dataset: InMemoryDataset, out: Path | str, split: Split) -> P
     """
     check_split(split)
     out = Path(out)
-    out.mkdir(parents=True, exist_ok=True)
     columns = [
         (f.name if f.size == 1 else f"{f.name}_{k}", f.name, k)
         for f in dataset.params.space
         for k in range(f.size)
     ]
     table = out / f"{split}.csv"
-    with atomic_open(table, newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["file", "label", "object", *(name for name, _, _ in columns)])
-        for row, image in enumerate(dataset.images):
-            label = dataset.classes[int(dataset.targets[row])]
-            name = f"{split}/{label}/{row:06d}.png"
-            (out / name).parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(image.permute(1, 2, 0).numpy()).save(out / name)
-            values = (float(dataset.params.values[factor][row, k]) for _, factor, k in columns)
-            writer.writerow([name, label, int(dataset.groups[row]), *values])
+    rows: list[list[object]] = [["file", "label", "object", *(name for name, _, _ in columns)]]
+    for row, image in enumerate(dataset.images):
+        label = dataset.classes[int(dataset.targets[row])]
+        name = f"{split}/{file_name(label)}/{row:06d}.png"
+        with atomic_open(out / name, "wb", durable=False) as file:
+            Image.fromarray(image.permute(1, 2, 0).numpy()).save(file, "PNG")
+        values = (float(dataset.params.values[factor][row, k]) for _, factor, k in columns)
+        rows.append([name, label, int(dataset.groups[row]), *values])
+    write_csv(table, rows)
     return table

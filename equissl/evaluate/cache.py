@@ -54,7 +54,6 @@ class FeatureCache:
         return table
 
     def _write(self, path: Path, table: FeatureTable) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(path, _packed(table))
         self._make_room(path)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -17,13 +16,14 @@ from torch import Tensor
 
 from equissl.config.validation import Checked
 from equissl.errors import Stopped, UserError
+from equissl.locks import folder_lock
 from equissl.photonics.cells import CellKind, cell_kind
 from equissl.photonics.dos import Spectrum, density_of_states
 from equissl.photonics.lattice import Lattice
 from equissl.photonics.waves import check_size
 from equissl.progress import Progress
 from equissl.random import Stream
-from equissl.storage import atomic_path, write_text
+from equissl.storage import atomic_path, remove_folder, write_text
 from equissl.training.signals import Interruption
 
 CHUNK = 128  # cells per saved part
@@ -140,9 +140,9 @@ def generate(
         if out.is_dir() or not _same(out, plan):
             raise UserError(f"out={out} exists and is not of this plan. Choose another file")
         return 0
-    _claim(parts, plan, out)
     generated, done = 0, 0
-    with Interruption() as interruption:
+    with folder_lock(parts), Interruption() as interruption:
+        _claim(parts, plan, out)
         for start in range(0, plan.count, CHUNK):
             stop = min(start + CHUNK, plan.count)
             part = parts / f"{start:09d}.safetensors"
@@ -157,10 +157,10 @@ def generate(
                     f"interrupted after {done} of {plan.count} cells; they are saved, "
                     "and the same command continues"
                 )
-    chunks = [_load(p)[0] for p in sorted(parts.glob("*.safetensors"))]
-    whole = {name: torch.cat([c[name] for c in chunks]) for name in chunks[0]}
-    _save(out, whole, {"plan": plan.to_json()})
-    shutil.rmtree(parts)
+        chunks = [_load(p)[0] for p in sorted(parts.glob("*.safetensors"))]
+        whole = {name: torch.cat([c[name] for c in chunks]) for name in chunks[0]}
+        _save(out, whole, {"plan": plan.to_json()})
+        remove_folder(parts)
     return generated
 
 
@@ -226,7 +226,6 @@ def _claim(parts: Path, plan: CrystalPlan, out: Path) -> None:
     plan_file = parts / "plan.json"
     if plan_file.is_file() and plan_file.read_text(encoding="utf-8") != plan.to_json():
         raise UserError(f"{parts} has parts of another plan for {out}. Finish that one or remove it")
-    parts.mkdir(parents=True, exist_ok=True)
     write_text(plan_file, plan.to_json())
 
 

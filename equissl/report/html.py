@@ -28,7 +28,6 @@ def template(name: str) -> Template:
 
 def save(page: str, out: Path) -> Path:
     """Write ``page`` to ``out``, whole or not at all."""
-    out.parent.mkdir(parents=True, exist_ok=True)
     write_text(out, page, newline="\n")
     return out
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from equissl.tables import read_csv
 
 Row = Mapping[str, object]
 EVIDENCE = ("recipe.json", "log.jsonl", "scores.jsonl")  # any one of them makes a folder a run
@@ -282,6 +283,7 @@ def _image(row: Row) -> LabelledImage:
 def _bad_images(path: Path) -> Iterator[tuple[str, str]]:
     if not path.is_file():
         return
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    for row in csv.DictReader(line.replace("\0", "") for line in lines):
-        yield text(row.get("path")), text(row.get("reason"))
+    header, *rows = read_csv(path) or [[]]
+    for row in rows:
+        named = dict(zip(header, row, strict=False))
+        yield named.get("path", ""), named.get("reason", "")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from equissl.report import display_names as names
 from equissl.report.table import Cell, Line, Table
+from equissl.text import printable
 
 if TYPE_CHECKING:
     import rich.table
@@ -29,10 +30,10 @@ def text(table: Table, width: int | None = None) -> rich.table.Table:
     for column in table.columns:
         narrow = stacked and column.kind == "baseline"
         title = column.title.replace(" ", "\n") if narrow else column.title
-        view.add_column(Text(title), overflow="fold")
+        view.add_column(Text(printable(title)), overflow="fold")
     for group in table.groups:
         view.add_section()
-        view.add_row(Text(group.title, style="bold"))
+        view.add_row(Text(printable(group.title), style="bold"))
         for line in group.lines:
             cells = [_cell(table, line, i, short, stacked) for i in range(len(table.columns))]
             styles = ["bold green" if i == line.winner else "" for i in range(len(cells))]
@@ -44,7 +45,7 @@ def text(table: Table, width: int | None = None) -> rich.table.Table:
 
 def _label(line: Line) -> str:
     unit = names.unit(line.unit)
-    return f"{line.label} ({unit})" if unit else line.label
+    return printable(f"{line.label} ({unit})" if unit else line.label)
 
 
 def _cell(table: Table, line: Line, column: int, short: bool, stacked: bool) -> str:

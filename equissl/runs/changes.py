@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from equissl.config.serialize import to_dict
 from equissl.errors import UserError
 from equissl.recipe import Recipe
-from equissl.runs.folder import Run
+from equissl.runs.folder import Run, environment
 from equissl.storage import read_json
 
 
@@ -36,16 +36,45 @@ def run_differences(run: Run, recipe: Recipe) -> list[str]:
     return _differences(old, new)
 
 
+def check_unedited(run: Run, began: Recipe, recipe: Recipe) -> None:
+    """Check that ``recipe.json`` is the recipe that a checkpoint was trained with.
+
+    More epochs are no difference, and neither is where the data lie.
+
+    Raises:
+        UserError: it is not; the message names the settings.
+    """
+    if lines := _essential(recipe_differences(began, recipe)):
+        raise UserError(
+            f"{run.path / 'recipe.json'} was changed after the run began: {'; '.join(lines)}. A run keeps "
+            "its recipe: put the old values back to use it, or start a new run with the new ones"
+        )
+
+
 def check_resumable(old: Recipe, new: Recipe) -> None:
-    """Raises UserError unless two recipes differ in nothing but more epochs."""
-    lines = [line for line in recipe_differences(old, new) if not line.startswith("epochs: ")]
-    if lines:
+    """Raises UserError unless two recipes differ in nothing but more epochs and where the data lie."""
+    if lines := _essential(recipe_differences(old, new)):
         listed = "; ".join(lines)
         raise UserError(
             f"a resumed run must keep its recipe, but this differs: {listed}. Start a new run instead"
         )
     if new.epochs < old.epochs:
         raise UserError(f"epochs={new.epochs}: a run can only be prolonged; it was started for {old.epochs}")
+
+
+def version_changes(run: Run) -> list[str]:
+    """A line for each package that a run's numbers depend on and that has another version by now."""
+    stored = read_json(run.path / "environment.json")
+    before = stored.get("versions") if isinstance(stored, dict) else None
+    now = environment()["versions"]
+    changed = {n: before.get(n) for n in now if isinstance(before, dict) and before.get(n) != now[n]}
+    return [
+        f"{n} {old} began this run and {now[n]} goes on: numbers may differ" for n, old in changed.items()
+    ]
+
+
+def _essential(differences: Iterable[str]) -> list[str]:
+    return [d for d in differences if not d.startswith(("epochs: ", "data.path: "))]
 
 
 def _differences(old: Any, new: Any, path: str = "") -> list[str]:

@@ -13,8 +13,10 @@ from torch import nn
 from equissl.config.serialize import to_dict
 from equissl.encoder.backbone import EncoderConfig, is_timm, model_arguments
 from equissl.errors import UserError
+from equissl.locks import folder_lock
 from equissl.runs.load import Loaded
-from equissl.storage import read_json, temporary_sibling, write_json, write_text
+from equissl.storage import atomic_path, move_file, read_json, write_json, write_text
+from equissl.temporary import temporary_sibling
 
 
 def export_timm(loaded: Loaded, out: Path, scores: Sequence[Mapping[str, Any]] = ()) -> Path:
@@ -29,28 +31,28 @@ def export_timm(loaded: Loaded, out: Path, scores: Sequence[Mapping[str, Any]] =
     config = timm_encoder(loaded)
     if out.is_file():
         raise UserError(f"out={out} is a file; expected a folder to write")
-    if out.exists() and any(out.iterdir()) and not _is_export(out):
+    if out.exists() and not _is_export(out):
         raise UserError(f"out={out} holds something that is no export; choose another folder")
     from safetensors.torch import save_file
 
     state = {k: v.detach().cpu().contiguous() for k, v in loaded.encoder.backbone.state_dict().items()}
-    with temporary_sibling(out) as partial:
-        partial.mkdir(parents=True)
-        save_file(state, partial / "model.safetensors", {"format": "pt"})
+    files = ("config.json", "model.safetensors", "README.md")  # the first makes the folder an export
+    with folder_lock(out), temporary_sibling(out / "export") as partial:
+        with atomic_path(partial / "model.safetensors") as weights:
+            save_file(state, weights, {"format": "pt"})
         write_json(partial / "config.json", timm_config(loaded, config))
         write_text(partial / "README.md", readme(loaded, out, scores))
-        out.mkdir(parents=True, exist_ok=True)
-        for file in sorted(partial.iterdir()):  # file by file: nothing else in the folder is touched
-            file.replace(out / file.name)
+        for name in files:  # one by one: nothing else in the folder is touched
+            move_file(partial / name, out / name)
     return out
 
 
 def _is_export(folder: Path) -> bool:
+    """Whether a folder is one of ours, or empty but for what a killed export left."""
     config = folder / "config.json"
     stored = read_json(config) if config.is_file() else {}
-    return (isinstance(stored, dict) and "equissl" in stored) or {p.name for p in folder.iterdir()} == {
-        "model.onnx"
-    }
+    others = {p.name for p in folder.iterdir() if not p.name.startswith(".")}
+    return (isinstance(stored, dict) and "equissl" in stored) or others <= {"model.onnx"}
 
 
 def timm_encoder(loaded: Loaded) -> EncoderConfig:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import platform
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -19,7 +18,9 @@ from equissl.config.serialize import from_dict, to_dict
 from equissl.data.base import BadImage
 from equissl.errors import UserError, nearest
 from equissl.recipe import Recipe
-from equissl.storage import read_json, read_rows, temporary_sibling, write_json
+from equissl.storage import atomic_folder, is_free, read_json, read_rows, write_json
+from equissl.tables import write_csv
+from equissl.text import shell_path
 
 COMPONENTS = "components.json"  # what the recipe is made of and what scored it, with papers
 
@@ -52,22 +53,28 @@ class Run:
         return read_rows(self.path / name)
 
 
-def create(out: Path, recipe: Recipe, extra: Mapping[str, Any], bad_images: Sequence[BadImage]) -> Run:
+def create(
+    out: Path,
+    recipe: Recipe,
+    extra: Mapping[str, Any],
+    bad_images: Sequence[BadImage],
+    save: Callable[[Path], object],
+) -> Run:
     """Make a run folder with its recipe, the papers of its components and the environment, all or nothing.
 
+    Args:
+        save: writes the first checkpoint into a folder, so that a run folder can always be resumed.
+
     Raises:
-        UserError: the folder exists and is not empty.
+        UserError: the folder exists and is not empty, or cannot be written.
     """
     check_free(out)
-    with temporary_sibling(out) as partial:
-        (partial / "checkpoints").mkdir(parents=True)
+    with atomic_folder(out) as partial:
         write_json(partial / "recipe.json", to_dict(recipe))
         write_json(partial / "environment.json", {**environment(), **extra})
         write_json(partial / COMPONENTS, [c.row() for c in components(recipe)])
         write_bad_images(partial / "bad_images.csv", bad_images)
-        if out.exists():
-            out.rmdir()
-        partial.rename(out)
+        save(Run(partial).checkpoints)
     return Run(out)
 
 
@@ -83,11 +90,14 @@ def check_free(out: Path) -> None:
     """Raises UserError if ``out`` cannot become a run folder."""
     if (out / "recipe.json").exists():
         raise UserError(
-            f"out={out} already holds a run; continue it with `equissl resume {out}`, or choose another"
+            f"out={out} already holds a run; continue it with `equissl resume {shell_path(out)}`, or choose "
+            "another"
         )
-    if out.is_file() or (out.is_dir() and any(out.iterdir())):
+    if (out.exists() and not out.is_dir()) or not is_free(out):
         raise UserError(f"out={out} is not an empty folder; choose another")
-    above = next(p for p in (out, *out.absolute().parents) if p.exists())
+    if out.is_mount():
+        raise UserError(f"out={out} is a mount point; choose a folder in it, such as out={out / 'first'}")
+    above = next(p for p in out.resolve().parents if p.exists())
     if not above.is_dir() or not os.access(above, os.W_OK):
         raise UserError(f"out={out} cannot be made: {above} is not a folder that you may write to")
 
@@ -111,10 +121,7 @@ def nearest_run(path: Path) -> str:
 
 
 def write_bad_images(path: Path, bad: Sequence[BadImage]) -> None:
-    with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-        writer = csv.writer(file)
-        writer.writerow(["path", "reason"])
-        writer.writerows([b.path, b.reason] for b in bad)
+    write_csv(path, [["path", "reason"], *([b.path, b.reason] for b in bad)])
 
 
 def environment() -> dict[str, Any]:

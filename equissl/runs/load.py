@@ -22,6 +22,7 @@ from equissl.encoder.weights import Say, silent
 from equissl.errors import UserError
 from equissl.model import Model
 from equissl.recipe import Recipe
+from equissl.runs.changes import check_unedited
 from equissl.runs.folder import Run, nearest_run, open_run
 from equissl.storage import read_json
 from equissl.training import checkpoint
@@ -224,6 +225,7 @@ def load_run(
             f"{run.path} was trained with a module of your own, which recipe.json cannot name: in Python, "
             "pass backbone=... (or train with encoder.name=module:function)"
         )
+    check_unedited(run, from_dict(state["recipe"], Recipe, trusted), recipe)
     # The checkpoint holds all weights: those that training began with are not read, let alone fetched.
     blank = replace(recipe, encoder=replace(recipe.encoder, weights=""))
     model = blank.build(recipe.data.spaces, wrap_backbone(recipe.encoder, backbone))

@@ -74,7 +74,6 @@ def export_onnx(loaded: Loaded, out: Path, tolerance: float = 1e-3, opset: int =
     model = _Features(loaded.encoder).eval()
     side, channels = loaded.config.size, len(loaded.config.mean)
     other = side + STEP if _reads(model, channels, side + STEP) else 0
-    out.mkdir(parents=True, exist_ok=True)
     with atomic_path(out / "model.onnx") as partial:
         try:
             _trace(model, partial, channels, side, {0, 2, 3} if other else {0}, opset)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from equissl.data.base import Data
 from equissl.evaluate.base import Score
-from equissl.runs.folder import cite
+from equissl.locks import folder_lock
+from equissl.runs.folder import Run, cite
 from equissl.runs.load import LoadedRun
 from equissl.storage import read_json, write_rows
 
@@ -25,11 +26,16 @@ def record_scores(
     facts = run_metadata(loaded, data) | {"by": by, "split": split}
     facts |= {"data": source} if source else {}
     rows = [{**s.row(), **facts, "probe_seed": s.seed} for s in scores]
+    with folder_lock(run.path, ".scores.lock", wait=60):  # two evaluations may end at a time
+        _replace_rows(run, rows)
+    return rows
+
+
+def _replace_rows(run: Run, rows: Sequence[Mapping[str, Any]]) -> None:
     replaced = {(r["name"], r["data"], r["split"]) for r in rows}
     kept = [r for r in run.rows("scores.jsonl") if (r["name"], r["data"], r["split"]) not in replaced]
     write_rows(run.path / "scores.jsonl", [*kept, *rows])
     cite(run, rows)
-    return rows
 
 
 def run_metadata(loaded: LoadedRun, data: Data) -> dict[str, Any]:

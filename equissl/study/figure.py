@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from equissl.storage import atomic_open
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -35,7 +37,8 @@ def draw(table: Mapping[str, Any], path: Path) -> None:
     if len(series) > 1 and handles:
         figure.legend(handles, names, loc="outside lower center", ncols=min(len(series), 6), frameon=False)
     figure.suptitle(table["title"], fontsize=10)
-    figure.savefig(path)
+    with atomic_open(path, "wb") as file:
+        figure.savefig(file, format="png")
 
 
 def _panel(

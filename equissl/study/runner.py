@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shlex
-import shutil
 import statistics
 import sys
 import time
@@ -24,6 +23,7 @@ from equissl.evaluate import protocol
 from equissl.evaluate.audit.audit import MIN_IMAGES, check_names
 from equissl.evaluate.base import Downstream, Evaluation
 from equissl.evaluate.context import EncoderEvaluation
+from equissl.locks import folder_lock
 from equissl.progress import Display
 from equissl.runs.changes import run_differences
 from equissl.runs.folder import Run, check_free, open_run
@@ -73,8 +73,19 @@ def run(
     _check_out(study, out, planned)
     _check_weights(planned, out)
     _check_data(study, planned)
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "runs").mkdir(exist_ok=True)
+    with folder_lock(out):
+        return _run(study, out, planned, options, device, trusted, silent)
+
+
+def _run(
+    study: Study,
+    out: Path,
+    planned: Sequence[Job],
+    options: Options,
+    device: str,
+    trusted: Sequence[str],
+    silent: bool,
+) -> Path:
     _write_plan(study, planned, out)
     failed: dict[str, str] = {}
     began, attempted = time.monotonic(), 0
@@ -137,7 +148,7 @@ def _check_out(study: Study, out: Path, planned: Sequence[Job]) -> None:
         return
     before, now = read_json(out / STUDY), json.loads(json.dumps(layout(study)))
     changed = [n for n in _PROTOCOL if n in before and before[n] != now[n]]
-    if changed and any(_scored_by(folder) for folder in (out / "runs").iterdir()):
+    if changed and any(_scored_by(folder) for folder in (out / "runs").glob("*")):
         differences = "; ".join(f"{n}: {before[n]!r} there, {now[n]!r} now" for n in changed)
         raise UserError(
             f"out={out}: evaluated with other settings ({differences}). Use those, choose another out, or "
@@ -201,8 +212,6 @@ def _write_plan(study: Study, planned: Sequence[Job], out: Path) -> None:
 
 def _train(job: Job, folder: Path, options: Options, silent: bool, trusted: Sequence[str]) -> None:
     options = replace(options, silent=silent)
-    if (folder / "recipe.json").is_file() and not any((folder / "checkpoints").glob("*.pt")):
-        shutil.rmtree(folder)  # killed between making the folder and its first checkpoint
     if not (folder / "recipe.json").is_file():
         pretrain(job.recipe, folder, options, name=job.name)
     elif checkpoint.load(folder / "checkpoints")["epoch"] < job.recipe.epochs:

@@ -129,15 +129,22 @@ class CheckpointCallback(Callback):
 
     Args:
         folder: of the checkpoints.
+        step: of the one that is there.
     """
 
     def __init__(
-        self, folder: Path, snapshot: Snapshot, meters: Meters, options: Options, agreement: Agreement
+        self,
+        folder: Path,
+        snapshot: Snapshot,
+        meters: Meters,
+        options: Options,
+        agreement: Agreement,
+        step: int,
     ):
         self.folder, self.snapshot, self.meters = folder, snapshot, meters
         self.options, self.agreement = options, agreement
         self.saved_at = time.monotonic()
-        self.saved_step: int | None = None
+        self.saved_step = step
 
     def save(self, state: TrainState) -> None:
         """Write a checkpoint; every process must call it.

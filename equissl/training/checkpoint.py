@@ -13,11 +13,13 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from equissl.data.base import Dataset
-from equissl.errors import UserError
+from equissl.digest import digest
+from equissl.errors import NonFiniteError, UserError
 from equissl.model import Model
-from equissl.storage import atomic_path
+from equissl.storage import atomic_open
+from equissl.text import shell_path
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass
@@ -38,6 +40,7 @@ class Snapshot:
     model: Model
     optimizer: torch.optim.Optimizer
     dataset: Dataset
+    recipe: Mapping[str, Any]  # as plain data
     epochs: int
     made_infinite: frozenset[str] = field(init=False)
 
@@ -55,9 +58,20 @@ class Snapshot:
             "epoch": state.epoch,
             "batch": state.batch,
             "epochs": self.epochs,
+            "recipe": self.recipe,
             "world_size": self.fabric.world_size,
             "data": data_digest(self.dataset),
         }
+
+    def save(self, folder: Path, state: TrainState) -> Path:
+        """Write a checkpoint, of finite tensors only.
+
+        Raises:
+            NonFiniteError: a tensor is not finite; ``WriteError``: the checkpoint cannot be written.
+        """
+        if name := self.non_finite():
+            raise NonFiniteError(f"the weights are not finite after step {state.step} (in {name})")
+        return save(folder, self.capture(state))
 
     def restore(self, saved: Mapping[str, Any]) -> TrainState:
         """
@@ -74,7 +88,8 @@ class Snapshot:
             raise UserError(
                 f"the data is no longer what the run was started on ({saved['data']} then, {data} now: "
                 "number of samples and a digest of their content, or of the sizes and times of their "
-                "files), so it cannot be resumed exactly. Restore the data or start a new run."
+                "files), so it cannot be resumed exactly. Restore the data (files too many for memory with "
+                "their times: `cp -p`, `rsync -a`) or start a new run."
             )
         self.model.load_state_dict(saved["model"])
         self.optimizer.load_state_dict(saved["optimizer"])
@@ -125,37 +140,50 @@ def restore_random_state(state: Mapping[str, Any]) -> None:
 
 
 def save(folder: Path, state: Mapping[str, Any]) -> Path:
-    """Write ``last.pt``; the one before it stays as ``previous.pt``.
+    """Write ``last.pt`` with a digest of all in it; the one before it stays as ``previous.pt``.
 
     Args:
         state: tensors and plain data only, so that it loads with ``weights_only=True``.
+
+    Raises:
+        WriteError: it cannot be written; those before it stay as they are.
     """
     last = folder / "last.pt"
-    with atomic_path(last) as partial:
-        with partial.open("wb") as file:
-            torch.save({"format": FORMAT, **state}, file)
-        if last.exists():
-            last.replace(folder / "previous.pt")
+    content = {"format": FORMAT, **state}
+    with atomic_open(last, "wb", keep=folder / "previous.pt") as file:
+        torch.save({**content, "digest": digest(content)}, file)
     return last
 
 
 def load(folder: Path, name: str = "last.pt") -> dict[str, Any]:
-    """Read a checkpoint.
+    """Read a checkpoint, every bit of which is checked.
 
     Raises:
         UserError: there is none, or it is damaged; the message says what can be used instead.
     """
-    path = folder / name
-    if not path.is_file() and name == "last.pt" and (folder / "previous.pt").is_file():
+    path, previous = folder / name, folder / "previous.pt"
+    if not path.is_file() and name == "last.pt" and previous.is_file():
         return load(folder, "previous.pt")  # killed between the two renames of save
     if not path.is_file():
-        raise UserError(f"no checkpoint in {folder}: the run stopped before its first one; start it again")
+        raise UserError(
+            f"no checkpoint in {folder}: nothing can be resumed or read. Delete {folder.parent} and start "
+            "the run again"
+        )
     try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        found = state.get("format")
     except Exception as error:
-        previous = folder / "previous.pt"
-        remedy = f"; copy {previous} over it to go on from there" if previous.is_file() else ""
-        raise UserError(f"checkpoint {path} is damaged ({type(error).__name__}){remedy}") from error
-    if state.get("format") != FORMAT:
-        raise UserError(f"checkpoint {path} has format {state.get('format')}, this version reads {FORMAT}")
-    return state
+        raise UserError(_damaged(path, previous, type(error).__name__)) from error
+    if found != FORMAT:
+        raise UserError(f"checkpoint {path} has format {found}, this version reads {FORMAT}")
+    stored = state.pop("digest", None)
+    if stored != digest(state):
+        raise UserError(_damaged(path, previous, "its content differs from its digest"))
+    content: dict[str, Any] = state
+    return content
+
+
+def _damaged(path: Path, previous: Path, reason: str) -> str:
+    remedy = f"; go on from the one before it: cp {shell_path(previous)} {shell_path(path)}"
+    usable = path != previous and previous.is_file()
+    return f"checkpoint {path} is damaged ({reason}){remedy if usable else ''}"

@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from equissl.errors import UserError, nearest
+from equissl.storage import append, append_open, in_words, read_json, write_json
+
+EXTERNAL = "loggers.json"  # the ids that services gave to a run
 
 
 class Logger(Protocol):
@@ -24,39 +27,47 @@ class JsonLines:
     """One line per row, flushed at once."""
 
     def __init__(self, path: Path):
-        self.file = path.open("a", encoding="utf-8")
+        self.file = append_open(path)
 
     def log(self, row: Mapping[str, Any]) -> None:
-        self.file.write(json.dumps(row) + "\n")
-        self.file.flush()
+        append(self.file, f"{json.dumps(row)}\n".encode())
 
     def close(self) -> None:
         self.file.close()
 
 
 class TensorBoard:
-    """Scalars below ``tensorboard/`` in the run folder."""
+    """Scalars below ``tensorboard/`` in the run folder; a resumed run hides those after its checkpoint."""
 
-    def __init__(self, folder: Path, name: str):
+    def __init__(self, folder: Path, name: str, step: int):
         from torch.utils.tensorboard import SummaryWriter
 
-        self.writer = SummaryWriter(str(folder / "tensorboard"))
+        self.path = folder / "tensorboard"
+        with in_words(self.path):
+            self.writer = SummaryWriter(str(self.path), purge_step=step + 1 if step else None)
 
     def log(self, row: Mapping[str, Any]) -> None:
-        for key, value in _numbers(row).items():
-            self.writer.add_scalar(key, value, row["step"])
+        with in_words(self.path):
+            for key, value in _numbers(row).items():
+                self.writer.add_scalar(key, value, row["step"])
 
     def close(self) -> None:
-        self.writer.close()
+        with in_words(self.path):
+            self.writer.close()
 
 
 class WandB:
-    """Weights & Biases, the extra ``equissl[wandb]``; offline unless logged in."""
+    """Weights & Biases, the extra ``equissl[wandb]``; offline unless logged in.
 
-    def __init__(self, folder: Path, name: str):
+    A resumed run keeps its id.
+    """
+
+    def __init__(self, folder: Path, name: str, step: int):
         import wandb
 
-        self.run = wandb.init(project="equissl", name=name, dir=str(folder), resume="allow")
+        known = _external_id(folder, "wandb")
+        self.run = wandb.init(project="equissl", name=name, dir=str(folder), id=known, resume="allow")
+        _keep_external_id(folder, "wandb", self.run.id)
 
     def log(self, row: Mapping[str, Any]) -> None:
         self.run.log(_numbers(row), step=row["step"])
@@ -66,14 +77,24 @@ class WandB:
 
 
 class MLflow:
-    """MLflow, the extra ``equissl[mlflow]``; a local folder unless MLFLOW_TRACKING_URI says otherwise."""
+    """MLflow, the extra ``equissl[mlflow]``; a local folder unless MLFLOW_TRACKING_URI says otherwise.
 
-    def __init__(self, folder: Path, name: str):
+    A resumed run keeps its id.
+    """
+
+    def __init__(self, folder: Path, name: str, step: int):
         import mlflow
 
         self.mlflow = mlflow
         mlflow.set_experiment("equissl")
-        mlflow.start_run(run_name=name)
+        known = _external_id(folder, "mlflow")
+        try:
+            run = mlflow.start_run(run_id=known, run_name=name)
+        except mlflow.exceptions.MlflowException:
+            if known is None:
+                raise
+            run = mlflow.start_run(run_name=name)  # another server, or deleted there
+        _keep_external_id(folder, "mlflow", run.info.run_id)
 
     def log(self, row: Mapping[str, Any]) -> None:
         self.mlflow.log_metrics(_numbers(row), step=row["step"])
@@ -82,7 +103,7 @@ class MLflow:
         self.mlflow.end_run()
 
 
-_LOGGERS: dict[str, Callable[[Path, str], Logger]] = {
+_LOGGERS: dict[str, Callable[[Path, str, int], Logger]] = {
     "tensorboard": TensorBoard,
     "wandb": WandB,
     "mlflow": MLflow,
@@ -104,15 +125,33 @@ def check_installed(names: Sequence[str]) -> None:
         raise UserError([f"loggers={n}: not installed; pip install 'equissl[{n}]'" for n in missing])
 
 
-def open_loggers(folder: Path, names: Sequence[str]) -> list[Logger]:
+def open_loggers(folder: Path, names: Sequence[str], step: int = 0) -> list[Logger]:
     """``log.jsonl`` in ``folder`` and the named others.
+
+    Args:
+        step: of the checkpoint that a run is resumed from.
 
     Raises:
         UserError: one does not exist or is not installed.
     """
     check_installed(names)
-    others = [_LOGGERS[name](folder, folder.name) for name in names]
+    others = [_LOGGERS[name](folder, folder.name, step) for name in names]
     return [JsonLines(folder / "log.jsonl"), *others]
+
+
+def _external_id(folder: Path, logger: str) -> str | None:
+    """The id under which a service knows the run in ``folder``."""
+    path = folder / EXTERNAL
+    stored = read_json(path) if path.is_file() else {}
+    known = stored.get(logger) if isinstance(stored, dict) else None
+    return known if isinstance(known, str) else None
+
+
+def _keep_external_id(folder: Path, logger: str, value: str) -> None:
+    path = folder / EXTERNAL
+    if _external_id(folder, logger) != value:
+        stored = read_json(path) if path.is_file() else {}
+        write_json(path, {**stored, logger: value})
 
 
 def _numbers(row: Mapping[str, Any]) -> dict[str, float]:

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
+from equissl.config.serialize import to_dict
 from equissl.data.loader import batches
 from equissl.distributed import rank
 from equissl.encoder.encoder import Encoder
-from equissl.errors import NonFiniteError, Stopped
+from equissl.errors import NonFiniteError, Stopped, UserError
+from equissl.locks import folder_lock
 from equissl.progress import Display
 from equissl.recipe import Recipe
 from equissl.runs.folder import Run, check_free, create, write_bad_images
-from equissl.storage import write_rows
+from equissl.storage import WriteError, read_json, write_json, write_rows
+from equissl.text import shell_path
 from equissl.training import checkpoint
 from equissl.training.callbacks import (
     Agreement,
@@ -138,7 +143,9 @@ def train(
     fabric = Fabric(accelerator=options.accelerator, devices=options.devices, precision=recipe.precision)
     fabric.launch()
     run = Run(out)
-    with Display(silent=options.silent or rank() > 0) as display:
+    with Display(silent=options.silent or rank() > 0) as display, ExitStack() as held:
+        if resume:
+            in_first_process(fabric, lambda: held.enter_context(folder_lock(out)))
         saved = checkpoint.load(run.checkpoints) if resume else None
         if saved is None:
             check_free(out)
@@ -147,16 +154,22 @@ def train(
             check_weights(recipe.encoder, display.say)
         plan = resolve(recipe, options, fabric, display)
         learner = build(plan, fabric, encoder, weights=saved is None)
-        snapshot = Snapshot(fabric, learner.model, learner.optimizer, plan.dataset, plan.recipe.epochs)
+        stored = to_dict(plan.recipe)
+        snapshot = Snapshot(
+            fabric, learner.model, learner.optimizer, plan.dataset, stored, plan.recipe.epochs
+        )
         if saved is not None:
             state = snapshot.restore(saved)
-            drop_rows_after(run, state.step)
+            in_first_process(fabric, lambda: rewind(run, state, stored))
         else:
             state = TrainState()
             facts = {"recipe": name, "own_backbone": encoder is not None, **run_facts(plan, learner)}
-            if rank() == 0:
-                create(out, plan.recipe, facts, plan.dataset.bad_images)
-        fabric.barrier()
+
+            def start() -> None:
+                create(out, plan.recipe, facts, plan.dataset.bad_images, lambda p: snapshot.save(p, state))
+                held.enter_context(folder_lock(out))
+
+            in_first_process(fabric, start)
         fit_and_save(run, plan, learner, snapshot, state, options, display)
         if rank() == 0:  # a streamed file may turn out bad only when it is decoded
             write_bad_images(run.path / "bad_images.csv", plan.dataset.bad_images)
@@ -176,16 +189,14 @@ def fit_and_save(
     """``fit`` with everything beside it: logging, monitoring, checkpoints, signals."""
     meters = Meters(plan.recipe.batch_size)
     agreement = Agreement(options.log_every, learner.fabric.device)
-    loggers = open_loggers(run.path, options.loggers) if rank() == 0 else []
-    checkpoints = CheckpointCallback(run.checkpoints, snapshot, meters, options, agreement)
+    loggers = open_loggers(run.path, options.loggers, state.step) if rank() == 0 else []
+    checkpoints = CheckpointCallback(run.checkpoints, snapshot, meters, options, agreement, state.step)
     callbacks: list[Callback] = [
         LoggingCallback(plan, meters, loggers, display, options.log_every),
         MonitoringCallback(plan, learner.model.encoder, meters, loggers),
         checkpoints,
     ]
     try:
-        if state.step == 0:
-            checkpoints.save(state)  # from now on there is always something to resume
         with Interruption() as interruption:
 
             def should_stop(step: int) -> bool:
@@ -196,12 +207,14 @@ def fit_and_save(
             checkpoints.save(state)
             raise Stopped(
                 f"interrupted after step {state.step} of {plan.total_steps}; everything is saved: "
-                f"`equissl resume {run.path}` goes on from here"
+                f"`equissl resume {shell_path(run.path)}` goes on from here"
             )
+    except WriteError as error:
+        again = f"`equissl resume {shell_path(run.path)}` goes on from the last checkpoint"
+        raise UserError(f"{error}. Once that is solved, {again}") from error
     except NonFiniteError as error:
         saved = checkpoints.saved_step
         good = f"the last good checkpoint, all finite, is that of step {saved}: {run.checkpoints / 'last.pt'}"
-        good = "no checkpoint had been saved yet" if saved is None else good
         advice = "Start again with a lower optimizer.lr, clip_gradient=1, or precision=32-true."
         raise NonFiniteError(f"{error}; {good}. {advice}") from error
     finally:
@@ -209,7 +222,33 @@ def fit_and_save(
             callback.close()
 
 
-def drop_rows_after(run: Run, step: int) -> None:
-    """Remove the rows that were logged after the checkpoint of ``step``."""
+def in_first_process(fabric: Fabric, work: Callable[[], object]) -> None:
+    """Do something in the first process alone; all go on after it.
+
+    Raises:
+        UserError: that of the first process, in every process.
+    """
+    problems: list[str] = []
     if rank() == 0:
-        write_rows(run.path / "log.jsonl", [row for row in run.rows("log.jsonl") if row["step"] <= step])
+        try:
+            work()
+        except UserError as error:
+            problems = error.problems
+    if problems := fabric.broadcast(problems):
+        raise UserError(problems)
+
+
+def rewind(run: Run, state: TrainState, recipe: Mapping[str, Any]) -> None:
+    """Bring a run folder to the state of a checkpoint: no row that will be logged again, the new recipe.
+
+    A row of the step itself is that of the training step, logged before the checkpoint; one of the epoch's
+    end will be logged again if the checkpoint lies before it.
+    """
+
+    def stays(row: Mapping[str, Any]) -> bool:
+        at = row.get("step", 0)
+        return bool(at < state.step or (at == state.step and ("loss" in row or not state.batch)))
+
+    write_rows(run.path / "log.jsonl", [row for row in run.rows("log.jsonl") if stays(row)])
+    if read_json(run.path / "recipe.json") != recipe:
+        write_json(run.path / "recipe.json", recipe)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from equissl.errors import UserError, nearest
 from equissl.progress import Progress, no_progress
-from equissl.storage import write_json
+from equissl.storage import append, append_open, move_file, write_json
 
 _BLOCK = 1 << 20
 
@@ -97,7 +97,6 @@ def download_file(
     if target.exists():
         _check(remote, target, remote.size)
         return target
-    folder.mkdir(parents=True, exist_ok=True)
     part, failures, reason, size = target.with_name(f"{remote.name}.part"), 0, "", 0
     while True:
         before = _size(part)
@@ -127,7 +126,7 @@ def download_file(
         )
         wait(seconds)
     _check(remote, part, size)
-    part.replace(target)
+    move_file(part, target)
     _stamp(part).unlink(missing_ok=True)
     return target
 
@@ -156,10 +155,12 @@ def _receive(remote: Remote, part: Path, timeout: float, progress: Progress) -> 
         stamp = response.headers.get("ETag") or response.headers.get("Last-Modified") or ""
         # A weak tag does not promise equal bytes, so the download cannot be resumed.
         write_json(_stamp(part), "" if stamp.startswith("W/") else stamp)
-        with part.open("ab" if begins else "wb") as file:
+        if not begins:
+            part.unlink(missing_ok=True)
+        with append_open(part) as file:
             done = begins
             while block := response.read(_BLOCK):
-                file.write(block)
+                append(file, block)
                 done += len(block)
                 if total and done > total:
                     raise http.client.HTTPException(

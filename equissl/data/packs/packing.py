@@ -103,7 +103,6 @@ def write_pack(
         metadata: stored in ``pack.json``, to compare with the source later.
         total: expected number of images, for the progress alone.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     iterator = iter(entries)
     number = done = 0
     while (first := next(iterator, None)) is not None:

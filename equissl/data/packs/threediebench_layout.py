@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +17,7 @@ from equissl.data.packs.archive import DamagedArchive, archived_files
 from equissl.data.packs.packing import Entry, Pack, numbered
 from equissl.data.packs.threediebench_files import read_files, read_pair, refuse
 from equissl.errors import UserError
-from equissl.storage import atomic_open
+from equissl.storage import atomic_open, write_bytes
 
 NUM_OBJECTS = 52_472
 NUM_PUBLISHED: dict[Split, int] = {"train": 41_920, "test": 10_552}
@@ -112,7 +111,7 @@ class Source:
         for name in _LISTS.values():
             for parent in (self.path, self.path.parent):
                 if (parent / name).is_file():
-                    shutil.copyfile(parent / name, folder / name)
+                    write_bytes(folder / name, (parent / name).read_bytes())
                     break
 
     def _objects(self) -> list[str]:

@@ -13,6 +13,7 @@ import torch
 from equissl.random import Stream
 from equissl.render.blender.meshes import Mesh
 from equissl.render.solids.vectors import color
+from equissl.storage import write_text
 
 Face: TypeAlias = tuple[int, ...]
 Point: TypeAlias = tuple[float, float, float]
@@ -199,7 +200,6 @@ def write_built_in(mesh: Mesh, folder: Path, seed: int) -> Path:
         lines.append(f"usemtl paint{part.paint}")
         lines += ["f " + " ".join(str(count + i) for i in face) for face in faces]
         count += len(points)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "mesh.mtl").write_text("\n".join(materials) + "\n")
-    (folder / "mesh.obj").write_text("\n".join(lines) + "\n")
+    write_text(folder / "mesh.mtl", "\n".join(materials) + "\n")
+    write_text(folder / "mesh.obj", "\n".join(lines) + "\n")
     return folder / "mesh.obj"

@@ -6,7 +6,6 @@ object, view), so it depends neither on the order nor on the number of processes
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import resource
@@ -22,12 +21,14 @@ import torch
 from PIL import Image
 
 from equissl.errors import UserError
+from equissl.locks import folder_lock
 from equissl.progress import Progress, no_progress, seconds_since
 from equissl.render.blender.built_in import write_built_in
 from equissl.render.blender.latents import Latents
 from equissl.render.blender.meshes import Mesh
 from equissl.render.blender.process import Blender, BlenderOptions, RenderFailed, RenderSettings
-from equissl.storage import atomic_open, read_json, write_json
+from equissl.storage import atomic_open, make_folder, read_json, write_json
+from equissl.tables import append_csv, read_csv
 
 _SETTINGS = "3diebench.json"
 _JPEG_QUALITY = 95  # OpenCV's default, as in the original
@@ -77,21 +78,25 @@ def render(
         raise UserError(f"shard={k}/{n} must be k/n with 0 <= k < n")
     if views < 1:
         raise UserError(f"views must be at least 1, got {views}")
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     _check_settings(out, {**asdict(latents), **asdict(settings)})
     failures = out / f"failures-{k}-of-{n}.csv"
     failed_objects = {owner for owner, _ in read_failures(out)}
     mine = [m for m in meshes if _hash(m.owner) % n == k]
     start, cpu_start = time.perf_counter(), _processor_seconds()
     images = 0
-    with tempfile.TemporaryDirectory() as scratch, Blender(settings, options) as blender:
+    with (
+        folder_lock(out, f".shard-{k}-of-{n}.lock"),
+        tempfile.TemporaryDirectory() as scratch,
+        Blender(settings, options) as blender,
+    ):
         for number, mesh in enumerate(mine):
             missing = [v for v in range(views) if not _complete(out / mesh.owner, v)]
             if missing and mesh.owner not in failed_objects:
                 try:
                     images += _object(blender, mesh, missing, out, Path(scratch), latents, settings)
                 except RenderFailed as failure:
-                    _append(failures, mesh.owner, str(failure))
+                    append_csv(failures, ["object", "reason"], [mesh.owner, str(failure)])
                     failed_objects.add(mesh.owner)
             progress("rendering objects", number + 1, len(mine))
     num_failed = len(failed_objects & {m.owner for m in mine})
@@ -102,8 +107,7 @@ def read_failures(out: Path) -> list[tuple[str, str]]:
     """(object, reason) of all failed objects, of all shards."""
     rows: list[tuple[str, str]] = []
     for path in sorted(out.glob("failures-*.csv")):
-        with path.open(newline="", encoding="utf-8") as file:
-            rows += [(row["object"], row["reason"]) for row in csv.DictReader(file)]
+        rows += [(row[0], row[1]) for row in read_csv(path)[1:] if len(row) == 2]
     return rows
 
 
@@ -121,7 +125,6 @@ def _object(
     sampled = latents.sample(mesh.kind, mesh.name, torch.tensor(missing)).numpy()
     numbers = dict(zip(missing, sampled, strict=True))
     folder = out / mesh.owner
-    folder.mkdir(parents=True, exist_ok=True)
     views = [{"view": v, "latents": numbers[v].tolist(), "png": str(scratch / f"{v}.png")} for v in missing]
 
     def keep(answer: dict[str, Any]) -> None:
@@ -160,13 +163,6 @@ def _check_settings(out: Path, settings: dict[str, Any]) -> None:
     if changed:
         differences = ", ".join(f"{k}: {old.get(k)!r} there, {new[k]!r} now" for k in changed)
         raise UserError(f"out={str(out)!r} has other settings ({differences}). Choose another folder")
-
-
-def _append(path: Path, owner: str, reason: str) -> None:
-    is_new = not path.exists()
-    with path.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerows([["object", "reason"]] * is_new + [[owner, reason]])
 
 
 def _hash(text: str) -> int:
