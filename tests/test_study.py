@@ -20,8 +20,8 @@ from equissl.errors import Stopped, UserError
 from equissl.recipe import Recipe
 from equissl.report import statistics as statistics_of
 from equissl.runs.changes import run_differences
-from equissl.runs.folder import create, open_run
-from equissl.storage import read_json, read_rows, write_json
+from equissl.runs.folder import open_run
+from equissl.storage import read_json, read_rows
 from equissl.study import figure, plan, runner, table
 from equissl.study.plan import Bars, Cell, Measure, Study
 from equissl.study.presets import essl, grid
@@ -115,17 +115,6 @@ def test_interrupted_and_started_again_equals_straight_through(done: Path, tmp_p
     runner.run(small(), out, seeds=2, options=QUIET, silent=True)
     one, two = (json.loads((o / "table.json").read_text())["cells"] for o in (out, done))
     assert one == two
-
-
-def test_killed_before_the_first_checkpoint(tmp_path: Path) -> None:
-    study = small(cells=small().cells[:1])
-    job = plan.jobs(study, 1)[0]
-    out = tmp_path / "out"
-    (out / "runs").mkdir(parents=True)
-    write_json(out / "study.json", {"runs": []})
-    create(out / "runs" / job.name, job.recipe, {}, ())
-    runner.run(study, out, seeds=1, options=QUIET, silent=True)
-    assert "1 of 1 runs are done" in (out / "table.md").read_text()
 
 
 def test_one_failing_run_does_not_stop_the_others(tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def resume(
     recipe = folder.recipe(trusted)
     prolonged = overrides.override(recipe, settings or {}, tuple(trusted))
     state = checkpoint.load(folder.checkpoints)
-    check_unedited(folder, from_dict(state["recipe"], trusted), recipe)
+    check_unedited(folder, from_dict(state["recipe"], Recipe, trusted), recipe)
     check_resumable(recipe, prolonged)
     if prolonged.epochs == recipe.epochs and state["epoch"] >= recipe.epochs:
         say(f"{folder.path} is finished ({recipe.epochs} epochs); epochs=N prolongs it")

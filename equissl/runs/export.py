@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from equissl.config.serialize import to_dict
+from equissl.digest import digest
 from equissl.encoder.backbone import EncoderConfig, is_timm, model_arguments
 from equissl.errors import UserError
 from equissl.locks import folder_lock
@@ -40,7 +41,9 @@ def export_timm(loaded: Loaded, out: Path, scores: Sequence[Mapping[str, Any]] =
     with folder_lock(out), temporary_sibling(out / "export") as partial:
         with atomic_path(partial / "model.safetensors") as weights:
             save_file(state, weights, {"format": "pt"})
-        write_json(partial / "config.json", timm_config(loaded, config))
+        facts = timm_config(loaded, config)
+        facts["equissl"]["digest"] = digest(dict(sorted(state.items())))
+        write_json(partial / "config.json", facts)
         write_text(partial / "README.md", readme(loaded, out, scores))
         for name in files:  # one by one: nothing else in the folder is touched
             move_file(partial / name, out / name)

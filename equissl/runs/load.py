@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from equissl.config.serialize import from_dict
 from equissl.config.validation import fits
 from equissl.data.base import Data
+from equissl.digest import digest
 from equissl.encoder.backbone import BackboneConfig
 from equissl.encoder.encoder import Encoder
 from equissl.encoder.named import INPUT_PREFIXES, describe_inputs, named_config, split_weights
@@ -288,13 +290,16 @@ def _exported(
     step = own.get("step", 0)
     if not fits(step, int):
         raise UserError(f"{path}: step must be an integer, got {step!r}")
+    weights = folder / "model.safetensors"
     config = replace(
         config,
-        weights=str(folder / "model.safetensors"),
+        weights=str(weights),
         size=size or config.size,
         mean=tuple(mean) or config.mean,
         std=tuple(std) or config.std,
     )
     encoder = config.build(say)
+    if own.get("digest") != digest(dict(sorted(load_file(weights).items()))):
+        raise UserError(f"{weights} is damaged or not that of {path} (another digest); export the run again")
     say(describe_inputs(config))
     return LoadedEncoder(folder.name, encoder.eval(), config, step, str(encoder.loaded_weights))

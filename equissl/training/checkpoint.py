@@ -20,6 +20,7 @@ from equissl.storage import atomic_open
 from equissl.text import shell_path
 
 FORMAT = 2
+_KEYS = {"model", "optimizer", "scaler", "random", "step", "epoch", "batch", "recipe", "world_size", "data"}
 
 
 @dataclass
@@ -177,7 +178,7 @@ def load(folder: Path, name: str = "last.pt") -> dict[str, Any]:
     if found != FORMAT:
         raise UserError(f"checkpoint {path} has format {found}, this version reads {FORMAT}")
     stored = state.pop("digest", None)
-    if stored != digest(state):
+    if stored != digest(state) or _KEYS - state.keys():
         raise UserError(_damaged(path, previous, "its content differs from its digest"))
     content: dict[str, Any] = state
     return content
