@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from equissl.encoder.encoder import Encoder
 from equissl.errors import UserError
+from equissl.locks import folder_lock
 from equissl.runs.load import Loaded
 from equissl.storage import atomic_path
 
@@ -74,7 +75,7 @@ def export_onnx(loaded: Loaded, out: Path, tolerance: float = 1e-3, opset: int =
     model = _Features(loaded.encoder).eval()
     side, channels = loaded.config.size, len(loaded.config.mean)
     other = side + STEP if _reads(model, channels, side + STEP) else 0
-    with atomic_path(out / "model.onnx") as partial:
+    with folder_lock(out), atomic_path(out / "model.onnx") as partial:
         try:
             _trace(model, partial, channels, side, {0, 2, 3} if other else {0}, opset)
         except Exception as error:
