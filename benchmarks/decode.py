@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from equissl.data.files.decode import decode, fit, to_rgb
+from equissl.data.files.decode import Decoding, decode
+from equissl.data.files.pixels import Upright, fit
 from equissl.data.image_folder import ImageFolder
 
 SIZES = (32, 64, 96, 128, 224, 256)
@@ -52,7 +53,7 @@ def synthetic(folder: Path, side: int = 1000) -> None:
 def whole(path: Path, size: int) -> torch.Tensor:
     """The same image decoded at full scale: what is compared with."""
     with Image.open(path) as image:
-        square = fit(to_rgb(image), size)
+        square = fit(Upright(image), size)
     return torch.from_numpy(np.array(square)).permute(2, 0, 1).contiguous()
 
 
@@ -66,7 +67,7 @@ def table(files: list[Path]) -> None:
         ratio: list[float] = []
         for _ in range(ROUNDS):
             slow.append(rate(lambda path, size=size: whole(path, size), files))
-            fast.append(rate(lambda path, size=size: decode(path, size=size), files))
+            fast.append(rate(lambda path, size=size: decode(path, how=Decoding(size)), files))
             ratio.append(fast[-1] / slow[-1])
         gaps = torch.cat([difference(path, size) for path in files])
         far = float(np.quantile(gaps.numpy(), 0.999))
@@ -77,7 +78,7 @@ def table(files: list[Path]) -> None:
 
 
 def difference(path: Path, size: int) -> torch.Tensor:
-    found = decode(path, size=size)
+    found = decode(path, how=Decoding(size))
     assert isinstance(found, torch.Tensor), found
     return (found.float() - whole(path, size).float()).abs().flatten()
 

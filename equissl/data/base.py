@@ -140,6 +140,10 @@ class Data(Checked, ABC):
         """Image name -> its labelled factors, as ``Dataset.spaces``, before anything is opened."""
         return {"image": Space()}
 
+    def resolve(self, progress: Progress = no_progress) -> Data:
+        """The same with what its files decide filled in, so that a run keeps it when files are added."""
+        return self
+
     @abstractmethod
     def open(self, split: Split, progress: Progress = no_progress) -> Dataset:
         """The dataset of a split.

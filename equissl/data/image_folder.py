@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
@@ -11,7 +12,10 @@ import numpy as np
 from PIL import Image
 
 from equissl.data.base import Data, Dataset, Split, check_split
-from equissl.data.files.decode import Fit
+from equissl.data.files.decode import MAX_DECODING_GB
+from equissl.data.files.depth import IntensityRange
+from equissl.data.files.folder_intensity import folder_intensity
+from equissl.data.files.pixels import Fit
 from equissl.data.files.reader import ImageReader
 from equissl.data.files.scan import Listing, scan
 from equissl.data.files.split import hash_fraction, split_indices
@@ -42,8 +46,13 @@ class ImageFolder(Data):
         max_bad_fraction: fraction of unreadable files, in [0, 1], above which opening is refused.
         test_fraction: fraction of the images in the test split, in [0, 1), without split folders.
         memory_gb: maximum size of the decoded images, in 10^9 bytes.
+        decoding_gb: maximum memory of the images that are being decoded, over all threads, in 10^9 bytes; an
+            image that needs more is bad.
         num_workers: decoding threads; 0 for one per core.
         limit: maximum number of images of a split, always the same ones; ``None`` for all.
+        integer_range: black and white of images of whole numbers with more than 8 bits, such as (0, 4095);
+            ``None`` decides it once for the folder, see ``equissl.data.files.depth.decide``.
+        float_range: likewise of images of floats, such as (0, 1).
     """
 
     path: str
@@ -53,8 +62,11 @@ class ImageFolder(Data):
     max_bad_fraction: float = 0.05
     test_fraction: float = 0.1
     memory_gb: float = 2.0
+    decoding_gb: float = MAX_DECODING_GB
     num_workers: int = 0
     limit: int | None = None
+    integer_range: tuple[float, float] | None = None
+    float_range: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         problems = []
@@ -62,20 +74,29 @@ class ImageFolder(Data):
             problems.append(f"data.fit={self.fit!r} does not exist; {nearest(self.fit, get_args(Fit))}")
         if not 0 <= self.max_bad_fraction <= 1:
             problems.append(f"data.max_bad_fraction must be in [0, 1], got {self.max_bad_fraction}")
+        if not self.decoding_gb > 0:
+            problems.append(f"data.decoding_gb must be above 0, got {self.decoding_gb}")
         if not 0 <= self.test_fraction < 1:
             problems.append(f"data.test_fraction must be in [0, 1), got {self.test_fraction}")
         for name in ("size", "limit"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 problems.append(f"data.{name} must be at least 1, got {value}")
+        for name in ("integer_range", "float_range"):
+            value = getattr(self, name)
+            if value is not None and not -math.inf < value[0] < value[1] < math.inf:
+                problems.append(f"data.{name} must be black and white, two rising numbers, got {value}")
         if problems:
             raise UserError(problems)
+
+    def resolve(self, progress: Progress = no_progress) -> ImageFolder:
+        return self._with_ranges(scan(self.path, self.labels), progress)
 
     def open(self, split: Split, progress: Progress = no_progress) -> Dataset:
         check_split(split)
         listing = scan(self.path, self.labels)
         rows = split_indices(listing.root, listing.files, split, self.test_fraction)
-        return self.read(listing.select(rows), progress)
+        return self._with_ranges(listing, progress)._read(listing.select(rows), progress)
 
     def read(self, listing: Listing, progress: Progress = no_progress) -> Dataset:
         """The dataset of the files in ``listing``, at most ``limit`` of them.
@@ -83,12 +104,34 @@ class ImageFolder(Data):
         Raises:
             UserError: more than ``max_bad_fraction`` of the files cannot be read.
         """
+        return self._with_ranges(listing, progress)._read(listing, progress)
+
+    def _read(self, listing: Listing, progress: Progress) -> Dataset:
         if self.limit is not None:
             order = sorted(range(len(listing)), key=lambda i: hash_fraction(listing.files[i], "limit"))
             listing = listing.select(sorted(order[: self.limit]))
-        reader = ImageReader(self.size, self.fit, self.max_bad_fraction, self.num_workers)
+        reader = self._reader
         fits = len(listing) * 3 * self.size**2 <= self.memory_gb * 1e9
         return reader.load(listing, progress) if fits else reader.stream(listing, progress)
+
+    @property
+    def _reader(self) -> ImageReader:
+        intensity = IntensityRange(self.integer_range, self.float_range)
+        return ImageReader(
+            self.size, self.fit, self.max_bad_fraction, self.num_workers, intensity, self.decoding_gb
+        )
+
+    def _with_ranges(self, listing: Listing, progress: Progress) -> ImageFolder:
+        """With the intensity ranges that the files of the whole folder decide, where none is set."""
+        if self.integer_range and self.float_range:
+            return self
+        reader = self._reader
+        found = folder_intensity(listing, reader.decoding, reader.threads, progress)
+        return replace(
+            self,
+            integer_range=self.integer_range or found.integers,
+            float_range=self.float_range or found.floats,
+        )
 
     @classmethod
     def example(cls, folder: Path) -> ImageFolder:

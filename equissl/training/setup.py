@@ -53,8 +53,9 @@ def resolve(recipe: Recipe, options: Options, fabric: Fabric, progress: Progress
     Raises:
         UserError: data that cannot be read, a batch size that does not fit, a logger that is not installed.
     """
-    # Written into the run: the engine, so that it is resumed with the same one, and data that are there.
-    recipe = replace(recipe, engine=resolve_engine(recipe.engine, fabric.device))
+    # Written into the run, so that it is resumed and evaluated with what it was started with.
+    engine, data = resolve_engine(recipe.engine, fabric.device), recipe.data.resolve(progress)
+    recipe = replace(recipe, engine=engine, data=data)
     dataset = recipe.data.open("train", progress).to(fabric.device)
     recipe = replace(recipe, data=recipe.data.opened())
     steps_per_epoch = batches_per_epoch(dataset, recipe.batch_size)

@@ -1,8 +1,8 @@
 """Decoding of image files to 8-bit RGB; a file that cannot be decoded gives a ``BadImage``.
 
 The format is read from the content, not from the name. Only the first frame is decoded, EXIF orientation is
-applied, transparency is composited over white, ICC profiles are ignored, and 16-bit values are scaled, not
-clipped. A truncated file is bad, as its missing rows would be grey.
+applied, transparency is composited over white, ICC profiles are ignored, and more than 8 bits are read by an
+intensity range (``depth.py``). A truncated file is bad, as its missing rows would be grey.
 """
 
 from __future__ import annotations
@@ -17,35 +17,32 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, TypeVar
+from typing import BinaryIO, TypeVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile
 from torch import Tensor
 
 from equissl.data.base import BadImage
+from equissl.data.files.depth import (
+    Extremes,
+    IntensityRange,
+    UnusableImageError,
+    decide,
+    extremes,
+    kind_of,
+)
+from equissl.data.files.memory import MemoryBudget, decoding_bytes
+from equissl.data.files.pixels import ORIENTATIONS, Box, Fit, Orientation, Upright, fit
 
-Fit = Literal["crop", "squash", "pad"]
 T = TypeVar("T")
 
-MAX_PIXELS = 178_956_970  # Pillow's own limit: 0.7 GB once decoded
+MAX_PIXELS = 178_956_970  # Pillow's own limit
+MAX_DECODING_GB = 4.0  # in 10^9 bytes, over all threads of a process
+_MEMORY = MemoryBudget()
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF", "ICO")
-_ORIENTATIONS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 _JPEG_SCALES = (8, 4, 2, 1)  # by which a JPEG decoder can divide both sides
-
-
-class _Unusable(Exception):
-    """A file cannot be used; the message is the reason in ``bad_images.csv``."""
 
 
 @dataclass(frozen=True)
@@ -58,74 +55,60 @@ class Header:
     height: int
 
 
-def decode(path: Path, name: str = "", size: int = 0, how: Fit = "crop") -> Tensor | BadImage:
-    """The image in a file.
+@dataclass(frozen=True)
+class Decoding:
+    """What is made of an image file.
+
+    Args:
+        size: side in pixels of the square; 0 keeps the size of the image.
+        fit: how an image becomes a square.
+        intensity: black and white of images with more than 8 bits; ``None`` decides it image by image.
+        memory_gb: maximum memory of all images that are being decoded, in 10^9 bytes.
+    """
+
+    size: int = 0
+    fit: Fit = "crop"
+    intensity: IntensityRange | None = None
+    memory_gb: float = MAX_DECODING_GB
+
+
+def decode(path: Path, name: str = "", how: Decoding = Decoding()) -> Tensor | BadImage:
+    """The image in a file; waits while other threads use the memory that it needs.
 
     Args:
         name: of the file in a ``BadImage``; its path if empty.
-        size: side in pixels to ``fit`` the image to; 0 keeps its size.
 
     Returns:
         (3, H, W) uint8, or (3, size, size).
     """
-    return _read(path, name, lambda image: _decode_image(image, size, how))
+    return _read(path, name, lambda image: _decode_image(image, how))
 
 
-def decode_bytes(data: bytes, name: str, size: int = 0, how: Fit = "crop") -> Tensor | BadImage:
+def decode_bytes(data: bytes, name: str, how: Decoding = Decoding()) -> Tensor | BadImage:
     """As ``decode``, for the bytes of a file."""
     ImageFile.LOAD_TRUNCATED_IMAGES = False
     try:
         with _identified(io.BytesIO(data)) as image:
-            return _decode_image(image, size, how)
+            return _decode_image(image, how)
     except Exception as error:  # as in _read
         return BadImage(name, _reason(error))
 
 
-def read_header(path: Path, name: str = "") -> Header | BadImage:
+def read_header(path: Path, name: str = "", how: Decoding = Decoding()) -> Header | BadImage:
     """Format, mode and size of a file, without decoding it; truncated pixel data is not noticed."""
-    return _read(path, name, _header)
+    return _read(path, name, lambda image: _header(image, how))
 
 
-def fit(
-    image: Image.Image, size: int, how: Fit = "crop", extent: tuple[float, float] | None = None
-) -> Image.Image:
-    """A square of ``size`` pixels from an image, antialiased.
+def read_extremes(path: Path, name: str = "", how: Decoding = Decoding()) -> Extremes | BadImage | None:
+    """Smallest and largest number of an image with more than 8 bits per channel; ``None`` for any other."""
 
-    Args:
-        how: "crop" keeps the central square, "squash" ignores the aspect ratio, "pad" adds black borders.
-        extent: width and height that the image covers from its upper left corner; all of it if absent.
-    """
-    width, height = extent or image.size
-    full = (0.0, 0.0, width, height)
-    if how == "squash":
-        return image.resize((size, size), Image.Resampling.BILINEAR, full)
-    if how == "crop":
-        # Cropped before resizing: the same image, and a strip of 1 x 10,000 pixels stays small.
-        side = min(width, height)
-        left, top = (width - side) / 2, (height - side) / 2
-        box = (left, top, left + side, top + side)
-        return image.resize((size, size), Image.Resampling.BILINEAR, box)
-    scale = size / max(width, height)
-    inner = (max(1, round(width * scale)), max(1, round(height * scale)))
-    canvas = Image.new("RGB", (size, size))
-    offset = ((size - inner[0]) // 2, (size - inner[1]) // 2)
-    canvas.paste(image.resize(inner, Image.Resampling.BILINEAR, full), offset)
-    return canvas
+    def work(image: ImageFile.ImageFile) -> Extremes | None:
+        if kind_of(image.mode) is None:
+            return None
+        with _loaded(image, how):
+            return extremes(image)
 
-
-def to_rgb(image: Image.Image) -> Image.Image:
-    """Any Pillow mode to RGB: transparency over white, 16 bits divided by 257, other numbers by range.
-
-    >>> to_rgb(Image.new("L", (2, 2), 255)).getpixel((0, 0))
-    (255, 255, 255)
-    """
-    if image.mode.startswith(("I", "F")):
-        return Image.fromarray(_to_bytes(np.asarray(image))).convert("RGB")
-    if image.has_transparency_data:
-        coloured = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(white, coloured).convert("RGB")
-    return image.convert("RGB")
+    return _read(path, name, work)
 
 
 def ignore_metadata_warnings() -> None:
@@ -136,24 +119,6 @@ def ignore_metadata_warnings() -> None:
 def printable(text: str) -> str:
     """A file name as valid UTF-8, with other bytes as ``\\xff``."""
     return os.fsencode(text).decode("utf-8", "backslashreplace")
-
-
-def _to_bytes(values: NDArray[Any]) -> NDArray[np.uint8]:
-    """Grey values of more than 8 bits as uint8.
-
-    Whole numbers up to 65535 are 16-bit, floats in [0, 1] a fraction of white and in [0, 255] as they
-    are; anything else is stretched from its smallest to its largest value.
-    """
-    finite = values[np.isfinite(values)]
-    if not finite.size:
-        raise _Unusable("holds no finite number")
-    low, high = float(finite.min()), float(finite.max())
-    whole = np.issubdtype(values.dtype, np.integer)
-    if low >= 0 and high <= 65535 and (whole or high <= 255):
-        low, high = 0.0, 65535.0 if whole else (1.0 if high <= 1 else 255.0)
-    clean = np.nan_to_num(values.astype(np.float64), nan=low, posinf=high, neginf=low)
-    scaled = (clean - low) * (255 / max(high - low, 1e-12))
-    return scaled.round().clip(0, 255).astype(np.uint8)
 
 
 def _tensor(image: Image.Image) -> Tensor:
@@ -168,33 +133,45 @@ def _read(path: Path, name: str, work: Callable[[ImageFile.ImageFile], T]) -> T 
         return BadImage(name or str(path), _reason(error))
 
 
-def _decode_image(image: ImageFile.ImageFile, size: int, how: Fit) -> Tensor:
-    extent = _reduce_scale(image, size)
-    image.load()
-    orientation = _orientation(image)
-    rgb = to_rgb(image)
-    if size:  # before the transposition, which is then faster
-        rgb = fit(rgb, size, how, extent)
-    return _tensor(rgb if orientation is None else rgb.transpose(orientation))
+def _decode_image(image: ImageFile.ImageFile, how: Decoding) -> Tensor:
+    with _loaded(image, how) as covered:
+        orientation = _orientation(image)
+        intensity = how.intensity
+        if intensity is None:
+            intensity = decide([extremes(image)] if kind_of(image.mode) else [])
+        upright = Upright(image, orientation, intensity)
+        if not how.size:
+            return _tensor(upright.pixels().convert("RGB"))
+        box = orientation.upright(covered, image.size) if orientation else covered
+        return _tensor(fit(upright, how.size, how.fit, box))
 
 
-def _orientation(image: ImageFile.ImageFile) -> Image.Transpose | None:
-    """The transposition of EXIF orientation."""
+@contextmanager
+def _loaded(image: ImageFile.ImageFile, how: Decoding) -> Iterator[Box]:
+    """Decode an image within the budget of memory; gives the part of its stored pixels that it covers."""
+    covered, needed = _reduce_scale(image, how)
+    with _MEMORY.reserve(needed, int(how.memory_gb * 1e9)):
+        image.load()
+        yield covered
+
+
+def _orientation(image: ImageFile.ImageFile) -> Orientation | None:
+    """The EXIF orientation; ``None`` for an upright image."""
     # Unreadable metadata does not make an image bad.
     with contextlib.suppress(Exception):
-        return _ORIENTATIONS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+        return ORIENTATIONS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
     return None
 
 
-def _header(image: ImageFile.ImageFile) -> Header:
+def _header(image: ImageFile.ImageFile, how: Decoding) -> Header:
     header = Header(image.format or "", image.mode, *image.size)
-    _reduce_scale(image)
+    _reduce_scale(image, how)
     return header
 
 
 def _reason(error: Exception) -> str:
     text = " ".join(str(error).split()) or type(error).__name__
-    if isinstance(error, _Unusable):
+    if isinstance(error, UnusableImageError):
         return text
     if isinstance(error, PermissionError):
         return "no permission to read it"
@@ -220,13 +197,13 @@ def _check_file(path: Path) -> None:
         status = path.stat()
     except FileNotFoundError:
         target = f"points to {os.readlink(path)!r}, which" if path.is_symlink() else "the file"
-        raise _Unusable(f"{printable(target)} does not exist") from None
+        raise UnusableImageError(f"{printable(target)} does not exist") from None
     if stat.S_ISDIR(status.st_mode):
-        raise _Unusable("is a folder, not an image")
+        raise UnusableImageError("is a folder, not an image")
     if not stat.S_ISREG(status.st_mode):
-        raise _Unusable("is not a regular file")
+        raise UnusableImageError("is not a regular file")
     if not status.st_size:
-        raise _Unusable("is empty (0 bytes)")
+        raise UnusableImageError("is empty (0 bytes)")
 
 
 def _identified(file: BinaryIO) -> ImageFile.ImageFile:
@@ -237,10 +214,10 @@ def _identified(file: BinaryIO) -> ImageFile.ImageFile:
     """
     start = file.read(16)
     if start[4:12] in (b"ftypheic", b"ftypheix", b"ftyphevc", b"ftypmif1", b"ftypmsf1"):
-        raise _Unusable("is a HEIC image, which Pillow cannot read; convert it to JPEG or PNG")
+        raise UnusableImageError("is a HEIC image, which Pillow cannot read; convert it to JPEG or PNG")
     factory = next((Image.OPEN[f][0] for f in FORMATS if _accepts(f, start)), None)
     if factory is None:
-        raise _Unusable("is not an image, whatever its name says")
+        raise UnusableImageError("is not an image, whatever its name says")
     file.seek(0)
     return factory(file, "")
 
@@ -256,27 +233,42 @@ def _accepts(name: str, start: bytes) -> bool:
     return accept is not None and accept(start) in (True, 1)
 
 
-def _reduce_scale(image: ImageFile.ImageFile, size: int = 0) -> tuple[float, float]:
-    """Set a JPEG to decode at a reduced scale: at least twice ``size``, and at most ``MAX_PIXELS``.
+def _reduce_scale(image: ImageFile.ImageFile, how: Decoding) -> tuple[Box, int]:
+    """Set a JPEG to decode at a reduced scale: at least twice the size asked for, and at most ``MAX_PIXELS``.
 
     The decoder then averages in the cosine domain, instead of ``fit``. From twice the size on the difference
     is small: ``benchmarks/decode.py`` measures it, docs/decoding.md has the table.
 
     Returns:
-        Width and height of the image in decoded pixels; the last ones may cover less than others.
+        The box of decoded pixels that the image covers, the last ones perhaps in part; and the memory needed
+        to decode it, in bytes.
+
+    Raises:
+        UnusableImageError: the image is too large.
     """
     width, height = image.size
+    scale = _jpeg_scale(width, height, how.size) if image.format in ("JPEG", "MPO") else 1
+    needed = decoding_bytes(image, how.size, scale)
+    if needed > how.memory_gb * 1e9:
+        raise UnusableImageError(
+            f"has {width:,} x {height:,} pixels and needs {needed / 1e9:.2g} GB of memory to decode, more "
+            f"than data.decoding_gb={how.memory_gb:g}; make it smaller, or raise that"
+        )
+    covered: Box = (0.0, 0.0, *image.size)
+    if scale > 1:
+        reduced = image.draft(None, (max(width // scale, 1), max(height // scale, 1)))
+        covered = reduced[1] if reduced else covered
+    if image.size[0] * image.size[1] > MAX_PIXELS:
+        raise UnusableImageError(f"has {width * height:,} pixels, more than the limit of {MAX_PIXELS:,}")
+    return covered, needed
+
+
+def _jpeg_scale(width: int, height: int, size: int) -> int:
+    """By which both sides of a JPEG are divided."""
     spare = min(width, height) // (2 * size) if size else 1
     needed = math.sqrt(width * height / MAX_PIXELS)
     scale = next(s for s in _JPEG_SCALES if s <= max(spare, 1))
-    scale = max(scale, next((s for s in reversed(_JPEG_SCALES) if s >= needed), _JPEG_SCALES[0]))
-    extent: tuple[float, float] = image.size
-    if image.format in ("JPEG", "MPO") and scale > 1:
-        reduced = image.draft(None, (max(width // scale, 1), max(height // scale, 1)))
-        extent = reduced[1][2:] if reduced else extent
-    if image.size[0] * image.size[1] > MAX_PIXELS:
-        raise _Unusable(f"has {width * height:,} pixels, more than the limit of {MAX_PIXELS:,}")
-    return extent
+    return max(scale, next((s for s in reversed(_JPEG_SCALES) if s >= needed), _JPEG_SCALES[0]))
 
 
 Image.init()

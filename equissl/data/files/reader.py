@@ -17,7 +17,9 @@ from torch import Tensor
 
 from equissl.data.base import BadImage, Dataset, InMemoryDataset
 from equissl.data.batch import Batch
-from equissl.data.files.decode import Fit, Header, decode, printable, read_header
+from equissl.data.files.decode import MAX_DECODING_GB, Decoding, Header, decode, printable, read_header
+from equissl.data.files.depth import IntensityRange
+from equissl.data.files.pixels import Fit
 from equissl.data.files.scan import Listing
 from equissl.data.loader import prefetch_map
 from equissl.errors import UserError
@@ -40,12 +42,16 @@ class ImageReader:
         fit: how an image becomes a square.
         max_bad_fraction: fraction of unreadable files, in [0, 1], above which ``check_bad`` raises.
         num_workers: threads; 0 for one per core.
+        intensity: black and white of images with more than 8 bits; ``None`` decides it image by image.
+        decoding_gb: maximum memory of the images that are being decoded, in 10^9 bytes.
     """
 
     size: int
     fit: Fit = "crop"
     max_bad_fraction: float = 0.05
     num_workers: int = 0
+    intensity: IntensityRange | None = None
+    decoding_gb: float = MAX_DECODING_GB
 
     def load(self, listing: Listing, progress: Progress = no_progress) -> InMemoryDataset:
         """Decode all files into memory.
@@ -79,7 +85,7 @@ class ImageReader:
         good: list[int] = []
         bad: list[BadImage] = []
         versions: list[FileVersion] = []
-        for row, (version, header) in self._each(listing, _header, "checking files", progress):
+        for row, (version, header) in self._each(listing, self._header, "checking files", progress):
             if isinstance(header, BadImage):
                 bad.append(header)
             else:
@@ -91,7 +97,17 @@ class ImageReader:
     def decode(self, listing: Listing, row: int) -> Tensor | BadImage:
         """One image: (3, size, size) uint8."""
         file = listing.files[row]
-        return decode(listing.root / file, file, self.size, self.fit)
+        return decode(listing.root / file, file, self.decoding)
+
+    @property
+    def decoding(self) -> Decoding:
+        """What is made of each file."""
+        return Decoding(self.size, self.fit, self.intensity, self.decoding_gb)
+
+    def _header(self, listing: Listing, row: int) -> tuple[FileVersion, Header | BadImage]:
+        file = listing.files[row]
+        path = listing.root / file
+        return file_version(path), read_header(path, file, self.decoding)
 
     @property
     def threads(self) -> int:
@@ -194,7 +210,9 @@ class StreamedDataset(Dataset):
 
     def _digest(self, rows: Iterable[int], folder: str) -> str:
         digest = hashlib.blake2b(digest_size=16)
-        digest.update(repr((self._reader.size, self._reader.fit, os.fsencode(folder))).encode())
+        digest.update(
+            repr((self._reader.size, self._reader.fit, self._reader.intensity, os.fsencode(folder))).encode()
+        )
         for row in rows:
             name, label = os.fsencode(self._listing.files[row]), self._listing.targets[row]
             digest.update(repr((name, self._versions[row], label)).encode())
@@ -259,9 +277,3 @@ def file_version(path: Path) -> FileVersion:
     except OSError:
         return (-1, -1)
     return status.st_size, status.st_mtime_ns
-
-
-def _header(listing: Listing, row: int) -> tuple[FileVersion, Header | BadImage]:
-    file = listing.files[row]
-    path = listing.root / file
-    return file_version(path), read_header(path, file)

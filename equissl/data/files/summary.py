@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from equissl.data.base import BadImage
-from equissl.data.files.decode import Header, decode, printable, read_header
+from equissl.data.files.decode import Decoding, Header, decode, printable, read_header
 from equissl.data.files.reader import ImageReader
 from equissl.data.files.scan import Listing, scan
 from equissl.data.files.split import hash_fraction, split_folders
@@ -127,7 +127,7 @@ def format_summary(summary: Summary, max_files: int = 10) -> list[str]:
 def _decode_all(listing: Listing, progress: Progress) -> tuple[list[Header], list[BadImage]]:
     def examine(file: str) -> Header | BadImage:
         header = read_header(listing.root / file, file)
-        image = decode(listing.root / file, file, _SPEED_SIZE)
+        image = decode(listing.root / file, file, Decoding(_SPEED_SIZE))
         return image if isinstance(image, BadImage) else header
 
     threads = ImageReader(_SPEED_SIZE).threads

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from equissl.data.base import BadImage
-from equissl.data.files.decode import decode_bytes, printable
+from equissl.data.files.decode import Decoding, decode_bytes, printable
 from equissl.data.files.reader import FileVersion, file_version
 from equissl.data.packs.shard_index import read_index
 from equissl.errors import UserError
@@ -79,7 +79,7 @@ class Pack:
                 data = file.read(stop - start)
         except OSError as error:
             return BadImage(name, f"its shard cannot be read ({error.strerror})")
-        return decode_bytes(data, name, size)
+        return decode_bytes(data, name, Decoding(size))
 
     @cached_property
     def versions(self) -> list[FileVersion]:
