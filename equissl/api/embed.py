@@ -50,6 +50,8 @@ def embed(
 ) -> Embeddings:
     """Features of every image in a folder that can be read.
 
+    Images with more than 8 bits are read with the intensity range that the model was trained with, if any.
+
     Args:
         model: a name as of ``load_encoder``, such as a run folder or ``timm/NAME@pretrained``; or what it
             returned.
@@ -77,7 +79,14 @@ def embed(
     path = None if out is None else Path(out)
     check_suffix(path)
     loaded = model if isinstance(model, LoadedEncoder | LoadedRun) else load_encoder(str(model), seed=seed)
-    folder = ImageFolder(path=str(data), size=loaded.config.size, test_fraction=0.0, max_bad_fraction=1.0)
+    folder = ImageFolder(
+        path=str(data),
+        size=loaded.config.size,
+        test_fraction=0.0,
+        max_bad_fraction=1.0,
+        integer_range=loaded.intensity.integers,
+        float_range=loaded.intensity.floats,
+    )
     dataset = folder.open("train", progress)
     loaded.encoder.to(device)
     table = extract(

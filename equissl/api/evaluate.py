@@ -96,12 +96,15 @@ def evaluate_run(
     loaded = load_run(open_run(Path(run)), trusted, backbone=backbone)
     size = loaded.config.size
     if isinstance(data, Path | str):  # nothing needs to be held out where test images come from elsewhere
-        data = open_data(data, size, labels, test_fraction=0.1 if test is None else 0.0)
+        data = open_data(
+            data, size, labels, test_fraction=0.1 if test is None else 0.0, intensity=loaded.intensity
+        )
     data = data or loaded.data
     train_set = data.open("train", progress)
     test_split: Split = "test"
     if isinstance(test, Path | str):
-        folder, test = Path(test), open_data(test, size, labels, test_fraction=0.0)
+        folder = Path(test)
+        test = open_data(test, size, labels, test_fraction=0.0, intensity=loaded.intensity)
         if isinstance(test, ImageFolder) and not split_folders(folder):
             test_split = "train"  # a folder without splits of its own is a test split as a whole
     test_set = (test or data).open(test_split, progress)

@@ -93,7 +93,13 @@ def _audit_one(
 ) -> Path:
     """Audit one model into a folder of rows; a run keeps its own rows too."""
     display.say(f"auditing {loaded.name}: {args['count']} images at {loaded.config.size} px, for each factor")
-    data = open_data(args["data"], loaded.config.size, test_fraction=0.0, limit=args["count"])
+    data = open_data(
+        args["data"],
+        loaded.config.size,
+        test_fraction=0.0,
+        limit=args["count"],
+        intensity=loaded.intensity,
+    )
     settings = {n: args[n] for n in ("count", "factors", "seed")}
     settings |= {"device": shared.device(args), "progress": display}
     if isinstance(loaded, LoadedRun):

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from equissl.config.validation import Checked
 from equissl.data.batch import Batch
+from equissl.data.files.depth import IntensityRange
 from equissl.errors import UserError, nearest
 from equissl.params import Params, Space
 from equissl.progress import Progress, no_progress
@@ -139,6 +140,11 @@ class Data(Checked, ABC):
     def spaces(self) -> Mapping[str, Space]:
         """Image name -> its labelled factors, as ``Dataset.spaces``, before anything is opened."""
         return {"image": Space()}
+
+    @property
+    def intensity(self) -> IntensityRange:
+        """Black and white of the images with more than 8 bits, as far as they are set or decided."""
+        return IntensityRange()
 
     def resolve(self, progress: Progress = no_progress) -> Data:
         """The same with what its files decide filled in, so that a run keeps it when files are added."""

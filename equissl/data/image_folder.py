@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -84,7 +83,7 @@ class ImageFolder(Data):
                 problems.append(f"data.{name} must be at least 1, got {value}")
         for name in ("integer_range", "float_range"):
             value = getattr(self, name)
-            if value is not None and not -math.inf < value[0] < value[1] < math.inf:
+            if value is not None and not value[0] < value[1]:
                 problems.append(f"data.{name} must be black and white, two rising numbers, got {value}")
         if problems:
             raise UserError(problems)
@@ -115,10 +114,18 @@ class ImageFolder(Data):
         return reader.load(listing, progress) if fits else reader.stream(listing, progress)
 
     @property
+    def intensity(self) -> IntensityRange:
+        return IntensityRange(self.integer_range, self.float_range)
+
+    @property
     def _reader(self) -> ImageReader:
-        intensity = IntensityRange(self.integer_range, self.float_range)
         return ImageReader(
-            self.size, self.fit, self.max_bad_fraction, self.num_workers, intensity, self.decoding_gb
+            self.size,
+            self.fit,
+            self.max_bad_fraction,
+            self.num_workers,
+            self.intensity,
+            self.decoding_gb,
         )
 
     def _with_ranges(self, listing: Listing, progress: Progress) -> ImageFolder:

@@ -95,7 +95,11 @@ def timm_config(loaded: Loaded, config: EncoderConfig) -> dict[str, Any]:
             "std": list(config.std),
             "num_classes": config.width,
         },
-        "equissl": {"encoder": to_dict(replace(config, weights="")), "step": loaded.step},
+        "equissl": {
+            "encoder": to_dict(replace(config, weights="")),
+            "step": loaded.step,
+            "intensity": to_dict(loaded.intensity),
+        },
     }
 
 

@@ -12,9 +12,10 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from equissl.config.serialize import from_dict
+from equissl.config.serialize import from_dict, to_dict
 from equissl.config.validation import fits
 from equissl.data.base import Data
+from equissl.data.files.depth import IntensityRange
 from equissl.digest import digest
 from equissl.encoder.backbone import BackboneConfig
 from equissl.encoder.encoder import Encoder
@@ -41,6 +42,7 @@ class LoadedEncoder:
         step: optimizer steps behind it, 0 if unknown.
         weights: where its weights come from, in words.
         backbone: the user's own module, if ``config`` does not build it.
+        intensity: black and white of the images with more than 8 bits that it was trained on.
     """
 
     name: str
@@ -49,6 +51,7 @@ class LoadedEncoder:
     step: int = 0
     weights: str = ""
     backbone: nn.Module | None = None
+    intensity: IntensityRange = IntensityRange()
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,11 @@ class LoadedRun:
     @property
     def encoder(self) -> Encoder:
         return self.model.encoder
+
+    @property
+    def intensity(self) -> IntensityRange:
+        """Black and white of the images with more than 8 bits that it was trained on."""
+        return self.recipe.data.intensity
 
     @property
     def data(self) -> Data:
@@ -285,6 +293,8 @@ def _exported(
         raise UserError(f"{path} was not written by `equissl export`")
     try:
         config: BackboneConfig = from_dict(own["encoder"], BackboneConfig, trusted)
+        stored_range = own.get("intensity", to_dict(IntensityRange()))
+        intensity: IntensityRange = from_dict(stored_range, IntensityRange, trusted)
     except UserError as error:
         raise UserError([f"{path}: {p}" for p in error.problems]) from error
     step = own.get("step", 0)
@@ -302,4 +312,4 @@ def _exported(
     if own.get("digest") != digest(dict(sorted(load_file(weights).items()))):
         raise UserError(f"{weights} is damaged or not that of {path} (another digest); export the run again")
     say(describe_inputs(config))
-    return LoadedEncoder(folder.name, encoder.eval(), config, step, str(encoder.loaded_weights))
+    return LoadedEncoder(folder.name, encoder.eval(), config, step, str(encoder.loaded_weights), intensity=intensity)

@@ -204,3 +204,29 @@ def test_split_folders_are_the_splits(tmp_path: Path) -> None:
     files = scan(str(tmp_path)).files
     assert [files[i] for i in split_indices(tmp_path, files, "train", 0.5)] == ["train/a.jpg"]
     assert [files[i] for i in split_indices(tmp_path, files, "test", 0.5)] == ["test/b.jpg"]
+
+
+@pytest.mark.parametrize("inner", ["photos", "photos/photos"])
+def test_a_folder_that_holds_all_others_is_no_class(tmp_path: Path, inner: str) -> None:
+    """What an archive unpacks to: photos/photos/cats; with a text, hidden files and what macOS adds."""
+    write_images(tmp_path / inner, {"cats": 3, "dogs": 2})
+    (tmp_path / "readme.txt").write_text("hello")
+    (tmp_path / ".hidden").mkdir()
+    (tmp_path / "__MACOSX").mkdir()
+    listing = scan(str(tmp_path), "folders")
+    assert listing.classes == ("cats", "dogs") and listing.targets == (0, 0, 0, 1, 1)
+    assert listing.files[0] == f"{inner}/cats/0.png"  # names stay relative to the folder asked for
+
+
+def test_split_folders_inside_a_folder_that_holds_all_others(tmp_path: Path) -> None:
+    write_images(tmp_path / "photos", {"train/cats": 3, "train/dogs": 2, "val/cats": 1, "val/dogs": 1})
+    listing = scan(str(tmp_path), "folders")
+    assert listing.classes == ("cats", "dogs")
+    rows = split_indices(listing.root, listing.files, "test", 0.1)
+    assert [listing.files[i] for i in rows] == ["photos/val/cats/0.png", "photos/val/dogs/0.png"]
+
+
+def test_a_single_class_is_not_passed_through(tmp_path: Path) -> None:
+    write_images(tmp_path, {"cats": 3})
+    with pytest.raises(UserError, match=r"at least two class folders .* \['cats'\]"):
+        scan(str(tmp_path), "folders")

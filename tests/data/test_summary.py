@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -58,6 +59,31 @@ def test_split_folders_are_named(tmp_path: Path) -> None:
     assert summary.splits == {"train": "train", "test": "val"}
     assert summary.folders == {}
     assert "splits: train is the folder train, test is the folder val" in format_summary(summary)
+
+
+def test_equal_images_under_different_labels_are_named(tmp_path: Path) -> None:
+    root = folder(tmp_path)
+    shutil.copy(root / "cat" / "2.png", root / "cat" / "again.png")
+    summary = summarise(str(root))
+    assert len(summary.duplicates) == 2
+    assert summary.conflicts == (("cat/1.png", "dog/same.png"),)
+    text = format_summary(summary)
+    found = text.index("equal images under different labels: 1")
+    assert text[found + 1] == "  cat/1.png = dog/same.png"
+    (root / "dog" / "same.png").unlink()
+    assert "different labels" not in "\n".join(format_summary(summarise(str(root))))
+
+
+def test_the_intensity_range_is_stated(tmp_path: Path) -> None:
+    assert "more than 8 bits" not in "\n".join(format_summary(summarise(str(folder(tmp_path / "a")))))
+    for k in range(3):
+        values = np.full((9, 9), 1000 * (k + 1), dtype=np.uint16)
+        Image.fromarray(values).save(tmp_path / "a" / f"{k}.png")
+    text = format_summary(summarise(str(tmp_path / "a")))
+    assert "more than 8 bits, black and white: whole numbers as data.integer_range=[0,4095]" in text
+    Image.fromarray(np.full((9, 9), 0.5, dtype=np.float32)).save(tmp_path / "a" / "f.tif")
+    text = format_summary(summarise(str(tmp_path / "a")))
+    assert any(line.endswith("[0,4095]; floats as data.float_range=[0,1]") for line in text)
 
 
 def test_a_folder_of_nothing_but_bad_files(tmp_path: Path) -> None:

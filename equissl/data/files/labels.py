@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from equissl.data.files.decode import printable
 from equissl.data.files.names import match_names, nfc
-from equissl.data.files.split import split_folders
+from equissl.data.files.split import inner_folder, split_folders
 from equissl.errors import UserError, nearest
 
 
@@ -46,7 +46,7 @@ def natural(path: str) -> tuple[object, ...]:
 
 
 def _folder_labels(root: Path, files: Sequence[str]) -> list[str]:
-    depth = 1 if split_folders(root) else 0
+    depth = inner_folder(root).count("/") + bool(split_folders(root))
     parts = [PurePosixPath(f).parts for f in files]
     names = [nfc(printable(p[depth])) if len(p) > depth + 1 else "" for p in parts]
     by_split: dict[str, set[str]] = {}

@@ -15,14 +15,9 @@ from pathlib import Path
 
 from equissl.data.files.decode import is_image
 from equissl.data.files.labels import label_names, natural
-from equissl.data.files.split import split_folders
+from equissl.data.files.split import IMAGE_SUFFIXES, split_folders
 from equissl.errors import UserError
 
-# HEIC cannot be read, but a folder of a phone's images should be reported as such, not as empty.
-IMAGE_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff"}
-    | {".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".jpx", ".avif", ".ico", ".heic", ".heif"}
-)
 # Camera raw files start like TIFF, but Pillow reads only their thumbnail.
 OTHER_SUFFIXES = frozenset(
     {".txt", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".md", ".html", ".pdf", ".py"}
@@ -64,7 +59,8 @@ def scan(path: str, labels: str = "none") -> Listing:
 
     Args:
         labels: "none", "folders" (the first folder of an image's path, below ``train`` or ``test`` if there
-            are split folders), or the path of a ``.csv`` file with columns ``file`` and ``label``; it may be
+            are split folders, and below a folder that holds all others), or the path of a ``.csv`` file with
+            columns ``file`` and ``label``; it may be
             relative to the folder, and so are its files.
 
     Raises:
@@ -78,7 +74,8 @@ def scan(path: str, labels: str = "none") -> Listing:
         raise UserError(_no_images(root, other_suffixes))
     folders = split_folders(root)
     if folders:
-        files = tuple(f for f in files if f.split("/")[0] in folders.values())
+        prefixes = tuple(f"{folder}/" for folder in folders.values())
+        files = tuple(f for f in files if f.startswith(prefixes))
     names = label_names(root, files, labels)
     classes = tuple(sorted({n for n in names if n}, key=natural))
     number = {name: i for i, name in enumerate(classes)}

@@ -10,6 +10,11 @@ from pathlib import Path
 from equissl.data.base import Split
 from equissl.errors import UserError
 
+# HEIC cannot be read, but a folder of a phone's images should be reported as such, not as empty.
+IMAGE_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff"}
+    | {".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".jpx", ".avif", ".ico", ".heic", ".heif"}
+)
 SPLIT_FOLDERS: dict[Split, tuple[str, ...]] = {
     "train": ("train",),
     "test": ("test", "val", "valid", "validation"),
@@ -44,15 +49,40 @@ def split_indices(root: Path, files: Sequence[str], split: Split, test_fraction:
 
 
 def split_folders(root: Path) -> dict[Split, str]:
-    """Split -> its folder below ``root``; empty unless both splits have one."""
+    """Split -> its folder relative to ``root``, below ``inner_folder``; empty unless both splits have one."""
     folders: dict[Split, str] = {}
     splits: tuple[Split, ...] = ("train", "test")
+    inner = inner_folder(root)
     for split in splits:
-        names = [n for n in SPLIT_FOLDERS[split] if os.path.isdir(root / n)]
+        names = [n for n in SPLIT_FOLDERS[split] if os.path.isdir(root / inner / n)]
         if not names:
             return {}
-        folders[split] = names[0]
+        folders[split] = f"{inner}{names[0]}"
     return folders
+
+
+def inner_folder(root: Path) -> str:
+    """The folder that holds the class or split folders, relative to ``root``: "" for ``root`` itself.
+
+    Archives often unpack to ``photos/photos/cats``: a folder that holds nothing but another folder of folders
+    is passed through. Files beside it do not count, unless they are images by their suffix.
+    """
+    inner = ""
+    while True:
+        folders, images = _content(root / inner)
+        if images or len(folders) != 1:
+            return inner
+        below, images_below = _content(root / inner / folders[0])
+        if images_below or not below:
+            return inner
+        inner = f"{inner}{folders[0]}/"
+
+
+def _content(folder: Path) -> tuple[list[str], bool]:
+    """Names of the subfolders, but for hidden ones and macOS's ``__MACOSX``; and whether there are images."""
+    names = [n for n in os.listdir(folder) if not n.startswith((".", "__MACOSX"))]
+    folders = [n for n in names if os.path.isdir(folder / n)]
+    return folders, any(os.path.splitext(n)[1].lower() in IMAGE_SUFFIXES for n in set(names) - set(folders))
 
 
 def hash_fraction(file: str, use: str) -> float:

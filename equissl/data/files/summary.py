@@ -13,6 +13,9 @@ import numpy as np
 
 from equissl.data.base import BadImage
 from equissl.data.files.decode import Decoding, Header, decode, printable, read_header
+from equissl.data.files.depth import IntensityRange
+from equissl.data.files.folder_intensity import folder_intensity
+from equissl.data.files.labels import natural
 from equissl.data.files.reader import ImageReader
 from equissl.data.files.scan import Listing, scan
 from equissl.data.files.split import hash_fraction, split_folders
@@ -38,8 +41,10 @@ class Summary:
         bad: files that cannot be used.
         splits: split -> its folder; empty for a split by hash.
         folders: class folder -> count; empty if there are fewer than two.
+        intensity: black and white of images with more than 8 bits.
         compared: number of images compared for duplicates.
         duplicates: groups of files with equal content.
+        conflicts: those of them that lie in different class folders.
         images_per_second: decoded at 224 pixels with all cores.
     """
 
@@ -53,8 +58,10 @@ class Summary:
     bad: tuple[BadImage, ...]
     splits: Mapping[str, str]
     folders: Mapping[str, int]
+    intensity: IntensityRange
     compared: int
     duplicates: tuple[tuple[str, ...], ...]
+    conflicts: tuple[tuple[str, ...], ...]
     images_per_second: float
 
 
@@ -80,10 +87,13 @@ def summarise(
     """
     listing = scan(path)
     order = sorted(range(len(listing)), key=lambda i: hash_fraction(listing.files[i], "check"))
+    intensity = folder_intensity(listing, Decoding(_SPEED_SIZE), ImageReader(_SPEED_SIZE).threads, progress)
     start = time.perf_counter()
-    headers, bad = _decode_all(listing.select(sorted(order[:sample])), progress)
+    headers, bad = _decode_all(listing.select(sorted(order[:sample])), intensity, progress)
     seconds = seconds_since(start)
     compared = listing.select(sorted(order[:compare]))
+    duplicates = _duplicates(compared, progress)
+    class_by_file = _class_folders(path)
     return Summary(
         path=path,
         images=len(listing),
@@ -94,9 +104,11 @@ def summarise(
         aspects=_quantiles([h.width / h.height for h in headers]),
         bad=tuple(bad),
         splits={str(split): name for split, name in split_folders(listing.root).items()},
-        folders=_label_folders(path),
+        folders=dict(sorted(Counter(class_by_file.values()).items(), key=lambda item: natural(item[0]))),
+        intensity=intensity,
         compared=len(compared),
-        duplicates=_duplicates(compared, progress),
+        duplicates=duplicates,
+        conflicts=tuple(g for g in duplicates if len({class_by_file.get(f, "") for f in g} - {""}) > 1),
         images_per_second=len(headers) / seconds,
     )
 
@@ -113,6 +125,7 @@ def format_summary(summary: Summary, max_files: int = 10) -> list[str]:
             f"shorter side (px): {_format_quantiles(s.sides, '.0f')}; "
             f"width / height: {_format_quantiles(s.aspects, '.2f')}"
         )
+    text += filter(None, [_intensity_line(s.intensity)])
     text.append(f"unreadable: {len(s.bad):,} ({100 * len(s.bad) / s.decoded:.1f} %)")
     text += [f"  {printable(bad.path)}: {bad.reason}" for bad in s.bad[:max_files]]
     text.append(_split_line(s.splits))
@@ -120,14 +133,19 @@ def format_summary(summary: Summary, max_files: int = 10) -> list[str]:
     among = "" if s.compared == s.images else f" among {s.compared:,} compared"
     text.append(f"duplicates: {sum(len(group) - 1 for group in s.duplicates):,}{among}")
     text += [f"  {' = '.join(map(printable, group[:4]))}" for group in s.duplicates[:max_files]]
+    if s.conflicts:
+        text.append(f"equal images under different labels: {len(s.conflicts):,}")
+        text += [f"  {' = '.join(map(printable, group[:4]))}" for group in s.conflicts[:max_files]]
     text.append(f"decoding: {s.images_per_second:,.0f} img/s at {_SPEED_SIZE} px")
     return text
 
 
-def _decode_all(listing: Listing, progress: Progress) -> tuple[list[Header], list[BadImage]]:
+def _decode_all(
+    listing: Listing, intensity: IntensityRange, progress: Progress
+) -> tuple[list[Header], list[BadImage]]:
     def examine(file: str) -> Header | BadImage:
         header = read_header(listing.root / file, file)
-        image = decode(listing.root / file, file, Decoding(_SPEED_SIZE))
+        image = decode(listing.root / file, file, Decoding(_SPEED_SIZE, intensity=intensity))
         return image if isinstance(image, BadImage) else header
 
     threads = ImageReader(_SPEED_SIZE).threads
@@ -170,13 +188,14 @@ def _digest(path: Path) -> bytes:
         return b""
 
 
-def _label_folders(path: str) -> dict[str, int]:
+def _class_folders(path: str) -> dict[str, str]:
+    """File -> its class folder; empty if there are fewer than two."""
     try:
         listing = scan(path, "folders")
     except UserError:
         return {}
-    counts = Counter(listing.targets)
-    return {name: counts[i] for i, name in enumerate(listing.classes)}
+    pairs = zip(listing.files, listing.targets, strict=True)
+    return {file: listing.classes[target] for file, target in pairs if target >= 0}
 
 
 def _count(names: Iterable[str]) -> dict[str, int]:
@@ -194,6 +213,12 @@ def _format_counts(counts: Mapping[str, int]) -> str:
 def _format_quantiles(values: Sequence[float], form: str) -> str:
     low, early, middle, late, high = (format(v, form) for v in values)
     return f"median {middle}, 90 % in [{early}, {late}], range [{low}, {high}]"
+
+
+def _intensity_line(intensity: IntensityRange) -> str:
+    kinds = (("whole numbers", "integer", intensity.integers), ("floats", "float", intensity.floats))
+    found = [f"{word} as data.{kind}_range=[{r[0]:g},{r[1]:g}]" for word, kind, r in kinds if r]
+    return f"more than 8 bits, black and white: {'; '.join(found)}" if found else ""
 
 
 def _split_line(splits: Mapping[str, str]) -> str:
