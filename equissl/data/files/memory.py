@@ -10,7 +10,7 @@ from PIL import ExifTags, Image, ImageFile
 
 STRIP_PIXELS = 1 << 18  # converted at once
 _STRIP_BYTES = 48  # per pixel of a strip: as stored, as RGB, and its numbers in float64 with their copies
-# Bytes per pixel that a decoder needs beside the image itself; benchmarks/decode_memory.py measures them.
+# Bytes per pixel that a decoder needs beside the image itself, at most; a test measures them.
 _DECODER_BYTES = {"WEBP": 12, "AVIF": 12, "JPEG2000": 16, "PPM": 4}
 _ANIMATED_WEBP_BYTES = 24
 _TILE_WIDTH, _TILE_LENGTH, _ROWS_PER_STRIP, _BITS_PER_SAMPLE = 322, 323, 278, 258  # tags of a TIFF file
