@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 from PIL import Image
@@ -18,7 +17,7 @@ from equissl.data.files.pixels import Fit
 from equissl.data.files.reader import ImageReader
 from equissl.data.files.scan import Listing, scan
 from equissl.data.files.split import hash_fraction, split_indices
-from equissl.errors import UserError, nearest
+from equissl.errors import UserError
 from equissl.progress import Progress, no_progress
 
 
@@ -69,8 +68,6 @@ class ImageFolder(Data):
 
     def __post_init__(self) -> None:
         problems = []
-        if self.fit not in get_args(Fit):
-            problems.append(f"data.fit={self.fit!r} does not exist; {nearest(self.fit, get_args(Fit))}")
         if not 0 <= self.max_bad_fraction <= 1:
             problems.append(f"data.max_bad_fraction must be in [0, 1], got {self.max_bad_fraction}")
         if not self.decoding_gb > 0:

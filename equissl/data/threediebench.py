@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from equissl.data.files.split import hash_fraction
 from equissl.data.packs.packed_dataset import PackedDataset
 from equissl.data.packs.packing import Pack, pack_metadata, read_pack, rows_of, write_pack
 from equissl.data.packs.threediebench_layout import SYNSETS, Source, published, write_split
-from equissl.errors import UserError, nearest
+from equissl.errors import UserError
 from equissl.params import Params, Real, Rotation, Space, euler_quaternion
 from equissl.progress import Progress, no_progress
 from equissl.render.solids.scene import SPACE
@@ -83,10 +83,6 @@ class ThreeDIEBench(Data):
 
     def __post_init__(self) -> None:
         problems = []
-        for name, valid in (("convention", get_args(Convention)), ("split", get_args(SplitRule))):
-            value = getattr(self, name)
-            if value not in valid:
-                problems.append(f"data.{name}={value!r} does not exist; {nearest(value, valid)}")
         for name in ("size", "limit"):
             value = getattr(self, name)
             if value is not None and value < 1:

@@ -312,4 +312,6 @@ def _exported(
     if own.get("digest") != digest(dict(sorted(load_file(weights).items()))):
         raise UserError(f"{weights} is damaged or not that of {path} (another digest); export the run again")
     say(describe_inputs(config))
-    return LoadedEncoder(folder.name, encoder.eval(), config, step, str(encoder.loaded_weights), intensity=intensity)
+    return LoadedEncoder(
+        folder.name, encoder.eval(), config, step, str(encoder.loaded_weights), intensity=intensity
+    )

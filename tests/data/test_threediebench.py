@@ -216,7 +216,7 @@ def test_other_layouts_are_explained(tmp_path: Path) -> None:
     (tmp_path / "cats" / "1.jpg").write_bytes(b"x")
     with pytest.raises(UserError, match=r"does not have the layout of 3DIEBench.*cats"):
         ThreeDIEBench(path=str(tmp_path)).open("train")
-    with pytest.raises(UserError, match="did you mean 'original'"):
+    with pytest.raises(ValueError, match="did you mean 'original'"):
         ThreeDIEBench(path="x", convention="orginal")  # type: ignore[arg-type]
 
 
