@@ -67,13 +67,17 @@ class Stream:
 
     def normal(self, name: str, columns: int = 1) -> Tensor:
         """Standard normal numbers, float32 (B, columns)."""
-        u = self.uniform(name, 2 * columns)
-        radius = (-2 * (1 - u[:, :columns]).log()).sqrt()
-        return radius * (2 * math.pi * u[:, columns:]).cos()
+        return to_normal(self.uniform(name, 2 * columns))
 
     def permutation(self, name: str, size: int) -> Tensor:
         """A uniformly random order of 0 ... size - 1, int64 (B, size)."""
         return self.uniform(name, size).argsort(dim=1, stable=True)
+
+
+def to_normal(units: Tensor) -> Tensor:
+    """Standard normal numbers from uniform ones in [0, 1): (..., 2 n) -> (..., n)."""
+    a, b = units.chunk(2, -1)
+    return (-2 * (1 - a).log()).sqrt() * (2 * math.pi * b).cos()
 
 
 def shuffled(count: int, *parts: int | str) -> Tensor:

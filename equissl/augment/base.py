@@ -190,7 +190,7 @@ def replay(augmentation: Augmentation, images: Tensor, record: Mapping[str, Tens
     """Apply recorded parameters, given as plain tensors: factor name -> (B, size).
 
     Raises:
-        ValueError: the record lacks a factor, or a factor does not have one row per image.
+        ValueError: the record lacks a factor, or a factor does not have one row per image or is not finite.
 
     >>> import torch
     >>> from equissl import augment
@@ -205,6 +205,8 @@ def replay(augmentation: Augmentation, images: Tensor, record: Mapping[str, Tens
             raise ValueError(f"{kind} reads {name!r}, which the record lacks; {nearest(name, record)}")
         if len(record[name]) != len(images):
             raise ValueError(f"{name} has {len(record[name])} rows for {len(images)} images")
+        if not record[name].isfinite().all():
+            raise ValueError(f"{name} holds values that are not finite")
     values = {n: record[n] for n in augmentation.space.names}
     return augmentation.apply(images, Params.of(augmentation.space, values, count=len(images)))
 

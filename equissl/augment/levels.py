@@ -12,7 +12,7 @@ from equissl.augment.base import Augmentation
 from equissl.augment.color.solarize import Solarize
 from equissl.augment.filters.gaussian_blur import GaussianBlur
 from equissl.augment.moments import Moments, applied_moments
-from equissl.augment.validation import check_between
+from equissl.augment.validation import check_at_least, check_between
 from equissl.params import Cyclic, Params, Space
 from equissl.random import Stream
 
@@ -25,11 +25,12 @@ class BlurLevels(Augmentation):
     0.3 ((kernel_size - 1) / 2 - 1) + 0.8 pixels.
 
     Args:
-        kernel_sizes: widths of the filters in pixels, odd.
+        kernel_sizes: widths of the filters in pixels, odd, at least 3, each another.
         p: probability of drawing a level, uniformly (level 0 too); otherwise there is no blur.
 
     Raises:
-        ValueError: a kernel_size is not odd, there is none, or ``p`` is outside [0, 1].
+        ValueError: a kernel_size is not odd, below 3 or given twice, there is none, or ``p`` is outside
+            [0, 1].
     """
 
     paper: ClassVar[str] = "arXiv:2111.00899"
@@ -43,6 +44,7 @@ class BlurLevels(Augmentation):
         check_between("BlurLevels.p", self.p)
         for kernel_size in self.kernel_sizes:
             GaussianBlur(kernel_size)
+            check_at_least("BlurLevels.kernel_sizes", kernel_size, 3)  # 1 is level 0
 
     @property
     def space(self) -> Space:
@@ -70,11 +72,11 @@ class SolarizeLevels(Augmentation):
     Level 0 leaves the image, level k inverts what is at least as bright as the k-th threshold.
 
     Args:
-        thresholds: in [0, 1]; 0 inverts everything.
+        thresholds: in [0, 1], each another; 0 inverts everything.
         p: probability of drawing a level, uniformly (level 0 too); otherwise the image is left.
 
     Raises:
-        ValueError: a threshold or ``p`` is outside [0, 1], or there is no threshold.
+        ValueError: a threshold or ``p`` is outside [0, 1], a threshold is given twice, or there is none.
     """
 
     stream_name: ClassVar[str] = "SolarizeLevels"
@@ -109,6 +111,8 @@ class SolarizeLevels(Augmentation):
 def _check_levels(field: str, levels: tuple[float, ...]) -> None:
     if not levels:
         raise ValueError(f"{field} must hold at least one level")
+    if len(set(levels)) < len(levels):  # a network cannot tell one from the other
+        raise ValueError(f"{field} must differ from each other, got {levels}")
 
 
 def _sample_level(space: Space, stream: Stream, probability: float) -> Params:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from numbers import Integral, Real
 
+_LARGEST = 1e6  # of any range: beyond it single precision overflows or an image is a single color
+
 
 def check_between(field: str, value: float, low: float = 0.0, high: float = 1.0) -> None:
     """Check a number within bounds; by default a probability.
@@ -32,7 +34,7 @@ def check_integer(field: str, value: object) -> None:
     Raises:
         ValueError: ``value`` is no integer.
     """
-    if not isinstance(value, Integral):
+    if isinstance(value, bool) or not isinstance(value, Integral):
         raise ValueError(f"{field} must be an integer, got {value!r}")
 
 
@@ -51,15 +53,18 @@ def check_range(
 ) -> None:
     """Check a range (min, max) within [low, high], or within (low, high] if ``exclusive``.
 
+    Bounds are cut to a million, and what is above 0 by ``exclusive`` is at least a millionth.
+
     Raises:
         ValueError: it does not.
     """
     check_pair(field, value)
     smallest, largest = value
-    inside = low <= smallest <= largest <= high and math.isfinite(smallest) and math.isfinite(largest)
-    if not inside or (exclusive and smallest <= low):
-        bound = f", {'above' if exclusive else 'at least'} {low:g}" if math.isfinite(low) else ""
-        limit = f", at most {high:g}" if math.isfinite(high) else ""
+    low, high = max(low, -_LARGEST), min(high, _LARGEST)
+    inside = low <= smallest <= largest <= high
+    if not inside or (exclusive and smallest < low + 1 / _LARGEST):
+        bound = f", {'above' if exclusive else 'at least'} {low:g}"
+        limit = f", at most {high:g}"
         raise ValueError(f"{field} must be a range (min, max){bound}{limit}, got {value}")
 
 

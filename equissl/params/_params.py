@@ -231,7 +231,8 @@ def interpolate(start: Params, end: Params, fraction: float) -> Params:
 
     Raises:
         ValueError: the two do not share a space.
-        TypeError: a factor cannot be interpolated.
+        TypeError: a factor cannot be interpolated and differs between the two; only to find out about such a
+            factor, this waits for the device.
 
     >>> import torch
     >>> from equissl.params import Params, Real, Space, interpolate
@@ -245,9 +246,13 @@ def interpolate(start: Params, end: Params, fraction: float) -> Params:
     values, flags = {}, {}
     for f in start.space:
         n = f.name
-        same = torch.equal(start.values[n], end.values[n])
         a, b = start.values[n], end.values[n]
-        values[n] = a if same else f.interpolate(a, b, fraction)
+        try:
+            values[n] = torch.where((a == b).all(), a, f.interpolate(a, b, fraction))  # never read back
+        except TypeError:
+            if a is not b and not torch.equal(a, b):
+                raise
+            values[n] = a
         flags[n] = start.applied[n] | end.applied[n]
     return Params(start.space, values, flags, start.count)
 

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from torch import Tensor
 
 from equissl.augment import (
     AugMix,
@@ -108,3 +109,47 @@ def test_mixtures_stand_beside_what_they_are_made_of() -> None:
     assert pipeline.apply(images, draw).shape == images.shape
     with pytest.raises(TypeError, match="rand_operation_1 cannot be interpolated"):
         interpolate(*(RandAugment().sample(Stream.of(torch.arange(9), k), (8, 8)) for k in (0, 1)), 0.5)
+
+
+def gamma(stream: Stream, name: str, alpha: float) -> Tensor:
+    d = alpha + 1 - 1 / 3
+    x = stream.normal(f"{name} normal", 12).double()
+    v = (1 + x / math.sqrt(9 * d)) ** 3
+    level = (1 - stream.uniform(f"{name} level", 12).double()).log()
+    accepted = (v > 0) & (level < 0.5 * x * x + d - d * v + d * v.clamp(min=1e-12).log())
+    first = accepted.int().argmax(1, keepdim=True)
+    return d * v.gather(1, first) * ((1 - stream.uniform(f"{name} power").double()).log() / alpha).exp()
+
+
+def test_draws_are_those_of_one_slot_after_the_other() -> None:
+    """What a seed means: each slot draws under its own name, however many are computed together."""
+    mix, rows = AugMix(alpha=0.7), STREAM[torch.arange(200)]
+    draw = mix.sample(rows, (32, 32))
+    parts = torch.cat([gamma(rows, f"chains {k}", 0.7) for k in range(3)], 1)
+    both = torch.cat([gamma(rows, f"augmented {k}", 0.7) for k in range(2)], 1)
+    weights = parts / parts.sum(1, keepdim=True) * (both / both.sum(1, keepdim=True))[:, 1:]
+    for c in (1, 2, 3):
+        torch.testing.assert_close(draw.values[f"mix_weight_{c}"], weights[:, c - 1 : c].float())
+        depth = 1 + rows.integers(f"depth {c}", 3)
+        for s in (1, 2, 3):
+            operation, magnitude = f"mix_operation_{c}_{s}", f"mix_magnitude_{c}_{s}"
+            number = (1 + rows.integers(operation, len(mix.operations))) * (depth >= s)
+            signed = torch.tensor([False, *(o.signed for o in mix.operations)])[number]
+            side = 1 - 2.0 * (signed & rows.chance(f"{magnitude} sign", 0.5))
+            size = rows.uniform(magnitude, 1, *mix.magnitude)[:, 0] * side * (depth >= s)
+            assert torch.equal(draw.values[operation][:, 0], number.float())
+            assert torch.equal(draw.values[magnitude][:, 0], size)
+
+
+def test_all_slots_are_drawn_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls, units = [], Stream.units
+
+    def counted(stream: Stream, **columns: int) -> dict[str, Tensor]:
+        calls.append(columns)
+        return units(stream, **columns)
+
+    monkeypatch.setattr(Stream, "units", counted)
+    for augment in (AugMix(), AugMix(mixture_width=5), RandAugment(7)):
+        calls.clear()
+        augment.sample(STREAM, (32, 32))
+        assert len(calls) <= 4

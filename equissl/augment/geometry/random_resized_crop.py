@@ -181,7 +181,7 @@ def _center_box(crop: RandomResizedCrop, size: tuple[int, int]) -> tuple[int, in
     # torchvision's fallback where no candidate fits: the largest centered box of an allowed ratio.
     height, width = size
     if width < min(crop.ratio) * height:
-        height = round(width / min(crop.ratio))
+        height = max(1, round(width / min(crop.ratio)))
     elif width > max(crop.ratio) * height:
-        width = round(height * max(crop.ratio))
+        width = max(1, round(height * max(crop.ratio)))
     return (size[0] - height) // 2, (size[1] - width) // 2, height, width

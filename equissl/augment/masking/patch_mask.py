@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 
 from equissl.augment.base import Augmentation
-from equissl.augment.validation import check_at_least, check_between, check_range
+from equissl.augment.validation import check_between, check_range
 from equissl.params import PATCH_MASK, Mask, Params, Space
 from equissl.random import Stream
 
 _NUM_BLOCKS = 10  # proposed blocks; the rest is filled patch by patch
 _MIN_BLOCK_AREA = 0.02  # of the image
 _MIN_ASPECT_RATIO = 0.3  # of a block
+_MAX_GRID = 512
 
 
 @dataclass(frozen=True)
@@ -28,9 +29,9 @@ class PatchMask(Augmentation):
     gets the images alone sees all patches.
 
     Args:
-        grid_size: patches along each side of the view.
+        grid_size: patches along each side of the view, at most 512.
         mask_ratio: range of the fraction that is masked, within (0, 1] (iBOT, DINOv2: 0.1 to 0.5, from
-            memory).
+            memory). At least one patch is masked.
         p: probability that an image is masked (0.5 there).
 
     Raises:
@@ -61,7 +62,7 @@ class PatchMask(Augmentation):
     p: float = 0.5
 
     def __post_init__(self) -> None:
-        check_at_least("PatchMask.grid_size", self.grid_size, 1)
+        check_between("PatchMask.grid_size", self.grid_size, 1, _MAX_GRID)
         check_range("PatchMask.mask_ratio", self.mask_ratio, 0, 1, exclusive=True)
         check_between("PatchMask.p", self.p)
 
@@ -85,6 +86,15 @@ class PatchMask(Augmentation):
         return Params.of(self.space, values, stream.chance("applied", self.p))
 
     def apply(self, images: Tensor, params: Params) -> Tensor:
+        """
+        Raises:
+            ValueError: the images have fewer pixels than patches along a side.
+        """
+        if self.grid_size > min(images.shape[2:]):
+            raise ValueError(
+                f"PatchMask.grid_size={self.grid_size}: images of {images.shape[2]} x {images.shape[3]} px "
+                "do not have as many patches along a side; set it to their side divided by the patch's"
+            )
         return images
 
     def _block(self, chance: Tensor, room: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -16,10 +17,11 @@ from equissl.augment.mixtures.slots import Slots
 from equissl.augment.moments import Moments, applied_moments
 from equissl.augment.validation import check_at_least, check_between, check_integer, check_range
 from equissl.params import Factor, Params, Real, Space
-from equissl.random import Stream
+from equissl.random import Stream, to_normal
 
 _NUM_CANDIDATES = 12  # each accepted with a probability of about 0.95
 _MIN_ALPHA = 0.1
+_GAMMA_UNITS = {"normal": 2 * _NUM_CANDIDATES, "level": _NUM_CANDIDATES, "power": 1}
 
 
 @dataclass(frozen=True)
@@ -83,16 +85,15 @@ class AugMix(Augmentation):
         return Space(tuple(factors))
 
     def sample(self, stream: Stream, size: tuple[int, int]) -> Params:
-        values: dict[str, Tensor] = {}
         low, high = self.chain_depth
-        for chain in range(1, self.mixture_width + 1):
-            depth = low + stream.integers(f"depth {chain}", high - low + 1)
-            for slot, names in enumerate(self._names(chain), 1):
-                values |= self._slots.sample(names, stream, depth >= slot)
-        weights = _dirichlet(stream, "chains", self.mixture_width, self.alpha)
-        weights = weights * _dirichlet(stream, "augmented", 2, self.alpha)[:, 1:]
-        for chain in range(1, self.mixture_width + 1):
-            values[f"mix_weight_{chain}"] = weights[:, chain - 1 : chain].float()
+        chains = range(1, self.mixture_width + 1)
+        units = stream.units(**{f"depth {chain}": 1 for chain in chains})
+        steps = (torch.cat(list(units.values()), 1).T * (high - low + 1)).long().clamp(max=high - low)
+        filled = torch.cat([low + steps >= slot for slot in range(1, high + 1)])  # slot by slot
+        names = [self._names(chain)[slot] for slot in range(high) for chain in chains]
+        values = self._slots.sample(names, stream, filled)
+        weights = self._sample_weights(stream)
+        values |= {f"mix_weight_{chain}": weights[:, chain - 1 : chain].float() for chain in chains}
         return Params.of(self.space, values, stream.chance("applied", self.p))
 
     def apply(self, images: Tensor, params: Params) -> Tensor:
@@ -117,6 +118,12 @@ class AugMix(Augmentation):
         for name in self.space.names:
             moments |= applied_moments(name, p)
         return moments
+
+    def _sample_weights(self, stream: Stream) -> Tensor:
+        """Weights of the chains, float64 (B, chains): a Dirichlet distribution times a Beta distribution."""
+        chains = [f"chains {k}" for k in range(self.mixture_width)]
+        parts = _gamma(stream, (*chains, "augmented 0", "augmented 1"), self.alpha)
+        return _normalized(parts[:, : len(chains)]) * _normalized(parts[:, len(chains) :])[:, 1:]
 
     @property
     def _slots(self) -> Slots:
@@ -151,24 +158,24 @@ class AugMix(Augmentation):
         return result
 
 
-def _dirichlet(stream: Stream, name: str, columns: int, alpha: float) -> Tensor:
-    """Dirichlet distributed weights, which add up to 1, float64 (B, columns)."""
-    parts = torch.cat([_gamma(stream, f"{name} {k}", alpha) for k in range(columns)], 1)
+def _normalized(parts: Tensor) -> Tensor:
+    """Parts that add up to 1: of Gamma distributed ones, a draw of the Dirichlet distribution."""
     whole = parts[:, :1]
-    for k in range(1, columns):
+    for k in range(1, parts.shape[1]):
         whole = whole + parts[:, k : k + 1]
     return parts / whole
 
 
-def _gamma(stream: Stream, name: str, alpha: float) -> Tensor:
-    """Gamma distributed numbers, float64 (B, 1): Marsaglia & Tsang, ACM TOMS 26 (2000)."""
+def _gamma(stream: Stream, names: Sequence[str], alpha: float) -> Tensor:
+    """Gamma distributed numbers, one per name, float64 (B, names): Marsaglia & Tsang, ACM TOMS 26 (2000)."""
+    units = stream.units(**{f"{k} {use}": c for k in names for use, c in _GAMMA_UNITS.items()})
+    normal, level, power = (torch.stack([units[f"{k} {use}"] for k in names]) for use in _GAMMA_UNITS)
     d = alpha + 1 - 1 / 3  # for alpha + 1, which is then taken back: sound for alpha below 1 too
-    x = stream.normal(f"{name} normal", _NUM_CANDIDATES).double()
+    x = to_normal(normal).double()
     v = 1 + x / math.sqrt(9 * d)
     v = v * v * v
-    level = (1 - stream.uniform(f"{name} level", _NUM_CANDIDATES).double()).log()
     positive = v.clamp(min=1e-12)
-    accepted = (v > 0) & (level < 0.5 * x * x + d - d * positive + d * positive.log())
-    first = accepted.to(torch.uint8).argmax(1, keepdim=True)  # the first maximum
-    back = ((1 - stream.uniform(f"{name} power").double()).log() / alpha).exp()
-    return d * positive.gather(1, first) * back
+    accepted = (v > 0) & ((1 - level.double()).log() < 0.5 * x * x + d - d * positive + d * positive.log())
+    first = accepted.to(torch.uint8).argmax(2, keepdim=True)  # the first maximum
+    back = ((1 - power.double()).log() / alpha).exp()
+    return (d * positive.gather(2, first) * back)[:, :, 0].T.contiguous()

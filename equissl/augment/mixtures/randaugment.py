@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from equissl.augment.base import Augmentation
@@ -64,10 +65,9 @@ class RandAugment(Augmentation):
         return Space(tuple(f for names in self._names for f in self._slots.factors(names, p)))
 
     def sample(self, stream: Stream, size: tuple[int, int]) -> Params:
-        values: dict[str, Tensor] = {}
-        for names in self._names:
-            filled = stream.chance(f"{names[0]} filled", self._p_filled)
-            values |= self._slots.sample(names, stream, filled)
+        filled = stream.units(**dict.fromkeys((f"{operation} filled" for operation, _ in self._names), 1))
+        chosen = self._p_filled > torch.cat(list(filled.values()), 1).T
+        values = self._slots.sample(self._names, stream, chosen)
         return Params.of(self.space, values, stream.chance("applied", self.p))
 
     def apply(self, images: Tensor, params: Params) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -48,16 +49,25 @@ class Slots:
         scale = rms_scale(self.magnitude, p)
         return Cyclic(names[0], order=len(self.operations) + 1), Real(names[1], unit="fraction", scale=scale)
 
-    def sample(self, names: tuple[str, str], stream: Stream, filled: Tensor) -> dict[str, Tensor]:
-        """A uniform operation and magnitude where ``filled`` (B,), nothing elsewhere."""
-        operation, magnitude = names
-        index = filled * (1 + stream.integers(operation, len(self.operations)))
+    def sample(self, names: Sequence[tuple[str, str]], stream: Stream, filled: Tensor) -> dict[str, Tensor]:
+        """A uniform operation and magnitude in each of S slots where ``filled`` (S, B), nothing elsewhere."""
+        operations, magnitudes = zip(*names, strict=True)
+        signs = tuple(f"{name} sign" for name in magnitudes)
+        units = stream.units(**dict.fromkeys((*operations, *magnitudes, *signs), 1))
+        number, size, side = (
+            torch.cat([units[n] for n in group], 1).T.contiguous()
+            for group in (operations, magnitudes, signs)
+        )
+        index = filled * (1 + (number * len(self.operations)).long().clamp(max=len(self.operations) - 1))
         signed = torch.zeros_like(filled)
         for k, candidate in enumerate(self.operations, 1):
-            signed = signed | ((index == k) & candidate.signed)
-        sign = 1 - 2.0 * (signed & stream.chance(f"{magnitude} sign", 0.5))
-        signed_magnitude = stream.uniform(magnitude, 1, *self.magnitude) * (sign * filled)[:, None]
-        return {operation: index.float()[:, None], magnitude: signed_magnitude}
+            if candidate.signed:
+                signed = signed | (index == k)
+        sign = 1 - 2.0 * (signed & (side < 0.5))
+        low, high = self.magnitude
+        signed_magnitude = (low + (high - low) * size) * (sign * filled)
+        values = zip(index.float()[:, :, None], signed_magnitude[:, :, None], strict=True)
+        return {n: v for pair, row in zip(names, values, strict=True) for n, v in zip(pair, row, strict=True)}
 
     def moments(self, names: tuple[str, str], p: float) -> Moments:
         """Moments of a slot that holds an operation with probability ``p``."""
