@@ -100,7 +100,7 @@ def test_magnitudes_at_their_edges(kind: Any) -> None:
     assert not any(none.values[n].any() for n in magnitudes)
     assert {abs(v) for n in magnitudes for v in most.values[n][:, 0].tolist()} | {0.0} == {0.0, 1.0}
     for outside in ((-0.1, 0.5), (0.5, 1.1), (NAN, NAN)):
-        with pytest.raises(ValueError, match="magnitude must be a (range|tuple)"):
+        with pytest.raises(ValueError, match=r"magnitude must be a (range|tuple)"):
             kind(magnitude=outside)
 
 
