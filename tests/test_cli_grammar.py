@@ -35,6 +35,7 @@ def parse(verb: str, *words: str) -> Arguments:
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder with images, two runs and an exported encoder."""
     (tmp_path / "photos").mkdir()
+    (tmp_path / "epochs=9").mkdir()
     for name, file in (("runs/first", "recipe.json"), ("runs/lr=0.1", "recipe.json"), ("out", "config.json")):
         (tmp_path / name).mkdir(parents=True)
         (tmp_path / name / file).write_text("{}")
@@ -76,6 +77,13 @@ def test_every_spelling_means_the_same(folder: Path, words: tuple[str, ...], dat
         ("check data=photos", (), "photos"),
         ("study grid photos out=x", ("grid",), "photos"),
         ("evaluate -- runs/first photos", ("runs/first",), "photos"),
+        ("evaluate runs/lr=0.1 photos", ("runs/lr=0.1",), "photos"),
+        ("embed runs/lr=0.1 photos out=f.npz", ("runs/lr=0.1",), "photos"),
+        ("resume runs/lr=0.1 epochs=9", ("runs/lr=0.1",), None),
+        ("export ./runs/lr=0.1 out=runs/x=1", ("./runs/lr=0.1",), None),
+        ("report runs/lr=0.1 runs/first", ("runs/lr=0.1", "runs/first"), None),
+        ("resume epochs=9", ("epochs=9",), None),
+        ("report epochs=9 runs/first", ("epochs=9", "runs/first"), None),
     ],
 )
 def test_data_may_be_positional(
@@ -83,7 +91,7 @@ def test_data_may_be_positional(
 ) -> None:
     arguments = parse(*words.split())
     assert not arguments.problems and arguments.positionals == positionals
-    assert arguments["data"] == (data and Path(data))
+    assert arguments.values.get("data") == (data and Path(data))
 
 
 def test_a_last_model_is_no_data(folder: Path) -> None:

@@ -149,6 +149,12 @@ def test_libraries_that_hide_the_systems_error(tmp_path: Path) -> None:
     assert files == "['last.pt'] 1"
 
 
+def test_texts_hold_no_escapes(tmp_path: Path) -> None:
+    """Pages and tables name files, whose names are anybody's."""
+    storage.write_text(tmp_path / "page.html", "a\x1b[31mb \u202egnp \udcff\n")
+    assert (tmp_path / "page.html").read_text() == "a\\x1b[31mb \\u202egnp \\udcff\n"
+
+
 def test_only_regular_files_are_replaced(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     os.mkfifo(tmp_path / "pipe")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from equissl.recipe import Recipe, check_views
 from equissl.runs.export import export_timm, snippet
 from equissl.runs.folder import Run, check_free
 from equissl.runs.load import load_run
+from equissl.text import shell_path
 from equissl.training import loggers
 
 
@@ -107,7 +107,7 @@ def resume(args: Arguments) -> int:
 def _finish(run: Run, trusted: tuple[str, ...]) -> None:
     if rank() > 0:
         return
-    folder = shlex.quote(str(run.path))
+    folder = shell_path(run.path)
     loaded = load_run(run, trusted)
     print(f"run folder: {run.path}")
     if is_timm(loaded.config):

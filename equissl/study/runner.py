@@ -129,7 +129,7 @@ def tabulate(out: Path | str, draw: bool = True) -> Path:
     """
     out = Path(out)
     if not (out / STUDY).is_file():
-        raise UserError(f"out={out}: no study here ({STUDY} is missing). Run `equissl study NAME out={out}`")
+        raise UserError(f"out={out}: no study here ({STUDY} is missing). Run `equissl study NAME out=DIR`")
     plan = read_json(out / STUDY)
     rows = _gather(plan, out)
     write_rows(out / "scores.jsonl", rows)

@@ -63,6 +63,17 @@ def test_links_are_followed_but_not_in_circles(tmp_path: Path) -> None:
     assert scan(str(tmp_path / "data")).files == ("gone.jpg", "link/a.jpg", "sub/b.jpg")
 
 
+def test_links_among_siblings_are_each_followed_once(tmp_path: Path) -> None:
+    """Without that their number grows as the factorial of the folders."""
+    names = [f"f{k}" for k in range(9)]
+    write_images(tmp_path, dict.fromkeys(names, 1))
+    for name in names:
+        for other in set(names) - {name}:
+            (tmp_path / name / f"to_{other}").symlink_to(tmp_path / other)
+    files = scan(str(tmp_path)).files
+    assert {f"{name}/0.png" for name in names} <= set(files) and len(files) <= 9 + 9 * 8
+
+
 def test_a_folder_named_like_a_image_is_a_folder(tmp_path: Path) -> None:
     touch(tmp_path, "x.jpg/a.png")
     assert scan(str(tmp_path)).files == ("x.jpg/a.png",)

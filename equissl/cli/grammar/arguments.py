@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -130,9 +131,11 @@ def as_options(verb: Verb, words: Sequence[str], problems: list[str]) -> Iterato
     """A command line with every key as ``--key=value`` and every other setting as ``--setting=path=value``.
 
     ``key=value``, ``--key value`` and ``--key=value`` mean the same. A word with "=" is a positional if what
-    stands before "=" cannot be the name of a setting (runs/lr=0.1), or is no key and the path exists.
+    stands before "=" cannot be the name of a setting (runs/lr=0.1), or is no key, the path exists and a
+    positional is still missing.
     """
     keys, rest = {k.name for k in verb.keys}, iter(words)
+    missing = math.inf if verb.positionals.endswith("...") else len(verb.usage.split())
     for word in rest:
         name, equals, value = word.removeprefix("--").partition("=")
         key = name.replace("-", "_")
@@ -147,9 +150,10 @@ def as_options(verb: Verb, words: Sequence[str], problems: list[str]) -> Iterato
             problems.append(f"{word!r}: cannot be parsed. Write key=value (no spaces around =) or --key X.")
         elif key in keys and (dashed or equals):
             yield f"--{key}={value}"
-        elif dashed or (equals and _NAME.fullmatch(name) and not Path(word).exists()):
+        elif dashed or (equals and _NAME.fullmatch(name) and not (missing and Path(word).exists())):
             yield f"--{SETTING}={key if dashed else name}={value}"
         else:
+            missing = max(0, missing - 1)
             yield word
 
 

@@ -69,7 +69,7 @@ def scan(path: str, labels: str = "none") -> Listing:
     """
     root = existing_folder(path)
     other_suffixes: Counter[str] = Counter()
-    files = tuple(sorted(_walk(str(root), "", (), other_suffixes), key=natural))
+    files = tuple(sorted(_walk(str(root), "", (), set(), other_suffixes), key=natural))
     if not files:
         raise UserError(_no_images(root, other_suffixes))
     folders = split_folders(root)
@@ -113,20 +113,32 @@ def _subfolders(folder: Path) -> list[str]:
         return []
 
 
-def _walk(folder: str, relative: str, above: tuple[str, ...], others: Counter[str]) -> Iterator[str]:
+def _walk(
+    folder: str, relative: str, above: tuple[str, ...], followed: set[str], others: Counter[str]
+) -> Iterator[str]:
+    """Files below a folder; a link to a folder is followed once, by whatever path it is reached first.
+
+    Args:
+        above: the real folders that this one lies in.
+        followed: the real places of the links that were followed so far; added to.
+    """
     try:
-        entries = list(os.scandir(folder))
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except PermissionError:
         raise UserError(f"data.path: no permission to list the folder {folder!r}") from None
     real = os.path.realpath(folder)
-    if real in above:  # a link to a folder that it lies in
-        return
     for entry in entries:
         name = f"{relative}{entry.name}"
         if entry.name.startswith("."):
             continue
-        if os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir():
-            yield from _walk(entry.path, f"{name}/", (*above, real), others)
+        if entry.is_symlink() and os.path.isdir(entry.path):
+            place = os.path.join(real, entry.name)
+            if place in followed or os.path.realpath(entry.path) in (*above, real):
+                continue
+            followed.add(place)
+            yield from _walk(entry.path, f"{name}/", (*above, real), followed, others)
+        elif entry.is_dir(follow_symlinks=False):
+            yield from _walk(entry.path, f"{name}/", (*above, real), followed, others)
         elif _may_be_image(entry):
             yield name
         else:
