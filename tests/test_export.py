@@ -83,3 +83,32 @@ def test_exporting_again_leaves_other_files_alone(tmp_path: Path) -> None:
     (out / "model.onnx").write_bytes(b"")
     export.export_timm(loaded(), out)
     assert {p.name for p in out.iterdir()} == {"model.safetensors", "config.json", "README.md", "model.onnx"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "any_size"), [("test_vit", True), ("vit_tiny_patch16_224", False), ("test_resnet", True)]
+)
+def test_onnx_takes_any_batch_and_any_size_that_the_model_takes(
+    tmp_path: Path, name: str, any_size: bool
+) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra equissl[onnx]")
+    model = loaded(name=name)
+    written = export_onnx(model, tmp_path)
+    assert written.any_batch and written.any_size == any_size and written.difference < 1e-4
+    session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"))
+    for batch, side in [(1, 32), (7, 32), *([(2, 64)] if any_size else [])]:
+        images = torch.rand(batch, 3, side, side)
+        with torch.inference_mode():
+            wanted = model.encoder(images).vector
+        found = torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
+        torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4)
+    assert "any batch" in str(written) and ("image size" in str(written)) == any_size
+
+
+def test_the_opset_is_the_one_asked_for(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime", reason="needs the extra equissl[onnx]")
+    assert export_onnx(loaded(), tmp_path, opset=19).opset == 19
+    with pytest.raises(UserError, match="opset=3"):
+        export_onnx(loaded(), tmp_path, opset=3)
+    assert not list(tmp_path.glob(".*"))

@@ -174,7 +174,7 @@ def _timm(config: EncoderConfig) -> nn.Module:
     try:
         model: nn.Module = timm.create_model(config.name, num_classes=config.width, **model_arguments(config))
     except (TypeError, RuntimeError, AssertionError, ValueError, ZeroDivisionError, KeyError) as error:
-        given = dict(config.options)
+        given = f"size={config.size}" + (f" and options={dict(config.options)}" if config.options else "")
         raise UserError(f"encoder: timm cannot build {config.name!r} with {given}: {error}") from error
     if config.stem == "small":
         use_small_stem(model, config.name)
