@@ -14,7 +14,7 @@ from typing import ClassVar, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
-from equissl.config.validation import Checked
+from equissl.config.validation import Checked, check_unique
 from equissl.encoder.encoder import Encoded, Encoder
 from equissl.nn.pixel_loss import Reconstruction
 from equissl.params import Params, Space
@@ -131,6 +131,9 @@ class TwoViewConfig(BaseConfig):
     views: tuple[str, str] = ("a", "b")
     part: str = "all"
 
+    def __post_init__(self) -> None:
+        check_unique(self, "views")
+
     def reads(self) -> tuple[str, ...]:
         return self.views
 
@@ -169,6 +172,9 @@ class PairConfig(EquivarianceConfig):
 
     pair: tuple[str, str] = ("a", "b")
     part: str = "all"
+
+    def __post_init__(self) -> None:
+        check_unique(self, "pair")
 
     def reads(self) -> tuple[str, ...]:
         return self.pair

@@ -28,6 +28,9 @@ class Weighted(Checked):
     weight: float = 1.0
     module: EquivarianceConfig
 
+    def __post_init__(self) -> None:
+        check_bounds(self, "weight", low=0)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe(Checked):

@@ -32,13 +32,11 @@ def _views(args: Arguments) -> int:
 
     out: Path = args["views"]
 
-    def check_numbers() -> None:
-        if args["count"] < 1:
-            raise UserError(f"count must be at least 1, got {args['count']}")
+    def check_page() -> None:
         if out.is_dir():
             raise UserError(f"views={out} is a folder; expected a page to write, such as views.html")
 
-    selection = selected(args, args["data"], "none", check_numbers)
+    selection = selected(args, args["data"], "none", check_page)
     with Display() as display:
         preview = preview_views(
             selection.recipe,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, TypeVar, get_args, get_type_hints
-
-from pydantic.errors import PydanticSchemaGenerationError
+from types import NoneType
+from typing import Any, TypeVar, get_args, get_origin
 
 from equissl.config.parse import parse
 from equissl.config.serialize import locate
+from equissl.config.validation import arms, component_types, field_types, nested_types
 from equissl.errors import UserError, nearest
 
 T = TypeVar("T")
@@ -39,45 +39,50 @@ def override(value: T, settings: Mapping[str, str], trusted: tuple[str, ...] = (
 
 
 def _set(value: Any, hint: Any, steps: list[str], text: str, path: str, trusted: tuple[str, ...]) -> Any:
+    """``value``, which is of the type ``hint``, with the part that ``steps`` lead to replaced."""
     if not steps:
-        # One component, or one of several: "equissl.nn:ResidualMLP"
-        choices = tuple(t for t in get_args(hint) or (hint,) if dataclasses.is_dataclass(t))
-        if dataclasses.is_dataclass(hint) or (choices and ":" in text):
-            return _component(text, choices, path, trusted)
-        try:
-            return parse(text, hint, path)
-        except PydanticSchemaGenerationError:
-            return _component(text, hint, path, trusted)
+        types = component_types(hint)
+        plain = [arm for arm in arms(hint) if arm not in (*types, NoneType)]
+        if types and (":" in text or not plain) and not (text == "null" and NoneType in arms(hint)):
+            return _component(text, types, path, trusted)
+        if inside := [t.__qualname__ for t in nested_types(hint)]:
+            raise UserError(f"{path}={text}: change its parts by {path}.NAME=... (each {inside[0]})")
+        return parse(text, hint, path)
     head, rest = steps[0], steps[1:]
-    if dataclasses.is_dataclass(value):
-        names = [f.name for f in dataclasses.fields(value) if f.init]
-        if head not in names:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        hints = field_types(type(value))
+        if head not in hints:
             raise UserError(
-                f"{path}: no setting {head!r} in {type(value).__qualname__}; {nearest(head, names)}"
+                f"{path}: no setting {head!r} in {type(value).__qualname__}; {nearest(head, hints)}"
             )
-        inner = get_type_hints(type(value))[head]
-        changed = _set(getattr(value, head), inner, rest, text, path, trusted)
-        return dataclasses.replace(value, **{head: changed})  # type: ignore[type-var]
+        changed = _set(getattr(value, head), hints[head], rest, text, path, trusted)
+        return dataclasses.replace(value, **{head: changed})
     if isinstance(value, Mapping):
         if head not in value and rest:
             raise UserError(f"{path}: no entry {head!r}; {nearest(head, value)}")
-        inner = getattr(hint, "__args__", (str, Any))[1]
+        inner = next((get_args(arm)[1] for arm in arms(hint) if get_origin(arm) is Mapping), Any)
         return {**value, head: _set(value.get(head), inner, rest, text, path, trusted)}
-    if isinstance(value, tuple) and head.isdigit() and int(head) < len(value):
+    if isinstance(value, tuple) and head in map(str, range(len(value))):
         k = int(head)
-        return (*value[:k], _set(value[k], Any, rest, text, path, trusted), *value[k + 1 :])
+        inner = _element(hint, k)
+        return (*value[:k], _set(value[k], inner, rest, text, path, trusted), *value[k + 1 :])
     raise UserError(f"{path}: {type(value).__name__} has nothing called {head!r}")
 
 
-def _component(text: str, hint: Any, path: str, trusted: tuple[str, ...]) -> Any:
+def _element(hint: Any, k: int) -> Any:
+    """The type of element ``k`` of a tuple of the type ``hint``."""
+    args = next((get_args(arm) for arm in arms(hint) if get_origin(arm) is tuple), (Any, ...))
+    return args[0] if args[1:] == (...,) else args[k]
+
+
+def _component(text: str, types: tuple[type, ...], path: str, trusted: tuple[str, ...]) -> Any:
     if ":" not in text:
         raise UserError(f"{path}={text}: expected the address of a component, such as equissl.training:AdamW")
+    cls = locate(text, trusted)
+    if not issubclass(cls, types):
+        names = " or ".join(t.__qualname__ for t in types)
+        raise UserError(f"{path}={text}: expected a {names}, but that is none")
     try:
-        made = locate(text, trusted)()
+        return cls()
     except TypeError as error:
         raise UserError(f"{path}={text}: {error}") from error
-    choices = hint if isinstance(hint, tuple) else (hint,)
-    if all(isinstance(t, type) for t in choices) and not isinstance(made, choices):
-        names = " or ".join(t.__name__ for t in choices)
-        raise UserError(f"{path}={text}: expected a {names}, but that is none")
-    return made

@@ -14,14 +14,14 @@ def parse(text: str, hint: Any, path: str) -> Any:
 
     Raises:
         UserError: naming ``path``, what came and what was expected.
-        pydantic.errors.PydanticSchemaGenerationError: ``hint`` is not a plain type.
     """
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ConfigDict, TypeAdapter, ValidationError
 
     if hint is Path and not text:
         raise UserError(f"{path}=: the path is empty")
     try:
-        return TypeAdapter(hint).validate_python(_plain(text, hint))
+        finite = TypeAdapter(hint, config=ConfigDict(allow_inf_nan=False))
+        return finite.validate_python(_plain(text, hint))
     except ValidationError as error:
         first = error.errors()[0]
         expected = first["msg"][0].lower() + first["msg"][1:]
@@ -37,5 +37,5 @@ def _plain(text: str, hint: Any) -> Any:
     wrapped = f"[{text}]" if listed else text
     try:
         return json.loads(wrapped.replace("(", "[").replace(")", "]"))
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):  # also thousands of digits or brackets
         return [t.strip() for t in text.split(",")] if listed else text

@@ -13,7 +13,8 @@ from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_ty
 from equissl.config.public import ROOT
 from equissl.errors import nearest
 
-MAX_SEED = 2**63 - 1  # torch takes seeds of 64 bits
+MAX_SEED = 2**32 - 1  # the largest that torch, NumPy and scikit-learn all take
+MAX_WIDTH = 2**20  # of a layer, and of an image in pixels: beyond it is a mistake in the number
 _WORDS = {str: "a text", int: "an integer", float: "a number", bool: "true or false", NoneType: "null"}
 _SEVERAL = {str: "texts", int: "integers", float: "numbers"}
 _PLAIN = (*_WORDS, Path, object, Any)
@@ -83,7 +84,7 @@ def check_fields(config: Any) -> None:
     """Check every field of a dataclass against its annotation, after making it plain data.
 
     Raises:
-        ValueError: naming the first field of another type.
+        ValueError: naming the first field of another type, or a ``seed`` that is none.
     """
     kind: Any = type(config)
     for name, hint in field_types(kind).items():
@@ -95,6 +96,8 @@ def check_fields(config: Any) -> None:
             raise ValueError(_mismatch(f"{kind.__qualname__}.{name}", plain, hint))
         if plain is not value:
             object.__setattr__(config, name, plain)
+    if "seed" in vars(config):
+        check_bounds(config, "seed", low=0, high=MAX_SEED)
 
 
 @functools.cache
@@ -115,6 +118,12 @@ def arms(hint: Any) -> tuple[Any, ...]:
 def component_types(hint: Any) -> tuple[type, ...]:
     """The classes among the alternatives of a type, without those of plain data."""
     return tuple(arm for arm in arms(hint) if isinstance(arm, type) and arm not in _PLAIN)
+
+
+def nested_types(hint: Any) -> tuple[type, ...]:
+    """The classes inside the tuples and mappings among the alternatives of a type."""
+    inside = [arg for arm in arms(hint) for arg in get_args(arm) if get_origin(arm) is not Literal]
+    return tuple(t for arg in inside if arg is not ... for t in (*component_types(arg), *nested_types(arg)))
 
 
 def fits(value: Any, hint: Any) -> bool:
@@ -149,7 +158,7 @@ def _elements(args: tuple[Any, ...], value: Any) -> Sequence[Any] | None:
 def _is_number(value: Any, hint: type) -> bool:
     if isinstance(value, bool) or not isinstance(value, int if hint is int else int | float):
         return False
-    return -(2**63) <= value <= MAX_SEED if isinstance(value, int) else math.isfinite(value)
+    return abs(value) < 2**63 if isinstance(value, int) else math.isfinite(value)
 
 
 def _plain(value: Any, hint: Any) -> Any:
@@ -195,18 +204,56 @@ def describe(hint: Any) -> str:
     return _WORDS.get(hint, f"{getattr(hint, '__qualname__', hint)}")
 
 
+def check_widths(config: object, *fields: str, least: int = 1) -> None:
+    """Check the widths of layers, (hidden, ..., output): ``least`` or more of them, each from 1 to 2^20.
+
+    Raises:
+        ValueError: naming the first field that is out of bounds.
+    """
+    for field in fields:
+        value = getattr(config, field)
+        if len(value) < least:
+            raise ValueError(f"{field} must hold at least {least} width{'s'[: least - 1]}, got {value}")
+        check_bounds(config, field, low=1, high=MAX_WIDTH)
+
+
+def check_unique(config: object, *fields: str) -> None:
+    """Check names: at least one, none of them empty, each once.
+
+    Raises:
+        ValueError: naming the first field in which they are not.
+    """
+    for field in fields:
+        value = getattr(config, field)
+        if not value or "" in value or len(set(value)) < len(value):
+            raise ValueError(f"{field} must hold at least one name, each once, got {value!r}")
+
+
+def check_predictor(config: object) -> None:
+    """Check the heads of a method that predicts a projection: the predictor ends with its width.
+
+    Raises:
+        ValueError: a width is out of bounds, or the last ones differ.
+    """
+    check_widths(config, "projector", "predictor")
+    projector, predictor = getattr(config, "projector"), getattr(config, "predictor")  # noqa: B009
+    if predictor[-1] != projector[-1]:
+        raise ValueError(f"predictor must end with the projector's width {projector[-1]}, got {predictor}")
+
+
 def check_bounds(
     config: object,
     *fields: str,
     low: float | None = None,
     high: float | None = None,
     above: float | None = None,
+    below: float | None = None,
 ) -> None:
-    """Check numbers, or tuples of numbers, in the fields of a config; NaN passes no check.
+    """Check numbers, or tuples of numbers, in the fields of a config; NaN passes no check, None every one.
 
     Args:
         low, high: inclusive bounds.
-        above: exclusive lower bound.
+        above, below: exclusive bounds.
 
     Raises:
         ValueError: naming the first field out of bounds.
@@ -216,18 +263,15 @@ def check_bounds(
     Traceback (most recent call last):
     ValueError: momentum must be in [0, 1], got 1.5
     """
+    words = [f"in [{low:.10g}, {high:.10g}]"] if low is not None and high is not None else []
+    words += [f"at least {low:.10g}"] if low is not None and high is None else []
+    words += [f"at most {high:.10g}"] if high is not None and low is None else []
+    words += [f"above {above:.10g}"] if above is not None else []
+    words += [f"below {below:.10g}"] if below is not None else []
     for field in fields:
         value = getattr(config, field)
-        for number in value if isinstance(value, tuple) else (value,):
-            if low is not None and high is not None:
-                inside, bound = low <= number <= high, f"in [{low:g}, {high:g}]"
-            elif low is not None:
-                inside, bound = low <= number, f"at least {low:g}"
-            elif high is not None:
-                inside, bound = number <= high, f"at most {high:g}"
-            else:
-                inside, bound = True, ""
-            if above is not None and not number > above:
-                inside, bound = False, f"above {above:g}"
-            if not inside:
-                raise ValueError(f"{field} must be {bound}, got {value}")
+        for number in value if isinstance(value, tuple) else () if value is None else (value,):
+            inside = (low is None or low <= number) and (high is None or number <= high)
+            inside = inside and (above is None or number > above) and (below is None or number < below)
+            if not inside or number != number:
+                raise ValueError(f"{field} must be {' and '.join(words)}, got {value}")

@@ -13,7 +13,7 @@ from typing import ClassVar, Literal, get_args
 import torch
 from torch import Tensor
 
-from equissl.config.validation import Checked
+from equissl.config.validation import MAX_WIDTH, Checked, check_bounds
 from equissl.data.batch import Batch
 from equissl.data.files.depth import IntensityRange
 from equissl.errors import UserError, nearest
@@ -22,6 +22,12 @@ from equissl.progress import Progress, no_progress
 from equissl.random import Stream
 
 Split = Literal["train", "test"]
+_BOUNDS = (  # of fields that several datasets have
+    ("limit", 1, None),
+    ("max_bad_fraction", 0, 1),
+    ("memory_gb", 0, None),
+    ("num_workers", 0, 1024),
+)
 MAX_MEMORY_FRACTION = 0.2  # of the free memory of a GPU, for the images of a dataset
 
 
@@ -158,6 +164,12 @@ class Data(Checked, ABC):
             UserError: no such split (``check_split``), or the files are missing or unusable; the message says
                 what to do.
         """
+
+    def __post_init__(self) -> None:
+        check_bounds(self, "size", low=1, high=MAX_WIDTH)
+        for name, low, high in _BOUNDS:
+            if name in vars(self):
+                check_bounds(self, name, low=low, high=high)
 
     def opened(self) -> Data:
         """The same data once they have been opened, as a run stores them: a download is not repeated."""

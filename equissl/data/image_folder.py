@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from equissl.config.validation import check_bounds
 from equissl.data.base import Data, Dataset, Split, check_split
 from equissl.data.files.decode import MAX_DECODING_GB
 from equissl.data.files.depth import IntensityRange
@@ -17,7 +18,6 @@ from equissl.data.files.pixels import Fit
 from equissl.data.files.reader import ImageReader
 from equissl.data.files.scan import Listing, scan
 from equissl.data.files.split import hash_fraction, split_indices
-from equissl.errors import UserError
 from equissl.progress import Progress, no_progress
 
 
@@ -67,23 +67,13 @@ class ImageFolder(Data):
     float_range: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
-        problems = []
-        if not 0 <= self.max_bad_fraction <= 1:
-            problems.append(f"data.max_bad_fraction must be in [0, 1], got {self.max_bad_fraction}")
-        if not self.decoding_gb > 0:
-            problems.append(f"data.decoding_gb must be above 0, got {self.decoding_gb}")
-        if not 0 <= self.test_fraction < 1:
-            problems.append(f"data.test_fraction must be in [0, 1), got {self.test_fraction}")
-        for name in ("size", "limit"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                problems.append(f"data.{name} must be at least 1, got {value}")
+        super().__post_init__()
+        check_bounds(self, "test_fraction", low=0, below=1)
+        check_bounds(self, "decoding_gb", above=0)
         for name in ("integer_range", "float_range"):
             value = getattr(self, name)
             if value is not None and not value[0] < value[1]:
-                problems.append(f"data.{name} must be black and white, two rising numbers, got {value}")
-        if problems:
-            raise UserError(problems)
+                raise ValueError(f"{name} must be black and white, two rising numbers, got {value}")
 
     def resolve(self, progress: Progress = no_progress) -> ImageFolder:
         return self._with_ranges(scan(self.path, self.labels), progress)

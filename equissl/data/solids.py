@@ -10,7 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from equissl.config.validation import check_bounds
+from equissl.config.validation import MAX_WIDTH, check_bounds
 from equissl.data.base import Data, InMemoryDataset, Split, check_split
 from equissl.params import Params, Space
 from equissl.progress import Progress, no_progress
@@ -50,7 +50,8 @@ class Solids(Data):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_bounds(self, "size", "objects", "views", low=1)
+        super().__post_init__()
+        check_bounds(self, "objects", "views", low=1, high=MAX_WIDTH)
 
     def open(self, split: Split, progress: Progress = no_progress) -> InMemoryDataset:
         check_split(split)

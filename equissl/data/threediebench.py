@@ -81,17 +81,6 @@ class ThreeDIEBench(Data):
     memory_gb: float = 2.0
     num_workers: int = 0
 
-    def __post_init__(self) -> None:
-        problems = []
-        for name in ("size", "limit"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                problems.append(f"data.{name} must be at least 1, got {value}")
-        if not 0 <= self.max_bad_fraction <= 1:
-            problems.append(f"data.max_bad_fraction must be in [0, 1], got {self.max_bad_fraction}")
-        if problems:
-            raise UserError(problems)
-
     def needs_trust(self) -> list[TrustNeed]:
         try:
             source = Source.find(self.path)

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeGuard
 import torch
 from torch import nn
 
-from equissl.config.validation import Checked, TrustNeed, check_bounds
+from equissl.config.validation import MAX_WIDTH, Checked, TrustNeed, check_bounds
 from equissl.encoder.encoder import Encoder
 from equissl.encoder.published import IMAGENET, check_timm_name
 from equissl.encoder.weights import Say, load_weights, silent
@@ -53,6 +53,15 @@ class BackboneConfig(Checked, ABC):
     weights: str = ""
     size: int = 224
     mask_token: bool = False
+
+    def __post_init__(self) -> None:
+        check_bounds(self, "size", low=1, high=MAX_WIDTH)
+        check_bounds(self, "std", above=0)
+        if not self.mean or len(self.mean) != len(self.std):
+            raise ValueError(f"one mean and one std per channel, got {self.mean} and {self.std}")
+        for name, width in self.parts.items():
+            if not name or not 1 <= width <= MAX_WIDTH:
+                raise ValueError(f"parts must be names and widths of at least 1, got {dict(self.parts)}")
 
     @property
     @abstractmethod
@@ -128,7 +137,8 @@ class EncoderConfig(BackboneConfig):
     width: int = 0
 
     def __post_init__(self) -> None:
-        check_bounds(self, "width", low=0)
+        super().__post_init__()
+        check_bounds(self, "width", low=0, high=MAX_WIDTH)
         if ":" in self.name and not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", self.name):
             raise ValueError(f"name={self.name!r} is neither a timm model nor module:function")
         if self.width and ":" in self.name:

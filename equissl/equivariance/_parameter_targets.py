@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from equissl.config.validation import Checked
+from equissl.config.validation import Checked, check_bounds, check_unique
 from equissl.params import Params, Space, between, factor_errors
 
 _CROP = ("crop_top", "crop_left", "crop_height", "crop_width")
@@ -26,6 +26,11 @@ class ParameterTarget(Checked, ABC):
 
     weight: float
     needs_pair: ClassVar[bool] = False  # whether it is defined for two recorded views only
+
+    def __post_init__(self) -> None:
+        check_bounds(self, "weight", low=0)
+        if "factors" in vars(self):
+            check_unique(self, "factors")
 
     @abstractmethod
     def output_size(self, space: Space) -> int:
@@ -82,6 +87,8 @@ class ParameterDifference(ParameterTarget):
     needs_pair: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
+        check_bounds(self, "ranges", above=0)
         if len(self.factors) != len(self.ranges):
             raise ValueError(f"one range per factor: {self.factors} and {self.ranges}")
 
@@ -145,10 +152,6 @@ class FactorRegression(ParameterTarget):
     factors: tuple[str, ...]
     error: Literal["l1", "mse"] = "l1"
     weight: float = 1.0
-
-    def __post_init__(self) -> None:
-        if self.error not in _REGRESSION:
-            raise ValueError(f"error must be one of {tuple(_REGRESSION)}, got {self.error!r}")
 
     def output_size(self, space: Space) -> int:
         return space.select(self.factors).relative().encoded_size

@@ -9,6 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from equissl.config.validation import check_unique, check_widths
 from equissl.encoder.encoder import Encoder
 from equissl.equivariance._parameter_targets import AnyParameterTarget, CropDifference
 from equissl.losses.precision import to_float32
@@ -48,6 +49,11 @@ class AugSelf(Equivariance):
         targets: Mapping[str, AnyParameterTarget] = field(default_factory=lambda: {"crop": CropDifference()})
         hidden: tuple[int, ...] = (512, 512)
         symmetric: bool = True
+
+        def __post_init__(self) -> None:
+            super().__post_init__()
+            check_unique(self, "targets")
+            check_widths(self, "hidden", least=0)
 
         def build(self, encoder: Encoder, spaces: Spaces) -> AugSelf:
             return AugSelf(self, encoder, union(spaces, self.pair))

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from equissl.config.validation import check_bounds
+from equissl.config.validation import MAX_WIDTH, check_bounds, check_widths
 from equissl.encoder.encoder import Encoded, Encoder
 from equissl.nn.decoder import DecoderConfig, WeakDecoder
 from equissl.nn.heads import MLP
@@ -80,6 +80,8 @@ class CrossAttentionReconstruction(Equivariance):
         reduction: Reduction = "mean"
 
         def __post_init__(self) -> None:
+            super().__post_init__()
+            check_widths(self, "hidden", least=0)
             if self.tokens == "pooled" and self.variant != "R3":
                 raise ValueError(f"tokens=pooled with {self.variant}: {_SINGLE_KEY}; use tokens=grid")
             if (self.variant == "R4") != bool(self.context_part):
@@ -87,7 +89,7 @@ class CrossAttentionReconstruction(Equivariance):
                     "variant=R4 needs context_part, the part for keys and values, and the others have none; "
                     f"got variant={self.variant}, context_part={self.context_part!r}"
                 )
-            check_bounds(self, "num_heads", low=1)
+            check_bounds(self, "num_heads", low=1, high=MAX_WIDTH)
 
         def build(self, encoder: Encoder, spaces: Spaces) -> CrossAttentionReconstruction:
             return CrossAttentionReconstruction(self, encoder)

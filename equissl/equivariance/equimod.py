@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from equissl.augment.equimod_params import Count, equimod_vector
-from equissl.config.validation import Checked, check_bounds
+from equissl.config.validation import MAX_WIDTH, Checked, check_bounds, check_unique, check_widths
 from equissl.encoder.encoder import Encoder
 from equissl.equivariance._predictive import PredictiveEquivariance
 from equissl.losses.contrastive import nt_xent, nt_xent_without_sibling
@@ -48,6 +48,8 @@ class LegacyLayout(Checked):
     def __post_init__(self) -> None:
         if not len(self.mean) == len(self.std) == self.count:
             raise ValueError(f"mean and std must hold {self.count} numbers each")
+        check_bounds(self, "source", low=1, high=MAX_WIDTH)
+        check_bounds(self, "std", above=0)
 
     def encode(self, change: Params) -> Tensor:
         # The source is a plain image, so the view's values are the change added to the neutral ones.
@@ -116,6 +118,11 @@ class EquiMod(PredictiveEquivariance):
 
         def __post_init__(self) -> None:
             check_bounds(self, "temperature", above=0)
+            check_widths(self, "projector")
+            check_unique(self, "pairs")
+            for pair in self.pairs:
+                if pair[0] == pair[1]:
+                    raise ValueError(f"pairs must be of two different views, got {pair}")
             if self.loss != "released_code" and len(self.pairs) != 2:
                 raise ValueError(f"loss={self.loss!r} is defined for two pairs, got {len(self.pairs)}")
 

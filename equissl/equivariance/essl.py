@@ -9,6 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from equissl.config.validation import check_unique, check_widths
 from equissl.encoder.encoder import Encoder
 from equissl.equivariance._parameter_targets import AnyParameterTarget, FactorClassification
 from equissl.losses.precision import to_float32
@@ -67,8 +68,10 @@ class ESSL(Equivariance):
         part: str = "all"
 
         def __post_init__(self) -> None:
-            if not self.targets:
-                raise ValueError("targets must name at least one target")
+            check_unique(self, "targets")
+            check_widths(self, "hidden", least=0)
+            if self.view in ("", self.source):
+                raise ValueError(f"view must name another view than source, got {self.view!r}")
             for name, target in self.targets.items():
                 if target.needs_pair and not self.source:
                     kind = type(target).__name__

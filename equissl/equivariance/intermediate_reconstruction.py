@@ -9,6 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from equissl.config.validation import check_unique
 from equissl.encoder.encoder import Encoder
 from equissl.nn.decoder import DecoderConfig, WeakDecoder
 from equissl.nn.pixel_loss import PixelLoss, Reconstruction, Reduction, TargetSpace
@@ -58,8 +59,8 @@ class IntermediateReconstruction(Equivariance):
         reduction: Reduction = "mean"
 
         def __post_init__(self) -> None:
-            if not self.targets or len(set(self.targets)) < len(self.targets):
-                raise ValueError(f"targets must name at least one view, each once, got {self.targets}")
+            super().__post_init__()
+            check_unique(self, "targets")
 
         def build(self, encoder: Encoder, spaces: Spaces) -> IntermediateReconstruction:
             return IntermediateReconstruction(self, encoder)

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from equissl.config.validation import check_bounds
+from equissl.config.validation import check_bounds, check_widths
 from equissl.encoder.encoder import Encoder
 from equissl.equivariance._predictive import PredictiveEquivariance
 from equissl.losses.precision import full_precision, to_float32
@@ -75,6 +75,8 @@ class SIE(PredictiveEquivariance):
         part: str = "equi"
 
         def __post_init__(self) -> None:
+            super().__post_init__()
+            check_widths(self, "projector")
             check_bounds(self, "equivariance", "variance", "predicted_variance", "covariance", low=0)
             if not self.equivariance > 0:
                 raise ValueError("equivariance must be above 0: without it nothing is predicted")

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from equissl.config.validation import check_bounds
 from equissl.evaluate.base import Evaluation, FeatureTable, Score
 from equissl.evaluate.statistics import jackknife
 from equissl.evaluate.titles import COLLAPSE
@@ -44,6 +45,9 @@ class Collapse(Evaluation):
     scores: ClassVar[tuple[str, ...]] = ("collapse",)
 
     limit: int = 5000
+
+    def __post_init__(self) -> None:
+        check_bounds(self, "limit", low=2)
 
     def unavailable_reason(self, train: FeatureTable, test: FeatureTable) -> str:
         return "" if len(test) > 1 else f"it needs 2 test images or more, but there is {len(test)}"

@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from equissl.config.validation import Checked, check_bounds
+from equissl.config.validation import MAX_WIDTH, Checked, check_bounds, check_widths
 from equissl.distributed import mean
 from equissl.encoder.encoder import Encoded, Encoder
 from equissl.losses.distillation import centered_softmax, distillation_loss, patch_loss, sinkhorn
@@ -58,10 +58,11 @@ class DistillationConfig(Checked):
     batch_norm: HeadNorm = "all_views"
 
     def __post_init__(self) -> None:
+        check_widths(self, "projector")
         check_bounds(self, "temperature", "teacher_temperature", above=0)
         check_bounds(self, "momentum", "temperature_warmup", "center_momentum", low=0, high=1)
         check_bounds(self, "freeze_prototypes", low=0, high=1)
-        check_bounds(self, "num_prototypes", low=2)
+        check_bounds(self, "num_prototypes", low=2, high=MAX_WIDTH)
 
     def head(self, width: int) -> PrototypeHead:
         """A head for features of ``width`` columns."""

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from equissl.config.validation import check_bounds
+from equissl.config.validation import check_bounds, check_widths
 from equissl.distributed import mean
 from equissl.encoder.encoder import Encoder
 from equissl.losses.precision import full_precision, to_float32
@@ -53,6 +53,8 @@ class BarlowTwins(Base):
         batch_norm: HeadNorm = "per_view"
 
         def __post_init__(self) -> None:
+            super().__post_init__()
+            check_widths(self, "projector")
             check_bounds(self, "off_diagonal", low=0)
             check_bounds(self, "scale", above=0)
 

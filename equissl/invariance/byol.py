@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from equissl.config.validation import check_bounds
+from equissl.config.validation import check_bounds, check_predictor
 from equissl.encoder.encoder import Encoder
 from equissl.losses.similarity import negative_cosine
 from equissl.nn.ema import Teacher, ema_momentum
@@ -54,6 +54,8 @@ class BYOL(Base):
         batch_norm: HeadNorm = "all_views"
 
         def __post_init__(self) -> None:
+            super().__post_init__()
+            check_predictor(self)
             check_bounds(self, "momentum", low=0, high=1)
 
         def build(self, encoder: Encoder, spaces: Spaces) -> BYOL:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from equissl.config.validation import check_bounds
+from equissl.config.validation import check_bounds, check_widths
 from equissl.distributed import gather
 from equissl.encoder.encoder import Encoder
 from equissl.losses.contrastive import info_nce
@@ -75,6 +75,8 @@ class MoCo(Base):
         batch_norm: HeadNorm = "per_view"
 
         def __post_init__(self) -> None:
+            super().__post_init__()
+            check_widths(self, "projector")
             check_bounds(self, "temperature", above=0)
             check_bounds(self, "momentum", low=0, high=1)
             check_bounds(self, "queue_size", low=1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from equissl.config.validation import check_bounds
+from equissl.config.validation import check_bounds, check_predictor
 from equissl.encoder.encoder import Encoder
 from equissl.losses.contrastive import info_nce
 from equissl.nn.ema import MomentumSchedule, Teacher, ema_momentum
@@ -59,13 +59,10 @@ class MoCoV3(Base):
         batch_norm: HeadNorm = "per_view"
 
         def __post_init__(self) -> None:
+            super().__post_init__()
+            check_predictor(self)
             check_bounds(self, "temperature", above=0)
             check_bounds(self, "momentum", low=0, high=1)
-            if self.predictor[-1] != self.projector[-1]:
-                width = self.projector[-1]
-                raise ValueError(
-                    f"predictor must end with the projector's width {width}, got {self.predictor}"
-                )
 
         def build(self, encoder: Encoder, spaces: Spaces) -> MoCoV3:
             return MoCoV3(self, encoder)

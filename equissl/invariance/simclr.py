@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from equissl.config.validation import check_bounds
+from equissl.config.validation import check_bounds, check_widths
 from equissl.encoder.encoder import Encoder
 from equissl.losses.contrastive import Negatives, nt_xent
 from equissl.nn.heads import MLP, HeadNorm, OutputNorm, apply_head
@@ -49,6 +49,8 @@ class SimCLR(Base):
         negatives: Negatives = "all"
 
         def __post_init__(self) -> None:
+            super().__post_init__()
+            check_widths(self, "projector")
             check_bounds(self, "temperature", above=0)
 
         def build(self, encoder: Encoder, spaces: Spaces) -> SimCLR:

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
+from equissl.config.validation import check_predictor
 from equissl.encoder.encoder import Encoder
 from equissl.losses.precision import full_precision, to_float32
 from equissl.losses.similarity import negative_cosine
@@ -56,11 +57,8 @@ class SimSiam(Base):
         batch_norm: HeadNorm = "per_view"
 
         def __post_init__(self) -> None:
-            if self.predictor[-1] != self.projector[-1]:
-                width = self.projector[-1]
-                raise ValueError(
-                    f"predictor must end with the projector's width {width}, got {self.predictor}"
-                )
+            super().__post_init__()
+            check_predictor(self)
 
         def build(self, encoder: Encoder, spaces: Spaces) -> SimSiam:
             return SimSiam(self, encoder)

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor
 
-from equissl.config.validation import check_bounds
+from equissl.config.validation import check_bounds, check_widths
 from equissl.encoder.encoder import Encoder
 from equissl.losses.precision import full_precision, to_float32
 from equissl.losses.regularization import covariance_loss, variance_loss
@@ -51,6 +51,8 @@ class VICReg(Base):
         batch_norm: HeadNorm = "per_view"
 
         def __post_init__(self) -> None:
+            super().__post_init__()
+            check_widths(self, "projector")
             check_bounds(self, "invariance", "variance", "covariance", low=0)
 
         def build(self, encoder: Encoder, spaces: Spaces) -> VICReg:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from equissl.config.validation import Checked
+from equissl.config.validation import Checked, check_widths
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,8 +22,7 @@ class DecoderConfig(Checked):
     channels: tuple[int, ...] = (256, 128, 64, 32)
 
     def __post_init__(self) -> None:
-        if not self.channels or min(self.channels) < 1:
-            raise ValueError(f"channels must hold at least one width above 0, got {self.channels}")
+        check_widths(self, "channels")
 
 
 class WeakDecoder(nn.Module):

@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from equissl.config.validation import Checked, check_bounds
+from equissl.config.validation import MAX_WIDTH, Checked, check_bounds, check_widths
 from equissl.nn.heads import MLP, OutputNorm
 
 
@@ -41,6 +41,9 @@ class Hypernetwork(Checked):
     generated_bias: bool = False
     init: Literal["identity", "original"] = "identity"
 
+    def __post_init__(self) -> None:
+        check_widths(self, "hidden", "layers", least=0)
+
     def build(self, width: int, neutral: Tensor) -> nn.Module:
         """A predictor of embeddings of ``width`` columns; ``neutral`` (k,) encodes "no change".
 
@@ -60,6 +63,9 @@ class ConcatenatedMLP(Checked):
 
     hidden: tuple[int, ...] = ()
 
+    def __post_init__(self) -> None:
+        check_widths(self, "hidden", least=0)
+
     def build(self, width: int, neutral: Tensor) -> nn.Module:
         """As ``Hypernetwork.build``."""
         return ConcatenatedPredictor(self, width, len(neutral))
@@ -78,7 +84,7 @@ class Affine(Checked):
     parameter_width: int = 128
 
     def __post_init__(self) -> None:
-        check_bounds(self, "parameter_width", low=0)
+        check_bounds(self, "parameter_width", low=0, high=MAX_WIDTH)
 
     def build(self, width: int, neutral: Tensor) -> nn.Module:
         """As ``Hypernetwork.build``."""
@@ -96,7 +102,7 @@ class ResidualMLP(Checked):
     parameter_width: int = 128
 
     def __post_init__(self) -> None:
-        check_bounds(self, "parameter_width", low=0)
+        check_bounds(self, "parameter_width", low=0, high=MAX_WIDTH)
 
     def build(self, width: int, neutral: Tensor) -> nn.Module:
         """As ``Hypernetwork.build``."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from equissl.config.validation import check_bounds
 from equissl.params._factor import Factor
 
 
@@ -60,6 +61,9 @@ class Circular(Factor):
     """A periodic number, such as an angle or a hue; values that differ by ``period`` are equal."""
 
     period: float = 2 * math.pi
+
+    def __post_init__(self) -> None:
+        check_bounds(self, "period", above=0)
 
     @property
     def encoded_size(self) -> int:

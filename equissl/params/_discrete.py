@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from equissl.config.validation import MAX_WIDTH, check_bounds
 from equissl.params._factor import Factor
 
 
@@ -49,6 +50,9 @@ class Cyclic(Factor):
     order: int = 4
     discrete: ClassVar[bool] = True
 
+    def __post_init__(self) -> None:
+        check_bounds(self, "order", low=1, high=MAX_WIDTH)
+
     @property
     def encoded_size(self) -> int:
         return self.order
@@ -78,6 +82,9 @@ class Permutation(Factor):
     """A permutation of ``length`` items, entry k the index of the k-th; encoded as a permutation matrix."""
 
     length: int = 4
+
+    def __post_init__(self) -> None:
+        check_bounds(self, "length", low=1, high=1024)
 
     @property
     def size(self) -> int:

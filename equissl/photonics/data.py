@@ -54,6 +54,7 @@ class Crystals(Data):
     test_size: int = 500
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_bounds(self, "test_size", low=1)
 
     def needs_trust(self) -> list[TrustNeed]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from equissl.config.validation import Checked
+from equissl.config.validation import MAX_WIDTH, Checked, check_bounds
 from equissl.photonics.lattice import Lattice
 from equissl.photonics.waves import Operator, Polarisation, operator, solve
 
@@ -54,20 +54,17 @@ class Spectrum(Checked):
     kept: int = 400
 
     def __post_init__(self) -> None:
-        if self.polarisation not in ("tm", "te"):
-            raise ValueError(f"polarisation must be 'tm' or 'te', got {self.polarisation!r}")
-        if self.grid < 1 or self.grid % 2 == 0:
+        check_bounds(self, "order", low=1, high=64)
+        check_bounds(self, "grid", "frequencies", low=1, high=MAX_WIDTH)
+        if self.grid % 2 == 0:
             raise ValueError(
                 f"grid must be odd and at least 1, so that k and -k are both in it, got {self.grid}"
             )
-        if self.order < 1:
-            raise ValueError(f"order must be at least 1, got {self.order}")
         if not 1 <= self.bands <= (2 * self.order + 1) ** 2:
             raise ValueError(
                 f"bands must be 1 ... {(2 * self.order + 1) ** 2} at order {self.order}, got {self.bands}"
             )
-        if not (self.sigma > 0 and self.highest > 0):
-            raise ValueError(f"sigma and highest must be above 0, got {self.sigma} and {self.highest}")
+        check_bounds(self, "sigma", "highest", above=0)
         if not 2 <= self.kept <= self.frequencies:
             raise ValueError(f"kept must be 2 ... frequencies={self.frequencies}, got {self.kept}")
 

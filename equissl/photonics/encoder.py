@@ -8,6 +8,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from equissl.config.validation import MAX_WIDTH, check_widths
 from equissl.encoder.backbone import BackboneConfig
 
 Padding = Literal["periodic", "zeros"]
@@ -48,14 +49,14 @@ class CrystalNet(nn.Module):
         size: int = 32
 
         def __post_init__(self) -> None:
-            if len(self.channels) != len(self.pools) or not self.channels or not self.hidden:
+            super().__post_init__()
+            check_widths(self, "channels", "pools", "hidden")
+            if len(self.channels) != len(self.pools):
                 raise ValueError(
                     f"one pool per block is needed, got channels={self.channels}, pools={self.pools}"
                 )
-            if self.kernel < 1 or self.kernel % 2 == 0:
+            if not 1 <= self.kernel <= MAX_WIDTH or self.kernel % 2 == 0:
                 raise ValueError(f"kernel must be odd and at least 1, got {self.kernel}")
-            if self.padding not in ("periodic", "zeros"):
-                raise ValueError(f"padding must be 'periodic' or 'zeros', got {self.padding!r}")
 
         @property
         def title(self) -> str:

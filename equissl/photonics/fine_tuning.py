@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from equissl.augment.base import Augmentation
-from equissl.config.validation import check_bounds
+from equissl.config.validation import check_bounds, check_widths
 from equissl.data.base import Data
 from equissl.encoder.encoder import Encoder
 from equissl.errors import NonFiniteError, UserError
@@ -71,8 +71,9 @@ class FineTuneSpectra(Downstream):
         if min(self.labels) < 2:
             raise ValueError(f"labels must be at least 2, got {self.labels}")
         check_bounds(self, "validation", "steps", "check_every", "batch_size", low=1)
-        if not 0 <= self.final_lr_ratio <= 1:
-            raise ValueError(f"final_lr_ratio must be from 0 to 1, got {self.final_lr_ratio}")
+        check_bounds(self, "final_lr_ratio", low=0, high=1)
+        check_bounds(self, "weight_decay", low=0)
+        check_widths(self, "hidden", least=0)
 
     def run(
         self,

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from equissl.config.validation import Checked
+from equissl.config.validation import MAX_WIDTH, Checked, check_bounds
 from equissl.errors import Stopped, UserError
 from equissl.locks import folder_lock
 from equissl.photonics.cells import CellKind, cell_kind
@@ -58,8 +58,8 @@ class CrystalPlan(Checked):
 
     def __post_init__(self) -> None:
         problems = []
-        if self.count < 1:
-            problems.append(f"count must be at least 1, got {self.count}")
+        check_bounds(self, "count", low=1, high=10**9)
+        check_bounds(self, "size", low=1, high=MAX_WIDTH)
         if not -1 <= self.labelled <= self.count:
             problems.append(f"labelled must be 0 ... count={self.count}, or -1 for all, got {self.labelled}")
         for check in (

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from equissl.config.validation import Checked
 from equissl.errors import nearest
 from equissl.photonics.lattice import Lattice
 
@@ -53,7 +54,7 @@ _TWO_HARMONICS = ("pg", "cm", "pmg", "pgg", "cmm", "p4", "p4g", "p31m", "p6")
 
 
 @dataclass(frozen=True)
-class Group:
+class Group(Checked):
     """A plane group on its lattice.
 
     Raises:

@@ -9,11 +9,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from equissl.config.validation import Checked
+
 Shape = Literal["square", "hexagonal"]
 
 
 @dataclass(frozen=True)
-class Lattice:
+class Lattice(Checked):
     """Two primitive vectors of length 1 (the period a), at 90 degrees (square) or 120 (hexagonal).
 
     A cell is an array (rows, columns) over the parallelogram of the two: columns run along the first vector
@@ -24,10 +26,6 @@ class Lattice:
     """
 
     shape: Shape = "square"
-
-    def __post_init__(self) -> None:
-        if self.shape not in ("square", "hexagonal"):
-            raise ValueError(f"lattice must be 'square' or 'hexagonal', got {self.shape!r}")
 
     @property
     def area(self) -> float:

@@ -35,11 +35,8 @@ class WarmupCosine(Checked):
     update_every: Literal["step", "epoch"] = "step"
 
     def __post_init__(self) -> None:
-        check_bounds(self, "warmup_epochs", low=0)
-        if not 0 <= self.final_lr_ratio <= 1:
-            raise ValueError(f"final_lr_ratio must be between 0 and 1, got {self.final_lr_ratio}")
-        if self.update_every not in ("step", "epoch"):
-            raise ValueError(f"update_every must be 'step' or 'epoch', got {self.update_every!r}")
+        check_bounds(self, "warmup_epochs", "min_lr", low=0)
+        check_bounds(self, "final_lr_ratio", low=0, high=1)
 
     def lr_at(self, step: int, peak: float, total_steps: int, steps_per_epoch: int) -> float:
         """The learning rate of step ``step`` (from 0) of ``total_steps``.
@@ -62,6 +59,13 @@ class OptimizerConfig(Checked, ABC):
     """A frozen dataclass that describes an optimizer; ``lr`` is the peak learning rate."""
 
     lr: float
+    weight_decay: float
+
+    def __post_init__(self) -> None:
+        check_bounds(self, "lr", "weight_decay", low=0)
+        for name in ("momentum", "betas"):
+            if name in vars(self):
+                check_bounds(self, name, low=0, below=1)
 
     @abstractmethod
     def build(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
@@ -162,6 +166,11 @@ class LARS(OptimizerConfig):
     trust_coefficient: float = 1e-3
     bias_lr: float = 0.0
     lr_in_buffer: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_bounds(self, "lr", "trust_coefficient", above=0)
+        check_bounds(self, "bias_lr", low=0)
 
     def build(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
         for group in groups:

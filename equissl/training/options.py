@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from equissl.config.validation import Checked
+from equissl.config.validation import Checked, check_bounds
 from equissl.errors import UserError
 
 
@@ -32,6 +32,8 @@ class Options(Checked):
     silent: bool = True
 
     def __post_init__(self) -> None:
-        for name, least in (("devices", 1), ("log_every", 1), ("save_every", 0), ("stop_after", 0)):
-            if getattr(self, name) < least:
-                raise UserError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        try:
+            check_bounds(self, "devices", "log_every", low=1)
+            check_bounds(self, "save_every", "save_minutes", "stop_after", low=0)
+        except ValueError as error:
+            raise UserError(str(error)) from error

@@ -32,6 +32,7 @@ class Key:
         usage: as the help shows it. What follows "=" is the type: N (integer), X (float), DIR or FILE (path),
             "NAME,..." (a list), alternatives ("timm|onnx"; an upper-case one stands for a path), else a text.
         choices: values to complete, or what they are in ``outline.CHOICES``.
+        low, high: inclusive bounds of a number.
     """
 
     usage: str
@@ -39,6 +40,8 @@ class Key:
     default: Any = None
     required: bool = False
     choices: str | tuple[str, ...] = ()
+    low: float = 0
+    high: float = 2**31 - 1
 
     @property
     def name(self) -> str:
@@ -59,6 +62,18 @@ class Key:
     def alternatives(self) -> tuple[str, ...]:
         """The words among the alternatives, without those that stand for a path."""
         return tuple(a for a in self.metavar.split("|") if a.islower()) if "|" in self.metavar else ()
+
+    def read(self, text: str) -> Any:
+        """The value that ``text`` stands for.
+
+        Raises:
+            UserError: it is of another type, or out of bounds.
+        """
+        value = parse(text, self.type, self.name)
+        if isinstance(value, int | float) and not self.low <= value <= self.high:
+            bound = f"at least {self.low}" if value < self.low else f"at most {self.high}"
+            raise UserError(f"{self.name} must be {bound}, got {text}")
+        return value
 
 
 @dataclass(frozen=True)
@@ -122,7 +137,7 @@ class Arguments:
             try:
                 attempt()
             except UserError as error:
-                self.problems.extend(error.problems)
+                self.problems.extend(p for p in error.problems if p not in self.problems)
         if self.problems:
             raise UserError(self.problems)
 
@@ -171,7 +186,7 @@ def read(
             problems.append(f"{name}: given {len(repeated)} times ({', '.join(repeated)}). Keep one.")
         if name in keys:
             try:
-                values[name] = parse(repeated[-1], keys[name].type, name)
+                values[name] = keys[name].read(repeated[-1])
             except UserError as error:
                 problems += error.problems
         elif verb.settings:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from equissl.cli.grammar.arguments import Key, Verb
+from equissl.config.validation import MAX_SEED
 
 KINDS = (
     "recipes",
@@ -28,15 +29,15 @@ _LABELS = Key(
     "none",
 )
 _DEVICE = Key("device=auto|cpu|cuda", "where torch computes", "auto")
-_SEED = Key("seed=N", "of every random choice", 0)
-_COUNT = Key("count=N", "number of images", 1000)
+_SEED = Key("seed=N", "of every random choice", 0, high=MAX_SEED)
+_COUNT = Key("count=N", "number of images", 1000, low=1)
 _WEIGHTS = Key("weights=FILE", "weights of timm/NAME, as timm/NAME@FILE; random ones if absent")
 _INPUTS = (
     Key("mean=R,G,B", "of images in [0, 1], per channel; the model's own if absent", ()),
     Key("std=R,G,B", "likewise", ()),
 )
 _SIZE = Key("size=N", "side of the images in pixels; 0: the run's, or 224", 0)
-_TRUST = Key("trust=PACKAGE,...", "packages outside equissl whose code a run may name", ())
+_TRUST = Key("trust=PACKAGE,...", "whose code a run may name, and equissl: see SECURITY.md", ())
 _RECIPE = Key(
     "recipe=NAME",
     "a name from `equissl list recipes`, or module:function; chosen for the images if absent",
@@ -48,14 +49,14 @@ _REQUIREMENTS = (
 )
 _RUNNING = (
     _DEVICE,
-    Key("devices=N", "number of processes that share a batch", 1),
+    Key("devices=N", "number of processes that share a batch", 1, low=1),
     Key(
         "loggers=NAME,...",
         "tensorboard, wandb, mlflow, or [] for none; log.jsonl is always written",
         ("tensorboard",),
         choices=("tensorboard", "wandb", "mlflow"),
     ),
-    Key("log_every=N", "steps between logged rows", 10),
+    Key("log_every=N", "steps between logged rows", 10, low=1),
     Key("save_every=N", "steps between checkpoints; 0: every five minutes and at the end", 0),
     Key("stop_after=N", "stop after this step as if interrupted; 0: never", 0),
 )
@@ -74,9 +75,9 @@ _RENDER = Verb(
             "render:solids",
             keys=(
                 _OUT,
-                Key("objects=N", "number of objects", 400),
-                Key("views=N", "images per object", 10),
-                Key("size=N", "side in pixels", 64),
+                Key("objects=N", "number of objects", 400, low=1),
+                Key("views=N", "images per object", 10, low=1),
+                Key("size=N", "side in pixels", 64, low=1),
                 _SEED,
             ),
             examples=("equissl render solids out=solids objects=100 views=8 size=128",),
@@ -89,8 +90,8 @@ _RENDER = Verb(
                 _OUT,
                 Key("meshes=DIR", "folder of .obj, .glb, .ply or ShapeNetCore v2; built-in if absent"),
                 Key("objects=N", "number of objects; 0: all (100 built-in ones)", 0),
-                Key("views=N", "images per object", 50),
-                Key("size=N", "side in pixels", 256),
+                Key("views=N", "images per object", 50, low=1),
+                Key("size=N", "side in pixels", 256, low=1),
                 Key("samples=N", "maximum number of light paths per pixel", 100),
                 Key("rotations=euler|uniform", "3DIEBench's, or uniform over SO(3)", "euler"),
                 Key("angles=MIN,MAX", "range of each Euler angle in degrees", (0, 90)),
@@ -116,9 +117,9 @@ _RENDER = Verb(
             "render:photonics",
             keys=(
                 Key("kind=NAME", "blob, gpm, or one of the 17 plane groups (p1 ... p6m)", required=True),
-                Key("count=N", "number of cells", required=True),
+                Key("count=N", "number of cells", required=True, low=1),
                 _OUT_FILE,
-                Key("labelled=N", "number of cells with a density of states (the last); -1: all", -1),
+                Key("labelled=N", "number of cells with a density of states (the last); -1: all", -1, low=-1),
                 Key("size=N", "side of a cell in pixels, even", 32),
                 Key("harmonics=N", "of a level set; 0: the fewest that show its group", 0),
                 Key("polarisation=tm|te", "of the waves", "tm"),
@@ -236,7 +237,7 @@ VERBS = (
             Key("data=DIR", "folder of images; the study's own data if absent"),
             _LABELS,
             Key("limit=N", "images of each split of data=DIR; 0: all", 0),
-            Key("seeds=N", "runs per cell; more can be added later", 3),
+            Key("seeds=N", "runs per cell; more can be added later", 3, low=1),
             Key("only=all|table", "table: only tabulate the finished runs", "all"),
             _DEVICE,
             _TRUST,
@@ -323,7 +324,7 @@ VERBS = (
             Key("views=FILE", "page of example views to write: parameters, exact replay"),
             _RECIPE,
             *_REQUIREMENTS,
-            Key("count=N", "images on the page", 8),
+            Key("count=N", "images on the page", 8, low=1),
             _SEED,
             _TRUST,
         ),

@@ -53,8 +53,6 @@ class FewShot(Evaluation):
         if not self.shots or min(self.shots) < 1:
             raise ValueError(f"shots must be numbers of at least 1, got {self.shots}")
         check_bounds(self, "queries", "episodes", low=1)
-        if self.head not in ("prototype", "logistic"):
-            raise ValueError(f"head must be prototype or logistic, got {self.head!r}")
 
     @classmethod
     def example(cls) -> FewShot:

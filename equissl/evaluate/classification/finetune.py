@@ -16,6 +16,7 @@ from equissl.augment.base import Augmentation, Pipeline
 from equissl.augment.batched import as_float
 from equissl.augment.geometry.flip import HorizontalFlip
 from equissl.augment.geometry.random_resized_crop import RandomResizedCrop
+from equissl.config.validation import check_bounds
 from equissl.data.base import Dataset, Split
 from equissl.encoder.encoder import Encoder
 from equissl.evaluate.base import Score
@@ -57,11 +58,10 @@ class FineTune(EncoderEvaluation):
     def __post_init__(self) -> None:
         if not self.fractions or not all(0 < f <= 1 for f in self.fractions):
             raise ValueError(f"fractions must be numbers above 0 and at most 1, got {self.fractions}")
-        if self.epochs < 1 or self.batch_size < 2 or not self.lr > 0:
-            raise ValueError(
-                "epochs must be at least 1, batch_size at least 2 and lr above 0, "
-                f"got {self.epochs}, {self.batch_size}, {self.lr}"
-            )
+        check_bounds(self, "epochs", low=1)
+        check_bounds(self, "batch_size", low=2)
+        check_bounds(self, "lr", above=0)
+        check_bounds(self, "weight_decay", low=0)
 
     def unavailable_reason(self, context: EvaluationContext) -> str:
         return labels_reason(_labels(context, "train"), _labels(context, "test"))

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
+from equissl.config.validation import check_bounds
 from equissl.evaluate.base import Evaluation, FeatureTable, Score
 from equissl.evaluate.classification.labels import accuracy_score, labelled, no_classes_reason
 from equissl.evaluate.probes.knn import knn
@@ -44,8 +45,8 @@ class KNN(Evaluation):
     temperature: float = 0.07
 
     def __post_init__(self) -> None:
-        if self.k < 1 or not self.temperature > 0:
-            raise ValueError(f"k and temperature must be above 0, got {self.k}, {self.temperature}")
+        check_bounds(self, "k", low=1)
+        check_bounds(self, "temperature", above=0)
 
     def unavailable_reason(self, train: FeatureTable, test: FeatureTable) -> str:
         return no_classes_reason(train, test)

@@ -50,6 +50,8 @@ class SGDProbe(Evaluation):
         if not self.lrs or not all(lr > 0 for lr in self.lrs):
             raise ValueError(f"lrs must be numbers above 0, got {self.lrs}")
         check_bounds(self, "inits", "epochs", "batch_size", low=1)
+        check_bounds(self, "momentum", low=0, below=1)
+        check_bounds(self, "weight_decay", low=0)
 
     @classmethod
     def example(cls) -> SGDProbe:

@@ -45,6 +45,9 @@ class Alignment(EncoderEvaluation):
     scores: ClassVar[tuple[str, ...]] = ("alignment",)
     area: tuple[float, float] = (0.2, 1.0)
 
+    def __post_init__(self) -> None:
+        RandomResizedCrop(1, self.area)  # checks it
+
     def run(self, context: EvaluationContext) -> Iterator[Score]:
         first = context.datasets["test"].batch(context.rows["test"][:1]).images[context.image]
         policy = self._policy(min(first.shape[-2:]), first.shape[1])

@@ -47,10 +47,6 @@ class Factors(Evaluation):
     probe: Literal["ridge", "mlp", "both"] = "ridge"
     seed: int = 0
 
-    def __post_init__(self) -> None:
-        if self.probe not in ("ridge", "mlp", "both"):
-            raise ValueError(f"probe must be ridge, mlp or both, got {self.probe!r}")
-
     def unavailable_reason(self, train: FeatureTable, test: FeatureTable) -> str:
         return "" if test.params.space.names else "it needs factors, but the dataset records none"
 

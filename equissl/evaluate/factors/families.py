@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from equissl.augment.paths import PATHS, continuous_factors
-from equissl.config.validation import check_bounds
+from equissl.config.validation import check_bounds, check_unique, check_widths
 from equissl.errors import nearest
 from equissl.evaluate.base import Score
 from equissl.evaluate.context import EncoderEvaluation, EvaluationContext
@@ -56,7 +56,9 @@ class Families(EncoderEvaluation):
         wrong = [n for n in self.families if n not in PATHS]
         if wrong:
             raise ValueError(f"families: none is called {wrong[0]!r}; {nearest(wrong[0], PATHS)}")
+        check_unique(self, "families")
         check_bounds(self, "pairs", low=10)
+        check_widths(self, "hidden", least=0)
 
     def unavailable_reason(self, context: EvaluationContext) -> str:
         reason = too_few_pairs_reason(context)

@@ -9,6 +9,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from equissl.augment.geometry.perspective import Perspective
+from equissl.config.validation import check_bounds, check_widths
 from equissl.evaluate.base import Score
 from equissl.evaluate.context import EncoderEvaluation, EvaluationContext
 from equissl.evaluate.factors.pairs import too_few_pairs_reason, transformed_pairs
@@ -43,6 +44,11 @@ class Homography(EncoderEvaluation):
     pairs: int = 2000
     parts: tuple[str, ...] = ()
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        Perspective(self.distortion)  # checks it
+        check_bounds(self, "pairs", low=10)
+        check_widths(self, "hidden")
 
     def unavailable_reason(self, context: EvaluationContext) -> str:
         return too_few_pairs_reason(context)

@@ -9,6 +9,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from equissl.config.validation import check_bounds
 from equissl.evaluate.base import Evaluation, FeatureTable, Score
 from equissl.evaluate.factors.pairs import pair_parts
 from equissl.evaluate.factors.scoring import (
@@ -50,8 +51,7 @@ class RelativeFactors(Evaluation):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.probe not in ("kernel", "ridge", "mlp"):
-            raise ValueError(f"probe must be kernel, ridge or mlp, got {self.probe!r}")
+        check_bounds(self, "limit", low=2)
 
     def unavailable_reason(self, train: FeatureTable, test: FeatureTable) -> str:
         if not self._selected(test.params.space).names:
