@@ -46,12 +46,16 @@ class Augmentation(Checked, ABC):
 
     ``stream_name`` is the key of the random stream that ``Pipeline`` gives to a step of this class. It is
     part of what a seed means, so it stays when the class is renamed; the class's name if it is not given.
+
+    ``geometric`` says whether it moves pixels (True) or changes their values in place (False); None where
+    the two cannot be separated, or nobody said.
     """
 
     title: ClassVar[str] = ""  # what people call it; the class's name if it is not given
     paper: ClassVar[str] = ""  # "arXiv:..."
     bibtex: ClassVar[str] = ""  # its entry, unless another class with this paper has it
     stream_name: ClassVar[str] = ""
+    geometric: ClassVar[bool | None] = None
 
     def __init_subclass__(cls, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)
@@ -82,6 +86,20 @@ class Augmentation(Checked, ABC):
     def output_size(self, size: tuple[int, int]) -> tuple[int, int]:
         """The (h, w) that a source of (H, W) becomes."""
         return size
+
+    def geometric_part(self) -> Augmentation:
+        """What moves pixels, as an augmentation that reads the same parameters; ``Identity`` if nothing does.
+
+        Raises:
+            ValueError: it is not known, or cannot be separated from what changes values.
+        """
+        if self.geometric is None:
+            kind = type(self).__name__
+            raise ValueError(
+                f"{kind} does not tell geometric operations from others; for a class of your own, set "
+                f"{kind}.geometric = True (it moves pixels) or False (it changes their values)"
+            )
+        return self if self.geometric else Identity()
 
     def moments(self) -> Moments:
         """First and second moments of the values that ``sample`` returns, applied or not.
@@ -116,6 +134,7 @@ class Identity(FixedAugmentation):
     """Leave the image as it is."""
 
     stream_name: ClassVar[str] = "Identity"
+    geometric: ClassVar[bool | None] = False
 
     def apply(self, images: Tensor, params: Params) -> Tensor:
         return images
@@ -164,6 +183,9 @@ class Pipeline(Augmentation):
         for step in self.steps:
             images = step.apply(images, params)
         return images
+
+    def geometric_part(self) -> Augmentation:
+        return Pipeline(tuple(step.geometric_part() for step in self.steps))
 
     def output_size(self, size: tuple[int, int]) -> tuple[int, int]:
         for step in self.steps:

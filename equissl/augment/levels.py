@@ -35,6 +35,7 @@ class BlurLevels(Augmentation):
 
     paper: ClassVar[str] = "arXiv:2111.00899"
     stream_name: ClassVar[str] = "BlurLevels"
+    geometric: ClassVar[bool | None] = False
 
     kernel_sizes: tuple[int, ...] = (5, 9, 15)
     p: float = 1.0
@@ -80,6 +81,7 @@ class SolarizeLevels(Augmentation):
     """
 
     stream_name: ClassVar[str] = "SolarizeLevels"
+    geometric: ClassVar[bool | None] = False
 
     thresholds: tuple[float, ...] = (170 / 255, 85 / 255, 0.0)
     p: float = 1.0

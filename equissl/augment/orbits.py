@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from equissl.augment.base import Augmentation, NativeStep, Orbit
+from equissl.augment.base import Augmentation, Identity, NativeStep, Orbit
 from equissl.augment.geometry.flip import HorizontalFlip
 from equissl.augment.geometry.quarter_turn import QuarterTurn
 from equissl.augment.moments import Moments, applied_moments
@@ -102,6 +102,10 @@ class RandomElement(Augmentation):
 
     def native(self, params: Params) -> NativeStep | None:
         return self.augmentation.native(params)
+
+    def geometric_part(self) -> Augmentation:
+        part = self.augmentation.geometric_part()
+        return self if part == self.augmentation else Identity()
 
     def output_size(self, size: tuple[int, int]) -> tuple[int, int]:
         return self.augmentation.output_size(size)

@@ -27,6 +27,7 @@ class Roll(Augmentation):
 
     paper: ClassVar[str] = "arXiv:2111.00899"
     stream_name: ClassVar[str] = "Roll"
+    geometric: ClassVar[bool | None] = True
 
     p: float = 1.0
 
@@ -75,6 +76,7 @@ class HalfRoll(Augmentation):
 
     paper: ClassVar[str] = "arXiv:2111.00899"
     stream_name: ClassVar[str] = "HalfRoll"
+    geometric: ClassVar[bool | None] = True
 
     p: float = 0.5
 
@@ -117,6 +119,7 @@ class EitherFlip(Augmentation):
 
     paper: ClassVar[str] = "arXiv:2111.00899"
     stream_name: ClassVar[str] = "EitherFlip"
+    geometric: ClassVar[bool | None] = True
 
     @property
     def space(self) -> Space:

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from equissl.augment.base import Augmentation, NativeStep
+from equissl.augment.base import Augmentation, Identity, NativeStep
 from equissl.augment.geometry.flip import HorizontalFlip
 from equissl.augment.moments import Moments
 from equissl.params import Params, Space
@@ -48,6 +48,10 @@ class Prefixed(Augmentation):
 
     def native(self, params: Params) -> NativeStep | None:
         return self.augmentation.native(self._unprefixed(params))
+
+    def geometric_part(self) -> Augmentation:
+        part = self.augmentation.geometric_part()
+        return self if part == self.augmentation else Identity()
 
     def output_size(self, size: tuple[int, int]) -> tuple[int, int]:
         return self.augmentation.output_size(size)

@@ -86,8 +86,13 @@ class Record:
     index: Tensor
     engine: Engine = "torch"
 
-    def table(self) -> Table:
-        """All parameters by name: the views of the first image, then those of the second, ..."""
+    def table(self, applied: bool = False) -> Table:
+        """All parameters by name: the views of the first image, then those of the second, ...
+
+        Args:
+            applied: after each factor, a column "NAME_applied" of bools, which tells a factor that was not
+                applied from one whose value happens to be neutral.
+        """
         factors: dict[str, Factor] = {}
         for params in self.params.values():
             for factor in params.space:
@@ -100,15 +105,45 @@ class Record:
         for name, factor in factors.items():
             cells_of = {v: cells(factor, p.values[name]) for v, p in self.params.items() if name in p.values}
             columns[name] = [cells_of[view][k] if view in cells_of else None for k, view in rows]
+            if applied:
+                flags = {v: p.applied[name].tolist() for v, p in self.params.items() if name in p.applied}
+                columns[f"{name}_applied"] = [flags[v][k] if v in flags else None for k, v in rows]
         return Table(columns, {n: f.unit for n, f in factors.items()})
 
-    def replay(self, images: Tensor) -> tuple[Tensor, ...]:
-        """The same views of ``images`` (B, C, H, W), bit for bit, from the recorded values alone."""
+    def replay(self, images: Tensor, geometric: bool = False) -> tuple[Tensor, ...]:
+        """The same views of ``images`` (B, C, H, W), bit for bit, from the recorded values alone.
+
+        Args:
+            geometric: apply only what moves pixels, for example to segmentation masks.
+
+        Raises:
+            ValueError: ``geometric`` with an augmentation whose geometric part is not known.
+        """
         replayed = []
         for view, params in self.params.items():
             recorded = Params.of(params.space, params.values, count=len(images))
-            replayed.append(render(self.policies[view], images, recorded, self.engine))
+            policy = self.policies[view].geometric_part() if geometric else self.policies[view]
+            replayed.append(render(policy, images, recorded, self.engine))
         return tuple(replayed)
+
+    def valid_pixels(self, size: tuple[int, int]) -> tuple[Tensor, ...]:
+        """How much of each view's pixels comes from inside the source: (B, 1, h, w) in [0, 1] per view.
+
+        0 where a rotation, shift or shear with ``padding_mode="zeros"`` left the source, fractions at its
+        border; other padding fills views with pixels of the source, so everything is valid.
+
+        Args:
+            size: (H, W) of the source in pixels.
+
+        >>> import torch
+        >>> from equissl import augment
+        >>> _, record = augment.views(torch.rand(2, 3, 8, 8), augment.Rotate((45, 45)), count=1)
+        >>> round(float(record.valid_pixels((8, 8))[0][0, 0, 0, 0]), 2)
+        0.0
+        """
+        device = next((p.device for p in self.params.values() if p.device), torch.device("cpu"))
+        ones = torch.ones(len(self.index), 1, *size, device=device)
+        return tuple(view.clamp(0, 1) for view in self.replay(ones, geometric=True))
 
 
 def views(

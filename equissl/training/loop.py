@@ -13,7 +13,7 @@ from torch import Tensor
 
 from equissl.config.serialize import to_dict
 from equissl.data.loader import batches
-from equissl.distributed import rank
+from equissl.distributed import rank, resolve_device
 from equissl.encoder.encoder import Encoder
 from equissl.errors import NonFiniteError, Stopped, UserError
 from equissl.locks import folder_lock
@@ -140,7 +140,9 @@ def train(
     Raises:
         UserError: bad settings or data, a non-finite loss; ``Stopped``: interrupted, everything is saved.
     """
-    fabric = Fabric(accelerator=options.accelerator, devices=options.devices, precision=recipe.precision)
+    fabric = Fabric(
+        accelerator=resolve_device(options.accelerator), devices=options.devices, precision=recipe.precision
+    )
     fabric.launch()
     run = Run(out)
     with Display(silent=options.silent or rank() > 0) as display, ExitStack() as held:

@@ -13,7 +13,7 @@ class Options(Checked):
     """Settings of a run that do not change its numbers.
 
     Args:
-        accelerator: "auto", "cpu", "cuda".
+        accelerator: "auto" (cuda where there is one, otherwise cpu, on a Mac too), "cpu", "cuda".
         devices: number of processes; the recipe's batch size is divided among them.
         loggers: besides ``log.jsonl``: "tensorboard", "wandb", "mlflow".
         log_every: steps between logged rows.

@@ -21,6 +21,7 @@ class AutoContrast(BinaryAugmentation):
     """
 
     stream_name: ClassVar[str] = "AutoContrast"
+    geometric: ClassVar[bool | None] = False
     factor: ClassVar[str] = "auto_contrast"
 
     p: float = 0.5

@@ -28,6 +28,7 @@ class ChannelPermutation(Augmentation):
     """
 
     stream_name: ClassVar[str] = "ChannelPermutation"
+    geometric: ClassVar[bool | None] = False
 
     p: float = 1.0
 

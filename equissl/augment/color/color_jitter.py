@@ -51,6 +51,7 @@ class ColorJitter(Augmentation):
 
     paper: ClassVar[str] = "arXiv:2002.05709"
     stream_name: ClassVar[str] = "ColorJitter"
+    geometric: ClassVar[bool | None] = False
 
     brightness: float = 0.4
     contrast: float = 0.4

@@ -24,6 +24,7 @@ class Equalize(BinaryAugmentation):
     """
 
     stream_name: ClassVar[str] = "Equalize"
+    geometric: ClassVar[bool | None] = False
     factor: ClassVar[str] = "equalize"
 
     p: float = 0.5

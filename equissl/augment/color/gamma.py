@@ -29,6 +29,7 @@ class Gamma(UniformAugmentation):
     """
 
     stream_name: ClassVar[str] = "Gamma"
+    geometric: ClassVar[bool | None] = False
     units: ClassVar[Mapping[str, str]] = {"gamma": "log2"}
 
     gamma: tuple[float, float] = (0.7, 1 / 0.7)

@@ -20,6 +20,7 @@ class Grayscale(BinaryAugmentation):
     """
 
     stream_name: ClassVar[str] = "Grayscale"
+    geometric: ClassVar[bool | None] = False
     factor: ClassVar[str] = "grayscale"
     native_kind: ClassVar[str] = "grayscale"
 

@@ -19,6 +19,7 @@ class Invert(BinaryAugmentation):
     """
 
     stream_name: ClassVar[str] = "Invert"
+    geometric: ClassVar[bool | None] = False
     factor: ClassVar[str] = "invert"
     native_kind: ClassVar[str] = "invert"
 

@@ -24,6 +24,7 @@ class Normalize(FixedAugmentation):
     """
 
     stream_name: ClassVar[str] = "Normalize"
+    geometric: ClassVar[bool | None] = False
 
     mean: Channels = (0.5, 0.5, 0.5)
     std: Channels = (0.25, 0.25, 0.25)

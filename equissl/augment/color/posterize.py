@@ -35,6 +35,7 @@ class Posterize(Augmentation):
     """
 
     stream_name: ClassVar[str] = "Posterize"
+    geometric: ClassVar[bool | None] = False
 
     bits: tuple[int, int] = (3, 6)
     p: float = 0.5

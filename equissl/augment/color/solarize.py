@@ -26,6 +26,7 @@ class Solarize(BinaryAugmentation):
 
     paper: ClassVar[str] = "arXiv:2006.07733"
     stream_name: ClassVar[str] = "Solarize"
+    geometric: ClassVar[bool | None] = False
     factor: ClassVar[str] = "solarize"
 
     threshold: float = 128 / 255
@@ -57,6 +58,7 @@ class SolarizeThreshold(UniformAugmentation):
     """
 
     stream_name: ClassVar[str] = "SolarizeThreshold"
+    geometric: ClassVar[bool | None] = False
     units: ClassVar[Mapping[str, str]] = {"solarize_threshold": "brightness"}
     stream_keys: ClassVar[Mapping[str, str]] = {"solarize_threshold": "threshold"}
     neutral_value: ClassVar[float] = 1.0

@@ -33,6 +33,7 @@ class GaussianBlur(UniformAugmentation):
 
     paper: ClassVar[str] = "arXiv:2002.05709"
     stream_name: ClassVar[str] = "Blur"
+    geometric: ClassVar[bool | None] = False
     units: ClassVar[Mapping[str, str]] = {"blur_sigma": "pixels"}
     stream_keys: ClassVar[Mapping[str, str]] = {"blur_sigma": "sigma"}
 

@@ -32,6 +32,7 @@ class GaussianNoise(Augmentation):
     """
 
     stream_name: ClassVar[str] = "GaussianNoise"
+    geometric: ClassVar[bool | None] = False
 
     sigma: tuple[float, float] = (0.0, 0.1)
     p: float = 0.5

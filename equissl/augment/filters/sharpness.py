@@ -31,6 +31,7 @@ class Sharpness(UniformAugmentation):
     """
 
     stream_name: ClassVar[str] = "Sharpness"
+    geometric: ClassVar[bool | None] = False
     units: ClassVar[Mapping[str, str]] = {"sharpness": "factor"}
     neutral_value: ClassVar[float] = 1.0
 

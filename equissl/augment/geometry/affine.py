@@ -38,6 +38,7 @@ class Affine(UniformAugmentation):
     """
 
     stream_name: ClassVar[str] = "Affine"
+    geometric: ClassVar[bool | None] = True
     units: ClassVar[Mapping[str, str]] = {
         "rotation": "radians",
         "shift_x": "fraction",

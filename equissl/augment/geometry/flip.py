@@ -19,6 +19,7 @@ class HorizontalFlip(BinaryAugmentation):
     """
 
     stream_name: ClassVar[str] = "HorizontalFlip"
+    geometric: ClassVar[bool | None] = True
     factor: ClassVar[str] = "horizontal_flip"
     native_kind: ClassVar[str] = "horizontal_flip"
 
@@ -37,6 +38,7 @@ class VerticalFlip(BinaryAugmentation):
     """
 
     stream_name: ClassVar[str] = "VerticalFlip"
+    geometric: ClassVar[bool | None] = True
     factor: ClassVar[str] = "vertical_flip"
     native_kind: ClassVar[str] = "vertical_flip"
 

@@ -22,6 +22,7 @@ class HalfSwap(BinaryAugmentation):
     """
 
     stream_name: ClassVar[str] = "HalfSwap"
+    geometric: ClassVar[bool | None] = True
     factor: ClassVar[str] = "half_swap"
 
     p: float = 0.5

@@ -28,6 +28,7 @@ class Jigsaw(Augmentation):
 
     paper: ClassVar[str] = "arXiv:2111.00899"
     stream_name: ClassVar[str] = "Jigsaw"
+    geometric: ClassVar[bool | None] = True
 
     p: float = 1.0
 

@@ -44,6 +44,7 @@ class Perspective(UniformAugmentation):
     """
 
     stream_name: ClassVar[str] = "Perspective"
+    geometric: ClassVar[bool | None] = True
     units: ClassVar[Mapping[str, str]] = {f"{c}_{axis}": "fraction" for c in _CORNERS for axis in "xy"}
 
     distortion_scale: float = 0.5

@@ -36,6 +36,7 @@ class QuarterTurn(Augmentation):
     }
     """
     stream_name: ClassVar[str] = "QuarterTurn"
+    geometric: ClassVar[bool | None] = True
 
     p: float = 1.0
 

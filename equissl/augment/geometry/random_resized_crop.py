@@ -68,6 +68,7 @@ class RandomResizedCrop(Augmentation):
     }
     """
     stream_name: ClassVar[str] = "Crop"
+    geometric: ClassVar[bool | None] = True
 
     size: int
     scale: tuple[float, float] = (0.08, 1.0)

@@ -27,6 +27,7 @@ class Resize(FixedAugmentation):
     """
 
     stream_name: ClassVar[str] = "Resize"
+    geometric: ClassVar[bool | None] = True
 
     size: int
     short_side: int = 0

@@ -28,6 +28,7 @@ class Rotate(UniformAugmentation):
     """
 
     stream_name: ClassVar[str] = "Rotate"
+    geometric: ClassVar[bool | None] = True
     units: ClassVar[Mapping[str, str]] = {"rotation": "radians"}
     stream_keys: ClassVar[Mapping[str, str]] = {"rotation": "angle"}
 

@@ -30,6 +30,7 @@ class Scale(UniformAugmentation):
     """
 
     stream_name: ClassVar[str] = "Scale"
+    geometric: ClassVar[bool | None] = True
     units: ClassVar[Mapping[str, str]] = {"zoom": "log2"}
 
     scale: tuple[float, float] = (0.8, 1.25)

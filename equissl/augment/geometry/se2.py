@@ -35,6 +35,7 @@ class SE2(Augmentation):
     """
 
     stream_name: ClassVar[str] = "SE2"
+    geometric: ClassVar[bool | None] = True
 
     degrees: tuple[float, float] = (-180.0, 180.0)
     translate: float = 0.1

@@ -30,6 +30,7 @@ class Shear(UniformAugmentation):
     """
 
     stream_name: ClassVar[str] = "Shear"
+    geometric: ClassVar[bool | None] = True
     units: ClassVar[Mapping[str, str]] = {"shear_x": "slope", "shear_y": "slope"}
     stream_keys: ClassVar[Mapping[str, str]] = {"shear_x": "x", "shear_y": "y"}
 

@@ -26,6 +26,7 @@ class Translate(UniformAugmentation):
     """
 
     stream_name: ClassVar[str] = "Translate"
+    geometric: ClassVar[bool | None] = True
     units: ClassVar[Mapping[str, str]] = {"shift_x": "fraction", "shift_y": "fraction"}
 
     translate: float = 0.1

@@ -56,6 +56,7 @@ class PatchMask(Augmentation):
     }
     """
     stream_name: ClassVar[str] = "PatchMask"
+    geometric: ClassVar[bool | None] = False
 
     grid_size: int = 14
     mask_ratio: tuple[float, float] = (0.1, 0.5)

@@ -50,6 +50,7 @@ class RandomErasing(Augmentation):
     }
     """
     stream_name: ClassVar[str] = "RandomErasing"
+    geometric: ClassVar[bool | None] = False
 
     scale: tuple[float, float] = (0.02, 0.33)
     ratio: tuple[float, float] = (0.3, 3.3)

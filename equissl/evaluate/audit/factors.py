@@ -28,6 +28,7 @@ class _CropInPlace(Augmentation):
     """
 
     stream_name: ClassVar[str] = "CropInPlace"
+    geometric: ClassVar[bool | None] = True
 
     area: tuple[float, float] = (0.3, 0.8)
 
