@@ -12,6 +12,7 @@ import click
 from equissl.cli.grammar.commands import VerbGroup
 from equissl.cli.grammar.verbs import EQUISSL
 from equissl.cli.output import printable_streams
+from equissl.cli.streams import prepare_streams
 from equissl.errors import Stopped, UserError
 from equissl.storage import system_problem
 
@@ -26,6 +27,7 @@ def main(words: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0 done, 1 a fault of equissl, 2 a mistake in the command, 130 interrupted.
     """
+    prepare_streams()
     with printable_streams():
         return _run(list(sys.argv[1:] if words is None else words))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import unicodedata
 from pathlib import Path
 
@@ -9,10 +10,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from equissl.api.embed import embed
+from equissl.data.base import BadImage
 from equissl.data.files.scan import scan
 from equissl.data.image_folder import ImageFolder
 from equissl.errors import UserError
 from equissl.evaluate.classification.relabeled import RelabeledDataset
+from equissl.runs.folder import write_bad_images
+from equissl.runs.load import load_encoder
+from equissl.storage import read_json, write_json, write_text
+from equissl.tables import read_csv
+from equissl.text import cell
 
 NFC, NFD = (unicodedata.normalize(form, "caf\u00e9") for form in ("NFC", "NFD"))
 
@@ -79,3 +87,55 @@ def test_test_images_from_another_folder(tmp_path: Path) -> None:
     labels = table(tmp_path / "two", table_of)
     test = ImageFolder(str(tmp_path / "two"), 8, labels, test_fraction=0.0).open("train")
     assert RelabeledDataset(test, train.classes).labels.tolist() == [1, 0]
+
+
+STRANGE = [
+    os.fsdecode(b"\xff.png"),
+    "\\xff.png",
+    "\\udcff.png",
+    os.fsdecode(b"a\x80b\n.png"),
+    "=1+1.png",
+    "'=1.png",
+    "\x1b[31mred.png",
+    "\u202egnp.exe.png",
+    "plain.png",
+]
+
+
+def test_names_of_any_bytes_survive_csv_and_npz(tmp_path: Path) -> None:
+    """Each name read back opens its file."""
+    folder = tmp_path / "images"
+    write(folder, *STRANGE)
+    (folder / os.fsdecode(b"bad\xfe.png")).touch()
+    encoder = load_encoder("timm/test_resnet", size=8)
+    embed(encoder, folder, tmp_path / "out.csv")
+    table = embed(encoder, folder, tmp_path / "out.npz")
+    (tmp_path / "out.csv").read_bytes().decode("utf-8")
+    rows = read_csv(tmp_path / "out.csv")[1:]
+    with np.load(tmp_path / "out.npz") as file:
+        stored, skipped = file["files"].tolist(), file["skipped"].tolist()
+    assert [row[0] for row in rows if row[1] == "ok"] == stored == list(table.files)
+    assert set(stored) == set(STRANGE) and all((folder / name).is_file() for name in stored)
+    assert skipped[0][0] == rows[-1][0] == os.fsdecode(b"bad\xfe.png")
+
+
+def test_a_label_table_with_names_of_any_bytes(tmp_path: Path) -> None:
+    """As they are, or as the cells that we write."""
+    write(tmp_path, *STRANGE)
+    raw = "".join(f'"{name}",{k % 2}\n' for k, name in enumerate(STRANGE) if "\n" not in name)
+    listing = scan(str(tmp_path), table(tmp_path, f"file,label\n{raw}"))
+    assert listing.targets.count(-1) == 1 and listing.classes == ("0", "1")
+    cells = "".join(f'"{cell(name)}",{k % 2}\n' for k, name in enumerate(STRANGE))
+    listing = scan(str(tmp_path), table(tmp_path, f"file,label\n{cells}"))
+    expected = {name: k % 2 for k, name in enumerate(STRANGE)}
+    assert dict(zip(listing.files, listing.targets, strict=True)) == expected
+
+
+def test_pages_rows_and_lists_of_bad_images_take_any_name(tmp_path: Path) -> None:
+    for k, name in enumerate(STRANGE):
+        write_text(tmp_path / f"{k}.html", f"<p>{name}</p>")
+        (tmp_path / f"{k}.html").read_bytes().decode("utf-8")
+        write_json(tmp_path / f"{k}.json", {"file": name})
+        assert read_json(tmp_path / f"{k}.json") == {"file": name}
+    write_bad_images(tmp_path / "bad.csv", [BadImage(name, "is empty") for name in STRANGE])
+    assert [row[0] for row in read_csv(tmp_path / "bad.csv")[1:]] == STRANGE

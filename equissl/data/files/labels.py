@@ -11,6 +11,7 @@ from equissl.data.files.decode import printable
 from equissl.data.files.names import match_names, nfc
 from equissl.data.files.split import inner_folder, split_folders
 from equissl.errors import UserError, nearest
+from equissl.text import read_cell
 
 
 def label_names(root: Path, files: Sequence[str], labels: str) -> list[str]:
@@ -76,6 +77,10 @@ def _table_labels(root: Path, files: Sequence[str], labels: str) -> list[str]:
         near = nearest(Path(labels).name, [p.name for p in root.glob("*.csv")])
         raise UserError(f"data.labels={labels!r} does not exist, neither here nor in {str(root)!r}; {near}")
     labels_by_name = _read_table(table, root)
+    known = set(files)
+    # A table made from one of ours has names as cells, with escapes.
+    cells = {n: read_cell(n) for n in labels_by_name if n not in known and read_cell(n) in known}
+    labels_by_name = {cells.get(n, n): label for n, label in labels_by_name.items()}
     try:
         matches = match_names(labels_by_name, files)
     except UserError as error:
