@@ -7,9 +7,9 @@ from pathlib import Path
 from equissl.api.embed import check_suffix, embed
 from equissl.cli import shared
 from equissl.cli.grammar.arguments import Arguments
-from equissl.data.files.decode import printable
 from equissl.data.files.scan import existing_folder
 from equissl.progress import Display
+from equissl.text import printable
 
 
 def run(args: Arguments) -> None:

@@ -13,7 +13,6 @@ from equissl.augment.base import Augmentation
 from equissl.augment.batched import as_float
 from equissl.data.base import Dataset
 from equissl.data.batch import Batch
-from equissl.data.files.decode import printable
 from equissl.encoder.encoder import Encoder
 from equissl.errors import UserError, nearest
 from equissl.evaluate.base import FeatureTable
@@ -21,6 +20,7 @@ from equissl.evaluate.finite import check_finite
 from equissl.params import Params, Space, concatenate
 from equissl.progress import Progress, no_progress
 from equissl.random import Stream
+from equissl.text import printable
 from equissl.views import View
 
 

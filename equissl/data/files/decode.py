@@ -35,6 +35,7 @@ from equissl.data.files.depth import (
 )
 from equissl.data.files.memory import MemoryBudget, decoding_bytes
 from equissl.data.files.pixels import ORIENTATIONS, Box, Fit, Orientation, Upright, fit
+from equissl.text import printable
 
 T = TypeVar("T")
 
@@ -114,11 +115,6 @@ def read_extremes(path: Path, name: str = "", how: Decoding = Decoding()) -> Ext
 def ignore_metadata_warnings() -> None:
     """Ignore Pillow's warnings of broken metadata; once, on import, as filters are not per thread."""
     warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
-
-
-def printable(text: str) -> str:
-    """A file name as valid UTF-8, with other bytes as ``\\xff``."""
-    return os.fsencode(text).decode("utf-8", "backslashreplace")
 
 
 def _tensor(image: Image.Image) -> Tensor:

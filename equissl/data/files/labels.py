@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path, PurePosixPath
 
-from equissl.data.files.decode import printable
 from equissl.data.files.names import match_names, nfc
 from equissl.data.files.split import inner_folder, split_folders
 from equissl.errors import UserError, nearest
-from equissl.text import read_cell
+from equissl.text import printable, read_cell
 
 
 def label_names(root: Path, files: Sequence[str], labels: str) -> list[str]:
@@ -76,11 +75,7 @@ def _table_labels(root: Path, files: Sequence[str], labels: str) -> list[str]:
     if not table.is_file():
         near = nearest(Path(labels).name, [p.name for p in root.glob("*.csv")])
         raise UserError(f"data.labels={labels!r} does not exist, neither here nor in {str(root)!r}; {near}")
-    labels_by_name = _read_table(table, root)
-    known = set(files)
-    # A table made from one of ours has names as cells, with escapes.
-    cells = {n: read_cell(n) for n in labels_by_name if n not in known and read_cell(n) in known}
-    labels_by_name = {cells.get(n, n): label for n, label in labels_by_name.items()}
+    labels_by_name = _read_table(table, root, set(files))
     try:
         matches = match_names(labels_by_name, files)
     except UserError as error:
@@ -99,7 +94,7 @@ def _table_labels(root: Path, files: Sequence[str], labels: str) -> list[str]:
     return [labels_by_file.get(f, "") for f in files]
 
 
-def _read_table(table: Path, root: Path) -> dict[str, str]:
+def _read_table(table: Path, root: Path, files: Collection[str]) -> dict[str, str]:
     labels: dict[str, str] = {}
     try:
         with table.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
@@ -110,7 +105,7 @@ def _read_table(table: Path, root: Path) -> dict[str, str]:
                     f"data.labels: {str(table)!r} needs the columns file and label (got {list(columns)})"
                 )
             for row in reader:
-                name = _relative(row["file"] or "", root)
+                name = _file_of(row["file"] or "", root, files)
                 label = nfc((row["label"] or "").strip())
                 if labels.setdefault(name, label) != label:
                     both = f"{labels[name]!r} and {label!r}"
@@ -118,6 +113,12 @@ def _read_table(table: Path, root: Path) -> dict[str, str]:
     except csv.Error as error:
         raise UserError(f"data.labels: {str(table)!r} is not a CSV file ({error})") from None
     return labels
+
+
+def _file_of(cell: str, root: Path, files: Collection[str]) -> str:
+    """The file that a cell names: as it stands, with the escapes of our own tables, or below ``root``."""
+    names = (cell, read_cell(cell), _relative(cell, root))
+    return next((name for name in names if name in files), names[-1])
 
 
 def _relative(file: str, root: Path) -> str:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from equissl.data.base import BadImage, Dataset, InMemoryDataset
 from equissl.data.batch import Batch
-from equissl.data.files.decode import MAX_DECODING_GB, Decoding, Header, decode, printable, read_header
+from equissl.data.files.decode import MAX_DECODING_GB, Decoding, Header, decode, read_header
 from equissl.data.files.depth import IntensityRange
 from equissl.data.files.pixels import Fit
 from equissl.data.files.scan import Listing
@@ -25,6 +25,7 @@ from equissl.data.loader import prefetch_map
 from equissl.errors import UserError
 from equissl.params import Params, Space
 from equissl.progress import Progress, no_progress
+from equissl.text import printable
 
 T = TypeVar("T")
 FileVersion = tuple[int, int]  # size in bytes and modification time in ns

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from equissl.data.base import BadImage
-from equissl.data.files.decode import Decoding, Header, decode, printable, read_header
+from equissl.data.files.decode import Decoding, Header, decode, read_header
 from equissl.data.files.depth import IntensityRange
 from equissl.data.files.folder_intensity import folder_intensity
 from equissl.data.files.labels import natural
@@ -22,6 +22,7 @@ from equissl.data.files.split import hash_fraction, split_folders
 from equissl.data.loader import prefetch_map
 from equissl.errors import UserError
 from equissl.progress import Progress, no_progress, seconds_since
+from equissl.text import printable
 
 LEVELS = (0.0, 0.05, 0.5, 0.95, 1.0)  # the quantiles of a summary
 _SPEED_SIZE = 224  # pixels, of the decoding speed

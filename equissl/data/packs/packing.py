@@ -20,12 +20,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from equissl.data.base import BadImage
-from equissl.data.files.decode import Decoding, decode_bytes, printable
+from equissl.data.files.decode import Decoding, decode_bytes
 from equissl.data.files.reader import FileVersion, file_version
 from equissl.data.packs.shard_index import read_index
 from equissl.errors import UserError
 from equissl.progress import Progress, no_progress
 from equissl.storage import atomic_open, read_json, write_json
+from equissl.text import printable
 
 SHARD = 12_800  # images: 256 objects of 50 views, about 80 MB
 _VERSION = 1
