@@ -117,7 +117,7 @@ def summarise(
 def format_summary(summary: Summary, max_files: int = 10) -> list[str]:
     """A summary as lines of text, with at most ``max_files`` files of each kind."""
     s = summary
-    text = [f"{s.images:,} images below {printable(s.path)}"]
+    text = [f"{s.images:,} images below {printable(str(s.path))}"]
     if s.decoded < s.images:
         text.append(f"of which {s.decoded:,} were decoded, for formats, sizes and unreadable files")
     text.append(f"formats: {_format_counts(s.formats)}; modes: {_format_counts(s.modes)}")
