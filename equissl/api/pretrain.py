@@ -13,6 +13,7 @@ from equissl.recipe import Recipe
 from equissl.runs.changes import check_resumable, check_unedited, version_changes
 from equissl.runs.folder import Run, open_run
 from equissl.runs.load import wrap_backbone
+from equissl.storage import read_json
 from equissl.training import checkpoint
 from equissl.training.loop import train
 from equissl.training.options import Options
@@ -56,7 +57,7 @@ def pretrain(
 def resume(
     run: Path | str,
     settings: Mapping[str, str] | None = None,
-    options: Options = Options(),
+    options: Options | None = None,
     *,
     backbone: nn.Module | None = None,
     trusted: Sequence[str] = (),
@@ -67,6 +68,7 @@ def resume(
     Args:
         settings: of the recipe, as text. More ``epochs`` prolong the run; ``data.path`` names the folder that
             the same images lie in now; any other change is refused.
+        options: ``run_options(run)`` if absent: those the run was started with.
         say: called with a line about a run that is finished, or about what changes.
 
     Raises:
@@ -89,4 +91,13 @@ def resume(
             f"ends at epoch {prolonged.epochs}, so it jumps up where the old one had already fallen"
         )
     encoder = wrap_backbone(recipe.encoder, backbone)
-    return train(prolonged, folder.path, options, encoder=encoder, resume=True)
+    kept = run_options(folder) if options is None else options
+    return train(prolonged, folder.path, kept, encoder=encoder, resume=True)
+
+
+def run_options(run: Run) -> Options:
+    """The options that a run was started with, without the device and a stop; those a resume goes on with.
+
+    Loggers that write outside the run folder (wandb, mlflow) are not among them: name them again.
+    """
+    return Options.kept(read_json(run.path / "environment.json"))

@@ -18,7 +18,7 @@ from equissl.encoder.backbone import is_timm
 from equissl.errors import UserError
 from equissl.recipe import Recipe, check_views
 from equissl.runs.export import export_timm, snippet
-from equissl.runs.folder import Run, check_free
+from equissl.runs.folder import Run, check_free, open_run
 from equissl.runs.load import load_run
 from equissl.text import shell_path
 from equissl.training import loggers
@@ -95,11 +95,11 @@ def type_name(config: object) -> str:
 
 def resume(args: Arguments) -> int:
     """Continue a run from its last checkpoint."""
-    args.check(lambda: loggers.check_names(args["loggers"]), lambda: shared.options(args))
+    args.check(lambda: loggers.check_names(args["loggers"] or ()), lambda: shared.options(args))
     trusted = shared.trusted(args)
-    run = training.resume(
-        args.positionals[0], args.settings, shared.options(args), trusted=trusted, say=print
-    )
+    folder = open_run(Path(args.positionals[0]))
+    options = shared.options(args, training.run_options(folder))
+    run = training.resume(folder.path, args.settings, options, trusted=trusted, say=print)
     _finish(run, trusted)
     return 0
 

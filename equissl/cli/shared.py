@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from equissl.cli.grammar.arguments import Arguments
 from equissl.distributed import resolve_device
@@ -29,14 +30,9 @@ def load_models(names: Sequence[str], args: Arguments, say: Callable[[str], obje
     return load_encoders(names, trusted=trusted(args), say=say, **options)
 
 
-def options(args: Arguments) -> Options:
-    """How to carry out a run, from the keys of pretrain and resume."""
-    return Options(
-        accelerator={"cuda": "cuda", "cpu": "cpu"}[device(args)],
-        devices=args["devices"],
-        loggers=tuple(args["loggers"]),
-        log_every=args["log_every"],
-        save_every=args["save_every"],
-        stop_after=args["stop_after"],
-        silent=False,
-    )
+def options(args: Arguments, kept: Options = Options()) -> Options:
+    """How to carry out a run, from the keys of pretrain and resume; what is absent is as in ``kept``."""
+    names = ("devices", "loggers", "log_every", "save_every", "stop_after")
+    given = {name: args[name] for name in names if args[name] is not None}
+    accelerator = {"cuda": "cuda", "cpu": "cpu"}[device(args)]
+    return replace(kept, accelerator=accelerator, silent=False, **given)

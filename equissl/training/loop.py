@@ -166,6 +166,7 @@ def train(
         else:
             state = TrainState()
             facts = {"recipe": name, "own_backbone": encoder is not None, **run_facts(plan, learner)}
+            facts["options"] = options.stored()
 
             def start() -> None:
                 create(out, plan.recipe, facts, plan.dataset.bad_images, lambda p: snapshot.save(p, state))

@@ -28,6 +28,7 @@ from equissl.runs.load import load_encoder
 from equissl.training import checkpoint, loop
 from equissl.training.callbacks import CheckpointCallback, MonitoringCallback
 from equissl.training.loop import train
+from equissl.training.options import Options
 
 
 class Killed(BaseException):
@@ -226,3 +227,19 @@ def test_changed_images_are_refused_and_moved_ones_are_not(
     stored = run.recipe().data
     assert isinstance(stored, ImageFolder) and stored.path == str(tmp_path / "moved")
     assert checkpoint.load(run.checkpoints)["epoch"] == 2
+
+
+def test_a_resumed_run_keeps_its_options(tmp_path: Path) -> None:
+    options = Options(
+        loggers=("wandb", "tensorboard"), log_every=3, save_every=2, stop_after=4, accelerator="cpu"
+    )
+    environment = {"options": options.stored()}
+    kept = Options.kept(json.loads(json.dumps(environment)))
+    assert kept == Options(loggers=("tensorboard",), log_every=3, save_every=2)
+    assert Options.kept({}) == Options()
+
+
+@pytest.mark.parametrize("damaged", [5, {"is": "equissl:Options", "log_every": "x"}, {"is": "os:system"}])
+def test_damaged_options_are_refused(damaged: object) -> None:
+    with pytest.raises(UserError, match="options"):
+        Options.kept({"options": damaged})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from equissl.cli.grammar.arguments import Key, Verb
@@ -59,6 +60,11 @@ _RUNNING = (
     Key("log_every=N", "steps between logged rows", 10, low=1),
     Key("save_every=N", "steps between checkpoints; 0: every five minutes and at the end", 0),
     Key("stop_after=N", "stop after this step as if interrupted; 0: never", 0),
+)
+
+_RESUMING = (
+    _DEVICE,
+    *(replace(key, help=f"{key.help}; the run's own if absent", default=None) for key in _RUNNING[1:]),
 )
 
 _RENDER = Verb(
@@ -161,7 +167,7 @@ VERBS = (
         "Continue a run from its last checkpoint, exactly; epochs=N may prolong it.",
         "pretrain:resume",
         "RUN",
-        keys=(_TRUST, *_RUNNING),
+        keys=(_TRUST, *_RESUMING),
         settings="recipe",
         examples=("equissl resume runs/first", "equissl resume runs/first epochs=200"),
     ),

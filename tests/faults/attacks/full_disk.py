@@ -28,7 +28,7 @@ class Prepared:
 
 
 def prepare(folder: Path) -> Prepared:
-    photos = write_photos(folder / "photos")
+    photos = write_photos(folder / "photos", 48)
     run, finished = folder / "run", folder / "finished"
     for words, codes in (
         (pretrain_words(photos, run, "stop_after=3"), (130,)),
