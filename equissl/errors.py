@@ -22,6 +22,10 @@ class NonFiniteError(UserError):
     """A loss, a weight or a feature is infinite or NaN; says which, and what to do."""
 
 
+class FieldError(UserError, ValueError):
+    """A field of a config that is of another type or out of range."""
+
+
 class Stopped(UserError):
     """The work was asked to stop and everything is saved; nothing was wrong."""
 

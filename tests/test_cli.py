@@ -114,7 +114,7 @@ def test_test_images_from_another_folder(
     ("words", "expected"),
     [
         (["evaluations=knnn"], "did you mean 'knn'"),
-        (["knn.k=0"], "above 0"),
+        (["knn.k=0"], "k must be at least 1, got 0"),
         (["knn.kk=3"], "no setting 'kk' in KNN; did you mean 'k'"),
         (["knn.k=many"], "knn.k=many"),
         (["fewshot.ways=3"], "add it: evaluations=usual,fewshot"),

@@ -159,9 +159,6 @@ class Pipeline(Augmentation):
 
     steps: tuple[Augmentation, ...] = ()
 
-    def __post_init__(self) -> None:
-        check_steps("Pipeline.steps", self.steps)
-
     @property
     def space(self) -> Space:
         return sum((s.space for s in self.steps), Space())
@@ -231,16 +228,6 @@ def replay(augmentation: Augmentation, images: Tensor, record: Mapping[str, Tens
             raise ValueError(f"{name} holds values that are not finite")
     values = {n: record[n] for n in augmentation.space.names}
     return augmentation.apply(images, Params.of(augmentation.space, values, count=len(images)))
-
-
-def check_steps(field: str, steps: tuple[Augmentation, ...]) -> None:
-    """Check a tuple of augmentations.
-
-    Raises:
-        ValueError: ``steps`` is no tuple of augmentations.
-    """
-    if not isinstance(steps, tuple) or not all(isinstance(step, Augmentation) for step in steps):
-        raise ValueError(f"{field} must be a tuple of augmentations, got {steps!r}")
 
 
 @lru_cache

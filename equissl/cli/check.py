@@ -36,6 +36,8 @@ def _views(args: Arguments) -> int:
         if out.is_dir():
             raise UserError(f"views={out} is a folder; expected a page to write, such as views.html")
 
+    if args["data"] is None:
+        args.check()
     selection = selected(args, args["data"], "none", check_page)
     with Display() as display:
         preview = preview_views(

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, get_args, get_origin
 from equissl.config.parse import parse
 from equissl.config.serialize import locate
 from equissl.config.validation import arms, component_types, field_types, nested_types
-from equissl.errors import UserError, nearest
+from equissl.errors import FieldError, UserError, nearest
 
 T = TypeVar("T")
 
@@ -29,10 +29,10 @@ def override(value: T, settings: Mapping[str, str], trusted: tuple[str, ...] = (
     for path, text in settings.items():
         try:
             value = _set(value, type(value), path.split("."), text, path, trusted)
+        except FieldError as error:
+            problems.append(f"{path}={text}: {error}")
         except UserError as error:
             problems += error.problems
-        except ValueError as error:
-            problems.append(f"{path}={text}: {error}")
     if problems:
         raise UserError(problems)
     return value
@@ -42,8 +42,9 @@ def _set(value: Any, hint: Any, steps: list[str], text: str, path: str, trusted:
     """``value``, which is of the type ``hint``, with the part that ``steps`` lead to replaced."""
     if not steps:
         types = component_types(hint)
-        plain = [arm for arm in arms(hint) if arm not in (*types, NoneType)]
-        if types and (":" in text or not plain) and not (text == "null" and NoneType in arms(hint)):
+        if types and text == "null" and NoneType in arms(hint):
+            return None
+        if types:
             return _component(text, types, path, trusted)
         if inside := [t.__qualname__ for t in nested_types(hint)]:
             raise UserError(f"{path}={text}: change its parts by {path}.NAME=... (each {inside[0]})")

@@ -87,14 +87,28 @@ def modules() -> tuple[ModuleType, ...]:
     return tuple(importlib.import_module(n) for n in names if n not in skipped)
 
 
+def import_function(name: str, kind: str) -> Callable[..., Any]:
+    """The function at ``module:function``, of the user's own: its module is imported.
+
+    Args:
+        kind: of what it is, for the message.
+
+    Raises:
+        UserError: it cannot be imported, or cannot be called.
+    """
+    module, _, function = name.partition(":")
+    try:
+        value = getattr(importlib.import_module(module), function)
+    except Exception as error:  # whatever the user's own module raises
+        raise UserError(f"{kind}={name!r} cannot be imported: {type(error).__name__}: {error}") from error
+    if not callable(value):
+        raise UserError(f"{kind}={name!r} is no function")
+    return value  # type: ignore[no-any-return]
+
+
 def _find(name: str, entries: list[Entry], kind: str, ending: str = "") -> Callable[..., Any]:
     if ":" in name:
-        module, _, function = name.partition(":")
-        try:
-            value: Callable[..., Any] = getattr(importlib.import_module(module), function)
-        except (ImportError, AttributeError) as error:
-            raise UserError(f"{kind}={name!r} cannot be imported: {error}") from error
-        return value
+        return import_function(name, kind)
     by_name = {e.name: e.value for e in entries}
     if name not in by_name:
         raise UserError(f"{kind}={name!r} does not exist; {nearest(name, by_name)}{ending}")

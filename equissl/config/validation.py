@@ -11,7 +11,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from equissl.config.public import ROOT
-from equissl.errors import nearest
+from equissl.errors import FieldError, UserError, nearest
 
 MAX_SEED = 2**32 - 1  # the largest that torch, NumPy and scikit-learn all take
 MAX_WIDTH = 2**20  # of a layer, and of an image in pixels: beyond it is a mistake in the number
@@ -50,7 +50,7 @@ class Checked:
     Crop(scale=(0.5, 1))
     >>> Crop(scale="half")
     Traceback (most recent call last):
-    ValueError: Crop.scale must be a tuple of 2 numbers, got 'half'
+    equissl.errors.FieldError: Crop.scale must be a tuple of 2 numbers, got 'half'
     """
 
     def __init_subclass__(cls, **arguments: Any) -> None:
@@ -75,7 +75,12 @@ def _checked_first(own: Callable[[Any], None]) -> Callable[[Any], None]:
     def check_and_run(self: Any) -> None:
         if type(self).__post_init__ is check_and_run:  # not again when a subclass calls it by super()
             check_fields(self)
-        own(self)
+        try:
+            own(self)
+        except UserError:
+            raise
+        except ValueError as error:
+            raise FieldError(str(error)) from error
 
     return check_and_run
 
@@ -84,7 +89,7 @@ def check_fields(config: Any) -> None:
     """Check every field of a dataclass against its annotation, after making it plain data.
 
     Raises:
-        ValueError: naming the first field of another type, or a ``seed`` that is none.
+        FieldError: naming the first field of another type, or a ``seed`` that is none.
     """
     kind: Any = type(config)
     for name, hint in field_types(kind).items():
@@ -93,7 +98,7 @@ def check_fields(config: Any) -> None:
             continue  # factors are made in every step
         plain = _plain(value, hint)
         if not fits(plain, hint):
-            raise ValueError(_mismatch(f"{kind.__qualname__}.{name}", plain, hint))
+            raise FieldError(_mismatch(f"{kind.__qualname__}.{name}", plain, hint))
         if plain is not value:
             object.__setattr__(config, name, plain)
     if "seed" in vars(config):
@@ -143,7 +148,9 @@ def fits(value: Any, hint: Any) -> bool:
         return all(fits(k, args[0]) and fits(v, args[1]) for k, v in pairs)
     if hint in (int, float):
         return _is_number(value, hint)
-    return isinstance(value, origin or hint) and not (origin is Sequence and isinstance(value, str))
+    if origin is Sequence:
+        return isinstance(value, list | tuple) and all(fits(item, args[0]) for item in value)
+    return isinstance(value, origin or hint)
 
 
 def _elements(args: tuple[Any, ...], value: Any) -> Sequence[Any] | None:
@@ -208,12 +215,12 @@ def check_widths(config: object, *fields: str, least: int = 1) -> None:
     """Check the widths of layers, (hidden, ..., output): ``least`` or more of them, each from 1 to 2^20.
 
     Raises:
-        ValueError: naming the first field that is out of bounds.
+        FieldError: naming the first field that is out of bounds.
     """
     for field in fields:
         value = getattr(config, field)
         if len(value) < least:
-            raise ValueError(f"{field} must hold at least {least} width{'s'[: least - 1]}, got {value}")
+            raise FieldError(f"{field} must hold at least {least} width{'s'[: least - 1]}, got {value}")
         check_bounds(config, field, low=1, high=MAX_WIDTH)
 
 
@@ -221,12 +228,12 @@ def check_unique(config: object, *fields: str) -> None:
     """Check names: at least one, none of them empty, each once.
 
     Raises:
-        ValueError: naming the first field in which they are not.
+        FieldError: naming the first field in which they are not.
     """
     for field in fields:
         value = getattr(config, field)
         if not value or "" in value or len(set(value)) < len(value):
-            raise ValueError(f"{field} must hold at least one name, each once, got {value!r}")
+            raise FieldError(f"{field} must hold at least one name, each once, got {value!r}")
 
 
 def check_predictor(config: object) -> None:
@@ -238,7 +245,7 @@ def check_predictor(config: object) -> None:
     check_widths(config, "projector", "predictor")
     projector, predictor = getattr(config, "projector"), getattr(config, "predictor")  # noqa: B009
     if predictor[-1] != projector[-1]:
-        raise ValueError(f"predictor must end with the projector's width {projector[-1]}, got {predictor}")
+        raise FieldError(f"predictor must end with the projector's width {projector[-1]}, got {predictor}")
 
 
 def check_bounds(
@@ -256,12 +263,12 @@ def check_bounds(
         above, below: exclusive bounds.
 
     Raises:
-        ValueError: naming the first field out of bounds.
+        FieldError: naming the first field out of bounds.
 
     >>> from types import SimpleNamespace
     >>> check_bounds(SimpleNamespace(momentum=1.5), "momentum", low=0, high=1)
     Traceback (most recent call last):
-    ValueError: momentum must be in [0, 1], got 1.5
+    equissl.errors.FieldError: momentum must be in [0, 1], got 1.5
     """
     words = [f"in [{low:.10g}, {high:.10g}]"] if low is not None and high is not None else []
     words += [f"at least {low:.10g}"] if low is not None and high is None else []
@@ -274,4 +281,4 @@ def check_bounds(
             inside = (low is None or low <= number) and (high is None or number <= high)
             inside = inside and (above is None or number > above) and (below is None or number < below)
             if not inside or number != number:
-                raise ValueError(f"{field} must be {' and '.join(words)}, got {value}")
+                raise FieldError(f"{field} must be {' and '.join(words)}, got {value}")

@@ -167,6 +167,8 @@ class Data(Checked, ABC):
 
     def __post_init__(self) -> None:
         check_bounds(self, "size", low=1, high=MAX_WIDTH)
+        if getattr(self, "path", ".") == "":
+            raise ValueError("path is empty; the current folder is '.'")
         for name, low, high in _BOUNDS:
             if name in vars(self):
                 check_bounds(self, name, low=low, high=high)

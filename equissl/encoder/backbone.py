@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ from typing import Any, Literal, TypeGuard
 import torch
 from torch import nn
 
+from equissl.config.registry import import_function
 from equissl.config.validation import MAX_WIDTH, Checked, TrustNeed, check_bounds
 from equissl.encoder.encoder import Encoder
 from equissl.encoder.published import IMAGENET, check_timm_name
@@ -222,12 +222,12 @@ def use_small_stem(model: nn.Module, name: str) -> None:
 
 
 def _own(config: EncoderConfig) -> nn.Module:
-    module, _, function = config.name.partition(":")
+    make = import_function(config.name, "encoder.name")
     try:
-        make = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError) as error:
-        raise UserError(f"encoder.name={config.name!r} cannot be imported: {error}") from error
-    backbone = make(**config.options)
+        backbone = make(**config.options)
+    except TypeError as error:
+        given = dict(config.options)
+        raise UserError(f"encoder.name={config.name!r} cannot be called with {given}: {error}") from error
     if not isinstance(backbone, nn.Module):
         raise UserError(f"encoder.name={config.name!r} returned {type(backbone).__name__}, not an nn.Module")
     return backbone

@@ -79,7 +79,7 @@ class MoCo(Base):
             check_widths(self, "projector")
             check_bounds(self, "temperature", above=0)
             check_bounds(self, "momentum", low=0, high=1)
-            check_bounds(self, "queue_size", low=1)
+            check_bounds(self, "queue_size", low=1, high=10_000_000)
 
         def build(self, encoder: Encoder, spaces: Spaces) -> MoCo:
             return MoCo(self, encoder)

@@ -62,7 +62,7 @@ class OptimizerConfig(Checked, ABC):
     weight_decay: float
 
     def __post_init__(self) -> None:
-        check_bounds(self, "lr", "weight_decay", low=0)
+        check_bounds(self, "lr", "weight_decay", low=0, high=1e38)  # of float32
         for name in ("momentum", "betas"):
             if name in vars(self):
                 check_bounds(self, name, low=0, below=1)

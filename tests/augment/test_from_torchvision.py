@@ -120,7 +120,7 @@ def test_other_numbers_are_refused() -> None:
 @pytest.mark.parametrize(
     ("transform", "said"),
     [
-        (torch.nn.Identity(), "must be a torchvision.transforms.v2.Transform"),
+        (torch.nn.Identity(), "FromTorchvision.transform must be Transform"),
         (v2.RandomCrop(100), "larger than"),
         (v2.RandomIoUCrop(), "FromTorchvision.transform fails"),
         (v2.ToPILImage(), "returns Image, not a tensor"),

@@ -120,12 +120,23 @@ def test_progress_is_reported_to_the_end(tmp_path: Path) -> None:
     assert [row[1] for row in seen] == sorted(row[1] for row in seen)
 
 
-def test_wrong_settings_are_all_named_at_once(tmp_path: Path) -> None:
-    with pytest.raises(UserError) as caught:
-        ImageFolder("x", size=0, max_bad_fraction=5, decoding_gb=0, test_fraction=1.0, limit=0)
-    assert len(caught.value.problems) == 5
-    with pytest.raises(ValueError, match="did you mean 'crop'"):
-        ImageFolder("x", fit="crp")  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"size": 0}, "size must be in .*, got 0"),
+        ({"fit": "crp"}, "fit='crp' does not exist; did you mean 'crop'?"),
+        ({"max_bad_fraction": 5}, r"max_bad_fraction must be in \[0, 1\], got 5"),
+        ({"test_fraction": 1.0}, "test_fraction must be at least 0 and below 1, got 1.0"),
+        ({"limit": 0}, "limit must be at least 1, got 0"),
+        ({"decoding_gb": 0}, "decoding_gb must be above 0, got 0"),
+        ({"float_range": (1, 0)}, "float_range must be black and white, two rising numbers"),
+        ({"num_workers": -1}, r"num_workers must be in \[0, 1024\], got -1"),
+        ({"path": ""}, "path is empty"),
+    ],
+)
+def test_wrong_settings_are_named(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        replace(ImageFolder("x"), **settings)
 
 
 @pytest.mark.parametrize("split", ["nosuch", "val", "tset", "", "train "])

@@ -12,7 +12,7 @@ from torch import Tensor
 from equissl.augment.base import Augmentation
 from equissl.augment.batched import apply_where, per_image
 from equissl.augment.moments import Moments, applied_moments
-from equissl.augment.validation import check_between, check_integer, check_range
+from equissl.augment.validation import check_between, check_range
 from equissl.params import Params, Real, Space
 from equissl.random import Stream
 
@@ -42,8 +42,6 @@ class Posterize(Augmentation):
 
     def __post_init__(self) -> None:
         check_range("Posterize.bits", self.bits, 0, _ALL)
-        for bits in self.bits:
-            check_integer("Posterize.bits", bits)
         check_between("Posterize.p", self.p)
 
     @property

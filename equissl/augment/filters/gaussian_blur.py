@@ -12,7 +12,7 @@ from torch import Tensor
 from equissl.augment.base import NativeStep
 from equissl.augment.batched import pairwise_sum, separable_filter
 from equissl.augment.uniform import UniformAugmentation
-from equissl.augment.validation import check_at_least, check_integer, check_range
+from equissl.augment.validation import check_at_least, check_range
 from equissl.params import Params
 
 _NEGLIGIBLE = 1e-12  # smaller weights change nothing, but products with them are denormal and very slow
@@ -42,8 +42,7 @@ class GaussianBlur(UniformAugmentation):
     p: float = 0.5
 
     def __post_init__(self) -> None:
-        check_integer("GaussianBlur.kernel_size", self.kernel_size)
-        check_at_least("GaussianBlur.kernel_size", self.kernel_size, 1)
+        check_at_least("GaussianBlur.kernel_size", self.kernel_size, 1, 1023)
         if self.kernel_size % 2 == 0:
             raise ValueError(f"GaussianBlur.kernel_size must be odd, got {self.kernel_size}")
         check_range("GaussianBlur.sigma", self.sigma, 0)

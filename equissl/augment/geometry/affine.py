@@ -9,9 +9,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from equissl.augment.geometry.warp import PADDING_MODES, PaddingMode, affine_warp
+from equissl.augment.geometry.warp import PaddingMode, affine_warp
 from equissl.augment.uniform import UniformAugmentation
-from equissl.augment.validation import check_between, check_choice, check_pair, check_range
+from equissl.augment.validation import check_between, check_range
 from equissl.params import Circular, Space
 
 Bounds = tuple[float, float]
@@ -58,13 +58,11 @@ class Affine(UniformAugmentation):
 
     def __post_init__(self) -> None:
         check_range("Affine.degrees", self.degrees, -360, 360)
-        check_pair("Affine.translate", self.translate)
         for most in self.translate:
             check_between("Affine.translate", most)
         check_range("Affine.scale", self.scale, 0, exclusive=True)
         check_range("Affine.shear_x", self.shear_x, -math.inf)
         check_range("Affine.shear_y", self.shear_y, -math.inf)
-        check_choice("Affine.padding_mode", self.padding_mode, PADDING_MODES)
         super().__post_init__()
 
     @property

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from equissl.augment.batched import apply_where
-from equissl.augment.geometry.warp import PADDING_MODES, PaddingMode, centered_grid, grid_sample
+from equissl.augment.geometry.warp import PaddingMode, centered_grid, grid_sample
 from equissl.augment.uniform import UniformAugmentation
-from equissl.augment.validation import check_between, check_choice
+from equissl.augment.validation import check_between
 from equissl.params import Params
 
 # Clockwise; the sign that takes a corner inwards, right and down.
@@ -53,7 +53,6 @@ class Perspective(UniformAugmentation):
 
     def __post_init__(self) -> None:
         check_between("Perspective.distortion_scale", self.distortion_scale, 0, _MAX_DISTORTION)
-        check_choice("Perspective.padding_mode", self.padding_mode, PADDING_MODES)
         super().__post_init__()
 
     @property

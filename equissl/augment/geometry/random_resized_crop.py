@@ -12,7 +12,7 @@ from torch import Tensor
 
 from equissl.augment.base import Augmentation, NativeStep
 from equissl.augment.batched import separable_filter
-from equissl.augment.geometry.resample import INTERPOLATIONS, Interpolation, resample_weights
+from equissl.augment.geometry.resample import Interpolation, resample_weights
 from equissl.augment.moments import (
     REFERENCE_SIZE,
     Moments,
@@ -20,7 +20,7 @@ from equissl.augment.moments import (
     empirical_moments,
     reference_stream,
 )
-from equissl.augment.validation import check_at_least, check_between, check_choice, check_integer, check_range
+from equissl.augment.validation import MAX_SIDE, check_at_least, check_between, check_range
 from equissl.params import Params, Real, Space
 from equissl.random import Stream
 
@@ -77,11 +77,9 @@ class RandomResizedCrop(Augmentation):
     p: float = 1.0
 
     def __post_init__(self) -> None:
-        check_integer("RandomResizedCrop.size", self.size)
-        check_at_least("RandomResizedCrop.size", self.size, 1)
+        check_at_least("RandomResizedCrop.size", self.size, 1, MAX_SIDE)
         check_range("RandomResizedCrop.scale", self.scale, 0, 1, exclusive=True)
         check_range("RandomResizedCrop.ratio", self.ratio, 0, exclusive=True)
-        check_choice("RandomResizedCrop.interpolation", self.interpolation, INTERPOLATIONS)
         check_between("RandomResizedCrop.p", self.p)
 
     @property

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from equissl.augment.base import FixedAugmentation
-from equissl.augment.geometry.resample import INTERPOLATIONS, Interpolation
-from equissl.augment.validation import check_at_least, check_choice, check_integer
+from equissl.augment.geometry.resample import Interpolation
+from equissl.augment.validation import MAX_SIDE, check_at_least
 from equissl.params import Params
 
 
@@ -34,11 +34,9 @@ class Resize(FixedAugmentation):
     interpolation: Interpolation = "bilinear"
 
     def __post_init__(self) -> None:
-        check_integer("Resize.size", self.size)
-        check_at_least("Resize.size", self.size, 1)
-        check_choice("Resize.interpolation", self.interpolation, INTERPOLATIONS)
+        check_at_least("Resize.size", self.size, 1, MAX_SIDE)
         if self.short_side:
-            check_at_least("Resize.short_side", self.short_side, self.size)
+            check_at_least("Resize.short_side", self.short_side, self.size, MAX_SIDE)
 
     def apply(self, images: Tensor, params: Params) -> Tensor:
         height, width = images.shape[2:]

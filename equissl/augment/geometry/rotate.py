@@ -9,9 +9,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from equissl.augment.geometry.warp import PADDING_MODES, PaddingMode, affine_warp
+from equissl.augment.geometry.warp import PaddingMode, affine_warp
 from equissl.augment.uniform import UniformAugmentation
-from equissl.augment.validation import check_choice, check_range
+from equissl.augment.validation import check_range
 from equissl.params import Circular, Space
 
 
@@ -38,7 +38,6 @@ class Rotate(UniformAugmentation):
 
     def __post_init__(self) -> None:
         check_range("Rotate.degrees", self.degrees, -360, 360)
-        check_choice("Rotate.padding_mode", self.padding_mode, PADDING_MODES)
         super().__post_init__()
 
     @property

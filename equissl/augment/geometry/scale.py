@@ -9,9 +9,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from equissl.augment.geometry.warp import PADDING_MODES, PaddingMode, affine_warp
+from equissl.augment.geometry.warp import PaddingMode, affine_warp
 from equissl.augment.uniform import UniformAugmentation
-from equissl.augment.validation import check_choice, check_range
+from equissl.augment.validation import check_range
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,6 @@ class Scale(UniformAugmentation):
 
     def __post_init__(self) -> None:
         check_range("Scale.scale", self.scale, 0, exclusive=True)
-        check_choice("Scale.padding_mode", self.padding_mode, PADDING_MODES)
         super().__post_init__()
 
     @property

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from equissl.augment.base import Augmentation
 from equissl.augment.batched import apply_where
-from equissl.augment.geometry.warp import PADDING_MODES, PaddingMode, affine_warp
+from equissl.augment.geometry.warp import PaddingMode, affine_warp
 from equissl.augment.moments import Moments, applied_moments, rms_scale, uniform_moments
-from equissl.augment.validation import check_between, check_choice, check_range
+from equissl.augment.validation import check_between, check_range
 from equissl.params import Params, RigidMotion, Space
 from equissl.random import Stream
 
@@ -45,7 +45,6 @@ class SE2(Augmentation):
     def __post_init__(self) -> None:
         check_range("SE2.degrees", self.degrees, -360, 360)
         check_between("SE2.translate", self.translate)
-        check_choice("SE2.padding_mode", self.padding_mode, PADDING_MODES)
         check_between("SE2.p", self.p)
 
     @property

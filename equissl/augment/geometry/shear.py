@@ -9,9 +9,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from equissl.augment.geometry.warp import PADDING_MODES, PaddingMode, affine_warp
+from equissl.augment.geometry.warp import PaddingMode, affine_warp
 from equissl.augment.uniform import UniformAugmentation
-from equissl.augment.validation import check_choice, check_range
+from equissl.augment.validation import check_range
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,6 @@ class Shear(UniformAugmentation):
     def __post_init__(self) -> None:
         check_range("Shear.shear_x", self.shear_x, -math.inf)
         check_range("Shear.shear_y", self.shear_y, -math.inf)
-        check_choice("Shear.padding_mode", self.padding_mode, PADDING_MODES)
         super().__post_init__()
 
     @property

@@ -8,9 +8,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from equissl.augment.geometry.warp import PADDING_MODES, PaddingMode, affine_warp
+from equissl.augment.geometry.warp import PaddingMode, affine_warp
 from equissl.augment.uniform import UniformAugmentation
-from equissl.augment.validation import check_between, check_choice
+from equissl.augment.validation import check_between
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,6 @@ class Translate(UniformAugmentation):
 
     def __post_init__(self) -> None:
         check_between("Translate.translate", self.translate)
-        check_choice("Translate.padding_mode", self.padding_mode, PADDING_MODES)
         super().__post_init__()
 
     @property

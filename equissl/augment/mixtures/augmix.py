@@ -15,7 +15,7 @@ from equissl.augment.batched import apply_where, per_image
 from equissl.augment.mixtures.operations import Operation, default_operations
 from equissl.augment.mixtures.slots import Slots
 from equissl.augment.moments import Moments, applied_moments
-from equissl.augment.validation import check_at_least, check_between, check_integer, check_range
+from equissl.augment.validation import check_at_least, check_between, check_range
 from equissl.params import Factor, Params, Real, Space
 from equissl.random import Stream, to_normal
 
@@ -65,11 +65,8 @@ class AugMix(Augmentation):
     p: float = 1.0
 
     def __post_init__(self) -> None:
-        check_integer("AugMix.mixture_width", self.mixture_width)
-        check_at_least("AugMix.mixture_width", self.mixture_width, 1)
-        check_range("AugMix.chain_depth", self.chain_depth, 1)
-        for depth in self.chain_depth:
-            check_integer("AugMix.chain_depth", depth)
+        check_at_least("AugMix.mixture_width", self.mixture_width, 1, 64)
+        check_range("AugMix.chain_depth", self.chain_depth, 1, 64)
         check_at_least("AugMix.alpha", self.alpha, _MIN_ALPHA)
         check_between("AugMix.p", self.p)
         _ = self._slots

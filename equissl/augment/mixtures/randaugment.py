@@ -12,7 +12,7 @@ from equissl.augment.base import Augmentation
 from equissl.augment.mixtures.operations import Operation, default_operations
 from equissl.augment.mixtures.slots import Slots
 from equissl.augment.moments import Moments, applied_moments
-from equissl.augment.validation import check_at_least, check_between, check_integer
+from equissl.augment.validation import check_at_least, check_between
 from equissl.params import Params, Space
 from equissl.random import Stream
 
@@ -54,8 +54,7 @@ class RandAugment(Augmentation):
     p: float = 1.0
 
     def __post_init__(self) -> None:
-        check_integer("RandAugment.num_ops", self.num_ops)
-        check_at_least("RandAugment.num_ops", self.num_ops, 1)
+        check_at_least("RandAugment.num_ops", self.num_ops, 1, 64)
         check_between("RandAugment.p", self.p)
         _ = self._slots
 

@@ -16,7 +16,7 @@ from equissl.augment.base import Augmentation
 from equissl.augment.moments import REFERENCE_SIZE, Moments, params_moments, reference_stream
 from equissl.augment.torchvision.seeding import unseeded_part
 from equissl.augment.torchvision.tracing import PROBES, Trace, describe, leaves, numbers, running
-from equissl.augment.validation import check_at_least, check_integer
+from equissl.augment.validation import check_at_least
 from equissl.params import Binary, Factor, Params, Seed, Space
 from equissl.random import Stream
 
@@ -70,8 +70,7 @@ class FromTorchvision(Augmentation):
                 "FromTorchvision.transform must be a torchvision.transforms.v2.Transform, "
                 f"got {type(self.transform).__name__}"
             )
-        check_integer("FromTorchvision.channels", self.channels)
-        check_at_least("FromTorchvision.channels", self.channels, 1)
+        check_at_least("FromTorchvision.channels", self.channels, 1, 1024)
         image = torch.zeros(self.channels, *self.size)
         try:
             with running(self.transform) as run:
