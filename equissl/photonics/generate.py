@@ -58,11 +58,11 @@ class CrystalPlan(Checked):
 
     def __post_init__(self) -> None:
         problems = []
-        check_bounds(self, "count", low=1, high=10**9)
-        check_bounds(self, "size", low=1, high=MAX_WIDTH)
         if not -1 <= self.labelled <= self.count:
             problems.append(f"labelled must be 0 ... count={self.count}, or -1 for all, got {self.labelled}")
         for check in (
+            lambda: check_bounds(self, "count", low=1, high=10**9),
+            lambda: check_bounds(self, "size", low=1, high=MAX_WIDTH),
             lambda: cell_kind(self.kind, self.harmonics),
             lambda: check_size(self.size, self.spectrum.order),
         ):

@@ -159,5 +159,5 @@ def test_mistakes_are_named(cells, changes, message) -> None:
 def test_more_mistakes_are_named() -> None:
     with pytest.raises(ValueError, match="bands must be between 1 and the 121 waves"):
         solve(operator(torch.ones(1, 32, 32)), at((0, 0)), 122)
-    with pytest.raises(ValueError, match="lattice must be"):
+    with pytest.raises(ValueError, match="shape='round' does not exist"):
         Lattice("round")  # type: ignore[arg-type]

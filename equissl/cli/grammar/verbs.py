@@ -123,7 +123,7 @@ _RENDER = Verb(
             "render:photonics",
             keys=(
                 Key("kind=NAME", "blob, gpm, or one of the 17 plane groups (p1 ... p6m)", required=True),
-                Key("count=N", "number of cells", required=True, low=1),
+                Key("count=N", "number of cells", required=True),
                 _OUT_FILE,
                 Key("labelled=N", "number of cells with a density of states (the last); -1: all", -1, low=-1),
                 Key("size=N", "side of a cell in pixels, even", 32),
