@@ -27,7 +27,7 @@ class Embeddings:
     """Features of the images in a folder.
 
     Args:
-        files: N paths relative to the folder.
+        files: N paths relative to the folder, as Python names files (``os.fsencode`` gives their bytes).
         features: (N, D), row by row those of ``files``.
         skipped: files that cannot be read, with the reason.
         model: its name, where its weights come from, and the normalisation and size of the images.
