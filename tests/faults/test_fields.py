@@ -27,7 +27,15 @@ from equissl.config.serialize import configs, from_dict, to_dict
 from equissl.config.validation import MAX_SEED, Checked
 from equissl.data import Cifar100, Flowers102, ImageFolder, ThreeDIEBench
 from equissl.data.base import Data
+from equissl.equivariance import (
+    ESSL,
+    AugSelf,
+    FactorClassification,
+    FactorDifference,
+    FactorRegression,
+)
 from equissl.errors import UserError
+from equissl.invariance import BYOL, MoCoV3, SimSiam
 from equissl.objective import BaseConfig, EquivarianceConfig
 from equissl.params import Factor, Space
 from equissl.random import Stream
@@ -184,6 +192,21 @@ def test_numpy_numbers_lists_and_paths_become_plain_data(tmp_path: Path) -> None
     assert from_dict(json.loads(json.dumps(to_dict(policy))), Augmentation) == policy
     data = ImageFolder(tmp_path, size=np.uint8(8))  # type: ignore[arg-type]
     assert from_dict(json.loads(json.dumps(to_dict(data))), Data) == data
+
+
+def test_a_module_without_targets_is_refused() -> None:
+    for config in (ESSL.Config, AugSelf.Config):
+        with pytest.raises(UserError, match="targets must hold at least one name"):
+            config(targets={})
+    for target in (FactorDifference, FactorRegression, FactorClassification):
+        with pytest.raises(UserError, match="factors must hold at least one name"):
+            target(())
+
+
+@pytest.mark.parametrize("method", [BYOL, SimSiam, MoCoV3])
+def test_a_predictor_of_another_width_is_refused_when_it_is_configured(method: Any) -> None:
+    with pytest.raises(UserError, match="predictor must end with the projector's width 8, got"):
+        method.Config(projector=(24, 8), predictor=(24, 9))
 
 
 BASE = registry.find_recipe("equimod.simclr_cifar10")

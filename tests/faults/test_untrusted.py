@@ -290,6 +290,7 @@ def test_a_hostile_run_folder_is_refused_in_words(tmp_path: Path, capsys: pytest
     run = tmp_path / "run"
     run.mkdir()
     (run / "recipe.json").write_text(json.dumps(changed("encoder.name", "equissl.cli.main:main")))
+    (run / "environment.json").write_text("{}")
     for words in (["export", str(run)], ["resume", str(run)], ["evaluate", str(run)]):
         assert main(words) == 2
         shown = capsys.readouterr().err
