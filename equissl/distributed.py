@@ -12,7 +12,7 @@ from equissl.errors import UserError
 
 
 def resolve_device(name: str) -> str:
-    """The device called ``name``: "cpu", "cuda", or "auto" for cuda where there is one.
+    """The device called ``name``: "cpu", "cuda", "cuda:1", or "auto" for cuda where there is one.
 
     Raises:
         UserError: it is not there, or no such device.
@@ -23,8 +23,12 @@ def resolve_device(name: str) -> str:
         raise UserError(
             "device=cuda: this machine has no CUDA device that torch can use (see `equissl doctor`)"
         )
-    if name not in ("cpu", "cuda"):
-        raise UserError(f"device={name}: expected auto, cpu or cuda")
+    kind, _, number = name.partition(":")
+    if kind not in ("cpu", "cuda") or not number.isascii() or (":" in name and not number.isdecimal()):
+        raise UserError(f"device={name}: expected auto, cpu, cuda or cuda:N")
+    count = torch.cuda.device_count() if kind == "cuda" else 1
+    if number and int(number[:9]) >= count:
+        raise UserError(f"device={name}: this machine has {count} of them, counted from {kind}:0")
     return name
 
 

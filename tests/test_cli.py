@@ -97,6 +97,15 @@ def test_evaluations_by_name_with_settings(run: Path, capsys: pytest.CaptureFixt
     capsys.readouterr()
 
 
+def test_evaluate_looks_at_no_more_images_than_limit(run: Path, photos: Path, tmp_path: Path) -> None:
+    write_images(tmp_path / "limited", {"cats": 6, "dogs": 6}, side=20)
+    words = [f"data={photos}", f"test={tmp_path / 'limited'}", "labels=folders", "device=cpu", "limit=7"]
+    assert main(["evaluate", str(run), "evaluations=knn", *words]) == 0
+    rows = [json.loads(line) for line in (run / "scores.jsonl").read_text().splitlines()]
+    mine = [r for r in rows if r["data"].endswith(f"-> ImageFolder {tmp_path / 'limited'}")]
+    assert {r["count"] for r in mine} == {7}
+
+
 def test_test_images_from_another_folder(
     run: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from equissl.data.base import Data, Dataset, InMemoryDataset
 from equissl.data.folder import open_data
+from equissl.distributed import resolve_device
 from equissl.encoder.encoder import Encoder
 from equissl.encoder.features import stated_size
 from equissl.encoder.reset import reinitialized
@@ -64,6 +65,7 @@ def audit(
         encoder = loaded if isinstance(loaded, Encoder) else _plain_encoder(loaded, images, size)
         baseline, own_size = _untrained(encoder, seed), encoder.size
     dataset = _dataset(images, size or own_size, progress)
+    device = resolve_device(device)
     encoder.to(device)
     return readability.audit(
         encoder,

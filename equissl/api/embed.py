@@ -14,6 +14,7 @@ from torch import Tensor
 
 from equissl.data.base import BadImage
 from equissl.data.image_folder import ImageFolder
+from equissl.distributed import resolve_device
 from equissl.errors import UserError
 from equissl.evaluate.features import extract
 from equissl.progress import Progress, no_progress
@@ -88,6 +89,7 @@ def embed(
         float_range=loaded.intensity.floats,
     )
     dataset = folder.open("train", progress)
+    device = resolve_device(device)
     loaded.encoder.to(device)
     table = extract(
         loaded.encoder,

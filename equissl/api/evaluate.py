@@ -9,12 +9,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from equissl.config.validation import Checked
+from equissl.config.validation import Checked, check_bounds
 from equissl.data.base import Data, Dataset, Split
 from equissl.data.files.split import split_folders
 from equissl.data.folder import open_data
 from equissl.data.image_folder import ImageFolder
-from equissl.errors import UserError
+from equissl.distributed import resolve_device
 from equissl.evaluate import protocol
 from equissl.evaluate.base import Score
 from equissl.evaluate.cache import FeatureCache
@@ -62,9 +62,9 @@ class EvaluationOptions(Checked):
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        for name, least in (("count", 1), ("steer", 0)):
-            if getattr(self, name) < least:
-                raise UserError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        check_bounds(self, "count", low=1)
+        check_bounds(self, "steer", low=0)
+        object.__setattr__(self, "device", resolve_device(self.device))
 
 
 def evaluate_run(
@@ -74,6 +74,7 @@ def evaluate_run(
     *,
     test: Data | Path | str | None = None,
     labels: str = "none",
+    limit: int | None = None,
     progress: Progress = no_progress,
     trusted: Sequence[str] = (),
     backbone: nn.Module | None = None,
@@ -87,6 +88,7 @@ def evaluate_run(
         data: images, or a folder of them; the recipe's own data if absent.
         test: where the test images come from, if from elsewhere; classes are matched by name.
         labels: of folders: "none", "folders" or a ``.csv`` file with columns ``file`` and ``label``.
+        limit: images of each split of a folder, always the same ones; ``None`` for all.
         backbone: a module like the one the run was trained with, if that was your own.
 
     Raises:
@@ -97,14 +99,19 @@ def evaluate_run(
     size = loaded.config.size
     if isinstance(data, Path | str):  # nothing needs to be held out where test images come from elsewhere
         data = open_data(
-            data, size, labels, test_fraction=0.1 if test is None else 0.0, intensity=loaded.intensity
+            data,
+            size,
+            labels,
+            test_fraction=0.1 if test is None else 0.0,
+            limit=limit,
+            intensity=loaded.intensity,
         )
     data = data or loaded.data
     train_set = data.open("train", progress)
     test_split: Split = "test"
     if isinstance(test, Path | str):
         folder = Path(test)
-        test = open_data(test, size, labels, test_fraction=0.0, intensity=loaded.intensity)
+        test = open_data(test, size, labels, test_fraction=0.0, limit=limit, intensity=loaded.intensity)
         if isinstance(test, ImageFolder) and not split_folders(folder):
             test_split = "train"  # a folder without splits of its own is a test split as a whole
     test_set = (test or data).open(test_split, progress)

@@ -50,6 +50,7 @@ def evaluate(args: Arguments) -> int:
             options,
             test=test,
             labels=args["labels"],
+            limit=args["limit"] or None,
             progress=display,
             trusted=shared.trusted(args),
         )
@@ -81,6 +82,8 @@ def audit(args: Arguments) -> int:
 
 
 def _check_labels(args: Arguments) -> None:
+    if args["limit"] and args["data"] is None:
+        raise UserError(f"limit={args['limit']} is about data=DIR, which is missing")
     if args["labels"] != "none" and args["data"] is None:
         raise UserError(
             f"labels={args['labels']} needs data=DIR: without it the run's own images are looked at, "

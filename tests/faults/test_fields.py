@@ -18,6 +18,7 @@ import torch
 from objective_cases import BASES, MASKED, MODULES
 from torch import nn
 
+import equissl
 from equissl.augment import FromTorchvision
 from equissl.augment.base import Augmentation
 from equissl.cli.main import main
@@ -209,6 +210,15 @@ def test_a_predictor_of_another_width_is_refused_when_it_is_configured(method: A
         method.Config(projector=(24, 8), predictor=(24, 9))
 
 
+@pytest.mark.parametrize("device", ["cuda:99999999999", "cup", "cuda:x", "cpu:1", "cuda:", "cuda:-1"])
+def test_an_absent_device_is_named(device: str) -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(192, 4))
+    with pytest.raises(UserError, match=f"device={device}|device=cuda: this machine has no CUDA device"):
+        equissl.audit(network, torch.rand(60, 3, 8, 8), device=device, factors=["brightness"])
+    with pytest.raises(UserError, match="device="):
+        equissl.EvaluationOptions(device=device)
+
+
 BASE = registry.find_recipe("equimod.simclr_cifar10")
 SETTINGS = [
     ("encoder.mean.2", "x", "encoder.mean.2=x: input should be a valid number"),
@@ -271,6 +281,7 @@ COMMANDS = [
     (["pretrain", "recipe=os:getcwd"], "recipe='os:getcwd' returned str, not a Recipe"),
     (["check", "views=x.html"], "data=DIR is missing"),
     (["check", ".", "views=x.html", "count=0"], "count must be at least 1, got 0"),
+    (["evaluate", ".", "limit=5"], "limit=5 is about data=DIR, which is missing"),
     (["study", "grid", "out=x", "seeds=0"], "seeds must be at least 1, got 0"),
     (["render", "solids", "out=x", "objects=0"], "objects must be at least 1, got 0"),
     (["render", "photonics", "kind=blob", "out=x", "count=0"], "count must be at least 1, got 0"),

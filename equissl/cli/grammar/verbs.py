@@ -29,6 +29,7 @@ _LABELS = Key(
     "none, folders (first level), or a csv file with the columns file,label",
     "none",
 )
+_LIMIT = Key("limit=N", "images of each split of data=DIR; 0: all", 0)
 _DEVICE = Key("device=auto|cpu|cuda", "where torch computes", "auto")
 _SEED = Key("seed=N", "of every random choice", 0, high=MAX_SEED)
 _COUNT = Key("count=N", "number of images", 1000, low=1)
@@ -180,6 +181,7 @@ VERBS = (
             Key("data=DIR", "folder of images; the run's own data if absent"),
             Key("test=DIR", "folder of test images; data= is then for training only"),
             _LABELS,
+            _LIMIT,
             Key(
                 "evaluations=NAME,...",
                 "names from the list below, usual, or all",
@@ -242,7 +244,7 @@ VERBS = (
             Key("out=DIR", "folder to write; the same command continues it"),
             Key("data=DIR", "folder of images; the study's own data if absent"),
             _LABELS,
-            Key("limit=N", "images of each split of data=DIR; 0: all", 0),
+            _LIMIT,
             Key("seeds=N", "runs per cell; more can be added later", 3, low=1),
             Key("only=all|table", "table: only tabulate the finished runs", "all"),
             _DEVICE,
