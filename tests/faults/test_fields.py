@@ -284,7 +284,7 @@ COMMANDS = [
     (["evaluate", ".", "limit=5"], "limit=5 is about data=DIR, which is missing"),
     (["study", "grid", "out=x", "seeds=0"], "seeds must be at least 1, got 0"),
     (["render", "solids", "out=x", "objects=0"], "objects must be at least 1, got 0"),
-    (["render", "photonics", "kind=blob", "out=x", "count=0"], "count must be at least 1, got 0"),
+    (["render", "photonics", "kind=blob", "out=x", "count=0"], "count must be in [1, 1000000000], got 0"),
 ]
 
 
