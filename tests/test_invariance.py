@@ -14,9 +14,10 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from objective_cases import BASES, MODULES, surroundings
-from torch import Tensor, nn
+from torch import Tensor
 
 from equissl.augment import presets
+from equissl.distributed import world_size
 from equissl.encoder.backbone import EncoderConfig
 from equissl.encoder.encoder import Encoded
 from equissl.invariance.barlow_twins import barlow_twins_terms
@@ -29,6 +30,7 @@ from equissl.losses.contrastive import info_nce
 from equissl.losses.distillation import dino_loss
 from equissl.model import Model
 from equissl.nn.ema import Teacher
+from equissl.nn.sync_batch_norm import synchronise_batch_norm
 from equissl.params import Space
 from equissl.testing.objective import tiny_batch, tiny_encoder, tiny_views
 from equissl.training.optim import parameter_groups
@@ -292,9 +294,8 @@ def _two_steps(name: str, chosen: Tensor) -> dict[str, Any]:
     encoder = make().double()
     config = {**BASES, **MODULES}[name]
     module = config.build(encoder, {n: s.space(Space()) for n, s in specs.items()}).double()
-    for part in module.modules():  # the CPU has no BatchNorm over processes
-        if isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d):
-            part.eval()
+    if world_size() > 1:
+        synchronise_batch_norm(module, torch.device("cpu"))
     found: dict[str, Any] = {"losses": [], "rows": []}
     for step in range(2):
         made = make_views(tiny_batch(8, seed=step), specs, seed=step)

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from timm.layers.norm_act import convert_sync_batchnorm
 from torch import Tensor, nn
 
 from equissl.augment.engine import resolve_engine
@@ -19,6 +18,7 @@ from equissl.encoder.encoder import Encoder
 from equissl.encoder.weights import Say, silent
 from equissl.errors import UserError
 from equissl.model import Model
+from equissl.nn.sync_batch_norm import synchronise_batch_norm
 from equissl.progress import Progress
 from equissl.recipe import Recipe
 from equissl.training.loggers import check_installed
@@ -124,8 +124,8 @@ def build(plan: Plan, fabric: Fabric, encoder: Encoder | None = None, weights: b
         model.to(memory_format=torch.channels_last)
     if recipe.compile:
         model.encoder.compile()
-    if fabric.world_size > 1 and fabric.device.type == "cuda":  # torch has none for the CPU
-        convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]  # timm's: torch's drops the activation of fused layers
+    if fabric.world_size > 1:
+        synchronise_batch_norm(model, fabric.device)
     try:
         optimizer = recipe.optimizer.build(parameter_groups(model, model.fixed_lr))
     except ValueError as error:
