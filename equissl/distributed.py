@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import torch
@@ -30,6 +31,17 @@ def resolve_device(name: str) -> str:
     if number and int(number[:9]) >= count:
         raise UserError(f"device={name}: this machine has {count} of them, counted from {kind}:0")
     return name
+
+
+def check_devices(count: int, device: str) -> None:
+    """Raises UserError if ``count`` processes are more than the cores, or GPUs, of this machine."""
+    device = resolve_device(device)
+    have = torch.cuda.device_count() if device == "cuda" else (os.cpu_count() or 1)
+    if count > max(have, 1):
+        kind = "GPU" if device == "cuda" else "CPU core"
+        raise UserError(
+            f"devices={count}: this machine has {have} {kind}{'s' * (have > 1)}; set devices={have} or less"
+        )
 
 
 def world_size() -> int:

@@ -33,6 +33,10 @@ def seconds_since(start: float) -> float:
     return max(time.perf_counter() - start, 1e-9)
 
 
+def say_nothing(line: str) -> None:
+    """The callback for lines that shows nothing."""
+
+
 class Display:
     """Progress of one piece of work after another; use as a context manager.
 

@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from objective_cases import BASES, MODULES, surroundings
-from torch import Tensor
+from torch import Tensor, nn
 
 from equissl.augment import presets
 from equissl.distributed import world_size

@@ -9,6 +9,7 @@ from torch import nn
 
 from equissl.config import overrides
 from equissl.config.serialize import from_dict
+from equissl.progress import say_nothing
 from equissl.recipe import Recipe
 from equissl.runs.changes import check_resumable, check_unedited, version_changes
 from equissl.runs.folder import Run, open_run
@@ -17,10 +18,6 @@ from equissl.storage import read_json
 from equissl.training import checkpoint
 from equissl.training.loop import train
 from equissl.training.options import Options
-
-
-def _silent(line: str) -> None:
-    """Says nothing."""
 
 
 def pretrain(
@@ -61,7 +58,7 @@ def resume(
     *,
     backbone: nn.Module | None = None,
     trusted: Sequence[str] = (),
-    say: Callable[[str], object] = _silent,
+    say: Callable[[str], object] = say_nothing,
 ) -> Run:
     """Continue a run exactly where its last checkpoint left it.
 

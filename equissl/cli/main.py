@@ -15,6 +15,7 @@ from equissl.cli.output import printable_streams
 from equissl.cli.streams import prepare_streams
 from equissl.errors import Stopped, UserError
 from equissl.storage import system_problem
+from equissl.training.signals import signal_name, sigterm_interrupts
 
 CLI = click.version_option(None, "-V", "--version", package_name="equissl", message="%(prog)s %(version)s")(
     VerbGroup(EQUISSL)
@@ -42,7 +43,7 @@ def _run(arguments: list[str]) -> int:
     if not arguments or arguments[0] == "help":
         arguments = [*arguments[1:], "--help"]
     try:
-        with CLI.make_context("equissl", arguments) as context:
+        with sigterm_interrupts(), CLI.make_context("equissl", arguments) as context:
             code: int = CLI.invoke(context)
             return code
     except click.exceptions.Exit as done:  # after --help and --version
@@ -57,8 +58,8 @@ def _run(arguments: list[str]) -> int:
         return 0
     except OSError as error:
         return _show(UserError(system_problem(error)))
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        print(f"interrupted{signal_name(error)}", file=sys.stderr)
         return 130
     except Exception as error:
         if os.environ.get("EQUISSL_DEBUG"):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from equissl.cli.grammar.arguments import Arguments
-from equissl.distributed import resolve_device
+from equissl.distributed import check_devices, resolve_device
 from equissl.runs.load import Loaded, load_encoders
 from equissl.training.options import Options
 
@@ -35,4 +35,5 @@ def options(args: Arguments, kept: Options = Options()) -> Options:
     names = ("devices", "loggers", "log_every", "save_every", "stop_after")
     given = {name: args[name] for name in names if args[name] is not None}
     accelerator = {"cuda": "cuda", "cpu": "cpu"}[device(args)]
+    check_devices(given.get("devices", 1), accelerator)
     return replace(kept, accelerator=accelerator, silent=False, **given)

@@ -67,10 +67,9 @@ def batches_per_epoch(dataset: Dataset, batch_size: int, drop_last: bool = True)
     full, rest = divmod(len(dataset), batch_size)
     count = full + (rest > 0 and not drop_last)
     if not count:
-        raise UserError(
-            f"batch_size={batch_size} exceeds the number of images, {len(dataset)}. "
-            f"Set batch_size={max(len(dataset), 1)} or less"
-        )
+        images = len(dataset)
+        remedy = f"Set batch_size={images} or less" if images > 1 else "Add images: training needs 2"
+        raise UserError(f"batch_size={batch_size} exceeds the number of images, {images}. {remedy}")
     return count
 
 

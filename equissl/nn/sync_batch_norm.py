@@ -54,7 +54,7 @@ class SyncBatchNorm(_BatchNorm):
         count = average.new_tensor([x.numel() / x.shape[1]])
         # Squares are in float64, so that the mean can be taken out of them again.
         sums = mean(torch.cat([count, count * average, count * (variance + average.square())]))
-        count, total, squares = sums.split([1, self.num_features, self.num_features])
+        count, total, squares = torch.split(sums, [1, self.num_features, self.num_features])
         average = total / count
         variance = squares / count - average.square()
         self._track(average.detach(), variance.detach(), float(count) * world_size())

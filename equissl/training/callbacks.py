@@ -160,6 +160,7 @@ class CheckpointCallback(Callback):
             raise NonFiniteError(f"the weights are not finite after step {state.step} (in {where})")
         if rank() == 0:
             checkpoint.save(self.folder, self.snapshot.capture(state))
+        self.snapshot.fabric.barrier()  # no process may end, and end the others, before it is on disk
         self.saved_step = state.step
 
     def after_step(self, state: TrainState, terms: Mapping[str, Tensor]) -> None:

@@ -35,8 +35,9 @@ from equissl.training.loggers import open_loggers
 from equissl.training.meters import Meters
 from equissl.training.optim import set_lr
 from equissl.training.options import Options
+from equissl.training.processes import lost_processes_in_words, start_processes
 from equissl.training.setup import Learner, Opaque, Plan, build, check_weights, resolve, run_facts
-from equissl.training.signals import Interruption
+from equissl.training.signals import Interruption, signal_name
 from equissl.views import View, make_views
 
 
@@ -140,17 +141,40 @@ def train(
     Raises:
         UserError: bad settings or data, a non-finite loss; ``Stopped``: interrupted, everything is saved.
     """
+    layout = start_processes(options.devices, options.accelerator)
     fabric = Fabric(
-        accelerator=resolve_device(options.accelerator), devices=options.devices, precision=recipe.precision
+        accelerator=resolve_device(options.accelerator),
+        devices=layout.devices,
+        num_nodes=layout.nodes,
+        precision=recipe.precision,
     )
-    fabric.launch()
     run = Run(out)
+    try:
+        with lost_processes_in_words(out):
+            fabric.launch()
+            _train(fabric, recipe, run, options, encoder, resume, name)
+    except KeyboardInterrupt as error:  # at start-up, or the second signal
+        begun = f"`equissl resume {out}` goes on from the last checkpoint"
+        rest = begun if (out / "recipe.json").exists() else "nothing was written"
+        raise Stopped(f"interrupted{signal_name(error)}; {rest}") from error
+    return run
+
+
+def _train(
+    fabric: Fabric,
+    recipe: Recipe,
+    run: Run,
+    options: Options,
+    encoder: Encoder | None,
+    resume: bool,
+    name: str,
+) -> None:
     with Display(silent=options.silent or rank() > 0) as display, ExitStack() as held:
         if resume:
-            in_first_process(fabric, lambda: held.enter_context(folder_lock(out)))
+            in_first_process(fabric, lambda: held.enter_context(folder_lock(run.path)))
         saved = checkpoint.load(run.checkpoints) if resume else None
         if saved is None:
-            check_free(out)
+            check_free(run.path)
         fabric.barrier()  # no process may look for a free folder after another has made it
         if saved is None and encoder is None and recipe.encoder.weights:
             check_weights(recipe.encoder, display.say)
@@ -169,15 +193,15 @@ def train(
             facts["options"] = options.stored()
 
             def start() -> None:
-                create(out, plan.recipe, facts, plan.dataset.bad_images, lambda p: snapshot.save(p, state))
-                held.enter_context(folder_lock(out))
+                bad = plan.dataset.bad_images
+                create(run.path, plan.recipe, facts, bad, lambda p: snapshot.save(p, state))
+                held.enter_context(folder_lock(run.path))
 
             in_first_process(fabric, start)
         fit_and_save(run, plan, learner, snapshot, state, options, display)
         if rank() == 0:  # a streamed file may turn out bad only when it is decoded
             write_bad_images(run.path / "bad_images.csv", plan.dataset.bad_images)
         fabric.barrier()
-    return run
 
 
 def fit_and_save(

@@ -16,7 +16,8 @@ class Options(Checked):
 
     Args:
         accelerator: "auto" (cuda where there is one, otherwise cpu, on a Mac too), "cpu", "cuda".
-        devices: number of processes; the recipe's batch size is divided among them.
+        devices: number of processes, at most the cores or GPUs; the recipe's batch size is divided among
+            them, and BatchNorm has statistics of all of it. Under torchrun they are its processes.
         loggers: besides ``log.jsonl``: "tensorboard", "wandb", "mlflow".
         log_every: steps between logged rows.
         save_every: steps between checkpoints, besides one every ``save_minutes`` and those at start and end.

@@ -4,8 +4,32 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
+
+
+@contextmanager
+def sigterm_interrupts() -> Iterator[None]:
+    """Within, SIGTERM raises ``KeyboardInterrupt`` as SIGINT does; it names the signal."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt(signal.Signals(number).name)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def signal_name(error: KeyboardInterrupt) -> str:
+    """ " by SIGTERM", or "" where the keyboard interrupted."""
+    return f" by {error.args[0]}" if error.args else ""
 
 
 class Interruption:

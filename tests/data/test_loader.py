@@ -105,6 +105,12 @@ def test_a_dataset_smaller_than_a_batch(function: object) -> None:
         function(Numbers(100), 256)  # type: ignore[operator]
 
 
+def test_a_remedy_that_is_possible() -> None:
+    """A recipe's batch has at least two images."""
+    with pytest.raises(UserError, match=r"number of images, 1\. Add images: training needs 2"):
+        batches_per_epoch(Numbers(1), 2)
+
+
 @pytest.mark.parametrize("arguments", [{"start": 6}, {"start": -1}, {"rank": 1}])
 def test_numbers_out_of_range(arguments: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"start .* of 5 batches"):

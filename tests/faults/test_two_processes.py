@@ -1,8 +1,11 @@
-"""Two CPU processes equal one: BatchNorm, its gradients and statistics, and whole runs."""
+"""Two CPU processes equal one: BatchNorm with gradients and statistics, whole runs; one may die."""
 
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +13,23 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from test_train import tiny
 from timm.layers.norm_act import BatchNormAct2d
 from torch import Tensor, nn
 
+from equissl.cli.main import main
+from equissl.data.image_folder import write_images
 from equissl.distributed import world_size
+from equissl.errors import UserError
 from equissl.nn.sync_batch_norm import SyncBatchNorm, synchronise_batch_norm
+from equissl.runs.folder import open_run
+from equissl.training import checkpoint
+from equissl.training.loop import train
+from equissl.training.optim import SGD
+from equissl.training.options import Options
+from equissl.training.processes import Layout, start_processes
 
+TESTS = Path(__file__).parents[1]
 SPLIT = (3, 8)  # images of the first process, and of both: uneven on purpose
 
 
@@ -39,14 +53,12 @@ def _step(rows: slice, dtype: torch.dtype) -> dict[str, Any]:
     if world_size() > 1:
         network = synchronise_batch_norm(network, torch.device("cpu"))
         assert sum(isinstance(m, SyncBatchNorm) for m in network.modules()) == 3
-    images = (1 if dtype == torch.float32 else 100) + torch.randn(
-        8, 3, 8, 8, generator=torch.Generator().manual_seed(1), dtype=torch.float64
-    )
-    weights = torch.randn(8, 5, generator=torch.Generator().manual_seed(2), dtype=torch.float64).to(dtype)
-    x = images.to(dtype)[rows].requires_grad_()
+    noise = torch.Generator().manual_seed(1)
+    images, weights = (torch.randn(8, *s, generator=noise, dtype=torch.float64) for s in ((3, 8, 8), (5,)))
+    x = (images + (1 if dtype == torch.float32 else 100)).to(dtype)[rows].requires_grad_()
     for _ in range(2):
         out: Tensor = network(x)
-    (out * weights[rows]).sum().backward()  # type: ignore[no-untyped-call]
+    (out * weights.to(dtype)[rows]).sum().backward()  # type: ignore[no-untyped-call]
     gradients = {n: p.grad for n, p in network.named_parameters()}
     return {"out": out.detach(), "x": x.grad, "gradients": gradients, "state": network.state_dict()}
 
@@ -83,3 +95,92 @@ def test_batch_norm_over_two_uneven_processes_is_that_of_one(
     for name, value in whole["state"].items():
         assert torch.equal(a["state"][name], b["state"][name])
         torch.testing.assert_close(a["state"][name], value, **close)
+
+
+RUN = """
+import os, sys, signal
+from pathlib import Path
+sys.path[:0] = {path!r}
+from test_two_processes import RECIPE
+from equissl.training.loop import train
+from equissl.training.optim import SGD
+from equissl.training.options import Options
+from equissl.training.processes import Layout, start_processes
+if __name__ == "__main__":
+    train(RECIPE, Path(sys.argv[1]), Options(accelerator="cpu", loggers=(), log_every=1))
+"""
+RECIPE = tiny(optimizer=SGD(lr=1e-3), epochs=1, monitor_every=0)
+
+
+def test_torchrun_without_devices_is_one_run_and_equals_one_process(tmp_path: Path) -> None:
+    """Forgotten ``devices=`` starts no second run in the same folder: the batch is divided."""
+    script = tmp_path / "run.py"
+    script.write_text(RUN.format(path=[str(TESTS), str(TESTS / "faults")]), encoding="utf-8")
+    words = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run(
+        [sys.executable, *words, str(tmp_path / "two")],
+        check=True,
+        timeout=300,
+        capture_output=True,
+        env=environment,
+    )
+    one = train(RECIPE, tmp_path / "one", Options(accelerator="cpu", loggers=(), log_every=1))
+    two = open_run(tmp_path / "two")
+    saved = [checkpoint.load(run.checkpoints) for run in (one, two)]
+    assert [s["world_size"] for s in saved] == [1, 2] and saved[1]["step"] == 3
+    for ours, theirs in zip(one.rows("log.jsonl"), two.rows("log.jsonl"), strict=True):
+        assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-6 if ours["step"] == 1 else 1e-5)
+    for name, value in saved[0]["model"].items():
+        torch.testing.assert_close(saved[1]["model"][name], value, rtol=1e-5, atol=1e-6, msg=name)
+
+
+def test_another_number_than_the_launcher_started_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"LOCAL_RANK": "0", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match=r"devices=3, but a launcher .* started 4 processes"):
+        start_processes(3, "cpu")
+    assert start_processes(1, "cpu") == start_processes(4, "cpu") == Layout(devices=2, nodes=2)
+
+
+def test_devices_are_bounded_by_the_cores(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    cores = os.cpu_count()
+    with pytest.raises(UserError, match=f"devices=100000: this machine has {cores} CPU core"):
+        start_processes(100_000, "cpu")
+    assert main(["pretrain", str(tmp_path), f"out={tmp_path / 'x'}", "devices=100000", "device=cpu"]) == 2
+    assert f"set devices={cores} or less" in capsys.readouterr().err
+
+
+DEAD = """
+import os, signal, sys
+from equissl.cli.main import main
+from equissl.training import loop
+step = loop.training_step
+def dies(*arguments, **options):
+    if os.environ["LOCAL_RANK"] == sys.argv[1]:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return step(*arguments, **options)
+loop.training_step = dies
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[2:]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_process_that_dies_ends_the_others_in_words(tmp_path: Path, rank: int) -> None:
+    write_images(tmp_path / "photos", {"x": 12})
+    script, log = tmp_path / "dead.py", tmp_path / "log"
+    script.write_text(DEAD, encoding="utf-8")
+    words = ["pretrain", str(tmp_path / "photos"), f"out={tmp_path / 'run'}", "devices=2", "device=cpu"]
+    words += ["loggers=[]", "epochs=1", "encoder.name=test_resnet", "batch_size=8", "encoder.size=16"]
+    with log.open("wb") as file:
+        process = subprocess.Popen([sys.executable, str(script), str(rank), *words], stdout=file, stderr=file)
+        code = process.wait(300)
+    expected = "process 1 of 2 ended by SIGKILL" if rank else "the first process ended"
+    deadline = time.monotonic() + 120
+    while expected not in log.read_text(encoding="utf-8") and time.monotonic() < deadline:
+        time.sleep(0.1)
+    text = log.read_text(encoding="utf-8")
+    assert expected in text and f"`equissl resume {tmp_path / 'run'}` goes on from" in text
+    assert code == (2 if rank else -9) and not any(w in text for w in ("fault of", "Traceback", "peer"))
