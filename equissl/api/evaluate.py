@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from equissl.data.folder import open_data
 from equissl.data.image_folder import ImageFolder
 from equissl.distributed import resolve_device
 from equissl.evaluate import protocol
-from equissl.evaluate.base import Score
+from equissl.evaluate.base import Evaluation, Score
 from equissl.evaluate.cache import FeatureCache
 from equissl.evaluate.classification.relabeled import RelabeledDataset
 from equissl.evaluate.context import EvaluationContext
@@ -24,8 +24,9 @@ from equissl.evaluate.explorer.neighbors import nearest_neighbors
 from equissl.evaluate.explorer.reconstructions import reconstructions
 from equissl.evaluate.explorer.steering import ExplorerSize, steering
 from equissl.evaluate.features import whole_batch
+from equissl.evaluate.remarks import remarks
 from equissl.objective import Predictive, Reconstructs
-from equissl.progress import Progress, no_progress
+from equissl.progress import Progress, no_progress, say_nothing
 from equissl.random import shuffled
 from equissl.runs.folder import open_run
 from equissl.runs.load import LoadedRun, load_run, random_baseline
@@ -78,6 +79,7 @@ def evaluate_run(
     progress: Progress = no_progress,
     trusted: Sequence[str] = (),
     backbone: nn.Module | None = None,
+    say: Callable[[str], object] = say_nothing,
 ) -> list[Score]:
     """Score a run, and write its scores and explorers into its folder.
 
@@ -90,6 +92,8 @@ def evaluate_run(
         labels: of folders: "none", "folders" or a ``.csv`` file with columns ``file`` and ``label``.
         limit: images of each split of a folder, always the same ones; ``None`` for all.
         backbone: a module like the one the run was trained with, if that was your own.
+        say: called with a line about features that are collapsed, classes without training images, and
+            factors that do not vary.
 
     Raises:
         UserError: an unknown name or setting, or an evaluation asked for by name that is impossible here.
@@ -119,6 +123,9 @@ def evaluate_run(
         test_set = RelabeledDataset(test_set, train_set.classes)
     context = evaluation_context(loaded, train_set, test_set, options, progress)
     scores = score_run(loaded, context, evaluations, options.evaluations if options.strict else ())
+    if any(isinstance(e, Evaluation) for e in evaluations.values()):  # the features are there
+        for sentence in remarks(context.features("train"), context.features("test")):
+            say(f"warning: {sentence}")
     write_explorers(loaded, context, options.steer)
     record_scores(loaded, scores, "evaluate", data, source=describe_data(data, test))
     return scores

@@ -53,6 +53,7 @@ def evaluate(args: Arguments) -> int:
             limit=args["limit"] or None,
             progress=display,
             trusted=shared.trusted(args),
+            say=display.say,
         )
     _show([run.path])
     print(f"scores: {run.path / 'scores.jsonl'}")

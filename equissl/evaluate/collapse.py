@@ -17,6 +17,8 @@ from equissl.evaluate.statistics import jackknife
 from equissl.evaluate.titles import COLLAPSE
 from equissl.random import shuffled
 
+COLLAPSED_STD, COLLAPSED_RANK = 0.05, 2.0  # below either
+
 
 @dataclass(frozen=True)
 class Collapse(Evaluation):
@@ -85,6 +87,23 @@ def embedding_std(x: Tensor) -> float:
     0.0
     """
     return float(F.normalize(x.double(), dim=1).std(0, correction=0).mean())
+
+
+def collapse_warning(std: float, rank: float, width: int) -> str:
+    """A sentence that says that features are collapsed, "" if they are not.
+
+    Args:
+        std: ``embedding_std``; a twentieth of that of evenly spread features is taken for collapse.
+        rank: ``rank_me``; below 2 is taken for collapse, unless the features have fewer than 4 columns.
+        width: columns of the features.
+    """
+    spread = std * math.sqrt(width)
+    if spread >= COLLAPSED_STD and (rank >= COLLAPSED_RANK or width < 4):
+        return ""
+    return (
+        f"the features are collapsed, nearly the same for all images (std {spread:.3f} where 1 is evenly "
+        f"spread, RankMe {rank:.1f} of {width}): scores say little; a lower lr or a larger batch may help"
+    )
 
 
 def rank_me(x: Tensor) -> float:

@@ -13,6 +13,7 @@ from torch import Tensor
 from equissl.distributed import any_rank, rank, world_size
 from equissl.encoder.encoder import Encoder
 from equissl.errors import NonFiniteError
+from equissl.evaluate.collapse import collapse_warning
 from equissl.progress import Display
 from equissl.training import checkpoint
 from equissl.training.checkpoint import Snapshot, TrainState
@@ -93,12 +94,17 @@ def progress_note(row: Mapping[str, float]) -> str:
 class MonitoringCallback(Callback):
     """Logs collapse statistics and probes of the features every ``monitor_every`` epochs and after the last.
 
+    Collapse is said when it begins, and at the end.
+
     Args:
         loggers: those of this process; empty except in the first, which alone monitors.
     """
 
-    def __init__(self, plan: Plan, encoder: Encoder, meters: Meters, loggers: Sequence[Logger]):
+    def __init__(
+        self, plan: Plan, encoder: Encoder, meters: Meters, loggers: Sequence[Logger], display: Display
+    ):
         self.plan, self.encoder, self.meters, self.loggers = plan, encoder, meters, loggers
+        self.display, self.warned = display, False
 
     def after_epoch(self, state: TrainState) -> None:
         recipe = self.plan.recipe
@@ -122,6 +128,11 @@ class MonitoringCallback(Callback):
             row = monitor(self.encoder, self.plan.dataset, recipe.encoder.size, recipe.seed, device)
             for logger in self.loggers:
                 logger.log({"step": state.step, "epoch": state.epoch, **row})
+            width = self.encoder.width()
+            warning = collapse_warning(row["std"] / width**0.5, row["rank_me"], width)
+            if warning and (not self.warned or state.epoch == recipe.epochs):
+                self.display.say(f"warning: after epoch {state.epoch}, {warning}")
+            self.warned = bool(warning)
 
 
 class CheckpointCallback(Callback):

@@ -50,7 +50,7 @@ def monitor(
         return row
     train, test = table[fit], table[held]
     for score in KNN().run(train, test):
-        if not score.baseline and score.part == "all":
+        if score.name == "knn/top1" and score.part == "all":
             row["probe/knn"] = score.value
     for score in Factors().run(train, test):
         if not score.baseline and score.part == "all" and score.name.startswith("factor/"):

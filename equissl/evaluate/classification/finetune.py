@@ -20,12 +20,11 @@ from equissl.config.validation import check_bounds
 from equissl.data.base import Dataset, Split
 from equissl.encoder.encoder import Encoder
 from equissl.evaluate.base import Score
-from equissl.evaluate.classification.labels import accuracy_score, labels_reason
+from equissl.evaluate.classification.labels import accuracy_scores, labels_reason
 from equissl.evaluate.context import EncoderEvaluation, EvaluationContext
 from equissl.evaluate.features import eval_mode, whole_batch
 from equissl.evaluate.finite import check_finite
 from equissl.evaluate.probes.sgd import cosine_decay
-from equissl.evaluate.statistics import proportion
 from equissl.random import Stream, shuffled
 
 
@@ -83,14 +82,9 @@ class FineTune(EncoderEvaluation):
             with _isolated_generators(self.seed, torch.device(context.device)):  # for dropout
                 encoder, head = self._train(context, train_rows, fraction)
             predictions = _predict(encoder, head, context, test_rows)
-            yield accuracy_score(
-                f"finetune/{fraction:g}",
-                proportion(predictions == targets, groups, self.seed),
-                f"Accuracy, fine-tuned on {100 * fraction:g} %",
-                count=len(targets),
-                seed=self.seed,
-                extra={"images": len(train_rows), "epochs": self.epochs, "lr": self.lr},
-            )
+            name, title = f"finetune/{fraction:g}", f"Accuracy, fine-tuned on {100 * fraction:g} %"
+            extra = {"images": len(train_rows), "epochs": self.epochs, "lr": self.lr}
+            yield from accuracy_scores(name, predictions, targets, groups, title, self.seed, extra=extra)
 
     def _train(self, context: EvaluationContext, rows: Tensor, fraction: float) -> tuple[Encoder, nn.Linear]:
         data, device = context.datasets["train"], torch.device(context.device)

@@ -8,9 +8,8 @@ from typing import ClassVar
 
 from equissl.config.validation import check_bounds
 from equissl.evaluate.base import Evaluation, FeatureTable, Score
-from equissl.evaluate.classification.labels import accuracy_score, labelled, no_classes_reason
+from equissl.evaluate.classification.labels import accuracy_scores, labelled, no_classes_reason
 from equissl.evaluate.probes.knn import knn
-from equissl.evaluate.statistics import proportion
 
 
 @dataclass(frozen=True)
@@ -59,6 +58,5 @@ class KNN(Evaluation):
         test_parts = test.by_part()
         for part, x in train.by_part().items():
             predictions = knn(x, train.labels, test_parts[part], self.k, self.temperature)
-            accuracy = proportion(predictions == test.labels, test.groups)
-            title, count = "kNN accuracy, top-1", len(test)
-            yield accuracy_score("knn/top1", accuracy, title, count=count, part=part, extra=extra)
+            title, shown = "kNN accuracy, top-1", (test.labels, test.groups)
+            yield from accuracy_scores("knn/top1", predictions, *shown, title, part=part, extra=extra)

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from equissl.evaluate.base import Evaluation, FeatureTable, Score
-from equissl.evaluate.classification.labels import accuracy_score, labelled, no_classes_reason
+from equissl.evaluate.classification.labels import accuracy_scores, labelled, no_classes_reason
 from equissl.evaluate.probes.logistic import logistic
-from equissl.evaluate.statistics import proportion
 
 
 @dataclass(frozen=True)
@@ -48,12 +47,12 @@ class LinearProbe(Evaluation):
             return
         train, test = labelled(train), labelled(test)
         test_parts = test.by_part()
-        title, common = "Linear accuracy, top-1", {"count": len(test), "seed": self.seed}
+        name, title, shown = "linear/top1", "Linear accuracy, top-1", (test.labels, test.groups)
         for part, x in train.by_part().items():
             result = logistic(x, train.labels, train.groups, test_parts[part], self.seed)
-            accuracy = proportion(result.predictions == test.labels, test.groups, self.seed)
             extra = {"penalty": result.penalty, "converged": result.converged}
-            yield accuracy_score("linear/top1", accuracy, title, **common, part=part, extra=extra)
-        most_frequent = train.labels.mode().values
-        accuracy = proportion(test.labels == most_frequent, test.groups, self.seed)
-        yield accuracy_score("linear/top1", accuracy, title, **common, baseline="constant")
+            yield from accuracy_scores(
+                name, result.predictions, *shown, title, seed=self.seed, part=part, extra=extra
+            )
+        most_frequent = train.labels.mode().values.expand(len(test))
+        yield from accuracy_scores(name, most_frequent, *shown, title, seed=self.seed, baseline="constant")

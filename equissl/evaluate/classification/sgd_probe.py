@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from equissl.config.validation import check_bounds
+from equissl.errors import NonFiniteError
 from equissl.evaluate.base import Evaluation, FeatureTable, Score
-from equissl.evaluate.classification.labels import accuracy_score, labelled, no_classes_reason
+from equissl.evaluate.classification.labels import accuracy_scores, labelled, no_classes_reason
 from equissl.evaluate.probes.base import argbest, validation_split
 from equissl.evaluate.probes.scaler import StandardScaler
 from equissl.evaluate.probes.sgd import fit_linear_layers
-from equissl.evaluate.statistics import estimate
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,9 @@ class SGDProbe(Evaluation):
     All lrs train at once on four fifths of the training groups, the best on the others is taken, and
     ``inits`` layers are trained with it on all of them; the score is their mean. ``lrs=30`` alone is
     E-SSL's protocol (arXiv:2111.00899, released code: lr 30, momentum 0.9, 100 epochs of batches of 256,
-    a cosine to 0, 5 initialisations), except that features are of images without augmentation.
+    a cosine to 0, 5 initialisations), except that features are of images without augmentation. Several
+    lrs are those of features whose size is about 1: others are divided by a power of ten first, so that
+    the score does not depend on their scale. A single lr takes features as they are, as papers do.
 
     Args:
         lrs: peak learning rates to choose from.
@@ -66,24 +70,22 @@ class SGDProbe(Evaluation):
         train, test = labelled(train), labelled(test)
         test_parts = test.by_part()
         for part, x in train.by_part().items():
-            lr = self._best_lr(x, train)
-            predictions = self._predict(x, train.labels, test_parts[part], [lr] * self.inits)
+            scale = 1.0 if len(self.lrs) == 1 else decimal_scale(x)
+            lr = self._best_lr(x / scale, train)
+            predictions = self._predict(x / scale, train.labels, test_parts[part] / scale, [lr] * self.inits)
+            if bool((predictions < 0).any()):
+                raise NonFiniteError(f"sgdprobe: training diverged at lr={lr:g}; lower sgdprobe.lrs")
             correct = (predictions == test.labels).double()
-            accuracy = estimate(lambda rows, c=correct: float(c[:, rows].mean()), test.groups, seed=self.seed)  # type: ignore[misc]
             extra = {
                 "lr": lr,
                 "repeats": self.inits,
                 "std": float(correct.mean(1).std(correction=0)),
                 "epochs": self.epochs,
+                "scale": scale,
             }
-            yield accuracy_score(
-                "linear_sgd/top1",
-                accuracy,
-                "Linear accuracy by SGD, top-1",
-                count=len(test),
-                part=part,
-                seed=self.seed,
-                extra=extra,
+            title, shown = "Linear accuracy by SGD, top-1", (test.labels, test.groups)
+            yield from accuracy_scores(
+                "linear_sgd/top1", predictions, *shown, title, seed=self.seed, part=part, extra=extra
             )
 
     def _best_lr(self, x: Tensor, train: FeatureTable) -> float:
@@ -101,4 +103,16 @@ class SGDProbe(Evaluation):
         weight, bias = fit_linear_layers(
             x, y, lrs, self.epochs, self.batch_size, self.momentum, self.weight_decay, self.seed
         )
-        return (x_test @ weight + bias[:, None]).argmax(2)
+        logits = x_test @ weight + bias[:, None]
+        # Of lrs that diverged: no class, so that they are not chosen for the class that NaN would give.
+        return torch.where(logits.isfinite().all(2), logits.argmax(2), -1)
+
+
+def decimal_scale(x: Tensor) -> float:
+    """The power of ten nearest to the root mean square of features (N, D); 1 where all are 0.
+
+    >>> decimal_scale(torch.tensor([[0.0003, -0.0004]]))
+    0.0001
+    """
+    size = float(x.double().square().mean().sqrt())
+    return 10.0 ** round(math.log10(size)) if size > 0 else 1.0
