@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from equissl.api.preview import preview_views
     from equissl.api.quickstart import quickstart
     from equissl.api.render import render_3diebench, render_solids
+    from equissl.api.replay_step import replay_step
     from equissl.auto.selection import select_recipe
     from equissl.data.export import export_dataset
     from equissl.data.folder import open_data
@@ -46,6 +47,7 @@ _FUNCTIONS = {
     "quickstart": "api.quickstart",
     "render_3diebench": "api.render",
     "render_solids": "api.render",
+    "replay_step": "api.replay_step",
     "resume": "api.pretrain",
     "select_recipe": "auto.selection",
     "train": "training.loop",
@@ -78,6 +80,7 @@ __all__ = [
     "quickstart",
     "render_3diebench",
     "render_solids",
+    "replay_step",
     "resume",
     "select_recipe",
     "train",

@@ -19,7 +19,15 @@ class UserError(Exception):
 
 
 class NonFiniteError(UserError):
-    """A loss, a weight or a feature is infinite or NaN; says which, and what to do."""
+    """A loss, a weight or a feature is infinite or NaN; says which, and what to do.
+
+    Args:
+        step: of training, where one is known; 0 elsewhere.
+    """
+
+    def __init__(self, problems: str | Sequence[str], step: int = 0):
+        super().__init__(problems)
+        self.step = step
 
 
 class FieldError(UserError, ValueError):

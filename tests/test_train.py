@@ -333,7 +333,7 @@ def test_two_processes_train_probe_and_log(tmp_path: Path) -> None:
     script = tmp_path / "two.py"
     script.write_text(TWO.format(path=[str(Path(__file__).parent)]))
     subprocess.run(
-        [sys.executable, str(script), str(tmp_path / "run")], check=True, timeout=180, capture_output=True
+        [sys.executable, str(script), str(tmp_path / "run")], check=True, timeout=600, capture_output=True
     )
     run = open_run(tmp_path / "run")
     rows = [r for r in run.rows("log.jsonl") if "loss" in r]

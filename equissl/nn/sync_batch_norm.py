@@ -57,7 +57,7 @@ class SyncBatchNorm(_BatchNorm):
         count, total, squares = torch.split(sums, [1, self.num_features, self.num_features])
         average = total / count
         variance = squares / count - average.square()
-        self._track(average.detach(), variance.detach(), float(count) * world_size())
+        self._track(average.detach(), variance.detach(), float(count.detach()) * world_size())
         return average, variance.clamp(min=0)
 
     @torch.no_grad()

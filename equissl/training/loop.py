@@ -242,8 +242,9 @@ def fit_and_save(
     except NonFiniteError as error:
         saved = checkpoints.saved_step
         good = f"the last good checkpoint, all finite, is that of step {saved}: {run.checkpoints / 'last.pt'}"
-        advice = "Start again with a lower optimizer.lr, clip_gradient=1, or precision=32-true."
-        raise NonFiniteError(f"{error}; {good}. {advice}") from error
+        look = f"equissl replay-step {shell_path(run.path)} step={error.step or state.step}"
+        advice = "Start again with a lower optimizer.lr, clip_gradient=1, or precision=32-true"
+        raise NonFiniteError(f"{error}; {good}. {advice}; `{look}` shows where it began.") from error
     finally:
         for callback in callbacks:
             callback.close()

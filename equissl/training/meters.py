@@ -70,7 +70,7 @@ class Meters:
             terms = [names[int(column)] for row, column in bad if int(row) == first]
             listed = ", ".join([t for t in terms if t != "loss"] or terms)
             bad_step = step - len(self._terms) + first + 1
-            raise NonFiniteError(f"the loss is not finite at step {bad_step} (in {listed})")
+            raise NonFiniteError(f"the loss is not finite at step {bad_step} (in {listed})", bad_step)
         return dict(zip(names, values.double().mean(0).tolist(), strict=True))
 
     def flush(self, step: int) -> dict[str, float]:

@@ -343,6 +343,19 @@ VERBS = (
             "equissl check photos views=views.html keep=hue ignore=crop,blur",
         ),
     ),
+    Verb(
+        "replay-step",
+        "Make one step of a run again: losses, what is not finite first, its images and views.",
+        "replay_step:run",
+        "RUN",
+        keys=(
+            Key("step=N", "the step, from 1, as messages and log.jsonl name it", required=True),
+            Key("out=FILE", "csv file of the images and their views; absent: the terminal"),
+            _DEVICE,
+            _TRUST,
+        ),
+        examples=("equissl replay-step runs/first step=120",),
+    ),
     Verb("doctor", "Show versions, devices and extras, and what is missing.", "doctor:run"),
 )
 

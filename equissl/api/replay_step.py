@@ -1,0 +1,48 @@
+"""Make one step of a run again, to see where a number stopped being finite."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from lightning_fabric import Fabric
+from torch import nn
+
+from equissl.distributed import resolve_device
+from equissl.progress import Progress, no_progress
+from equissl.runs.folder import open_run
+from equissl.runs.load import wrap_backbone
+from equissl.training.options import Options
+from equissl.training.replay import StepReplay, replay
+from equissl.training.setup import build, resolve
+
+
+def replay_step(
+    run: Path | str,
+    step: int,
+    *,
+    device: str = "cpu",
+    progress: Progress = no_progress,
+    trusted: Sequence[str] = (),
+    backbone: nn.Module | None = None,
+) -> StepReplay:
+    """Make step ``step`` of a run again, with every tensor looked at; the run is not changed.
+
+    The weights are those of the nearest checkpoint before it, trained on to the step; on the device and
+    precision that the run had, they are the run's own. The step itself is in float32.
+
+    Args:
+        step: from 1, as in the log and in messages.
+        backbone: a module like the one the run was trained with, if that was your own.
+
+    Raises:
+        UserError: no such run or step, or the data are not the run's.
+    """
+    folder = open_run(Path(run))
+    recipe = replace(folder.recipe(trusted), compile=False)
+    options = Options(accelerator=resolve_device(device), loggers=())
+    fabric = Fabric(accelerator=options.accelerator, devices=1, precision=recipe.precision)
+    plan = resolve(recipe, options, fabric, progress)
+    learner = build(plan, fabric, wrap_backbone(recipe.encoder, backbone))
+    return replay(folder, step, plan, learner)
