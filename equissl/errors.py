@@ -38,6 +38,17 @@ class Stopped(UserError):
     """The work was asked to stop and everything is saved; nothing was wrong."""
 
 
+def memory_problem(error: BaseException) -> str:
+    """A sentence for an error that says that memory ran out, in whatever form; "" for any other."""
+    kinds = ("OutOfMemoryError", "DefaultCPUAllocator", "Storage size calculation overflowed")
+    text = f"{type(error).__name__} {error}"
+    if not isinstance(error, MemoryError) and not any(kind in text for kind in kinds):
+        return ""
+    first = str(error).strip().splitlines() or [""]
+    detail = f" ({first[0][:200]})" if first[0] else ""
+    return f"out of memory{detail}: choose a smaller batch_size, size or count, or a smaller network"
+
+
 def nearest(name: str, valid: Iterable[str]) -> str:
     """A sentence that names the valid choices, the nearest first: ``did you mean 'hue'? ...``."""
     choices = sorted(valid)

@@ -13,7 +13,7 @@ from equissl.cli.grammar.commands import VerbGroup
 from equissl.cli.grammar.verbs import EQUISSL
 from equissl.cli.output import printable_streams
 from equissl.cli.streams import prepare_streams
-from equissl.errors import Stopped, UserError
+from equissl.errors import Stopped, UserError, memory_problem
 from equissl.storage import system_problem
 from equissl.training.signals import signal_name, sigterm_interrupts
 
@@ -62,6 +62,8 @@ def _run(arguments: list[str]) -> int:
         print(f"interrupted{signal_name(error)}", file=sys.stderr)
         return 130
     except Exception as error:
+        if problem := memory_problem(error):
+            return _show(UserError(problem))
         if os.environ.get("EQUISSL_DEBUG"):
             traceback.print_exc()
         print(f"unexpected error: {type(error).__name__}: {error}", file=sys.stderr)

@@ -127,7 +127,7 @@ def test_a_folder_takes_the_budget(tmp_path: Path) -> None:
         with pytest.raises(UserError, match=r"more than data.decoding_gb=1e-05"):
             replace(data, memory_gb=memory_gb).open("train")
     assert len(replace(data, decoding_gb=1e-3).open("train")) == 4
-    with pytest.raises(UserError, match=r"data.decoding_gb must be above 0, got 0"):
+    with pytest.raises(UserError, match="decoding_gb must be above 0, got 0"):
         ImageFolder("x", decoding_gb=0)
 
 

@@ -115,7 +115,7 @@ def test_the_range_can_be_set(tmp_path: Path) -> None:
     data = saved(tmp_path, {"0.png": halves(100, 200, "u2"), "1.tif": halves(0.2, 0.4)})
     assert grey(replace(data, integer_range=(100, 200), float_range=(0, 0.4))) == [[0, 255], [128, 255]]
     for value in ((5, 5), (9, 2)):
-        with pytest.raises(UserError, match=r"data.integer_range must be black and white, two rising"):
+        with pytest.raises(UserError, match=r"integer_range must be black and white, two rising"):
             replace(data, integer_range=value)
 
 

@@ -13,8 +13,10 @@ import torch
 from equissl.cli.main import main
 from equissl.data.image_folder import ImageFolder, write_images
 from equissl.encoder import published
+from equissl.runs.folder import Run
 from equissl.runs.load import load_encoder
 from equissl.storage import read_json, write_json
+from equissl.training import checkpoint
 
 FAST = ("epochs=1", "batch_size=16", "loggers=[]", "device=cpu", "monitor_every=0", "data.size=32")
 
@@ -78,6 +80,9 @@ def test_stored_names_of_weights_are_never_fetched_or_read(
     for weights in ("pretrained", "hf-hub:someone/else", "/nowhere/w.pt"):
         recipe["encoder"]["weights"] = weights
         write_json(out / "recipe.json", recipe)
+        state = {**checkpoint.load(Run(out).checkpoints), "recipe": recipe}
+        state.pop("digest", None)
+        checkpoint.save(Run(out).checkpoints, state)
         assert load_encoder(str(out)).encoder.loaded_weights is None
     config = read_json(run / "export" / "config.json")
     assert config["equissl"]["encoder"]["weights"] == ""
