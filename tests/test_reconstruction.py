@@ -239,7 +239,7 @@ def test_a_single_key_is_refused() -> None:
     [
         (lambda: CrossAttentionReconstruction.Config(variant="R4"), "needs context_part"),
         (lambda: CrossAttentionReconstruction.Config(context_part="inv"), "needs context_part"),
-        (lambda: CrossAttentionReconstruction.Config(num_heads=0), "num_heads must be at least 1"),
+        (lambda: CrossAttentionReconstruction.Config(num_heads=0), "num_heads must be in"),
         (
             lambda: CrossAttentionReconstruction.Config(num_heads=5).build(tiny_encoder(), {}),
             "does not divide the 16 columns",
@@ -250,9 +250,9 @@ def test_a_single_key_is_refused() -> None:
             ),
             "use projections=linear",
         ),
-        (lambda: IntermediateReconstruction.Config(targets=()), "targets must name at least one view"),
+        (lambda: IntermediateReconstruction.Config(targets=()), "targets must hold at least one name"),
         (lambda: IntermediateReconstruction.Config(targets=("x", "x")), "each once"),
-        (lambda: DecoderConfig(channels=()), "channels must hold at least one"),
+        (lambda: DecoderConfig(channels=()), "channels must hold at least 1 width"),
         (lambda: Between("", "b"), "must name the neutral factors"),
         (lambda: Between("a", "b", 1.5), "fraction must be in"),
         (lambda: intermediate_views("b", ViewSpec(), ("rotation",), 0), "count must be at least 1"),
