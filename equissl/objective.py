@@ -8,7 +8,7 @@ weighs and adds. Each has a nested frozen ``Config``, which checks its fields an
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Protocol, runtime_checkable
 
@@ -73,6 +73,10 @@ class Equivariance(Objective):
             embeddings: view name -> (B, d), projections of the base objective; empty without one.
         """
 
+    def scores(self, views: Views, encoded: Encodings) -> dict[str, float]:
+        """How well its targets are predicted, for monitoring between epochs; nothing unless overridden."""
+        return {}
+
 
 @runtime_checkable
 class Predictive(Protocol):
@@ -117,6 +121,10 @@ class EquivarianceConfig(Checked, ABC):
 
     @abstractmethod
     def reads(self) -> tuple[str, ...]: ...
+
+    def unlearnable(self, constant: Collection[str]) -> dict[str, tuple[str, ...]]:
+        """Target -> its factors that make it impossible, given the factors that never change in its views."""
+        return {}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from torch import Tensor
+
 from equissl.augment.engine import Engine
 from equissl.config.validation import Checked, check_bounds
 from equissl.data.base import Data
@@ -151,6 +153,45 @@ def check_views(recipe: Recipe, known: Mapping[str, Space]) -> None:
     problems += [f"views.{n} is made but never read; remove it or add a module that reads it" for n in idle]
     if problems:
         raise UserError(problems)
+
+
+def check_targets(recipe: Recipe) -> None:
+    """Every factor that a module predicts changes in its views.
+
+    Raises:
+        UserError: naming the targets whose factors never change: an empty range, or a probability of 0.
+    """
+    problems = []
+    for key, weighted in recipe.modules.items():
+        views = weighted.module.reads()
+        constant = set[str]().union(*(never_changing(recipe.views[v]) for v in views))
+        constant -= set[str]().union(*(changing(recipe.views[v]) for v in views))
+        problems += [
+            f"modules.{key}: target {target!r} is about {', '.join(names)}, which never changes in the views "
+            f"{', '.join(views)} (an empty range, or a probability of 0): give it a range, or leave it out"
+            for target, names in weighted.module.unlearnable(constant).items()
+        ]
+    if problems:
+        raise UserError(problems)
+
+
+def never_changing(spec: ViewSpec) -> set[str]:
+    """Factors of a view's augmentation that have the same value in every draw."""
+    return {n for n, (first, second) in _factor_moments(spec) if not _varies(first, second)}
+
+
+def changing(spec: ViewSpec) -> set[str]:
+    """Factors of a view's augmentation whose value depends on the draw."""
+    return {n for n, (first, second) in _factor_moments(spec) if _varies(first, second)}
+
+
+def _factor_moments(spec: ViewSpec) -> list[tuple[str, tuple[Tensor, Tensor]]]:
+    return [(n, pair) for n, pair in spec.augment.moments().items() if not n.endswith("/applied")]
+
+
+def _varies(first: Tensor, second: Tensor) -> bool:
+    variance = second - first.square()
+    return bool((variance > 1e-12 * second.abs().clamp(min=1e-30)).any())
 
 
 def _drawn_from(spec: ViewSpec) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ outputs, size and loss are defined here.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -31,6 +32,28 @@ class ParameterTarget(Checked, ABC):
         check_bounds(self, "weight", low=0)
         if "factors" in vars(self):
             check_unique(self, "factors")
+
+    @property
+    @abstractmethod
+    def names(self) -> tuple[str, ...]:
+        """The factors it is about."""
+
+    def unlearnable(self, constant: Collection[str]) -> tuple[str, ...]:
+        """Those of its factors that make it impossible, given the factors that never change."""
+        return tuple(n for n in self.names if n in constant)
+
+    def selected(self, space: Space) -> Space:
+        """Its factors.
+
+        Raises:
+            KeyError: the views do not record one.
+            ValueError: one cannot be predicted.
+        """
+        chosen = space.select(self.names)
+        for factor in chosen:
+            if not factor.encoded_size:
+                raise ValueError(f"{factor.name!r} is recorded for replays and cannot be a target")
+        return chosen
 
     @abstractmethod
     def output_size(self, space: Space) -> int:
@@ -60,8 +83,15 @@ class CropDifference(ParameterTarget):
     mirror: Literal["own", "first"] = "own"
     needs_pair: ClassVar[bool] = True
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        return _CROP
+
+    def unlearnable(self, constant: Collection[str]) -> tuple[str, ...]:
+        return _CROP if set(_CROP) <= set(constant) else ()  # a crop of fixed size still moves
+
     def output_size(self, space: Space) -> int:
-        return len(space.select(_CROP))
+        return len(self.selected(space))
 
     def difference(self, source: Params, target: Params) -> Tensor:
         """(B, 4)."""
@@ -92,8 +122,12 @@ class ParameterDifference(ParameterTarget):
         if len(self.factors) != len(self.ranges):
             raise ValueError(f"one range per factor: {self.factors} and {self.ranges}")
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        return self.factors
+
     def output_size(self, space: Space) -> int:
-        return len(space.select(self.factors))
+        return len(self.selected(space))
 
     def difference(self, source: Params, target: Params) -> Tensor:
         """(B, number of factors)."""
@@ -115,8 +149,12 @@ class SameValue(ParameterTarget):
     weight: float = 1.0
     needs_pair: ClassVar[bool] = True
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (self.factor,)
+
     def output_size(self, space: Space) -> int:
-        return len(space.select([self.factor]))
+        return len(self.selected(space))
 
     def loss(self, predictions: Tensor, source: Params, target: Params) -> Tensor:
         same = (source.values[self.factor] == target.values[self.factor]).to(predictions.dtype)
@@ -130,8 +168,12 @@ class FactorDifference(ParameterTarget):
     factors: tuple[str, ...]
     weight: float = 1.0
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        return self.factors
+
     def output_size(self, space: Space) -> int:
-        return space.select(self.factors).relative().encoded_size
+        return self.selected(space).relative().encoded_size
 
     def loss(self, predictions: Tensor, source: Params, target: Params) -> Tensor:
         change = _change(target, source, self.factors)
@@ -153,8 +195,12 @@ class FactorRegression(ParameterTarget):
     error: Literal["l1", "mse"] = "l1"
     weight: float = 1.0
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        return self.factors
+
     def output_size(self, space: Space) -> int:
-        return space.select(self.factors).relative().encoded_size
+        return self.selected(space).relative().encoded_size
 
     def loss(self, predictions: Tensor, source: Params, target: Params) -> Tensor:
         change = _change(source, target, self.factors)
@@ -168,17 +214,32 @@ class FactorClassification(ParameterTarget):
     factors: tuple[str, ...]
     weight: float = 1.0
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        return self.factors
+
     def output_size(self, space: Space) -> int:
-        return sum(_orders(space.select(self.factors).relative()))
+        return sum(_orders(self.selected(space).relative()))
 
     def loss(self, predictions: Tensor, source: Params, target: Params) -> Tensor:
+        losses = [F.cross_entropy(s, e) for s, e in self._classified(predictions, source, target)]
+        return torch.stack(losses).mean()
+
+    def accuracy(self, predictions: Tensor, source: Params, target: Params) -> tuple[float, float]:
+        """Accuracy, and that of the most frequent element (chance), averaged over factors."""
+        pairs = self._classified(predictions, source, target)
+        right = [(scores.argmax(1) == element).double().mean() for scores, element in pairs]
+        chance = [element.bincount().max() / len(element) for _, element in pairs]
+        return float(torch.stack(right).mean()), float(torch.stack(chance).double().mean())
+
+    def _classified(self, predictions: Tensor, source: Params, target: Params) -> list[tuple[Tensor, Tensor]]:
+        """Scores (B, order) and element (B,) of each factor."""
         change = _change(source, target, self.factors)
         logits = torch.split(predictions, _orders(change.space), 1)
-        losses = [
-            F.cross_entropy(scores, factor.element(change.values[factor.name]))
+        return [
+            (scores, factor.element(change.values[factor.name]))
             for factor, scores in zip(change.space, logits, strict=True)
         ]
-        return torch.stack(losses).mean()
 
 
 AnyParameterTarget = (

@@ -25,7 +25,7 @@ class PredictiveEquivariance(Equivariance):
 
     def __init__(self, part: str, space: Space):
         super().__init__()
-        if not len(space):
+        if not space.encoded_size:
             name = type(self).__name__
             raise ValueError(f"{name} needs views that record parameters, but none of its views does")
         self.part, self.space = part, space

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -54,6 +54,10 @@ class AugSelf(Equivariance):
             super().__post_init__()
             check_unique(self, "targets")
             check_widths(self, "hidden", least=0)
+
+        def unlearnable(self, constant: Collection[str]) -> dict[str, tuple[str, ...]]:
+            found = {name: target.unlearnable(constant) for name, target in self.targets.items()}
+            return {name: factors for name, factors in found.items() if factors}
 
         def build(self, encoder: Encoder, spaces: Spaces) -> AugSelf:
             return AugSelf(self, encoder, union(spaces, self.pair))

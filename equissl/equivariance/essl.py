@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -77,6 +77,10 @@ class ESSL(Equivariance):
                     kind = type(target).__name__
                     raise ValueError(f"targets.{name}: {kind} compares two views; name the first as source")
 
+        def unlearnable(self, constant: Collection[str]) -> dict[str, tuple[str, ...]]:
+            found = {name: target.unlearnable(constant) for name, target in self.targets.items()}
+            return {name: factors for name, factors in found.items() if factors}
+
         def build(self, encoder: Encoder, spaces: Spaces) -> ESSL:
             return ESSL(self, encoder, union(spaces, self.reads()))
 
@@ -93,6 +97,23 @@ class ESSL(Equivariance):
     def forward(
         self, views: Views, encoded: Encodings, embeddings: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
+        predictions, source, target = self.predictions(views, encoded)
+        return {
+            name: kind.weight * kind.loss(prediction, source, target)
+            for (name, kind), prediction in zip(self.config.targets.items(), predictions, strict=True)
+        }
+
+    def scores(self, views: Views, encoded: Encodings) -> dict[str, float]:
+        """NAME_accuracy beside NAME_chance for every target that is a classification."""
+        predictions, source, target = self.predictions(views, encoded)
+        row: dict[str, float] = {}
+        for (name, kind), prediction in zip(self.config.targets.items(), predictions, strict=True):
+            if isinstance(kind, FactorClassification):
+                row[f"{name}_accuracy"], row[f"{name}_chance"] = kind.accuracy(prediction, source, target)
+        return row
+
+    def predictions(self, views: Views, encoded: Encodings) -> tuple[tuple[Tensor, ...], Params, Params]:
+        """Predictions (B, output_size) of each target, and the records of the two views."""
         c = self.config
         features = encoded[c.view].part(c.part)
         source = Params.of(Space(), {}, count=len(features))
@@ -101,8 +122,4 @@ class ESSL(Equivariance):
             repeats = len(features) // len(before)  # the view may be an orbit of the source
             source = concatenate([views[c.source].params] * repeats)
             features = torch.cat([before.repeat(repeats, 1), features], 1)
-        predictions = torch.split(to_float32(self.head(features)), self.sizes, 1)
-        return {
-            name: target.weight * target.loss(prediction, source, views[c.view].params)
-            for (name, target), prediction in zip(c.targets.items(), predictions, strict=True)
-        }
+        return torch.split(to_float32(self.head(features)), self.sizes, 1), source, views[c.view].params

@@ -11,15 +11,15 @@ import torch
 from torch import Tensor
 
 from equissl.distributed import any_rank, rank, world_size
-from equissl.encoder.encoder import Encoder
 from equissl.errors import NonFiniteError
 from equissl.evaluate.collapse import collapse_warning
+from equissl.model import Model
 from equissl.progress import Display
 from equissl.training import checkpoint
 from equissl.training.checkpoint import Snapshot, TrainState
 from equissl.training.loggers import Logger
 from equissl.training.meters import Meters
-from equissl.training.monitor import monitor
+from equissl.training.monitor import monitor, target_scores
 from equissl.training.options import Options
 from equissl.training.setup import Plan
 
@@ -100,10 +100,8 @@ class MonitoringCallback(Callback):
         loggers: those of this process; empty except in the first, which alone monitors.
     """
 
-    def __init__(
-        self, plan: Plan, encoder: Encoder, meters: Meters, loggers: Sequence[Logger], display: Display
-    ):
-        self.plan, self.encoder, self.meters, self.loggers = plan, encoder, meters, loggers
+    def __init__(self, plan: Plan, model: Model, meters: Meters, loggers: Sequence[Logger], display: Display):
+        self.plan, self.model, self.meters, self.loggers = plan, model, meters, loggers
         self.display, self.warned = display, False
 
     def after_epoch(self, state: TrainState) -> None:
@@ -111,7 +109,7 @@ class MonitoringCallback(Callback):
         every = recipe.monitor_every
         if not every or (state.epoch % every and state.epoch != recipe.epochs):
             return
-        device, problem = self.encoder.mean.device, ""
+        device, problem = self.model.encoder.mean.device, ""
         with self.meters.paused():
             try:
                 self._log(state, device)
@@ -125,10 +123,12 @@ class MonitoringCallback(Callback):
     def _log(self, state: TrainState, device: torch.device) -> None:
         if self.loggers:
             recipe = self.plan.recipe
-            row = monitor(self.encoder, self.plan.dataset, recipe.encoder.size, recipe.seed, device)
+            encoder = self.model.encoder
+            row = monitor(encoder, self.plan.dataset, recipe.encoder.size, recipe.seed, device)
+            row |= target_scores(self.model, self.plan.dataset, recipe, state.epoch, device)
             for logger in self.loggers:
                 logger.log({"step": state.step, "epoch": state.epoch, **row})
-            width = self.encoder.width()
+            width = encoder.width()
             warning = collapse_warning(row["std"] / width**0.5, row["rank_me"], width)
             if warning and (not self.warned or state.epoch == recipe.epochs):
                 self.display.say(f"warning: after epoch {state.epoch}, {warning}")

@@ -220,7 +220,7 @@ def fit_and_save(
     checkpoints = CheckpointCallback(run.checkpoints, snapshot, meters, options, agreement, state.step)
     callbacks: list[Callback] = [
         LoggingCallback(plan, meters, loggers, display, options.log_every),
-        MonitoringCallback(plan, learner.model.encoder, meters, loggers, display),
+        MonitoringCallback(plan, learner.model, meters, loggers, display),
         checkpoints,
     ]
     try:

@@ -12,9 +12,14 @@ from equissl.evaluate.collapse import embedding_std, rank_me
 from equissl.evaluate.factors.absolute import Factors
 from equissl.evaluate.features import extract
 from equissl.evaluate.probes.base import group_split
+from equissl.model import Model
+from equissl.objective import Equivariance
 from equissl.random import shuffled
+from equissl.recipe import Recipe
+from equissl.views import make_views
 
 MAX_IMAGES = 1024
+MAX_VIEWED = 256  # images of which views are made
 
 
 def monitor(
@@ -56,3 +61,27 @@ def monitor(
         if not score.baseline and score.part == "all" and score.name.startswith("factor/"):
             row[f"probe/{score.name.removeprefix('factor/')}"] = score.value
     return row
+
+
+@torch.no_grad()
+def target_scores(
+    model: Model, dataset: Dataset, recipe: Recipe, epoch: int, device: torch.device
+) -> dict[str, float]:
+    """``Equivariance.scores`` of every module, "MODULE/NAME", on views of ``MAX_VIEWED`` training images.
+
+    The model is in evaluation mode meanwhile.
+    """
+    modules = {n: m for n, m in model.modules_by_name.items() if type(m).scores is not Equivariance.scores}
+    if not modules:
+        return {}
+    index = shuffled(len(dataset), recipe.seed, "monitor")[:MAX_VIEWED]
+    views = make_views(
+        dataset.batch(index, epoch).to(device), recipe.views, recipe.seed, epoch, recipe.engine
+    )
+    training = model.training
+    model.eval()
+    try:
+        encoded = model.encode(views)
+        return {f"{n}/{k}": v for n, m in modules.items() for k, v in m.scores(views, encoded).items()}
+    finally:
+        model.train(training)

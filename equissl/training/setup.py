@@ -20,7 +20,7 @@ from equissl.errors import UserError
 from equissl.model import Model
 from equissl.nn.sync_batch_norm import synchronise_batch_norm
 from equissl.progress import Progress
-from equissl.recipe import Recipe
+from equissl.recipe import Recipe, check_targets
 from equissl.training.loggers import check_installed
 from equissl.training.optim import parameter_groups
 from equissl.training.options import Options
@@ -119,6 +119,7 @@ def build(plan: Plan, fabric: Fabric, encoder: Encoder | None = None, weights: b
     torch.manual_seed(recipe.seed)
     begin = recipe.encoder if weights else replace(recipe.encoder, weights="")
     model = replace(recipe, encoder=begin).build(plan.dataset.spaces, encoder)
+    check_targets(recipe)
     check_replays(recipe.views, plan.dataset.batch(torch.arange(min(NUM_TRIED, len(plan.dataset)))))
     if recipe.channels_last:
         model.to(memory_format=torch.channels_last)
