@@ -27,4 +27,4 @@ def test_every_named_test_exists() -> None:
 
 def test_every_clause_has_an_answer() -> None:
     assert len(rows()) > 100
-    assert not [clause for clause, answer in rows() if not answer]
+    assert not [clause for clause, answer in rows() if answer in ("", "open")]
