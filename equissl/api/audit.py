@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from equissl.data.base import Data, Dataset, InMemoryDataset
 from equissl.data.folder import open_data
+from equissl.data.tensors import as_images
 from equissl.distributed import resolve_device
 from equissl.encoder.encoder import Encoder
 from equissl.encoder.features import stated_size
@@ -26,7 +29,7 @@ from equissl.runs.scores import record_scores
 
 def audit(
     model: nn.Module | Encoder | Loaded | Path | str,
-    images: Tensor | Dataset | Data | Path | str,
+    images: Tensor | NDArray[Any] | Dataset | Data | Path | str,
     *,
     count: int = 1000,
     factors: Sequence[str] = (),
@@ -39,7 +42,8 @@ def audit(
 
     Args:
         model: a module (B, C, H, W) -> features taking images in [0, 1], or a name as on the command line.
-        images: (N, C, H, W) uint8 or float in [0, 1]; a dataset; or a folder.
+        images: (N, C, H, W) uint8 or float in [0, 1]; a dataset; or a folder, whose images become squares as
+            those that the model was trained on.
         size: side at which a folder is read; 0 for the model's own, or 224 for a module that states none.
         factors: names of ``AUDITS`` entries; all if empty.
 
@@ -57,6 +61,7 @@ def audit(
         >>> sorted({(s.name, s.baseline) for s in scores})
         [('audit/brightness', ''), ('audit/brightness', 'constant'), ('audit/brightness', 'random')]
     """
+    images = as_images(images) if isinstance(images, Tensor | np.ndarray) else images
     loaded = load_encoder(str(model), size=size, seed=seed) if isinstance(model, Path | str) else model
     if isinstance(loaded, LoadedEncoder | LoadedRun):
         encoder, own_size = loaded.encoder, loaded.config.size
@@ -64,7 +69,14 @@ def audit(
     else:
         encoder = loaded if isinstance(loaded, Encoder) else _plain_encoder(loaded, images, size)
         baseline, own_size = _untrained(encoder, seed), encoder.size
-    dataset = _dataset(images, size or own_size, progress)
+    if isinstance(images, Path | str):
+        as_trained: Any = (
+            {"fit": loaded.fit, "intensity": loaded.intensity}
+            if isinstance(loaded, LoadedEncoder | LoadedRun)
+            else {}
+        )
+        images = open_data(images, size or own_size, **as_trained).open_all(progress)
+    dataset = images.open("test", progress) if isinstance(images, Data) else _dataset(images)
     device = resolve_device(device)
     encoder.to(device)
     return readability.audit(
@@ -95,10 +107,10 @@ def audit_run(
 
     Args:
         data: the recipe's own if absent.
-        split: "all" for data that is not split: its training split holds everything.
+        split: "all" for every image of a folder.
     """
     data = data or loaded.data
-    dataset = data.open("train" if split == "all" else split, progress)
+    dataset = data.open_all(progress) if split == "all" else data.open(split, progress)
     scores = audit(loaded, dataset, count=count, factors=factors, seed=seed, device=device, progress=progress)
     record_scores(loaded, scores, "audit", data, split)
     return scores
@@ -125,13 +137,8 @@ def _plain_encoder(module: nn.Module, images: object, size: int) -> Encoder:
         raise UserError(f"model: {error}") from error
 
 
-def _dataset(images: Tensor | Dataset | Data | Path | str, size: int, progress: Progress) -> Dataset:
+def _dataset(images: Tensor | Dataset) -> Dataset:
     if isinstance(images, Dataset):
         return images
-    if isinstance(images, Tensor):
-        pixels = images if images.dtype == torch.uint8 else (images * 255).round().to(torch.uint8)
-        none = torch.full((len(pixels),), -1)
-        return InMemoryDataset(pixels, Params.of(Space(), {}, count=len(pixels)), none)
-    if isinstance(images, Data):
-        return images.open("test", progress)
-    return open_data(images, size, test_fraction=0.0).open("train", progress)
+    none = torch.full((len(images),), -1)
+    return InMemoryDataset(images, Params.of(Space(), {}, count=len(images)), none)

@@ -49,9 +49,10 @@ def embed(
     device: str = "cpu",
     progress: Progress = no_progress,
 ) -> Embeddings:
-    """Features of every image in a folder that can be read.
+    """Features of every image in a folder that can be read, split folders or not.
 
-    Images with more than 8 bits are read with the intensity range that the model was trained with, if any.
+    Images become squares as those that the model was trained on, if that is known, and those with more than
+    8 bits are read with the same intensity range.
 
     Args:
         model: a name as of ``load_encoder``, such as a run folder or ``timm/NAME@pretrained``; or what it
@@ -83,12 +84,12 @@ def embed(
     folder = ImageFolder(
         path=str(data),
         size=loaded.config.size,
-        test_fraction=0.0,
+        fit=loaded.fit,
         max_bad_fraction=1.0,
         integer_range=loaded.intensity.integers,
         float_range=loaded.intensity.floats,
     )
-    dataset = folder.open("train", progress)
+    dataset = folder.open_all(progress)
     device = resolve_device(device)
     loaded.encoder.to(device)
     table = extract(

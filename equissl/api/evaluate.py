@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -101,6 +102,7 @@ def evaluate_run(
     evaluations = protocol.select_evaluations(options.evaluations, options.settings, options.seed)
     loaded = load_run(open_run(Path(run)), trusted, backbone=backbone)
     size = loaded.config.size
+    as_trained: Any = {"fit": loaded.fit, "intensity": loaded.intensity}
     if isinstance(data, Path | str):  # nothing needs to be held out where test images come from elsewhere
         data = open_data(
             data,
@@ -108,14 +110,14 @@ def evaluate_run(
             labels,
             test_fraction=0.1 if test is None else 0.0,
             limit=limit,
-            intensity=loaded.intensity,
+            **as_trained,
         )
     data = data or loaded.data
     train_set = data.open("train", progress)
     test_split: Split = "test"
     if isinstance(test, Path | str):
         folder = Path(test)
-        test = open_data(test, size, labels, test_fraction=0.0, limit=limit, intensity=loaded.intensity)
+        test = open_data(test, size, labels, test_fraction=0.0, limit=limit, **as_trained)
         if isinstance(test, ImageFolder) and not split_folders(folder):
             test_split = "train"  # a folder without splits of its own is a test split as a whole
     test_set = (test or data).open(test_split, progress)

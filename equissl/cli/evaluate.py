@@ -100,8 +100,8 @@ def _audit_one(
     data = open_data(
         args["data"],
         loaded.config.size,
-        test_fraction=0.0,
         limit=args["count"],
+        fit=loaded.fit,
         intensity=loaded.intensity,
     )
     settings = {n: args[n] for n in ("count", "factors", "seed")}
@@ -109,7 +109,7 @@ def _audit_one(
     if isinstance(loaded, LoadedRun):
         scores = audits.audit_run(loaded, data, "all", **settings)
     else:
-        scores = audits.audit(loaded, data.open("train", display), **settings)
+        scores = audits.audit(loaded, data.open_all(display), **settings)
     same_name = [n for n in args.positionals if Path(n).name == Path(name).name]
     label = loaded.name if len(same_name) < 2 else name  # two runs may have folders of one name
     folder = _free_folder(out, label, taken)

@@ -16,6 +16,7 @@ from torch import Tensor
 from equissl.config.validation import MAX_WIDTH, Checked, check_bounds
 from equissl.data.batch import Batch
 from equissl.data.files.depth import IntensityRange
+from equissl.data.files.pixels import Fit
 from equissl.errors import UserError, nearest
 from equissl.params import Params, Space
 from equissl.progress import Progress, no_progress
@@ -152,6 +153,11 @@ class Data(Checked, ABC):
         """Black and white of the images with more than 8 bits, as far as they are set or decided."""
         return IntensityRange()
 
+    @property
+    def fit(self) -> Fit:
+        """How an image becomes a square."""
+        return "crop"
+
     def resolve(self, progress: Progress = no_progress) -> Data:
         """The same with what its files decide filled in, so that a run keeps it when files are added."""
         return self
@@ -164,6 +170,10 @@ class Data(Checked, ABC):
             UserError: no such split (``check_split``), or the files are missing or unusable; the message says
                 what to do.
         """
+
+    def open_all(self, progress: Progress = no_progress) -> Dataset:
+        """Samples of every split where the data can give them together, otherwise those of "train"."""
+        return self.open("train", progress)
 
     def __post_init__(self) -> None:
         check_bounds(self, "size", low=1, high=MAX_WIDTH)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from equissl.data.base import Data
 from equissl.data.files.depth import IntensityRange
+from equissl.data.files.pixels import Fit
 from equissl.data.image_folder import ImageFolder
 from equissl.data.packs.threediebench_layout import Source
 from equissl.data.threediebench import ThreeDIEBench
@@ -18,6 +19,7 @@ def open_data(
     *,
     test_fraction: float = 0.1,
     limit: int | None = None,
+    fit: Fit = "crop",
     intensity: IntensityRange = IntensityRange(),
 ) -> Data:
     """Images in a folder: ``ThreeDIEBench`` if it has that layout, any other an ``ImageFolder``.
@@ -30,6 +32,7 @@ def open_data(
         labels: "none", "folders" or the path of a ``.csv`` file with columns ``file`` and ``label``.
         test_fraction: fraction of the images in the test split, in [0, 1), without split folders.
         limit: maximum number of images of each split (objects of 3DIEBench); ``None`` for all.
+        fit: how an image becomes a square: "crop", "squash" or "pad".
         intensity: black and white of images with more than 8 bits, such as those that a model was trained on;
             decided by the folder where absent.
 
@@ -49,6 +52,7 @@ def open_data(
         table,
         test_fraction=test_fraction,
         limit=limit,
+        fit=fit,
         integer_range=intensity.integers,
         float_range=intensity.floats,
     )

@@ -16,7 +16,7 @@ from equissl.data.files.depth import IntensityRange
 from equissl.data.files.folder_intensity import folder_intensity
 from equissl.data.files.pixels import Fit
 from equissl.data.files.reader import ImageReader
-from equissl.data.files.scan import Listing, scan
+from equissl.data.files.scan import Listing, scan, scan_all
 from equissl.data.files.split import hash_fraction, split_indices
 from equissl.progress import Progress, no_progress
 
@@ -83,6 +83,10 @@ class ImageFolder(Data):
         listing = scan(self.path, self.labels)
         rows = split_indices(listing.root, listing.files, split, self.test_fraction)
         return self._with_ranges(listing, progress)._read(listing.select(rows), progress)
+
+    def open_all(self, progress: Progress = no_progress) -> Dataset:
+        """All images without labels: those of both splits, and what lies beside split folders."""
+        return self.read(scan_all(self.path), progress)
 
     def read(self, listing: Listing, progress: Progress = no_progress) -> Dataset:
         """The dataset of the files in ``listing``, at most ``limit`` of them.

@@ -98,6 +98,7 @@ def timm_config(loaded: Loaded, config: EncoderConfig) -> dict[str, Any]:
         "equissl": {
             "encoder": to_dict(replace(config, weights="")),
             "step": loaded.step,
+            "fit": loaded.fit,
             "intensity": to_dict(loaded.intensity),
         },
     }

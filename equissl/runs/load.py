@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from safetensors.torch import load_file
@@ -16,6 +16,7 @@ from equissl.config.serialize import from_dict, to_dict
 from equissl.config.validation import fits
 from equissl.data.base import Data
 from equissl.data.files.depth import IntensityRange
+from equissl.data.files.pixels import Fit
 from equissl.digest import digest
 from equissl.encoder.backbone import BackboneConfig
 from equissl.encoder.encoder import Encoder
@@ -42,7 +43,8 @@ class LoadedEncoder:
         step: optimizer steps behind it, 0 if unknown.
         weights: where its weights come from, in words.
         backbone: the user's own module, if ``config`` does not build it.
-        intensity: black and white of the images with more than 8 bits that it was trained on.
+        fit: how the images that it was trained on became squares.
+        intensity: black and white of those with more than 8 bits.
     """
 
     name: str
@@ -51,6 +53,7 @@ class LoadedEncoder:
     step: int = 0
     weights: str = ""
     backbone: nn.Module | None = None
+    fit: Fit = "crop"
     intensity: IntensityRange = IntensityRange()
 
 
@@ -87,6 +90,11 @@ class LoadedRun:
         return self.model.encoder
 
     @property
+    def fit(self) -> Fit:
+        """How the images that it was trained on became squares."""
+        return self.recipe.data.fit
+
+    @property
     def intensity(self) -> IntensityRange:
         """Black and white of the images with more than 8 bits that it was trained on."""
         return self.recipe.data.intensity
@@ -119,7 +127,7 @@ def inputs_and_weights(loaded: Loaded) -> dict[str, Any]:
     """What output files say of an encoder: where its weights come from, and how images are normalised."""
     config = loaded.config
     facts = {"weights": loaded.weights, "mean": list(config.mean), "std": list(config.std)}
-    return {**facts, "size": config.size}
+    return {**facts, "size": config.size, "fit": loaded.fit}
 
 
 def load_encoder(
@@ -297,6 +305,9 @@ def _exported(
         intensity: IntensityRange = from_dict(stored_range, IntensityRange, trusted)
     except UserError as error:
         raise UserError([f"{path}: {p}" for p in error.problems]) from error
+    fit = own.get("fit", "crop")
+    if not fits(fit, Fit):
+        raise UserError(f"{path}: fit must be one of {', '.join(get_args(Fit))}, got {fit!r}")
     step = own.get("step", 0)
     if not fits(step, int):
         raise UserError(f"{path}: step must be an integer, got {step!r}")
@@ -312,6 +323,5 @@ def _exported(
     if own.get("digest") != digest(dict(sorted(load_file(weights).items()))):
         raise UserError(f"{weights} is damaged or not that of {path} (another digest); export the run again")
     say(describe_inputs(config))
-    return LoadedEncoder(
-        folder.name, encoder.eval(), config, step, str(encoder.loaded_weights), intensity=intensity
-    )
+    words = str(encoder.loaded_weights)
+    return LoadedEncoder(folder.name, encoder.eval(), config, step, words, fit=fit, intensity=intensity)

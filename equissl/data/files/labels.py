@@ -12,6 +12,8 @@ from equissl.data.files.split import inner_folder, split_folders
 from equissl.errors import UserError, nearest
 from equissl.text import printable, read_cell
 
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
+
 
 def label_names(root: Path, files: Sequence[str], labels: str) -> list[str]:
     """Class name of each file, "" where unknown.
@@ -98,20 +100,33 @@ def _read_table(table: Path, root: Path, files: Collection[str]) -> dict[str, st
     labels: dict[str, str] = {}
     try:
         with table.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
-            reader = csv.DictReader(file)
-            columns = reader.fieldnames or ()
-            if not {"file", "label"} <= set(columns):
+            reader = csv.reader(file, strict=True)
+            columns = next(reader, [])
+            if columns.count("file") != 1 or columns.count("label") != 1:
                 raise UserError(
-                    f"data.labels: {str(table)!r} needs the columns file and label (got {list(columns)})"
+                    f"data.labels: {str(table)!r} needs the columns file and label (got {columns}), once each"
                 )
-            for row in reader:
-                name = _file_of(row["file"] or "", root, files)
-                label = nfc((row["label"] or "").strip())
+            for cells in filter(None, reader):
+                if len(cells) != len(columns):
+                    raise UserError(
+                        f"data.labels: {str(table)!r}: line {reader.line_num} should have {len(columns)} "
+                        f"cells, but has {len(cells)}; a text that holds a comma needs quotes around it"
+                    )
+                row = dict(zip(columns, cells, strict=True))
+                name = _file_of(row["file"], root, files)
+                label = nfc(row["label"].strip())
+                if _CONTROLS.search(label):
+                    raise UserError(
+                        f"data.labels: {str(table)!r}: the label {label[:60]!r} that ends in line "
+                        f"{reader.line_num} holds a control character, as after a quote that is not closed"
+                    )
                 if labels.setdefault(name, label) != label:
                     both = f"{labels[name]!r} and {label!r}"
                     raise UserError(f"data.labels: {str(table)!r} gives {name!r} two labels, {both}")
     except csv.Error as error:
         raise UserError(f"data.labels: {str(table)!r} is not a CSV file ({error})") from None
+    if not any(labels.values()):
+        raise UserError(f"data.labels: {str(table)!r} gives no file a label")
     return labels
 
 

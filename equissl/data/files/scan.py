@@ -68,10 +68,7 @@ def scan(path: str, labels: str = "none") -> Listing:
             value.
     """
     root = existing_folder(path)
-    other_suffixes: Counter[str] = Counter()
-    files = tuple(sorted(_walk(str(root), "", (), set(), other_suffixes), key=natural))
-    if not files:
-        raise UserError(_no_images(root, other_suffixes))
+    files = _image_files(root)
     folders = split_folders(root)
     if folders:
         prefixes = tuple(f"{folder}/" for folder in folders.values())
@@ -80,6 +77,13 @@ def scan(path: str, labels: str = "none") -> Listing:
     classes = tuple(sorted({n for n in names if n}, key=natural))
     number = {name: i for i, name in enumerate(classes)}
     return Listing(root, files, tuple(number.get(n, -1) for n in names), classes)
+
+
+def scan_all(path: str) -> Listing:
+    """As ``scan`` without labels, but also what lies beside split folders."""
+    root = existing_folder(path)
+    files = _image_files(root)
+    return Listing(root, files, (-1,) * len(files))
 
 
 def existing_folder(path: str) -> Path:
@@ -104,6 +108,15 @@ def existing_folder(path: str) -> Path:
     if close:
         hint = f"did you mean {str(parent / close[0])!r}?"
     raise UserError(f"data.path={str(path)!r} does not exist (expected a folder of images); {hint}")
+
+
+def _image_files(root: Path) -> tuple[str, ...]:
+    """Raises UserError if there are none."""
+    other_suffixes: Counter[str] = Counter()
+    files = tuple(sorted(_walk(str(root), "", (), set(), other_suffixes), key=natural))
+    if not files:
+        raise UserError(_no_images(root, other_suffixes))
+    return files
 
 
 def _subfolders(folder: Path) -> list[str]:
