@@ -29,6 +29,31 @@ def digest(*values: object) -> str:
         return hashlib.sha256(b"".join(parts)).hexdigest()
 
 
+def check_dense(value: object) -> None:
+    """Check that every tensor in nested data holds all its elements.
+
+    A tensor in a file of a few bytes can have more elements than any memory holds: one number repeated, one
+    without content (of the device "meta"), or a sparse one.
+
+    Raises:
+        ValueError: one does not.
+    """
+    if isinstance(value, Tensor):
+        dense = value.layout == torch.strided and not value.is_nested and value.device.type != "meta"
+        if not dense or value.numel() * value.element_size() > value.untyped_storage().nbytes():
+            raise ValueError(f"a tensor of the shape {_shape(value)} does not hold all its elements")
+    elif isinstance(value, Mapping):
+        for entry in value.values():
+            check_dense(entry)
+    elif isinstance(value, list | tuple):
+        for entry in value:
+            check_dense(entry)
+
+
+def _shape(value: Tensor) -> str:
+    return "?" if value.is_nested else str(tuple(value.shape))
+
+
 def _parts(value: object) -> Iterator[bytes | memoryview]:
     """Blocks of bytes that say a value completely."""
     if isinstance(value, Tensor):

@@ -205,17 +205,51 @@ def write_bytes(path: Path, content: bytes) -> None:
         file.write(content)
 
 
+def check_regular(path: Path) -> None:
+    """
+    Raises:
+        UserError: there is no such file, or it is a folder, or a device or pipe, which may never end.
+    """
+    if path.is_dir():
+        raise UserError(f"{path} is a folder; expected a file")
+    if not path.is_file():
+        raise UserError(
+            f"{path} is no regular file (a device or pipe)" if path.exists() else f"no file {path}"
+        )
+
+
+def parse_json(text: str | bytes) -> Any:
+    """
+    Raises:
+        ValueError: it is not JSON; also for another encoding, digits by the thousand, or deep nesting.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
 def read_json(path: Path) -> Any:
     """
     Raises:
         UserError: there is no such file, or it is not JSON.
     """
+    check_regular(path)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UserError(f"no file {path}") from error
-    except (ValueError, RecursionError) as error:  # also digits by the thousand
+        return parse_json(path.read_bytes())
+    except ValueError as error:
         raise UserError(f"{path} is not valid JSON: {error}") from error
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """
+    Raises:
+        UserError: there is no such file, or it holds no JSON object.
+    """
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise UserError(f"{path} holds no JSON object, but {str(content)[:60]!r}")
+    return content
 
 
 def write_json(path: Path, value: object, indent: int | None = 2) -> None:
@@ -223,15 +257,24 @@ def write_json(path: Path, value: object, indent: int | None = 2) -> None:
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows of a JSON-lines file; none if it does not exist; a torn last line is left out."""
+    """The rows of a JSON-lines file; none if it does not exist; a torn last line is left out.
+
+    Raises:
+        UserError: another line is no JSON object: rows after it must not be lost when the file is replaced.
+    """
     if not path.exists():
         return []
-    rows = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    check_regular(path)
+    lines = path.read_bytes().split(b"\n")
+    rows: list[dict[str, Any]] = []
+    for number, line in enumerate(lines, start=1):
         try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
+            row = parse_json(line) if line.strip() else {}
+        except ValueError:
+            row = None
+        if not isinstance(row, dict) and number < len(lines):
+            raise UserError(f"line {number} of {path} is no row (a JSON object); remove the line")
+        rows += [row] if row and isinstance(row, dict) else []
     return rows
 
 

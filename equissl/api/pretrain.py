@@ -14,7 +14,7 @@ from equissl.recipe import Recipe
 from equissl.runs.changes import check_resumable, check_unedited, version_changes
 from equissl.runs.folder import Run, open_run
 from equissl.runs.load import wrap_backbone
-from equissl.storage import read_json
+from equissl.storage import read_object
 from equissl.training import checkpoint
 from equissl.training.loop import train
 from equissl.training.options import Options
@@ -97,4 +97,4 @@ def run_options(run: Run) -> Options:
 
     Loggers that write outside the run folder (wandb, mlflow) are not among them: name them again.
     """
-    return Options.kept(read_json(run.path / "environment.json"))
+    return Options.kept(read_object(run.path / "environment.json"))

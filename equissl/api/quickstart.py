@@ -81,7 +81,7 @@ def _train(recipe: Recipe, out: Path, name: str, device: str, display: Display, 
 
 def _evaluate(folder: Path, device: str, display: Display) -> None:
     run = open_run(folder)
-    if {r.get("by") for r in run.rows("scores.jsonl")} >= {"evaluate", "audit"}:
+    if {str(r.get("by")) for r in run.scores()} >= {"evaluate", "audit"}:
         return
     evaluate_run(folder, options=EvaluationOptions(device=device), progress=display, say=display.say)
     audit_run(load_run(run), count=AUDITED_IMAGES, factors=AUDITED_FACTORS, device=device, progress=display)

@@ -7,8 +7,8 @@ from pathlib import Path
 from equissl.api.preview import preview_views
 from equissl.cli.grammar.arguments import Arguments
 from equissl.data.files.summary import format_summary, summarise
-from equissl.errors import UserError
 from equissl.progress import Display
+from equissl.report import check_page
 
 
 def run(args: Arguments) -> int:
@@ -32,13 +32,9 @@ def _views(args: Arguments) -> int:
 
     out: Path = args["views"]
 
-    def check_page() -> None:
-        if out.is_dir():
-            raise UserError(f"views={out} is a folder; expected a page to write, such as views.html")
-
     if args["data"] is None:
         args.check()
-    selection = selected(args, args["data"], "none", check_page)
+    selection = selected(args, args["data"], "none", lambda: check_page(out))
     with Display() as display:
         preview = preview_views(
             selection.recipe,

@@ -17,6 +17,8 @@ from equissl.errors import Stopped, UserError, memory_problem
 from equissl.storage import system_problem
 from equissl.training.signals import signal_name, sigterm_interrupts
 
+_LONGEST = 3000  # characters of a message: names in files can be of any length
+
 CLI = click.version_option(None, "-V", "--version", package_name="equissl", message="%(prog)s %(version)s")(
     VerbGroup(EQUISSL)
 )
@@ -74,7 +76,8 @@ def _run(arguments: list[str]) -> int:
 def _show(error: UserError | click.ClickException) -> int:
     if os.environ.get("EQUISSL_DEBUG"):
         traceback.print_exc()
-    problems = error.problems if isinstance(error, UserError) else [error.format_message()]
+    full = error.problems if isinstance(error, UserError) else [error.format_message()]
+    problems = [p if len(p) <= _LONGEST else f"{p[:_LONGEST]} ..." for p in full]
     count = len(problems)
     text = problems[0] if count == 1 else "".join(f"\n  - {p}" for p in problems)
     print(f"{'error' if count == 1 else f'{count} errors'}: {text}", file=sys.stderr)

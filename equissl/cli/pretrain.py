@@ -111,6 +111,6 @@ def _finish(run: Run, trusted: tuple[str, ...]) -> None:
     loaded = load_run(run, trusted)
     print(f"run folder: {run.path}")
     if is_timm(loaded.config):
-        out = export_timm(loaded, run.path / "export", run.rows("scores.jsonl"))
+        out = export_timm(loaded, run.path / "export", run.scores())
         print(f"exported backbone: {out}\n\n{snippet(loaded, out)}")
     print(f"next: equissl evaluate {folder}   equissl audit {folder} data=DIR   equissl report {folder}")

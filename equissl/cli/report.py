@@ -16,6 +16,7 @@ def run(args: Arguments) -> None:
     folders = [Path(name) for name in args.positionals]
     args.check()
     out: Path = args["out"] or folders[0] / "report.html"
+    report.check_page(out)
     try:
         table = report.comparison(folders)
         page = report.write(folders, out)

@@ -52,7 +52,8 @@ def cited(papers: Mapping[str, str]) -> list[Component]:
 
 def merged(*rows: Iterable[Mapping[str, str]]) -> list[Mapping[str, str]]:
     """Rows of components without repetition, in order."""
-    return list({(r["title"], r["paper"], r["bibtex"]): r for part in rows for r in part}.values())
+    every = (row for part in rows for row in part)
+    return list({tuple(r.get(n, "") for n in ("title", "paper", "bibtex")): r for r in every}.values())
 
 
 def bibtex_of(paper: str) -> str:

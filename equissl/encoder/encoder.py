@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from equissl.encoder.features import features, patch_size
 from equissl.encoder.masking import build_mask_token, masked_patches
 from equissl.encoder.weight_fitting import LoadedWeights
-from equissl.errors import nearest
+from equissl.errors import UserError, nearest
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,15 @@ class Encoder(nn.Module):
         Args:
             images: (B, C, H, W) in [0, 1].
             mask: (B, h * w) in row-major order, 1 where a patch is replaced by the mask token.
+
+        Raises:
+            UserError: the images have another number of channels than the encoder.
         """
+        if images.shape[1] != len(self.mean):
+            raise UserError(
+                f"the images have {images.shape[1]} channels, the encoder takes {len(self.mean)}: give "
+                "as many numbers in mean= and std= as the images have channels"
+            )
         x = (images - self.mean) / self.std
         if mask is None:
             vector, grid = features(self.backbone, x)

@@ -24,12 +24,17 @@ INPUT_PREFIXES = (TIMM, TORCHVISION, HUB)
 def split_weights(name: str) -> tuple[str, str]:
     """``MODEL@FILE`` as model and weights; ("", for the second if there are none). An existing path wins.
 
+    Raises:
+        UserError: nothing stands after the ``@``.
+
     >>> split_weights("timm/resnet18@dir/w@1.pt"), split_weights("runs/first")
     (('timm/resnet18', 'dir/w@1.pt'), ('runs/first', ''))
     """
     if Path(name).exists() or "@" not in name:
         return name, ""
     model, _, weights = name.partition("@")
+    if not weights:
+        raise UserError(f"{name!r} names no weights after the @; leave it out, or write {model}@FILE")
     if name.startswith(HUB) and not Path(weights).exists():
         return name, ""  # a revision of the repository
     return model, weights

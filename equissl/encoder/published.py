@@ -174,15 +174,18 @@ def _hub(source: str) -> Published:
     from timm.models._hub import load_model_config_from_path
 
     repository = source.removeprefix(HUB)
-    site, config = _hub_site(repository), _in_hub_cache(repository, ("config.json",))
+    site = _hub_site(repository)
     with fetching(source, site):
-        if config is None:
+        if (config := _in_hub_cache(repository, ("config.json",))) is None:
             stated, model, arguments = load_model_config_from_hf(repository)
         else:
             stated, model, arguments = load_model_config_from_path(config.parent)
     check_timm_name(str(model))
     licence, cached = str(stated.get("license") or ""), _in_hub_cache(repository, _HUB_WEIGHTS) is not None
-    inputs = timm_inputs(stated)
+    try:
+        inputs = timm_inputs(stated)
+    except (ValueError, TypeError, IndexError, OverflowError) as error:
+        raise UserError(f"{source}: its config.json does not say how images are made ({error})") from error
     return Published(
         source, model, site, licence, cached, lambda: _read_hub(source, repository), inputs, arguments or {}
     )

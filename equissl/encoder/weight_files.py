@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from equissl.digest import check_dense
 from equissl.errors import UserError
 
 RUN_PREFIX = "model.encoder.backbone."  # of the encoder's own weights in a checkpoint of a run
@@ -43,6 +44,10 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     file = weight_file(path)
     content = _read_safetensors(file) if _is_safetensors(file) else _read_torch(file)
     found = flatten(content)
+    try:
+        check_dense(found)
+    except ValueError as error:
+        raise UserError(f"weights: {str(file)!r} is damaged: {error}") from error
     if file.parent.name == "checkpoints" and (file.parents[1] / "recipe.json").is_file():
         found = {k: v for k, v in found.items() if k.startswith(RUN_PREFIX)}
     if not found:

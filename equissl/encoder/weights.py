@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from equissl.encoder.published import find_published, is_published
 from equissl.encoder.weight_files import flatten, read_tensors
@@ -38,8 +39,25 @@ def load_weights(backbone: nn.Module, source: str | Path, name: str = "", say: S
     else:
         found, shown, inputs = read_tensors(Path(source)), str(source), None
     fitted = fit(backbone, found, shown, name)
-    broken = next((n for n, t in fitted.state.items() if not bool(t.isfinite().all())), "")
+    wanted = {n: t.dtype for n, t in backbone.state_dict().items()}
+    state = {n: _converted(t, wanted[n], n, shown) for n, t in fitted.state.items()}
+    broken = next((n for n, t in state.items() if not bool(t.isfinite().all())), "")
     if broken:
         raise UserError(f"weights: {shown!r} holds numbers that are not finite, first in {broken!r}")
-    backbone.load_state_dict(fitted.state, strict=False)  # fit has checked the names
+    backbone.load_state_dict(state, strict=False)  # fit has checked the names
     return replace(fitted.report, inputs=inputs)
+
+
+def _converted(values: Tensor, wanted: torch.dtype, name: str, source: str) -> Tensor:
+    """A tensor in the number type of the backbone's.
+
+    Raises:
+        UserError: its numbers are integers (of a quantised model), complex or truth values, which torch would
+            convert without a word.
+    """
+    if wanted.is_floating_point and not values.dtype.is_floating_point:
+        raise UserError(
+            f"weights: {source!r} holds numbers of the type {values.dtype} in {name!r}, where {wanted} is "
+            "needed; save the weights of the model before it was quantised or converted"
+        )
+    return values.to(wanted)

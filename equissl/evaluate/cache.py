@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from equissl.evaluate.base import FeatureTable
 from equissl.params import Params, Space
-from equissl.storage import write_bytes
+from equissl.storage import parse_json, write_bytes
 
 SUFFIX = ".safetensors"
 
@@ -107,13 +107,13 @@ def _read(path: Path, space: Space) -> FeatureTable | None:
     """None if there is no such file, or none that makes sense."""
     try:
         with safe_open(path, framework="pt") as file:
-            parts = json.loads((file.metadata() or {})["parts"])
+            parts = parse_json((file.metadata() or {})["parts"])
             tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         values = {f.name: tensors[f"value/{f.name}"] for f in space}
         flags = {f.name: tensors[f"applied/{f.name}"] for f in space}
         params = Params(space, values, flags, len(tensors["labels"]))
+        columns = {name: slice(int(start), int(stop)) for name, (start, stop) in parts.items()}
         os.utime(path)
-    except (OSError, SafetensorError, KeyError, ValueError):
+    except (OSError, SafetensorError, KeyError, ValueError, TypeError, AttributeError):
         return None
-    columns = {name: slice(start, stop) for name, (start, stop) in parts.items()}
     return FeatureTable(tensors["vectors"], tensors["labels"], params, tensors["groups"], columns)

@@ -1,6 +1,7 @@
 """Reports on run folders: a comparison table, and self-contained HTML pages."""
 
 from equissl.report.findings import headline
+from equissl.report.html import check_page
 from equissl.report.page import comparison, write
 from equissl.report.preview import Parameter, Preview, Section, write_preview
 from equissl.report.rows import NotARun
@@ -14,6 +15,7 @@ __all__ = [
     "Preview",
     "Section",
     "Table",
+    "check_page",
     "comparison",
     "headline",
     "steering_of",

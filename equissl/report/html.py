@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from equissl.report import display_names as names
 from equissl.report import figures
-from equissl.storage import write_text
+from equissl.storage import WriteError, write_text
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -26,8 +26,24 @@ def template(name: str) -> Template:
     return environment.get_template(name)
 
 
+def check_page(out: Path) -> None:
+    """
+    Raises:
+        WriteError: ``out`` is not the name of a page, so that no file of another kind is replaced.
+    """
+    if out.is_dir():
+        raise WriteError(f"{str(out)!r} is a folder; expected a page to write, such as views.html")
+    if out.suffix.lower() not in (".html", ".htm"):
+        raise WriteError(f"{str(out)!r}: expected a page to write, whose name ends in .html")
+
+
 def save(page: str, out: Path) -> Path:
-    """Write ``page`` to ``out``, whole or not at all."""
+    """Write ``page`` to ``out``, whole or not at all.
+
+    Raises:
+        WriteError: as ``check_page``.
+    """
+    check_page(out)
     write_text(out, page, newline="\n")
     return out
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from equissl.storage import parse_json
 from equissl.tables import read_csv
 
 Row = Mapping[str, object]
@@ -153,9 +153,12 @@ def read(folder: Path) -> Run:
 
 def number(value: object) -> float | None:
     """A finite number, or None."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return float(value)
+    try:
+        return float(value) if math.isfinite(value) else None
+    except OverflowError:  # hundreds of digits
+        return None
 
 
 def text(value: object) -> str:
@@ -187,8 +190,8 @@ def _json(path: Path, problems: list[str], kind: type) -> object:
     if not path.is_file():
         return None
     try:
-        content = json.loads(path.read_text(encoding="utf-8", errors="replace"))
-    except json.JSONDecodeError:
+        content = parse_json(path.read_text(encoding="utf-8", errors="replace"))
+    except ValueError:
         content = None
     if isinstance(content, kind):
         return content
@@ -208,8 +211,8 @@ def _lines(path: Path, problems: list[str]) -> list[Row]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
-        except json.JSONDecodeError:
+            row = parse_json(line)
+        except ValueError:
             row = None
         if isinstance(row, dict):
             rows.append(row)

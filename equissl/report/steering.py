@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any
 from equissl.report import display_names as names
 from equissl.report.html import save, template
 from equissl.report.rows import IMAGE, number
+from equissl.storage import parse_json
 
 FILE = "steering.json"
 MIN_DIFFERENCE = 0.005  # of mean similarities that counts as different
@@ -63,10 +63,10 @@ def read_steering(folder: Path, run: str = "") -> Steering | None:
     if not path.is_file():
         return None
     try:
-        data = json.loads(path.read_text(encoding="utf-8", errors="replace"))
+        data = parse_json(path.read_text(encoding="utf-8", errors="replace"))
         explorers = tuple(_explorer(e, name) for e in _list(_dict(data).get("explorers")))
         note = _text(data.get("note", ""))
-    except (InvalidSteering, json.JSONDecodeError, RecursionError) as error:
+    except (InvalidSteering, ValueError) as error:
         return Steering(name, (), f"{FILE}: invalid, left out of the report ({error})")
     return Steering(name, explorers, note)
 

@@ -11,7 +11,7 @@ from equissl.config.serialize import to_dict
 from equissl.errors import UserError
 from equissl.recipe import Recipe
 from equissl.runs.folder import Run, environment
-from equissl.storage import read_json
+from equissl.storage import read_object
 
 
 def recipe_differences(old: Recipe | Mapping[str, Any], new: Recipe) -> list[str]:
@@ -30,7 +30,7 @@ def run_differences(run: Run, recipe: Recipe) -> list[str]:
     was written after it.
     """
     opened = replace(recipe, data=recipe.data.opened())
-    old, new = read_json(run.path / "recipe.json"), to_dict(opened)
+    old, new = read_object(run.path / "recipe.json"), to_dict(opened)
     if recipe.engine == "auto":
         new["engine"] = old.get("engine")
     return _differences(old, new)
@@ -64,8 +64,7 @@ def check_resumable(old: Recipe, new: Recipe) -> None:
 
 def version_changes(run: Run) -> list[str]:
     """A line for each package that a run's numbers depend on and that has another version by now."""
-    stored = read_json(run.path / "environment.json")
-    before = stored.get("versions") if isinstance(stored, dict) else None
+    before = read_object(run.path / "environment.json").get("versions")
     now = environment()["versions"]
     changed = {n: before.get(n) for n in now if isinstance(before, dict) and before.get(n) != now[n]}
     return [

@@ -15,6 +15,7 @@ from typing import Any
 
 from equissl.config.components import cited, components, merged
 from equissl.config.serialize import from_dict, to_dict
+from equissl.config.validation import fits
 from equissl.data.base import BadImage
 from equissl.errors import UserError, nearest
 from equissl.recipe import Recipe
@@ -22,6 +23,13 @@ from equissl.storage import atomic_folder, is_free, read_json, read_rows, write_
 from equissl.tables import write_csv
 from equissl.text import shell_path
 
+_SCORE = {
+    **dict.fromkeys(("name", "part", "baseline", "unit"), str),
+    "value": float,
+    "low": float | None,
+    "high": float | None,
+    "count": int,
+}
 COMPONENTS = "components.json"  # what the recipe is made of and what scored it, with papers
 
 
@@ -52,6 +60,22 @@ class Run:
         """The rows of ``log.jsonl`` or ``scores.jsonl``; a torn last line is left out."""
         return read_rows(self.path / name)
 
+    def scores(self) -> list[dict[str, Any]]:
+        """The rows of ``scores.jsonl``, each with what tables need of a ``Score``.
+
+        Raises:
+            UserError: a row has other fields, or of other types.
+        """
+        rows = self.rows("scores.jsonl")
+        for row in rows:
+            wrong = [name for name, kind in _SCORE.items() if not fits(row.get(name), kind)]
+            if wrong:
+                raise UserError(
+                    f"{self.path / 'scores.jsonl'}: the row {str(row.get('name'))[:60]!r} has no valid "
+                    f"{', '.join(wrong)}; remove the line"
+                )
+        return rows
+
 
 def create(
     out: Path,
@@ -81,7 +105,8 @@ def create(
 def cite(run: Run, rows: Iterable[Mapping[str, Any]]) -> None:
     """Add the papers that score rows name to ``components.json``."""
     path = run.path / COMPONENTS
-    known = read_json(path) if path.is_file() else []
+    stored = read_json(path) if path.is_file() else []
+    known = [r for r in stored if fits(r, Mapping[str, str])] if isinstance(stored, list) else []
     new = [c.row() for c in cited({str(r["paper"]): str(r["group"]) for r in rows if r.get("paper")})]
     write_json(path, merged(known, new))
 

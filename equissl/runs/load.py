@@ -28,7 +28,7 @@ from equissl.model import Model
 from equissl.recipe import Recipe
 from equissl.runs.changes import check_unedited
 from equissl.runs.folder import Run, nearest_run, open_run
-from equissl.storage import read_json
+from equissl.storage import read_json, read_object
 from equissl.training import checkpoint
 
 
@@ -238,7 +238,7 @@ def load_run(
     """
     recipe = run.recipe(trusted)
     state = checkpoint.load(run.checkpoints)
-    if backbone is None and read_json(run.path / "environment.json").get("own_backbone"):
+    if backbone is None and read_object(run.path / "environment.json").get("own_backbone"):
         raise UserError(
             f"{run.path} was trained with a module of your own, which recipe.json cannot name: in Python, "
             "pass backbone=... (or train with encoder.name=module:function)"

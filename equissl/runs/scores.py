@@ -10,7 +10,7 @@ from equissl.evaluate.base import Score
 from equissl.locks import folder_lock
 from equissl.runs.folder import Run, cite
 from equissl.runs.load import LoadedRun
-from equissl.storage import read_json, write_rows
+from equissl.storage import read_object, write_rows
 
 
 def record_scores(
@@ -32,15 +32,19 @@ def record_scores(
 
 
 def _replace_rows(run: Run, rows: Sequence[Mapping[str, Any]]) -> None:
-    replaced = {(r["name"], r["data"], r["split"]) for r in rows}
-    kept = [r for r in run.rows("scores.jsonl") if (r["name"], r["data"], r["split"]) not in replaced]
+    replaced = [_identity(r) for r in rows]
+    kept = [r for r in run.scores() if _identity(r) not in replaced]
     write_rows(run.path / "scores.jsonl", [*kept, *rows])
     cite(run, rows)
 
 
+def _identity(row: Mapping[str, Any]) -> list[Any]:
+    return [row.get(name) for name in ("name", "data", "split")]
+
+
 def run_metadata(loaded: LoadedRun, data: Data) -> dict[str, Any]:
     """The fields of a score row that identify the run and the data."""
-    environment = read_json(loaded.run.path / "environment.json")
+    environment = read_object(loaded.run.path / "environment.json")
     return {
         "model": loaded.name,
         "recipe": environment.get("recipe", ""),

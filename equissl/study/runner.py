@@ -29,7 +29,7 @@ from equissl.runs.changes import run_differences
 from equissl.runs.folder import Run, check_free, open_run
 from equissl.runs.load import load_run
 from equissl.runs.scores import record_scores
-from equissl.storage import read_json, read_rows, write_json, write_rows, write_text
+from equissl.storage import read_json, read_object, write_json, write_rows, write_text
 from equissl.study import figure, table
 from equissl.study.plan import Job, Study, cost, jobs, layout
 from equissl.training import checkpoint
@@ -246,7 +246,7 @@ def _fine_tune(task: Downstream, folder: Path, device: str, display: Display, tr
 
 
 def _scored_by(folder: Path) -> set[str]:
-    return {str(r.get("by")) for r in read_rows(folder / "scores.jsonl")}
+    return {str(r.get("by")) for r in Run(folder).scores()}
 
 
 def _is_scored(study: Study, folder: Path) -> bool:
@@ -260,9 +260,9 @@ def _gather(plan: dict[str, Any], out: Path) -> list[dict[str, Any]]:
     rows = []
     for planned in plan["runs"]:
         folder = out / "runs" / planned["run"]
-        scores = read_rows(folder / "scores.jsonl")
+        scores = Run(folder).scores()
         scores += _step_time(folder) if scores else []
-        machine = table.machine(read_json(folder / "environment.json")) if scores else ""
+        machine = table.machine(read_object(folder / "environment.json")) if scores else ""
         columns = {"run": planned["run"], "labels": planned["labels"], "machine": machine}
         rows += [{**row, **columns, "seed": planned["seed"]} for row in scores]
     return rows
@@ -270,9 +270,12 @@ def _gather(plan: dict[str, Any], out: Path) -> list[dict[str, Any]]:
 
 def _step_time(folder: Path) -> list[dict[str, Any]]:
     """Score row "cost/step": median milliseconds per optimizer step in the log."""
-    throughput = [r["images_per_second"] for r in read_rows(folder / "log.jsonl") if "loss" in r]
+    logged = (r.get("images_per_second") for r in Run(folder).rows("log.jsonl") if "loss" in r)
+    throughput = [float(v) for v in logged if isinstance(v, int | float) and v > 0]
     if not throughput:
         return []
-    batch = read_json(folder / "recipe.json")["batch_size"]
+    batch = read_object(folder / "recipe.json").get("batch_size")
+    if not isinstance(batch, int):
+        raise UserError(f"{folder / 'recipe.json'}: batch_size must be an integer, got {batch!r}")
     value = 1000 * batch / statistics.median(throughput)
     return [{"name": "cost/step", "value": value, "unit": "ms", "part": "all", "baseline": "", "count": 0}]

@@ -112,7 +112,8 @@ def machine(environment: Mapping[str, Any]) -> str:
     """Hardware and versions of a run, from its ``environment.json``."""
     gpu = environment.get("cuda") if "cuda" in str(environment.get("device", "")) else None
     hardware = gpu or f"CPU ({environment.get('processor')}, {environment.get('threads')} threads)"
-    versions = environment.get("versions", {})
+    stored = environment.get("versions")
+    versions = stored if isinstance(stored, dict) else {}
     return f"{hardware}, torch {versions.get('torch', '?')}, equissl {versions.get('equissl', '?')}"
 
 

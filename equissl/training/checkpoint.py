@@ -12,15 +12,21 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
+from equissl.config.validation import fits
 from equissl.data.base import Dataset
-from equissl.digest import digest
+from equissl.digest import check_dense, digest
 from equissl.errors import NonFiniteError, UserError
 from equissl.model import Model
 from equissl.storage import atomic_open
 from equissl.text import shell_path
 
 FORMAT = 2
-_KEYS = {"model", "optimizer", "scaler", "random", "step", "epoch", "batch", "recipe", "world_size", "data"}
+_CONTENT: Mapping[str, Any] = {  # of a checkpoint
+    **dict.fromkeys(("step", "epoch", "batch", "world_size"), int),
+    **dict.fromkeys(("optimizer", "scaler", "random", "recipe"), Mapping[str, Any]),
+    "model": Mapping[str, Tensor],
+    "data": str,
+}
 
 
 @dataclass
@@ -92,11 +98,27 @@ class Snapshot:
                 "files), so it cannot be resumed exactly. Restore the data (files too many for memory with "
                 "their times: `cp -p`, `rsync -a`) or start a new run."
             )
-        self.model.load_state_dict(saved["model"])
-        self.optimizer.load_state_dict(saved["optimizer"])
-        self.fabric.strategy.precision.load_state_dict(saved["scaler"])
-        restore_random_state(saved["random"])
+        if saved["batch"] * self.recipe["batch_size"] > len(self.dataset):
+            raise UserError(f"the checkpoint is at batch {saved['batch']}, and an epoch has fewer")
+        try:
+            self.model.load_state_dict(saved["model"])
+            self.optimizer.load_state_dict(saved["optimizer"])
+            self._check_optimizer()
+            self.fabric.strategy.precision.load_state_dict(saved["scaler"])
+            restore_random_state(saved["random"])
+        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UserError(
+                f"the checkpoint does not fit the recipe and cannot be resumed: {error}"
+            ) from error
         return TrainState(saved["step"], saved["epoch"], saved["batch"])
+
+    def _check_optimizer(self) -> None:
+        """Raises ValueError if a tensor of the optimizer is not of its parameter's shape, nor one number."""
+        for name, parameter in self.model.named_parameters():
+            for key, value in self.optimizer.state.get(parameter, {}).items():
+                if isinstance(value, Tensor) and value.numel() != 1 and value.shape != parameter.shape:
+                    shapes = f"{tuple(value.shape)} instead of {tuple(parameter.shape)}"
+                    raise ValueError(f"{key} of {name} in the optimizer has the shape {shapes}")
 
     def non_finite(self) -> str:
         """The first parameter, buffer or tensor of the optimizer that is not finite, by name; "" if all are.
@@ -173,13 +195,18 @@ def load(folder: Path, name: str = "last.pt") -> dict[str, Any]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         found = state.get("format")
+        check_dense(state)
     except Exception as error:
         raise UserError(_damaged(path, previous, type(error).__name__)) from error
     if found != FORMAT:
         raise UserError(f"checkpoint {path} has format {found}, this version reads {FORMAT}")
     stored = state.pop("digest", None)
-    if stored != digest(state) or _KEYS - state.keys():
+    if stored != digest(state):
         raise UserError(_damaged(path, previous, "its content differs from its digest"))
+    if wrong := [k for k, kind in _CONTENT.items() if not fits(state.get(k), kind)]:
+        raise UserError(_damaged(path, previous, f"no valid {', '.join(wrong)}"))
+    if wrong := [k for k in ("step", "epoch", "batch") if state[k] < 0]:
+        raise UserError(_damaged(path, previous, f"negative {', '.join(wrong)}"))
     content: dict[str, Any] = state
     return content
 

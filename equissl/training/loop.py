@@ -274,7 +274,9 @@ def rewind(run: Run, state: TrainState, recipe: Mapping[str, Any]) -> None:
     """
 
     def stays(row: Mapping[str, Any]) -> bool:
-        at = row.get("step", 0)
+        at = row.get("step")
+        if not isinstance(at, int | float):
+            return False
         return bool(at < state.step or (at == state.step and ("loss" in row or not state.batch)))
 
     write_rows(run.path / "log.jsonl", [row for row in run.rows("log.jsonl") if stays(row)])

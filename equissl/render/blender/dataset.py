@@ -27,7 +27,7 @@ from equissl.render.blender.built_in import write_built_in
 from equissl.render.blender.latents import Latents
 from equissl.render.blender.meshes import Mesh
 from equissl.render.blender.process import Blender, BlenderOptions, RenderFailed, RenderSettings
-from equissl.storage import atomic_open, make_folder, read_json, write_json
+from equissl.storage import atomic_open, make_folder, read_object, write_json
 from equissl.tables import append_csv, read_csv
 
 _SETTINGS = "3diebench.json"
@@ -158,7 +158,7 @@ def _check_settings(out: Path, settings: dict[str, Any]) -> None:
     if not path.exists():
         write_json(path, new)
         return
-    old = read_json(path)
+    old = read_object(path)
     changed = sorted(k for k in new if old.get(k) != new[k])
     if changed:
         differences = ", ".join(f"{k}: {old.get(k)!r} there, {new[k]!r} now" for k in changed)

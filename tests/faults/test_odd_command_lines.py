@@ -1,0 +1,43 @@
+"""Command lines that are unusual but plausible: each works or ends in words, and destroys nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from equissl.cli.main import main
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name in ("a.png", "b.png"):
+        Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(folder / name)
+    return folder
+
+
+@pytest.mark.parametrize("name", ["photos/a.png", "run/log.jsonl", "run/last.pt", "photos"])
+def test_a_page_replaces_no_file_of_another_kind(
+    name: str, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, out = tmp_path / "run", tmp_path / name
+    run.mkdir()
+    (run / "log.jsonl").write_text('{"step": 1, "loss": 1.0}\n')
+    (run / "last.pt").write_bytes(b"weights")
+    before = out.read_bytes() if out.is_file() else b""
+    for words in (["report", str(run), f"out={out}"], ["check", str(photos), f"views={out}"]):
+        assert main(words) == 2
+        assert "expected a page to write" in capsys.readouterr().err
+    assert (out.read_bytes() if out.is_file() else b"") == before
+
+
+def test_images_with_other_channels_than_the_encoder(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["embed", "timm/test_resnet", f"data={photos}", f"out={tmp_path / 'a.csv'}", "size=16"]
+    assert main([*words, "mean=0.5", "std=0.5", "device=cpu"]) == 2
+    assert "the images have 3 channels, the encoder takes 1" in capsys.readouterr().err
