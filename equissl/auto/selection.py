@@ -55,7 +55,7 @@ def select_recipe(
             raise UserError("data=DIR is missing: the folder of images to learn from (or name a recipe)")
         selection = _selected(Path(data), keep, ignore)
     else:
-        recipe = registry.find_recipe(name)()
+        recipe = registry.call_function(registry.find_recipe(name), f"recipe={name!r}")
         if not isinstance(recipe, Recipe):
             raise UserError(f"recipe={name!r} returned {type(recipe).__name__}, not a Recipe")
         selection = Selection(recipe, name)

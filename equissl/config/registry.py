@@ -106,6 +106,26 @@ def import_function(name: str, kind: str) -> Callable[..., Any]:
     return value  # type: ignore[no-any-return]
 
 
+def call_function(function: Callable[..., Any], label: str, **arguments: Any) -> Any:
+    """Call a function that a user named, so that whatever it raises is said in words.
+
+    Args:
+        label: how the user named it, "recipe='my_module:make'".
+
+    Raises:
+        UserError: it takes other arguments, or fails.
+    """
+    try:
+        return function(**arguments)
+    except UserError:
+        raise
+    except Exception as error:
+        given = f"with {arguments}" if arguments else "without arguments"
+        raise UserError(
+            f"{label} fails when it is called {given}: {type(error).__name__}: {error}"
+        ) from error
+
+
 def _find(name: str, entries: list[Entry], kind: str, ending: str = "") -> Callable[..., Any]:
     if ":" in name:
         return import_function(name, kind)

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeGuard
 import torch
 from torch import nn
 
-from equissl.config.registry import import_function
+from equissl.config.registry import call_function, import_function
 from equissl.config.validation import MAX_WIDTH, Checked, TrustNeed, check_bounds
 from equissl.encoder.encoder import Encoder
 from equissl.encoder.published import IMAGENET, check_timm_name
@@ -223,11 +223,7 @@ def use_small_stem(model: nn.Module, name: str) -> None:
 
 def _own(config: EncoderConfig) -> nn.Module:
     make = import_function(config.name, "encoder.name")
-    try:
-        backbone = make(**config.options)
-    except TypeError as error:
-        given = dict(config.options)
-        raise UserError(f"encoder.name={config.name!r} cannot be called with {given}: {error}") from error
+    backbone = call_function(make, f"encoder.name={config.name!r}", **config.options)
     if not isinstance(backbone, nn.Module):
         raise UserError(f"encoder.name={config.name!r} returned {type(backbone).__name__}, not an nn.Module")
     return backbone

@@ -45,7 +45,8 @@ def build_study(
     function = registry.find_study(name)
     values, of_recipes = _sorted_settings(function, settings or {}, others)
     try:
-        study = function(**values)
+        own = ":" in name
+        study = registry.call_function(function, f"study={name!r}", **values) if own else function(**values)
     except ValueError as error:
         raise UserError(str(error)) from error
     if not isinstance(study, Study):
@@ -62,8 +63,11 @@ def build_study(
 
 def study_parameters(function: Callable[..., Study]) -> dict[str, tuple[Any, Any]]:
     """Parameters of a study function: name -> (type, default)."""
-    hints = get_type_hints(function)
-    return {n: (hints[n], p.default) for n, p in inspect.signature(function).parameters.items()}
+    try:
+        hints, parameters = get_type_hints(function), inspect.signature(function).parameters
+    except (TypeError, ValueError, NameError) as error:
+        raise UserError(f"{function!r} is no study: its arguments are not known ({error})") from error
+    return {n: (hints.get(n, str), p.default) for n, p in parameters.items()}
 
 
 def _sorted_settings(
