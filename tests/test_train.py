@@ -257,13 +257,14 @@ def test_ones_own_encoder_and_augmentation(tmp_path: Path) -> None:
     assert equissl.audit(own, torch.rand(60, 3, 16, 16), count=60, factors=("brightness",))
 
 
-def test_images_from_a_folder_and_bad_ones(tmp_path: Path) -> None:
+def test_images_from_a_folder_and_bad_ones(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_images(tmp_path / "photos", {"x": 20, "y": 21})
     (tmp_path / "photos" / "broken.jpg").write_bytes(b"")
     recipe = tiny(
         data=ImageFolder(str(tmp_path / "photos"), size=16, max_bad_fraction=0.1), epochs=1, monitor_every=0
     )
-    run = train(recipe, tmp_path / "run", QUIET)
+    run = train(recipe, tmp_path / "run", replace(QUIET, silent=False))
+    assert "skipped: 1 image that cannot be used, listed in" in capsys.readouterr().err
     assert "broken.jpg" in (run.path / "bad_images.csv").read_text()
     loaded = load_run(run)
     assert loaded.encoder(torch.rand(1, 3, 16, 16)).vector.shape[1] == loaded.encoder.width()

@@ -9,6 +9,7 @@ from rich.console import Console
 from equissl import report
 from equissl.cli.grammar.arguments import Arguments
 from equissl.errors import UserError
+from equissl.text import printable
 
 
 def run(args: Arguments) -> None:
@@ -23,7 +24,9 @@ def run(args: Arguments) -> None:
     except report.NotARun as error:
         raise UserError(str(error)) from error
     console = Console()
-    console.print(report.text(table, console.width))
+    console.print(report.text(table, console.width) if table.groups else "There are no scores yet.")
+    for line in report.warnings_of(folders):
+        print(f"warning: {printable(line)}")
     print(f"report: {page}")
     if (beside := report.steering_of(folders, page)) is not None:
         print(f"steering: {beside}")

@@ -2,7 +2,7 @@
 
 from equissl.report.findings import headline
 from equissl.report.html import check_page
-from equissl.report.page import comparison, write
+from equissl.report.page import comparison, warnings_of, write
 from equissl.report.preview import Parameter, Preview, Section, write_preview
 from equissl.report.rows import NotARun
 from equissl.report.steering import steering_of
@@ -20,6 +20,7 @@ __all__ = [
     "headline",
     "steering_of",
     "text",
+    "warnings_of",
     "write",
     "write_preview",
 ]

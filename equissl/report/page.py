@@ -56,6 +56,11 @@ def comparison(runs: Sequence[Path]) -> Table:
     return build(_models(runs))
 
 
+def warnings_of(runs: Sequence[Path]) -> list[str]:
+    """Reasons to read the numbers of some run folders with care, as the page lists them."""
+    return [line for model in _models(runs) for line in warnings(model)]
+
+
 def write(runs: Sequence[Path], out: Path) -> Path:
     """Write the report of some run folders to ``out``, whole or not at all; the same runs, the same bytes.
 

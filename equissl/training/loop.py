@@ -194,6 +194,11 @@ def _train(
 
             def start() -> None:
                 bad = plan.dataset.bad_images
+                if bad:
+                    some = "1 image" if len(bad) == 1 else f"{len(bad)} images"
+                    display.say(
+                        f"skipped: {some} that cannot be used, listed in {run.path / 'bad_images.csv'}"
+                    )
                 create(run.path, plan.recipe, facts, bad, lambda p: snapshot.save(p, state))
                 held.enter_context(folder_lock(run.path))
 

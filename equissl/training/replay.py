@@ -119,7 +119,7 @@ def _forward_and_backward(model: nn.Module, views: Mapping[str, View]) -> tuple[
     model.train()
     model.zero_grad()
     problem = ""
-    with warnings.catch_warnings(), torch.autograd.detect_anomaly():
+    with warnings.catch_warnings(), torch.autograd.set_detect_anomaly(True):  # without its warning
         warnings.simplefilter("ignore")
         terms: dict[str, Tensor] = model(views)
         loss = torch.stack(list(terms.values())).sum()

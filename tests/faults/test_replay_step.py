@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,6 +33,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 @pytest.mark.parametrize("step", [1, 4, 8, 9])
 def test_a_replayed_step_is_that_of_the_run(run: Run, step: int) -> None:
     """Also one before every checkpoint that is left, from the weights that the run began with."""
+    warnings.simplefilter("error")  # torch warns of its detection of anomalies; pytest restores the filters
     logged = next(r for r in run.rows("log.jsonl") if r["step"] == step)
     before = {p: p.read_bytes() for p in run.path.rglob("*") if p.is_file()}
     found = equissl.replay_step(run.path, step)

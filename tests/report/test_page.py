@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from report.fake_runs import INVARIANT, build_run, lines, log_rows, recipe, row
 
+from equissl.cli.main import main
 from equissl.report import NotARun, write
 from equissl.report.papers import papers
 from equissl.report.rows import read
@@ -143,6 +144,16 @@ def test_warnings_come_before_the_numbers(tmp_path: Path) -> None:
     assert "byol: unfinished: the log ends at epoch 10 of 30; `equissl resume` continues it." in before
     assert "byol: possible collapse: the last logged embedding std is 0.0001 (threshold 0.05)." in before
     assert "byol: 2 images were skipped (bad_images.csv); the first is a.jpg: truncated." in before
+
+
+def test_the_command_prints_the_warnings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = build_run(tmp_path / "run", "byol", INVARIANT, modules=False)
+    (run / "bad_images.csv").write_text("path,reason\na\x1b.jpg,truncated\n")
+    (run / "scores.jsonl").unlink()
+    assert main(["report", str(run), f"out={tmp_path / 'report.html'}"]) == 0
+    said = capsys.readouterr().out
+    assert "warning: run: not evaluated yet" in said and "There are no scores yet." in said
+    assert "1 image was skipped" in said and "\x1b" not in said
 
 
 def test_a_finished_run_logged_rarely_is_not_called_unfinished(tmp_path: Path) -> None:

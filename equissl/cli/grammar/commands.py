@@ -13,7 +13,7 @@ from equissl.errors import UserError, nearest
 
 POSITIONALS = {
     "RUN": "folder of a run, as pretrain writes it",
-    "MODEL": "folder of a run, exported folder, or timm/NAME",
+    "MODEL": "run or exported folder, timm/NAME@pretrained, timm/NAME@FILE, ...: docs/models.md",
 }
 _ENDING = """
 Completion of keys, recipes and paths with Tab, by a line in the startup file:

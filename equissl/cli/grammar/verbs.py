@@ -38,8 +38,12 @@ _INPUTS = (
     Key("mean=R,G,B", "of images in [0, 1], per channel; the model's own if absent", ()),
     Key("std=R,G,B", "likewise", ()),
 )
-_SIZE = Key("size=N", "side of the images in pixels; 0: the run's, or 224", 0)
-_TRUST = Key("trust=PACKAGE,...", "whose code a run may name, and equissl: see SECURITY.md", ())
+_SIZE = Key("size=N", "side of the images in pixels; 0: the model's own", 0)
+_TRUST = Key(
+    "trust=PACKAGE,...",
+    "packages whose code a stored file may run; equissl: downloads, pickles (SECURITY.md)",
+    (),
+)
 _RECIPE = Key(
     "recipe=NAME",
     "a name from `equissl list recipes`, or module:function; chosen for the images if absent",
