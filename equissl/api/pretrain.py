@@ -15,6 +15,7 @@ from equissl.runs.changes import check_resumable, check_unedited, version_change
 from equissl.runs.folder import Run, open_run
 from equissl.runs.load import wrap_backbone
 from equissl.storage import read_object
+from equissl.temporary import clean
 from equissl.training import checkpoint
 from equissl.training.loop import train
 from equissl.training.options import Options
@@ -78,6 +79,8 @@ def resume(
     check_unedited(folder, from_dict(state["recipe"], Recipe, trusted), recipe)
     check_resumable(recipe, prolonged)
     if prolonged.epochs == recipe.epochs and state["epoch"] >= recipe.epochs:
+        for written in (folder.path, folder.checkpoints):
+            clean(written)  # it may have been killed while it wrote its last files
         say(f"{folder.path} is finished ({recipe.epochs} epochs); epochs=N prolongs it")
         return folder
     for line in version_changes(folder):

@@ -163,7 +163,8 @@ def locate(name: str, trusted: Sequence[str] = ()) -> Any:
     except (ImportError, AttributeError, ValueError) as error:
         raise UserError(f"{name!r} cannot be found: {error}") from error
     if not (isinstance(value, type) and dataclasses.is_dataclass(value)):
-        raise UserError(f"{name!r} is not a dataclass, so it cannot be part of a recipe")
+        hint = f"; did you mean {name + '.Config'!r}?" if hasattr(value, "Config") else ""
+        raise UserError(f"{name!r} is not a dataclass, so it cannot be part of a recipe{hint}")
     if own or value.__module__.partition(".")[0] == ROOT:
         if address(value) != name:
             raise UserError(f"{name!r} is not the address of a class of equissl")

@@ -17,7 +17,7 @@ from PIL import Image
 from test_train import QUIET, assert_same, tiny
 
 import equissl
-from equissl import storage
+from equissl import storage, temporary
 from equissl.api import quickstart as quick
 from equissl.cli.main import main
 from equissl.data.image_folder import ImageFolder, write_images
@@ -243,3 +243,12 @@ def test_a_resumed_run_keeps_its_options(tmp_path: Path) -> None:
 def test_damaged_options_are_refused(damaged: object) -> None:
     with pytest.raises(UserError, match="options"):
         Options.kept({"options": damaged})
+
+
+def test_resuming_a_finished_run_removes_what_a_killed_process_left(tmp_path: Path) -> None:
+    run = train(tiny(epochs=1), tmp_path / "run", QUIET)
+    left = run.path / f".bad_images.csv.{temporary._host()}-999999999-1-0.part"
+    left.touch()
+    temporary._cleaned.clear()  # as in a new process
+    equissl.resume(run.path)
+    assert not left.exists()
