@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any, get_origin
 
+from equissl.config.validation import arms
 from equissl.errors import UserError
 
 
@@ -33,7 +34,8 @@ def _plain(text: str, hint: Any) -> Any:
         return text
     if hint is Path:
         return Path(text).expanduser()  # the shell leaves the ~ in key=~/value alone
-    listed = get_origin(hint) is tuple and text[:1] not in ("[", "(")
+    tuples = any(get_origin(arm) is tuple for arm in arms(hint))
+    listed = tuples and text[:1] not in ("[", "(") and ("," in text or arms(hint) == (hint,))
     wrapped = f"[{text}]" if listed else text
     try:
         return json.loads(wrapped.replace("(", "[").replace(")", "]"))

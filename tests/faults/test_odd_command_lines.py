@@ -9,6 +9,8 @@ import pytest
 from PIL import Image
 
 from equissl.cli.main import main
+from equissl.config.parse import parse
+from equissl.evaluate.audit.audit import MIN_IMAGES
 
 
 @pytest.fixture
@@ -41,3 +43,15 @@ def test_images_with_other_channels_than_the_encoder(
     words = ["embed", "timm/test_resnet", f"data={photos}", f"out={tmp_path / 'a.csv'}", "size=16"]
     assert main([*words, "mean=0.5", "std=0.5", "device=cpu"]) == 2
     assert "the images have 3 channels, the encoder takes 1" in capsys.readouterr().err
+
+
+def test_too_few_images_for_an_audit_are_refused_at_once(
+    photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["audit", "timm/nosuch", f"data={photos}", f"count={MIN_IMAGES - 1}"]) == 2
+    assert f"count={MIN_IMAGES - 1}" in capsys.readouterr().err
+
+
+def test_a_pair_that_may_be_absent_takes_commas() -> None:
+    assert parse("0,4095", tuple[int, int] | None, "x") == parse("[0,4095]", tuple[int, int] | None, "x")
+    assert parse("null", tuple[int, int] | None, "x") is None

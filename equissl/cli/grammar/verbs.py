@@ -218,7 +218,7 @@ VERBS = (
             Key("factors=FACTOR,...", "which to audit; all if absent", (), choices="audits"),
             _SIZE,
             *_INPUTS,
-            _COUNT,
+            Key("count=N", "number of images, at least 40", 1000, low=40),
             _SEED,
             _DEVICE,
             _TRUST,

@@ -51,5 +51,5 @@ def _extremes(
     for done, result in enumerate(prefetch_map(work, files, 2 * threads, threads), 1):
         if isinstance(result, Extremes):
             found.append(result)
-        progress("reading intensities", done, len(files))
+        progress("reading depths", done, len(files))
     return found
