@@ -112,7 +112,7 @@ def audit_run(
     data = data or loaded.data
     dataset = data.open_all(progress) if split == "all" else data.open(split, progress)
     scores = audit(loaded, dataset, count=count, factors=factors, seed=seed, device=device, progress=progress)
-    record_scores(loaded, scores, "audit", data, split)
+    record_scores(loaded, scores, "audit", data, data.whole if split == "all" else split)
     return scores
 
 

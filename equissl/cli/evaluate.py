@@ -113,7 +113,7 @@ def _audit_one(
     same_name = [n for n in args.positionals if Path(n).name == Path(name).name]
     label = loaded.name if len(same_name) < 2 else name  # two runs may have folders of one name
     folder = _free_folder(out, label, taken)
-    facts = {"model": label, "data": str(args["data"]), "split": "all", "step": loaded.step}
+    facts = {"model": label, "data": str(args["data"]), "split": data.whole, "step": loaded.step}
     facts |= inputs_and_weights(loaded)
     write_rows(folder / "scores.jsonl", [{**s.row(), **facts} for s in scores])
     return folder

@@ -141,6 +141,7 @@ class Data(Checked, ABC):
     title: ClassVar[str] = ""  # what people call it; the class's name if it is not given
     paper: ClassVar[str] = ""  # "arXiv:..."
     bibtex: ClassVar[str] = ""  # its entry, unless another class with this paper has it
+    whole: ClassVar[str] = "train"  # which split ``open_all`` gives; "all" if it gives every sample
     size: int
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from PIL import Image
@@ -52,6 +53,8 @@ class ImageFolder(Data):
             ``None`` decides it once for the folder, see ``equissl.data.files.depth.decide``.
         float_range: likewise of images of floats, such as (0, 1).
     """
+
+    whole: ClassVar[str] = "all"
 
     path: str
     size: int = 224

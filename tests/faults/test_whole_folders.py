@@ -16,6 +16,8 @@ from equissl.api.evaluate import EvaluationOptions, evaluate_run
 from equissl.api.export import export
 from equissl.api.pretrain import pretrain
 from equissl.augment import presets
+from equissl.config import registry
+from equissl.data.base import Data
 from equissl.data.folder import open_data
 from equissl.data.image_folder import ImageFolder, write_images
 from equissl.data.tensors import as_images
@@ -152,3 +154,13 @@ def test_images_with_other_numbers_are_refused(images: torch.Tensor, message: st
     for given in (images, images.numpy()):
         with pytest.raises(UserError, match=f"images: .*{message}"):
             audit(network, given)
+
+
+def test_every_dataset_says_which_split_it_opens_whole(tmp_path: Path) -> None:
+    for entry in registry.subclasses(Data):
+        data = entry.value.example(tmp_path / entry.name)
+        if data.whole == "all":
+            split = [len(data.open(name)) for name in ("train", "test")]
+            assert len(data.open_all()) == sum(split) > split[0]
+        else:
+            assert len(data.open_all()) == len(data.open(data.whole))
