@@ -270,8 +270,8 @@ def test_an_optional_component_can_be_removed_and_given() -> None:
 
 
 COMMANDS = [
-    (["audit", "timm/test_resnet", ".", "count=0"], "count must be at least 1, got 0"),
-    (["audit", "timm/test_resnet", ".", "count=-1"], "count must be at least 1, got -1"),
+    (["audit", "timm/test_resnet", ".", "count=0"], "count must be at least 40, got 0"),
+    (["audit", "timm/test_resnet", ".", "count=-1"], "count must be at least 40, got -1"),
     (["audit", "timm/test_resnet", ".", f"seed={2**70}"], f"seed must be at most {MAX_SEED}"),
     (["audit", "timm/test_resnet", ".", "size=-1"], "size must be at least 0, got -1"),
     (["pretrain", "recipe=quickstart.invariant", "log_every=0"], "log_every must be at least 1, got 0"),
