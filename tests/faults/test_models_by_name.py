@@ -149,6 +149,7 @@ def test_embed_says_random_weights_and_stores_the_normalisation(
         "mean": [0.1, 0.2, 0.3],
         "std": [1.0, 1.0, 1.0],
         "size": 32,
+        "fit": "crop",
     }
 
 

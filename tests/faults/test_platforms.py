@@ -49,5 +49,5 @@ def test_a_gpu_of_apple_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert resolve_device("auto") == "cpu"
-    with pytest.raises(UserError, match="device=mps: expected auto, cpu or cuda"):
+    with pytest.raises(UserError, match="device=mps: expected auto, cpu, cuda or cuda:N"):
         resolve_device("mps")

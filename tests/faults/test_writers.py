@@ -28,6 +28,8 @@ ALLOWED = {
     ("data/torchvision_sets.py", "*"): "files of noise for tests and examples, in example()",
     ("render/blender/worker.py", "*"): "runs in Blender's Python, writes its renders into a scratch folder",
     ("augment/native_build.py", "_own_folder"): "makes the folder of the cache private, in words of its own",
+    ("cli/replay_step.py", "run"): "Table.to_csv, which writes by write_csv",
+    ("cli/streams.py", "prepare_streams"): "the null device",
     ("augment/native_build.py", "_store"): "into the file of atomic_path",
 }
 
