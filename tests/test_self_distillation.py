@@ -198,10 +198,10 @@ def test_masks_have_the_stated_ratio() -> None:
         (lambda: IBOT.Config(views=("a",)), "at least two different crops"),
         (lambda: DINOv2.Config(koleo_weight=-1.0), "koleo_weight must be at least 0"),
         (lambda: SelfDistillationConfig(momentum=2.0), "momentum must be in"),
-        (lambda: SelfDistillationConfig(num_prototypes=1), "num_prototypes must be at least 2"),
+        (lambda: SelfDistillationConfig(num_prototypes=1), "num_prototypes must be in"),
         (lambda: SelfDistillationConfig(patch_temperature=(0.0, 0.1)), "patch_temperature must be above 0"),
         (lambda: PatchMask(mask_ratio=(0.0, 0.5)), "PatchMask.mask_ratio"),
-        (lambda: PatchMask(grid_size=0), "PatchMask.grid_size must be at least 1"),
+        (lambda: PatchMask(grid_size=0), "PatchMask.grid_size must be between 1 and 512"),
         (lambda: IBOT.Config().build(tiny_encoder(), {}), "mask_token=true"),
         (
             lambda: IBOT.Config().build(

@@ -117,13 +117,13 @@ class Encoder(nn.Module):
     def forward(self, images: Tensor, mask: Tensor | None = None) -> Encoded:
         """
         Args:
-            images: (B, C, H, W) in [0, 1].
+            images: (B, C, H, W) in [0, 1]; grey ones (C = 1) are repeated for an encoder of colour images.
             mask: (B, h * w) in row-major order, 1 where a patch is replaced by the mask token.
 
         Raises:
             UserError: the images have another number of channels than the encoder.
         """
-        if images.shape[1] != len(self.mean):
+        if images.shape[1] not in (1, len(self.mean)):
             raise UserError(
                 f"the images have {images.shape[1]} channels, the encoder takes {len(self.mean)}: give "
                 "as many numbers in mean= and std= as the images have channels"

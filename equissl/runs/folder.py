@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from equissl.config.components import cited, components, merged
@@ -23,11 +24,10 @@ from equissl.storage import atomic_folder, is_free, read_json, read_rows, write_
 from equissl.tables import write_csv
 from equissl.text import shell_path
 
-_SCORE = {
+_SCORE: dict[str, type | tuple[type, ...]] = {  # numbers may be NaN: a score of too few samples
     **dict.fromkeys(("name", "part", "baseline", "unit"), str),
-    "value": float,
-    "low": float | None,
-    "high": float | None,
+    "value": (int, float),
+    **dict.fromkeys(("low", "high"), (int, float, NoneType)),
     "count": int,
 }
 COMPONENTS = "components.json"  # what the recipe is made of and what scored it, with papers
@@ -68,13 +68,19 @@ class Run:
         """
         rows = self.rows("scores.jsonl")
         for row in rows:
-            wrong = [name for name, kind in _SCORE.items() if not fits(row.get(name), kind)]
+            values = {name: row.get(name) for name in _SCORE}
+            wrong = [n for n, v in values.items() if not isinstance(v, _SCORE[n]) or _is_odd(v)]
             if wrong:
                 raise UserError(
                     f"{self.path / 'scores.jsonl'}: the row {str(row.get('name'))[:60]!r} has no valid "
                     f"{', '.join(wrong)}; remove the line"
                 )
         return rows
+
+
+def _is_odd(value: object) -> bool:
+    """A bool, or an integer that no float holds."""
+    return isinstance(value, int) and (isinstance(value, bool) or abs(value) >= 2**63)
 
 
 def create(

@@ -111,8 +111,8 @@ class SGDProbe(Evaluation):
 def decimal_scale(x: Tensor) -> float:
     """The power of ten nearest to the root mean square of features (N, D); 1 where all are 0.
 
-    >>> decimal_scale(torch.tensor([[0.0003, -0.0004]]))
-    0.0001
+    >>> decimal_scale(torch.tensor([[0.0008, -0.0012]]))
+    0.001
     """
     size = float(x.double().square().mean().sqrt())
     return 10.0 ** round(math.log10(size)) if size > 0 else 1.0
