@@ -20,13 +20,14 @@ from equissl.render.blender.latents import Latents
 from equissl.render.blender.meshes import Mesh, find_meshes
 from equissl.render.blender.process import BlenderOptions, RenderSettings
 from equissl.runs.folder import check_free
+from equissl.storage import atomic_folder
 
 
 def render_solids(data: Solids, out: Path | str, *, progress: Progress = no_progress) -> Path:
-    """Write PNG files below ``train/CLASS`` and ``test/CLASS``, and a table of factors for each.
+    """Write PNG files below ``train/CLASS`` and ``test/CLASS``, a table of factors for each; all or nothing.
 
     Raises:
-        UserError: ``out`` is not free.
+        UserError: ``out`` is not free, or cannot be written.
 
     Example:
         >>> import tempfile
@@ -37,8 +38,9 @@ def render_solids(data: Solids, out: Path | str, *, progress: Progress = no_prog
     """
     folder = Path(out)
     check_free(folder)
-    export_dataset(data.open("train", progress), folder, "train")
-    export_dataset(data.open("test", progress), folder, "test")
+    with atomic_folder(folder) as partial:
+        export_dataset(data.open("train", progress), partial, "train")
+        export_dataset(data.open("test", progress), partial, "test")
     return folder
 
 

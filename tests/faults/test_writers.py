@@ -5,7 +5,12 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
+import pytest
+
 import equissl
+from equissl.api.render import render_solids
+from equissl.data.solids import Solids
+from equissl.errors import UserError
 
 ROOT = Path(equissl.__file__).parent
 OURS = {"storage.py", "temporary.py", "locks.py"}  # what all others go through
@@ -87,3 +92,17 @@ def test_nothing_else_writes() -> None:
 def test_what_is_allowed_exists() -> None:
     for file, name in ALLOWED:
         assert (ROOT / file).is_file() and (name == "*" or f"def {name}" in (ROOT / file).read_text())
+
+
+def test_a_rendered_folder_is_whole_or_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, out = Solids(size=8, objects=10, views=2), tmp_path / "solids"
+
+    def full(*arguments: object) -> None:
+        raise UserError("the disk is full")
+
+    monkeypatch.setattr("equissl.data.export.write_csv", full)
+    with pytest.raises(UserError, match="full"):
+        render_solids(data, out)
+    monkeypatch.undo()
+    assert not list(tmp_path.iterdir())
+    assert len(list(render_solids(data, out).glob("*.csv"))) == 2

@@ -115,7 +115,10 @@ def _judge(photos: Path, streamed: bool) -> int:
 
 def _ours_alone(reason: str) -> bool:
     """A reason to refuse a file that Pillow decodes, which the documentation states."""
-    return any(word in reason for word in ("pixels", "not finite", "memory", "too large", "depth", "frames"))
+    return any(
+        word in reason
+        for word in ("pixels", "not finite", "memory", "too large", "intensity range", "frames")
+    )
 
 
 def _pillow(path: Path) -> bool:
