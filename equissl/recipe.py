@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from torch import Tensor
-
 from equissl.augment.engine import Engine
 from equissl.config.validation import Checked, check_bounds
 from equissl.data.base import Data
@@ -164,8 +162,8 @@ def check_targets(recipe: Recipe) -> None:
     problems = []
     for key, weighted in recipe.modules.items():
         views = weighted.module.reads()
-        constant = set[str]().union(*(never_changing(recipe.views[v]) for v in views))
-        constant -= set[str]().union(*(changing(recipe.views[v]) for v in views))
+        varies = [_varying(recipe.views[v]) for v in views]
+        constant = {n for v in varies for n in v} - {n for v in varies for n, moves in v.items() if moves}
         problems += [
             f"modules.{key}: target {target!r} is about {', '.join(names)}, which never changes in the views "
             f"{', '.join(views)} (an empty range, or a probability of 0): give it a range, or leave it out"
@@ -175,23 +173,13 @@ def check_targets(recipe: Recipe) -> None:
         raise UserError(problems)
 
 
-def never_changing(spec: ViewSpec) -> set[str]:
-    """Factors of a view's augmentation that have the same value in every draw."""
-    return {n for n, (first, second) in _factor_moments(spec) if not _varies(first, second)}
-
-
-def changing(spec: ViewSpec) -> set[str]:
-    """Factors of a view's augmentation whose value depends on the draw."""
-    return {n for n, (first, second) in _factor_moments(spec) if _varies(first, second)}
-
-
-def _factor_moments(spec: ViewSpec) -> list[tuple[str, tuple[Tensor, Tensor]]]:
-    return [(n, pair) for n, pair in spec.augment.moments().items() if not n.endswith("/applied")]
-
-
-def _varies(first: Tensor, second: Tensor) -> bool:
-    variance = second - first.square()
-    return bool((variance > 1e-12 * second.abs().clamp(min=1e-30)).any())
+def _varying(spec: ViewSpec) -> dict[str, bool]:
+    """Factor of a view's augmentation -> whether its value depends on the draw."""
+    moments = {n: pair for n, pair in spec.augment.moments().items() if not n.endswith("/applied")}
+    return {
+        name: bool((second - first.square() > 1e-12 * second.abs().clamp(min=1e-30)).any())
+        for name, (first, second) in moments.items()
+    }
 
 
 def _drawn_from(spec: ViewSpec) -> tuple[str, ...]:

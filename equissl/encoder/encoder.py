@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from equissl.encoder.features import features, patch_size
 from equissl.encoder.masking import build_mask_token, masked_patches
+from equissl.encoder.modes import eval_mode
 from equissl.encoder.weight_fitting import LoadedWeights
 from equissl.errors import UserError, nearest
 
@@ -140,11 +141,10 @@ class Encoder(nn.Module):
 def _shapes(backbone: nn.Module, probe: tuple[int, int, int]) -> tuple[int, tuple[int, int, int] | None]:
     """Columns of the vector; channels, height and width of the grid."""
     _check_patches(backbone, probe)
-    training = backbone.training
     device = next((p.device for p in backbone.parameters()), torch.device("cpu"))
     try:
-        with torch.no_grad():
-            vector, grid = features(backbone.eval(), torch.zeros(1, *probe, device=device))
+        with torch.no_grad(), eval_mode(backbone):
+            vector, grid = features(backbone, torch.zeros(1, *probe, device=device))
     except (
         RuntimeError,
         AssertionError,
@@ -158,8 +158,6 @@ def _shapes(backbone: nn.Module, probe: tuple[int, int, int]) -> tuple[int, tupl
         raise ValueError(
             f"the backbone cannot read {shape} images: {said or type(error).__name__}"
         ) from error
-    finally:
-        backbone.train(training)
     return int(vector.shape[1]), None if grid is None else (grid.shape[1], grid.shape[2], grid.shape[3])
 
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from equissl.augment.base import Augmentation
 from equissl.augment.batched import as_float
 from equissl.data.base import Dataset
 from equissl.data.batch import Batch
 from equissl.encoder.encoder import Encoder
+from equissl.encoder.modes import eval_mode
 from equissl.errors import UserError, nearest
 from equissl.evaluate.base import FeatureTable
 from equissl.evaluate.finite import check_finite
@@ -144,16 +143,3 @@ def applied_rows(augment: Augmentation, params: Params) -> Tensor:
     """Which images an augmentation was applied to, bool (N,)."""
     flags = [params.applied[name] for name in augment.space.names]
     return torch.stack(flags).any(0) if flags else torch.zeros(len(params), dtype=torch.bool)
-
-
-@contextmanager
-def eval_mode(*modules: nn.Module) -> Iterator[None]:
-    """Evaluation mode, and afterwards every submodule in the mode it was in."""
-    modes = [(part, part.training) for module in modules for part in module.modules()]
-    for module in modules:
-        module.eval()
-    try:
-        yield
-    finally:
-        for part, training in modes:
-            part.training = training

@@ -16,9 +16,9 @@ from equissl.augment.base import Augmentation
 from equissl.config.validation import check_bounds, check_widths
 from equissl.data.base import Data
 from equissl.encoder.encoder import Encoder
+from equissl.encoder.modes import eval_mode
 from equissl.errors import NonFiniteError, UserError
 from equissl.evaluate.base import Downstream, Score
-from equissl.evaluate.features import eval_mode
 from equissl.evaluate.statistics import estimate
 from equissl.photonics.data import CrystalDataset, Crystals
 from equissl.photonics.dos import empty_lattice, relative_errors

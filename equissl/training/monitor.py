@@ -7,6 +7,7 @@ import torch
 from equissl.augment.geometry.resize import Resize
 from equissl.data.base import Dataset
 from equissl.encoder.encoder import Encoder
+from equissl.encoder.modes import eval_mode
 from equissl.evaluate.classification.knn import KNN
 from equissl.evaluate.collapse import embedding_std, rank_me
 from equissl.evaluate.factors.absolute import Factors
@@ -74,14 +75,10 @@ def target_scores(
     modules = {n: m for n, m in model.modules_by_name.items() if type(m).scores is not Equivariance.scores}
     if not modules:
         return {}
-    index = shuffled(len(dataset), recipe.seed, "monitor")[:MAX_VIEWED]
+    index = dataset.readable(shuffled(len(dataset), recipe.seed, "monitor")[:MAX_VIEWED])
     views = make_views(
         dataset.batch(index, epoch).to(device), recipe.views, recipe.seed, epoch, recipe.engine
     )
-    training = model.training
-    model.eval()
-    try:
+    with eval_mode(model):
         encoded = model.encode(views)
         return {f"{n}/{k}": v for n, m in modules.items() for k, v in m.scores(views, encoded).items()}
-    finally:
-        model.train(training)

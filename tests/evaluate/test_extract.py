@@ -6,7 +6,9 @@ import pytest
 import torch
 from evaluate.small import Brighten, dataset, encoder
 
-from equissl.evaluate.features import eval_mode, extract
+from equissl.encoder.encoder import Encoder
+from equissl.encoder.modes import eval_mode
+from equissl.evaluate.features import extract
 from equissl.params import Params, Real, Space
 
 
@@ -100,3 +102,10 @@ def test_progress_counts_every_image_and_none_is_an_error() -> None:
     assert seen == [(20, 50), (40, 50), (50, 50)]
     with pytest.raises(ValueError, match="no images"):
         extract(encoder(), dataset(), index=torch.empty(0, dtype=torch.long))
+
+
+def test_building_an_encoder_leaves_the_modes_of_its_layers() -> None:
+    backbone = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.BatchNorm1d(12), torch.nn.Linear(12, 4))
+    backbone[1].eval()  # frozen by its user
+    Encoder(backbone, probe=(3, 2, 2))
+    assert [layer.training for layer in backbone] == [True, False, True]

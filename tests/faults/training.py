@@ -48,6 +48,25 @@ def pretrain_words(photos: Path, out: Path, *more: str) -> list[str]:
     return ["pretrain", f"data={photos}", f"out={out}", *SETTINGS, *more]
 
 
+def trained_runs(folder: Path) -> Path:
+    """A folder with "photos", an evaluated "run" and a run that was "stopped" in the middle.
+
+    Raises:
+        RuntimeError: a command does not succeed.
+    """
+    work = folder / "work"
+    work.mkdir()
+    photos = write_photos(work / "photos")
+    for words, code in (
+        (pretrain_words(photos, work / "run", "labels=folders"), 0),
+        (["evaluate", "run", "device=cpu"], 0),
+        (pretrain_words(photos, work / "stopped", "stop_after=3"), 130),
+    ):
+        if problem := equissl(words, work).fault(code):
+            raise RuntimeError(problem)
+    return work
+
+
 @dataclass(frozen=True)
 class Reference:
     """An uninterrupted run: its digest, its time, and its file operations."""

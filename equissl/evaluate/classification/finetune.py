@@ -19,10 +19,11 @@ from equissl.augment.geometry.random_resized_crop import RandomResizedCrop
 from equissl.config.validation import check_bounds
 from equissl.data.base import Dataset, Split
 from equissl.encoder.encoder import Encoder
+from equissl.encoder.modes import eval_mode
 from equissl.evaluate.base import Score
 from equissl.evaluate.classification.labels import accuracy_scores, labels_reason
 from equissl.evaluate.context import EncoderEvaluation, EvaluationContext
-from equissl.evaluate.features import eval_mode, whole_batch
+from equissl.evaluate.features import whole_batch
 from equissl.evaluate.finite import check_finite
 from equissl.evaluate.probes.sgd import cosine_decay
 from equissl.random import Stream, shuffled

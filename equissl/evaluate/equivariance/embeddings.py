@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from equissl.augment.base import Augmentation
 from equissl.data.base import Dataset
 from equissl.encoder.encoder import Encoder
-from equissl.evaluate.features import eval_mode, make_view, whole_batch
+from equissl.encoder.modes import eval_mode
+from equissl.evaluate.features import make_view, whole_batch
 from equissl.evaluate.finite import check_finite
 from equissl.objective import Predictive
 from equissl.params import Params, concatenate

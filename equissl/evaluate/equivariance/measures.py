@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from equissl.augment.base import Augmentation
 from equissl.data.base import Dataset
 from equissl.encoder.encoder import Encoder
+from equissl.encoder.modes import eval_mode
 from equissl.evaluate.base import Score
-from equissl.evaluate.features import applied_rows, eval_mode, make_view, sample_params, whole_batch
+from equissl.evaluate.features import applied_rows, make_view, sample_params, whole_batch
 from equissl.evaluate.finite import check_finite
 from equissl.evaluate.statistics import estimate, mean_estimate
 from equissl.evaluate.titles import EQUIVARIANCE, title

@@ -13,10 +13,10 @@ from dataclasses import asdict
 import torch
 from torch import Tensor, nn
 
+from equissl.encoder.modes import eval_mode
 from equissl.evaluate.base import Score
 from equissl.evaluate.equivariance.embeddings import ObjectEmbeddings
 from equissl.evaluate.equivariance.ranking import RetrievalProtocol, RetrievalResults, retrieve
-from equissl.evaluate.features import eval_mode
 from equissl.evaluate.statistics import Estimate, estimate
 from equissl.evaluate.titles import RETRIEVAL, title
 from equissl.objective import Predictive

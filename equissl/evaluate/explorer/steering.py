@@ -17,10 +17,11 @@ from equissl.augment.batched import as_float
 from equissl.config.validation import Checked
 from equissl.data.base import Dataset
 from equissl.encoder.encoder import Encoder
+from equissl.encoder.modes import eval_mode
 from equissl.evaluate.explorer.neighbors import sample_per_class
 from equissl.evaluate.explorer.sources import Bank, Network, start_source, to_rows
 from equissl.evaluate.explorer.sprite import sprite
-from equissl.evaluate.features import eval_mode, whole_batch
+from equissl.evaluate.features import whole_batch
 from equissl.objective import Predictive
 from equissl.params import concatenate
 from equissl.progress import Progress, no_progress

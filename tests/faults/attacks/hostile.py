@@ -10,13 +10,12 @@ import random
 import shutil
 import tarfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from forked import equissl
 from limits import confined, violations
-from training import pretrain_words, write_photos
+from training import pretrain_words, trained_runs
 
 COUNT = 240
 NAMES = (
@@ -56,11 +55,6 @@ NAMES = (
 )
 
 
-@dataclass(frozen=True)
-class Prepared:
-    folder: Path
-
-
 class Payload:
     """Unpickled, it makes a folder called ``owned``."""
 
@@ -68,17 +62,8 @@ class Payload:
         return os.mkdir, ("owned",)
 
 
-def prepare(folder: Path) -> Prepared:
-    work = folder / "work"
-    work.mkdir()
-    photos = write_photos(work / "photos")
-    for words, code in (
-        (pretrain_words(photos, work / "run", "labels=folders"), 0),
-        (pretrain_words(photos, work / "stopped", "stop_after=3"), 130),
-    ):
-        if problem := equissl(words, work).fault(code):
-            raise RuntimeError(problem)
-    return Prepared(work)
+def prepare(folder: Path) -> Path:
+    return trained_runs(folder)
 
 
 def poisoned(content: bytes, draw: random.Random) -> bytes:
@@ -185,9 +170,9 @@ def archives(work: Path, draw: random.Random) -> tuple[list[str], tuple[int, ...
 KINDS = (checkpoints, weights, names, labels, archives, names)
 
 
-def attempt(prepared: Prepared, folder: Path, draw: random.Random, number: int) -> str:
+def attempt(prepared: Path, folder: Path, draw: random.Random, number: int) -> str:
     work = folder / "work"
-    shutil.copytree(prepared.folder, work)
+    shutil.copytree(prepared, work)
     kind = KINDS[number % len(KINDS)]
     words, codes = kind(work, draw)
     done = equissl(words, work, confined(work))

@@ -7,13 +7,12 @@ import json
 import random
 import shutil
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from forked import equissl
 from limits import TIMEOUT, confined, violations
-from training import pretrain_words, write_photos
+from training import trained_runs
 
 COUNT = 1000
 ENDS: Counter[str] = Counter()  # how the commands ended
@@ -66,23 +65,8 @@ FILES = (
 )
 
 
-@dataclass(frozen=True)
-class Prepared:
-    folder: Path
-
-
-def prepare(folder: Path) -> Prepared:
-    work = folder / "work"
-    work.mkdir()
-    photos = write_photos(work / "photos")
-    for words, code in (
-        (pretrain_words(photos, work / "run", "labels=folders"), 0),
-        (["evaluate", "run", "device=cpu"], 0),
-        (pretrain_words(photos, work / "stopped", "stop_after=3"), 130),
-    ):
-        if problem := equissl(words, work).fault(code):
-            raise RuntimeError(problem)
-    return Prepared(work)
+def prepare(folder: Path) -> Path:
+    return trained_runs(folder)
 
 
 def places(value: Any) -> list[tuple[Any, Any]]:
@@ -120,9 +104,9 @@ def mutated(text: str, draw: random.Random) -> str:
     return json.dumps(value)
 
 
-def attempt(prepared: Prepared, folder: Path, draw: random.Random, number: int) -> str:
+def attempt(prepared: Path, folder: Path, draw: random.Random, number: int) -> str:
     work = folder / "work"
-    shutil.copytree(prepared.folder, work)
+    shutil.copytree(prepared, work)
     run = draw.choice(("run", "stopped"))
     file = work / run / draw.choice(FILES)
     if not file.exists():
@@ -146,7 +130,7 @@ def attempt(prepared: Prepared, folder: Path, draw: random.Random, number: int) 
     ENDS["stopped" if done.timed_out else f"exit {done.code}"] += 1
     problem = violations(work) or ("" if done.timed_out else done.fault(0, 2, 130))
     return (
-        f"{words[0]} after {_difference(prepared.folder / file.relative_to(work), text)}: {problem}"
+        f"{words[0]} after {_difference(prepared / file.relative_to(work), text)}: {problem}"
         if problem
         else ""
     )
