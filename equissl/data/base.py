@@ -48,6 +48,7 @@ class BadImage:
 
     Args:
         path: as Python names files: bytes that are not UTF-8 are surrogates (``os.fsencode`` gives them).
+        reason: what the file is ("empty (0 bytes)", "truncated: ..."); "PATH is REASON" is a sentence.
     """
 
     path: str

@@ -23,6 +23,9 @@ from equissl.data.files import pixels
 from equissl.data.files.decode import Decoding, Header, decode, ignore_metadata_warnings, read_header
 from equissl.data.files.pixels import Fit, Upright, fit
 
+# With which a reason begins, so that "NAME is REASON" is a sentence.
+WHAT_A_FILE_IS = ("a", "not", "empty", "missing", "truncated", "damaged", "too")
+
 
 def noise(width: int = 30, height: int = 20, channels: int = 3) -> NDArray[np.uint8]:
     shape = (height, width, channels) if channels > 1 else (height, width)
@@ -45,6 +48,7 @@ def reason(path: Path) -> str:
     found = decode(path, "shown")
     assert isinstance(found, BadImage), "was accepted"
     assert found.path == "shown"
+    assert found.reason.split()[0].rstrip(":") in WHAT_A_FILE_IS, f"shown is {found.reason}"
     return found.reason
 
 
@@ -153,7 +157,11 @@ def test_floats_are_read_by_their_range(tmp_path: Path, values: list[float], exp
 def test_floats_that_are_not_numbers(tmp_path: Path) -> None:
     for value in (np.nan, np.inf, -np.inf):
         image = Image.fromarray(np.array([[value, 0.0, 1.0]], dtype=np.float32))
-        assert reason(saved(tmp_path / "a.tif", image)) == "holds NaN or infinite values; replace them"
+        saved(tmp_path / "a.tif", image)
+        (tmp_path / "a.ppm").write_bytes(b"Pf\n3 1\n-1.0\n" + np.array([value, 0, 1], "<f4").tobytes())
+        for name in ("a.tif", "a.ppm"):
+            found = reason(tmp_path / name)
+            assert found == "not finite: it holds NaN or infinite values; replace them"
 
 
 @pytest.mark.parametrize("suffix", [".gif", ".webp", ".png", ".tif"])
@@ -190,7 +198,7 @@ def test_another_format_that_is_too_large_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"P5 20000 10000 255\n" + b"\0" * 100)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert reason(path) == "has 200,000,000 pixels, more than the limit of 178,956,970"
+        assert reason(path) == "too large: 200,000,000 pixels, more than the limit of 178,956,970"
     assert isinstance(read_header(path), BadImage)
 
 
@@ -203,7 +211,7 @@ def test_the_content_decides_what_a_file_is(tmp_path: Path) -> None:
 def test_text_is_not_a_image(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     path.write_text("<html>404 not found</html>")
-    assert "is not an image" in reason(path)
+    assert "not an image" in reason(path)
 
 
 def test_heic_has_its_own_reason(tmp_path: Path) -> None:
@@ -236,7 +244,7 @@ def test_no_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "open", refuse)
-    assert reason(path) == "no permission to read it"
+    assert reason(path) == "not readable: no permission"
 
 
 def test_a_folder_with_the_name_of_a_image(tmp_path: Path) -> None:
@@ -246,7 +254,7 @@ def test_a_folder_with_the_name_of_a_image(tmp_path: Path) -> None:
 
 def test_a_link_that_leads_nowhere(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").symlink_to("gone.jpg")
-    assert reason(tmp_path / "a.jpg") == "points to 'gone.jpg', which does not exist"
+    assert reason(tmp_path / "a.jpg") == "a link to 'gone.jpg', which does not exist"
 
 
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:

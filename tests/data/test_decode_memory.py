@@ -114,8 +114,8 @@ def test_an_image_that_needs_more_than_the_budget_is_bad(tmp_path: Path) -> None
     for found in (decode(path, how=small), read_header(path, how=small)):
         assert isinstance(found, BadImage)
         assert found.reason == (
-            "has 400 x 300 pixels and needs 0.0063 GB of memory to decode, more than data.decoding_gb=0.001; "
-            "make it smaller, or raise that"
+            "too large: 400 x 300 pixels need 0.0063 GB of memory to decode, more than "
+            "data.decoding_gb=0.001; make it smaller, or raise that"
         )
     assert isinstance(decode(path, how=Decoding(16, memory_gb=0.01)), Tensor)
 

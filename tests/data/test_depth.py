@@ -136,7 +136,7 @@ def test_not_a_number_is_bad(tmp_path: Path) -> None:
     images = {f"{k}.tif": halves(0, 1) for k in range(3)} | {"bad.tif": halves(0, np.nan)}
     found = replace(saved(tmp_path, images), max_bad_fraction=0.5).open("train")
     assert [(b.path, b.reason) for b in found.bad_images] == [
-        ("bad.tif", "holds NaN or infinite values; replace them")
+        ("bad.tif", "not finite: it holds NaN or infinite values; replace them")
     ]
 
 

@@ -70,7 +70,7 @@ def test_too_many_bad_files_stop_before_training(tmp_path: Path, memory_gb: floa
     message = str(caught.value)
     assert message.startswith("data.max_bad_fraction=0.05: 7 of 20 images (35.0 %) cannot be read")
     assert "skip them with data.max_bad_fraction=0.35" in message
-    assert "\n  a/0.png: is empty (0 bytes)\n" in message and message.endswith("and 2 more")
+    assert "\n  a/0.png: empty (0 bytes)\n" in message and message.endswith("and 2 more")
     assert len(replace(data, max_bad_fraction=0.35).open("train")) == 13
 
 

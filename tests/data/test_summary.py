@@ -48,7 +48,7 @@ def test_lines_name_what_is_wrong(tmp_path: Path) -> None:
     text = format_summary(summarise(str(folder(tmp_path))))
     assert text[0] == f"12 images below {tmp_path}"
     assert "unreadable: 1 (8.3 %)" in text
-    assert "  dog/bad.jpg: is empty (0 bytes)" in text
+    assert "  dog/bad.jpg: empty (0 bytes)" in text
     assert "  cat/1.png = dog/same.png" in text
     assert any("data.labels=folders: cat 6, dog 6" in line for line in text)
 

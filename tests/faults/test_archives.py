@@ -149,7 +149,7 @@ def test_a_shard_of_only_bad_images(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_an_archive_of_only_bad_images_and_an_empty_one(tmp_path: Path) -> None:
     files = {n: b"" if n.endswith("jpg") else c for n, c in contents().items()}
-    with pytest.raises(UserError, match=r"no image in .* can be used \(02691156/0000/0: the image is empty"):
+    with pytest.raises(UserError, match=r"no image in .* can be used \(02691156/0000/0: unusable: the image is empty"):
         data(tmp_path, packed(files)).open("train")
     for k, other in enumerate(({}, {"readme.txt": b"hello"})):
         folder = tmp_path / str(k)
@@ -167,13 +167,15 @@ def test_an_index_of_20_digits(tmp_path: Path, number: str) -> None:
         f"{folder}/latent_{number}.npy": latents(),
     }
     opened = data(tmp_path, packed(files)).open("train")
-    assert [b.reason for b in opened.bad_images] == ["its number is above 1,000,000,000"]
+    assert [b.reason for b in opened.bad_images] == ["unusable: its number is above 1,000,000,000"]
     unpacked = tmp_path / "folder"
     for name, content in files.items():
         (unpacked / name).parent.mkdir(parents=True, exist_ok=True)
         (unpacked / name).write_bytes(content)
     folder_data = ThreeDIEBench(path=str(unpacked), size=8, split="hash", max_bad_fraction=0.9)
-    assert [b.reason for b in folder_data.open("train").bad_images] == ["its number is above 1,000,000,000"]
+    assert [b.reason for b in folder_data.open("train").bad_images] == [
+        "unusable: its number is above 1,000,000,000"
+    ]
 
 
 @pytest.mark.parametrize("number", ["²", "٣", "01", "", "-1", "1e3", "1_0"])
@@ -203,7 +205,7 @@ def test_a_member_of_gigabytes_is_bad_and_costs_no_memory(
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 8 * limit
-    assert bad[0].reason == "image_9.jpg has 67,108,864 bytes, more than the limit of 1,048,576"
+    assert bad[0].reason == "unusable: image_9.jpg has 67,108,864 bytes, more than the limit of 1,048,576"
 
 
 @pytest.mark.parametrize(
@@ -238,7 +240,7 @@ def test_names_that_lead_elsewhere_links_and_devices(tmp_path: Path) -> None:
     opened = data(tmp_path, packed(contents(), *extra))
     assert count(opened) == OBJECTS * VIEWS
     assert [b.reason for b in opened.open("train").bad_images] == [
-        "the archive has the image without its latents"
+        "unusable: the archive has the image without its latents"
     ]
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted([*before, "set.packed", "set.tar"])
 
@@ -252,14 +254,14 @@ def test_a_file_that_is_in_the_archive_twice(tmp_path: Path) -> None:
     opened = data(tmp_path, packed(files, *again))
     assert count(opened) == OBJECTS * VIEWS
     assert [(b.path, b.reason) for b in opened.open("train").bad_images] == [
-        ("02691156/0000/0", "is in the archive twice; the first is used")
+        ("02691156/0000/0", "in the archive twice; the first is used")
     ]
     folders = {name: content for name, content in files.items() if "0000/" not in name}
     twice = [member(f"{folder}/image_0.jpg", content=jpeg(k)) for k in (0, 1)]
     twice.append(member(f"{folder}/latent_0.npy", content=latents()))
     (tmp_path / "one").mkdir()
     bad = data(tmp_path / "one", packed(folders, *twice)).open("train").bad_images
-    assert [b.reason for b in bad] == ["image_0.jpg is in the archive twice"]
+    assert [b.reason for b in bad] == ["unusable: image_0.jpg is in the archive twice"]
 
 
 def test_images_far_from_their_latents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -305,8 +307,8 @@ def test_a_folder_with_pipes_and_sparse_gigabytes(tmp_path: Path) -> None:
         file.truncate(5 << 30)
     opened = ThreeDIEBench(path=str(tmp_path), size=8, split="hash", max_bad_fraction=0.9).open("train")
     assert [b.reason for b in opened.bad_images] == [
-        "image_5.jpg is not a regular file",
-        "image_6.jpg has 5,368,709,120 bytes, more than the limit of 67,108,864",
+        "unusable: image_5.jpg is not a regular file",
+        "unusable: image_6.jpg has 5,368,709,120 bytes, more than the limit of 67,108,864",
     ]
 
 

@@ -139,5 +139,5 @@ def test_pages_rows_and_lists_of_bad_images_take_any_name(tmp_path: Path) -> Non
         (tmp_path / f"{k}.html").read_bytes().decode("utf-8")
         write_json(tmp_path / f"{k}.json", {"file": name})
         assert read_json(tmp_path / f"{k}.json") == {"file": name}
-    write_bad_images(tmp_path / "bad.csv", [BadImage(name, "is empty") for name in STRANGE])
+    write_bad_images(tmp_path / "bad.csv", [BadImage(name, "empty") for name in STRANGE])
     assert [row[0] for row in read_csv(tmp_path / "bad.csv")[1:]] == STRANGE

@@ -170,7 +170,7 @@ def _reason(error: Exception) -> str:
     if isinstance(error, UnusableImageError):
         return text
     if isinstance(error, PermissionError):
-        return "no permission to read it"
+        return "not readable: no permission"
     if isinstance(error, MemoryError):
         return "too large for the memory that is left"
     lowered = text.lower()
@@ -192,14 +192,16 @@ def _check_file(path: Path) -> None:
     try:
         status = path.stat()
     except FileNotFoundError:
-        target = f"points to {os.readlink(path)!r}, which" if path.is_symlink() else "the file"
-        raise UnusableImageError(f"{printable(target)} does not exist") from None
+        if not path.is_symlink():
+            raise UnusableImageError("missing") from None
+        target = printable(repr(os.readlink(path)))
+        raise UnusableImageError(f"a link to {target}, which does not exist") from None
     if stat.S_ISDIR(status.st_mode):
-        raise UnusableImageError("is a folder, not an image")
+        raise UnusableImageError("a folder, not an image")
     if not stat.S_ISREG(status.st_mode):
-        raise UnusableImageError("is not a regular file")
+        raise UnusableImageError("not a regular file")
     if not status.st_size:
-        raise UnusableImageError("is empty (0 bytes)")
+        raise UnusableImageError("empty (0 bytes)")
 
 
 def _identified(file: BinaryIO) -> ImageFile.ImageFile:
@@ -210,10 +212,10 @@ def _identified(file: BinaryIO) -> ImageFile.ImageFile:
     """
     start = file.read(16)
     if start[4:12] in (b"ftypheic", b"ftypheix", b"ftyphevc", b"ftypmif1", b"ftypmsf1"):
-        raise UnusableImageError("is a HEIC image, which Pillow cannot read; convert it to JPEG or PNG")
+        raise UnusableImageError("a HEIC image, which Pillow cannot read; convert it to JPEG or PNG")
     factory = next((Image.OPEN[f][0] for f in FORMATS if _accepts(f, start)), None)
     if factory is None:
-        raise UnusableImageError("is not an image, whatever its name says")
+        raise UnusableImageError("not an image, whatever its name says")
     file.seek(0)
     return factory(file, "")
 
@@ -247,7 +249,7 @@ def _reduce_scale(image: ImageFile.ImageFile, how: Decoding) -> tuple[Box, int]:
     needed = decoding_bytes(image, how.size, scale)
     if needed > how.memory_gb * 1e9:
         raise UnusableImageError(
-            f"has {width:,} x {height:,} pixels and needs {needed / 1e9:.2g} GB of memory to decode, more "
+            f"too large: {width:,} x {height:,} pixels need {needed / 1e9:.2g} GB of memory to decode, more "
             f"than data.decoding_gb={how.memory_gb:g}; make it smaller, or raise that"
         )
     covered: Box = (0.0, 0.0, *image.size)
@@ -255,7 +257,9 @@ def _reduce_scale(image: ImageFile.ImageFile, how: Decoding) -> tuple[Box, int]:
         reduced = image.draft(None, (max(width // scale, 1), max(height // scale, 1)))
         covered = reduced[1] if reduced else covered
     if image.size[0] * image.size[1] > MAX_PIXELS:
-        raise UnusableImageError(f"has {width * height:,} pixels, more than the limit of {MAX_PIXELS:,}")
+        raise UnusableImageError(
+            f"too large: {width * height:,} pixels, more than the limit of {MAX_PIXELS:,}"
+        )
     return covered, needed
 
 

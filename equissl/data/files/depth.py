@@ -26,7 +26,7 @@ _OVERSHOOT = 0.1  # of the width of a nominal range, by which half of the float 
 
 
 class UnusableImageError(Exception):
-    """A file cannot be used; the message is the reason in ``bad_images.csv``."""
+    """A file cannot be used; the message says what it is (``BadImage.reason``)."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class IntensityRange:
         found = self.integers if kind == "integer" else self.floats
         if found is None:
             raise UnusableImageError(
-                f"holds {kind} values of more than 8 bits, unlike the files that the intensity range was "
+                f"of {kind} values with more than 8 bits, unlike the files that the intensity range was "
                 f"decided from; set data.{kind}_range to its black and white"
             )
         return found
@@ -135,5 +135,5 @@ def _strips(image: Image.Image) -> Iterator[NDArray[Any]]:
 def _values(image: Image.Image) -> NDArray[Any]:
     values = np.asarray(image)
     if not np.isfinite(values).all():
-        raise UnusableImageError("holds NaN or infinite values; replace them")
+        raise UnusableImageError("not finite: it holds NaN or infinite values; replace them")
     return values

@@ -248,7 +248,7 @@ class StreamedDataset(Dataset):
         if isinstance(image, Tensor):
             file = self._listing.files[number]
             if file_version(self._listing.root / file) != self._versions[number]:
-                return BadImage(file, "has changed since the folder was read (another size or time)")
+                return BadImage(file, "not the same as when the folder was read (another size or time)")
         return image
 
 

@@ -79,7 +79,7 @@ class Pack:
                 file.seek(start)
                 data = file.read(stop - start)
         except OSError as error:
-            return BadImage(name, f"its shard cannot be read ({error.strerror})")
+            return BadImage(name, f"unusable: its shard cannot be read ({error.strerror})")
         return decode_bytes(data, name, Decoding(size))
 
     @cached_property
@@ -131,9 +131,9 @@ def _write_shard(folder: Path, number: int, chunk: Iterable[Entry]) -> int:
                 data, latent = entry.load()
                 _check_jpeg(data)
                 if latents and latent.shape != latents[0].shape:
-                    raise ValueError(f"has {len(latent)} latents, others have {len(latents[0])}")
+                    raise ValueError(f"it has {len(latent)} latents, others have {len(latents[0])}")
             except (OSError, ValueError) as error:
-                bad.append((f"{entry.owner}/{entry.view}", str(error)))
+                bad.append((f"{entry.owner}/{entry.view}", f"unusable: {error}"))
                 continue
             file.write(data)
             good.append((entry.owner, entry.view))
@@ -215,7 +215,7 @@ def read_pack(folder: Path, progress: Progress = no_progress) -> Pack:
     again = np.zeros(len(order), dtype=bool)  # an archive may hold a file twice
     again[1:] = (owner[order][1:] == owner[order][:-1]) & (view[order][1:] == view[order][:-1])
     bad += [
-        BadImage(f"{sorted_names[owner[k]]}/{view[k]}", "is in the archive twice; the first is used")
+        BadImage(f"{sorted_names[owner[k]]}/{view[k]}", "in the archive twice; the first is used")
         for k in order[again].tolist()
     ]
     order = order[~again]
