@@ -110,7 +110,11 @@ class BaseConfig(Checked, ABC):
 
     @abstractmethod
     def reads(self) -> tuple[str, ...]:
-        """Names of the views that it reads; ``ViewSpec(encode=False)`` leaves a target unencoded."""
+        """Names of the views that it reads: their images, records or features."""
+
+    def reads_encoded(self) -> tuple[str, ...]:
+        """Those of them whose features it reads, so that ``ViewSpec(encode=False)`` is refused for them."""
+        return self.reads()
 
 
 class EquivarianceConfig(Checked, ABC):
@@ -120,7 +124,12 @@ class EquivarianceConfig(Checked, ABC):
     def build(self, encoder: Encoder, spaces: Spaces) -> Equivariance: ...
 
     @abstractmethod
-    def reads(self) -> tuple[str, ...]: ...
+    def reads(self) -> tuple[str, ...]:
+        """As ``BaseConfig.reads``."""
+
+    def reads_encoded(self) -> tuple[str, ...]:
+        """As ``BaseConfig.reads_encoded``."""
+        return self.reads()
 
     def unlearnable(self, constant: Collection[str]) -> dict[str, tuple[str, ...]]:
         """Target -> its factors that make it impossible, given the factors that never change in its views."""

@@ -122,6 +122,8 @@ class Recipe(Checked):
 def check_views(recipe: Recipe, known: Mapping[str, Space]) -> None:
     """Every view that is read exists, every view that exists is read, and its image is in the data.
 
+    A view whose features are read is encoded.
+
     Raises:
         UserError: listing all that is wrong.
     """
@@ -130,13 +132,19 @@ def check_views(recipe: Recipe, known: Mapping[str, Space]) -> None:
         for name, spec in recipe.views.items()
         if spec.image not in known
     ]
-    readers = {k: w.module.reads() for k, w in recipe.modules.items()}
+    readers: dict[str, BaseConfig | EquivarianceConfig] = {k: w.module for k, w in recipe.modules.items()}
     if recipe.base is not None:
-        readers = {"base": recipe.base.reads(), **readers}
-    for reader, names in readers.items():
-        missing = [n for n in names if n not in recipe.views]
+        readers = {"base": recipe.base, **readers}
+    for reader, config in readers.items():
+        missing = [n for n in config.reads() if n not in recipe.views]
         problems += [f"{reader} reads view {n!r}; {nearest(n, recipe.views)}" for n in missing]
-    used = {n for names in readers.values() for n in names}
+        unencoded = [n for n in config.reads_encoded() if n in recipe.views and not recipe.views[n].encode]
+        problems += [
+            f"{reader} reads the features of view {n!r}, which has none with views.{n}.encode=false; "
+            f"leave that out"
+            for n in unencoded
+        ]
+    used = {n for config in readers.values() for n in config.reads()}
     before: list[str] = []
     for name, spec in recipe.views.items():
         drawn = _drawn_from(spec)

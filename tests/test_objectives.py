@@ -12,18 +12,20 @@ import torch
 from objective_cases import BASES, MODULES, SMALL, surroundings
 from torch import nn
 
+from equissl.auto.requirements import build_recipe, resolve
 from equissl.config import registry
 from equissl.data.solids import Solids
 from equissl.encoder.backbone import EncoderConfig
 from equissl.encoder.encoder import Encoder
 from equissl.equivariance.equimod import EquiMod
+from equissl.errors import UserError
 from equissl.invariance.byol import BYOL
 from equissl.invariance.simclr import SimCLR
 from equissl.model import Model
 from equissl.nn.heads import MLP
 from equissl.objective import Base, Equivariance, Predictive
 from equissl.params import Space, between, union
-from equissl.recipe import Recipe, Weighted
+from equissl.recipe import Recipe, Weighted, check_views
 from equissl.testing.objective import (
     check_objective,
     check_part,
@@ -54,6 +56,27 @@ def test_laws(name: str) -> None:
     made_of = surroundings(name)
     check_objective(config, *made_of)
     check_part(replace(config, part="equi"), "equi", *made_of)
+
+
+@pytest.mark.parametrize("keep", [(), ("hue",)])
+def test_a_view_whose_features_are_read_is_encoded(keep: tuple[str, ...]) -> None:
+    start = Recipe(data=Solids(), views={}, base=SimCLR.Config(**SMALL), encoder=EncoderConfig(size=16))
+    recipe = build_recipe(start, resolve(keep, ["crop"]))
+    for name, spec in recipe.views.items():
+        reader = "kept" if name == "moved" else "base"
+        views = {**recipe.views, name: replace(spec, encode=False)}
+        with pytest.raises(UserError, match=f"{reader} reads the features of view '{name}', which has none"):
+            check_views(replace(recipe, views=views), {"image": Space()})
+
+
+def test_a_view_that_only_gives_images_need_not_be_encoded() -> None:
+    images = {n: set(c.reads()) - set(c.reads_encoded()) for n, c in (BASES | MODULES).items()}
+    assert {n: views for n, views in images.items() if views} == {
+        "moco": {"b"},
+        "intermediate": {"plain"},
+        "intermediate-sum": {"plain"},
+    }
+    assert not {"a", "b"} - set(replace(BASES["moco"], symmetric=True).reads_encoded())
 
 
 # One case of each module's class.

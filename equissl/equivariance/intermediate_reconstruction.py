@@ -68,6 +68,10 @@ class IntermediateReconstruction(Equivariance):
         def reads(self) -> tuple[str, ...]:
             return tuple(dict.fromkeys((*self.pair, *self.targets)))
 
+        def reads_encoded(self) -> tuple[str, ...]:
+            """The pair; of the targets only the images are compared."""
+            return self.pair
+
     def __init__(self, config: Config, encoder: Encoder):
         super().__init__()
         self.config = config

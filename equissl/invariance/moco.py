@@ -84,6 +84,10 @@ class MoCo(Base):
         def build(self, encoder: Encoder, spaces: Spaces) -> MoCo:
             return MoCo(self, encoder)
 
+        def reads_encoded(self) -> tuple[str, ...]:
+            """The queries; the momentum encoder makes the keys from images."""
+            return self.views if self.symmetric else self.views[:1]
+
     def __init__(self, config: Config, encoder: Encoder):
         super().__init__()
         self.config = config
@@ -98,7 +102,7 @@ class MoCo(Base):
 
     def forward(self, views: Views, encoded: Encodings) -> BaseOutput:
         c = self.config
-        query_views = c.views if c.symmetric else c.views[:1]
+        query_views = c.reads_encoded()
         key_views = c.views[::-1][: len(query_views)]
         online = [v for v in c.views if v in encoded]
         z = apply_head(self.projector, [encoded[v].part(c.part) for v in online], c.batch_norm)

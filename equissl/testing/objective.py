@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 
 import torch
@@ -76,7 +76,8 @@ def check_objective(
     """Check an objective that reads views "a", "b" and perhaps "plain".
 
     Its terms are finite scalars for batches of two and five images; gradient reaches every trainable
-    parameter and the features; a state dict round-trips, after which the same input gives the same terms.
+    parameter and the features; a state dict round-trips, after which the same input gives the same terms;
+    it reads the features of the views of ``reads_encoded()`` alone.
 
     Args:
         config: of the objective.
@@ -88,6 +89,10 @@ def check_objective(
     """
     encoder, specs = make(), specs or tiny_views()
     spaces = {name: spec.space(Space()) for name, spec in specs.items()}
+    try:
+        _run(config.build(encoder, spaces), encoder, 2, specs, config.reads_encoded())
+    except KeyError as error:
+        raise AssertionError(f"it reads the features of view {error}, unlike reads_encoded()") from error
     for count in (2, 5):
         module = config.build(encoder, spaces)
         terms, features = _run(module, encoder, count, specs)
@@ -128,10 +133,14 @@ def check_part(
 
 
 def _run(
-    module: nn.Module, encoder: Encoder, count: int, specs: Mapping[str, ViewSpec]
+    module: nn.Module,
+    encoder: Encoder,
+    count: int,
+    specs: Mapping[str, ViewSpec],
+    to_encode: Collection[str] | None = None,
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     views = make_views(tiny_batch(count), specs, seed=0)
-    encoded = {n: _leaves(encoder, v) for n, v in views.items()}
+    encoded = {n: _leaves(encoder, v) for n, v in views.items() if to_encode is None or n in to_encode}
     features = {n: e.vector for n, e in encoded.items()}
     features |= {f"{n}/grid": e.grid for n, e in encoded.items() if e.grid is not None}
     with torch.random.fork_rng():

@@ -149,7 +149,8 @@ def test_a_shard_of_only_bad_images(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_an_archive_of_only_bad_images_and_an_empty_one(tmp_path: Path) -> None:
     files = {n: b"" if n.endswith("jpg") else c for n, c in contents().items()}
-    with pytest.raises(UserError, match=r"no image in .* can be used \(02691156/0000/0: unusable: the image is empty"):
+    empty = r"no image in .* can be used \(02691156/0000/0: unusable: the image is empty"
+    with pytest.raises(UserError, match=empty):
         data(tmp_path, packed(files)).open("train")
     for k, other in enumerate(({}, {"readme.txt": b"hello"})):
         folder = tmp_path / str(k)
