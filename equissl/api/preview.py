@@ -12,7 +12,8 @@ from torch import Tensor
 
 from equissl.augment.base import Augmentation, Pipeline, replay
 from equissl.augment.batched import as_float
-from equissl.augment.record import cells, recompute
+from equissl.augment.record import recompute
+from equissl.augment.table import cells
 from equissl.data.base import Dataset
 from equissl.data.batch import Batch
 from equissl.data.image_folder import ImageFolder

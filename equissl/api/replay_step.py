@@ -13,8 +13,9 @@ from equissl.distributed import resolve_device
 from equissl.progress import Progress, no_progress
 from equissl.runs.folder import open_run
 from equissl.runs.load import wrap_backbone
+from equissl.storage import read_object
 from equissl.training.options import Options
-from equissl.training.replay import StepReplay, replay
+from equissl.training.replay import StepReplay, check_step, replay
 from equissl.training.setup import build, resolve
 
 
@@ -41,6 +42,9 @@ def replay_step(
     """
     folder = open_run(Path(run))
     recipe = replace(folder.recipe(trusted), compile=False)
+    images = read_object(folder.path / "environment.json").get("images")
+    if isinstance(images, int):  # before the images are read
+        check_step(step, images // recipe.batch_size * recipe.epochs)
     options = Options(accelerator=resolve_device(device), loggers=())
     fabric = Fabric(accelerator=options.accelerator, devices=1, precision=recipe.precision)
     plan = resolve(recipe, options, fabric, progress)

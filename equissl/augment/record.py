@@ -9,56 +9,15 @@ from __future__ import annotations
 import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from equissl.augment.base import Augmentation
 from equissl.augment.engine import Engine, render
+from equissl.augment.table import Cell, Table, cells
 from equissl.params import Factor, Params
 from equissl.random import Stream
-from equissl.tables import write_csv
-
-Cell = float | int | bool | str | tuple[float, ...] | None
-
-
-@dataclass(frozen=True)
-class Table:
-    """Augmentation parameters by name, one row per view of an image.
-
-    Args:
-        columns: "image", "view", then one column per factor; a binary factor holds bools, a discrete one
-            integers, a factor of several numbers (an order of color operations) tuples. A factor that a
-            view does not have is ``None``, one that was not applied has its neutral value.
-        units: factor name -> unit, "" for none.
-    """
-
-    columns: Mapping[str, Sequence[Cell]]
-    units: Mapping[str, str]
-
-    def __len__(self) -> int:
-        return len(self.columns["image"])
-
-    @property
-    def headings(self) -> tuple[str, ...]:
-        """Names with units: "hue [turns]"."""
-        return tuple(f"{n} [{self.units[n]}]" if self.units.get(n) else n for n in self.columns)
-
-    def to_csv(self, path: Path | str) -> None:
-        """Write as CSV; numbers with the fewest digits that round-trip float32."""
-        rows = ([_full_precision(cell) for cell in row] for row in self._rows())
-        write_csv(Path(path), [self.headings, *rows])
-
-    def __str__(self) -> str:
-        """Aligned columns, numbers to four digits."""
-        rows = [self.headings, *(tuple(_four_digits(cell) for cell in row) for row in self._rows())]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        return "\n".join("  ".join(c.rjust(w) for c, w in zip(r, widths, strict=True)) for r in rows)
-
-    def _rows(self) -> list[tuple[Cell, ...]]:
-        return list(zip(*self.columns.values(), strict=True))
 
 
 @dataclass(frozen=True)
@@ -220,16 +179,6 @@ def recompute(
     return policy.sample(Stream.of(torch.as_tensor(index), seed, epoch, view), size)
 
 
-def cells(factor: Factor, values: Tensor) -> list[Cell]:
-    """Values (B, size) of a factor as Python bools, integers, floats or tuples."""
-    if factor.discrete and factor.encoded_size == 1:
-        return [bool(v) for v in values[:, 0].tolist()]
-    rows = values.double().tolist()
-    if all(v == round(v) for row in rows for v in row) and (factor.discrete or factor.size > 1):
-        rows = [[int(v) for v in row] for row in rows]
-    return [row[0] if factor.size == 1 else tuple(row) for row in rows]
-
-
 def _policies(policy: Augmentation | Mapping[str, Augmentation], count: int) -> Mapping[str, Augmentation]:
     if isinstance(policy, Augmentation):
         if not 1 <= count <= len(string.ascii_lowercase):
@@ -240,27 +189,3 @@ def _policies(policy: Augmentation | Mapping[str, Augmentation], count: int) -> 
     if not policy:
         raise ValueError("policy must name at least one view")
     return dict(policy)
-
-
-def _full_precision(cell: Cell) -> str:
-    match cell:
-        case None:
-            return ""
-        case tuple():
-            return " ".join(map(_full_precision, cell))
-        case float():
-            return str(np.float32(cell))
-    return str(cell)
-
-
-def _four_digits(cell: Cell) -> str:
-    match cell:
-        case None:
-            return "-"
-        case bool():
-            return "yes" if cell else "no"
-        case tuple():
-            return " ".join(map(_four_digits, cell))
-        case float():
-            return f"{cell:.4g}"
-    return str(cell)

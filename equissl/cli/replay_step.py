@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from rich.console import Console
+
 from equissl.api.replay_step import replay_step
-from equissl.augment.record import Table
+from equissl.augment.table import Table
 from equissl.cli import shared
 from equissl.cli.grammar.arguments import Arguments
 from equissl.progress import Display
@@ -35,6 +37,6 @@ def run(args: Arguments) -> None:
         print(f"images and parameters of their views: {out}")
     else:
         columns = {name: cells[:SHOWN] for name, cells in found.table.columns.items()}
-        print(Table(columns, found.table.units))
+        print(Table(columns, found.table.units).text(Console().width))
         if len(found.table) > SHOWN:
             print(f"... {len(found.table)} views in all; out=FILE.csv writes them")

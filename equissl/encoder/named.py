@@ -91,10 +91,10 @@ def named_config(
     return config, _evaluated(inputs)
 
 
-def describe_inputs(config: BackboneConfig) -> str:
-    """How images are made for a model, in one line."""
+def describe_inputs(name: str, config: BackboneConfig) -> str:
+    """How images are made for the model called ``name``, in one line."""
     mean, std = (", ".join(f"{x:g}" for x in values) for values in (config.mean, config.std))
-    return f"images: {config.size} px, mean ({mean}), std ({std})"
+    return f"images for {name}: {config.size} px, mean ({mean}), std ({std})"
 
 
 def _evaluated(inputs: Inputs) -> str:

@@ -252,7 +252,7 @@ def load_run(
     except RuntimeError as error:
         raise UserError(f"the checkpoint in {run.checkpoints} does not fit recipe.json: {error}") from error
     config = replace(recipe.encoder, size=size or recipe.encoder.size)
-    say(describe_inputs(config))
+    say(describe_inputs(str(run.path), config))
     return LoadedRun(run, model.eval(), recipe, config, state["step"], backbone)
 
 
@@ -276,11 +276,10 @@ def _named(
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         encoder = config.build(tell).eval()
-    tell(f"{describe_inputs(config)}{authors}")
+    named = f"{model}@{source}" if source else model
+    tell(f"{describe_inputs(named, config)}{authors}")
     if config.weights:
-        return LoadedEncoder(
-            f"{model}@{source}" if source else model, encoder, config, 0, str(encoder.loaded_weights)
-        )
+        return LoadedEncoder(named, encoder, config, 0, str(encoder.loaded_weights))
     line = (
         f"{model} has RANDOM weights (seed {seed}); for trained ones write {model}@pretrained or {model}@FILE"
     )
@@ -322,6 +321,6 @@ def _exported(
     encoder = config.build(say)
     if own.get("digest") != digest(dict(sorted(load_file(weights).items()))):
         raise UserError(f"{weights} is damaged or not that of {path} (another digest); export the run again")
-    say(describe_inputs(config))
+    say(describe_inputs(str(folder), config))
     words = str(encoder.loaded_weights)
     return LoadedEncoder(folder.name, encoder.eval(), config, step, words, fit=fit, intensity=intensity)

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from equissl.augment.record import Record, Table
+from equissl.augment.record import Record
+from equissl.augment.table import Table
 from equissl.config.serialize import to_dict
 from equissl.data.loader import batches
 from equissl.errors import UserError
@@ -59,8 +60,7 @@ def replay(run: Run, step: int, plan: Plan, learner: Learner) -> StepReplay:
     Raises:
         UserError: there is no such step, or the data are not the run's.
     """
-    if not 1 <= step <= plan.total_steps:
-        raise UserError(f"step={step}: the run has steps 1 to {plan.total_steps}")
+    check_step(step, plan.total_steps)
     snapshot = Snapshot(
         learner.fabric,
         learner.model,
@@ -89,6 +89,12 @@ def replay(run: Run, step: int, plan: Plan, learner: Learner) -> StepReplay:
     found += [f"{name}, after the step" for name in [snapshot.non_finite()] if name]
     numbers = {name: float(value) for name, value in terms.items()}
     return StepReplay(step, epoch, batch, plan.steps_per_epoch, begin, numbers, tuple(found), table)
+
+
+def check_step(step: int, count: int) -> None:
+    """Raises UserError: ``step`` is none of a run's ``count`` steps."""
+    if not 1 <= step <= count:
+        raise UserError(f"step={step}: the run has steps 1 to {count}")
 
 
 def _nearest_before(run: Run, step: int) -> dict[str, Any]:

@@ -64,7 +64,9 @@ def test_timm_pretrained_from_the_cache(cache: Path, tmp_path: Path) -> None:
         "huggingface.co/timm/test_resnet.r160_in1k (licence: apache-2.0)"
     )
     assert lines[1].startswith("weights: ") and "classifier fc.* ignored" in lines[1]
-    assert lines[2].startswith("images: 160 px, mean (0.5, 0.5, 0.5), std (0.5, 0.5, 0.5)")
+    assert lines[2].startswith(
+        "images for timm/test_resnet@pretrained: 160 px, mean (0.5, 0.5, 0.5), std (0.5, 0.5, 0.5)"
+    )
     torch.manual_seed(3)
     wanted = timm.create_model("test_resnet").state_dict()
     ours = loaded.encoder.backbone.state_dict()

@@ -20,6 +20,7 @@ from equissl.errors import NonFiniteError, UserError
 from equissl.runs.folder import Run
 from equissl.training.loop import train
 from equissl.training.optim import SGD, WarmupCosine
+from equissl.training.replay import check_step
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +83,27 @@ def test_the_first_module_is_named(tmp_path: Path) -> None:
     assert any(name.startswith("backward: Function") for name in found.not_finite)
 
 
-def test_a_step_that_does_not_exist(run: Run) -> None:
+def test_a_step_that_does_not_exist(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refused before the images are read, and by the images too."""
+    with pytest.raises(UserError, match="step=10: the run has steps 1 to 9"):
+        check_step(10, 9)
+
+    def read(self: ImageFolder, *args: object) -> None:
+        raise AssertionError("the images were read")
+
+    monkeypatch.setattr(ImageFolder, "open", read)
     with pytest.raises(UserError, match="step=10: the run has steps 1 to 9"):
         equissl.replay_step(run.path, 10)
+
+
+def test_the_table_fits_the_terminal(
+    run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["replay-step", str(run.path), "step=2", "device=cpu"]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert max(map(len, shown)) <= 80
+    table = equissl.replay_step(run.path, 2).table
+    found = " ".join(shown)
+    assert all(found.count(f" {heading} ") >= 1 for heading in table.headings if heading != "file")
+    assert max(map(len, str(table).splitlines())) > 80
