@@ -6,7 +6,7 @@ import os
 import resource
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,9 @@ def _outside(event: str, arguments: tuple[Any, ...], folder: Path) -> bool:
     return not path.startswith((f"{folder}{os.sep}", "/dev/", "/proc/")) and path != str(folder)
 
 
-def violations(folder: Path) -> str:
-    """What a confined process tried to do outside; "" if nothing."""
+def violations(folder: Path, words: Sequence[str] = ()) -> str:
+    """What a confined process tried to do outside, but for paths named in ``words``; "" if nothing."""
     path = folder / "violations"
-    return path.read_text(encoding="utf-8").strip()[:300] if path.exists() else ""
+    asked = [repr(p) for w in words if len(p := w.rpartition("=")[2]) > 1 and p.startswith("/")]
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return "\n".join(line for line in lines if not any(p in line for p in asked))[:300]

@@ -258,7 +258,7 @@ def attempt(prepared: Prepared, folder: Path, draw: random.Random, number: int) 
     line = draw.choice(prepared.lines[:3] if draw.random() < 0.4 else prepared.lines)
     words = mutated(line, draw) if draw.random() < 0.3 else adjusted(line, prepared.paths, draw)
     done = equissl(words, work, confined(work), TIMEOUT)
-    outside = violations(work)
+    outside = violations(work, words)
     if outside:
         return f"{words}: {outside}"
     ENDS["stopped" if done.timed_out else f"exit {done.code}"] += 1
