@@ -5,6 +5,10 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 
+_MAX_CHOICES = 12  # that are all named
+_MAX_SIMILAR = 8  # of more
+_MAX_MEANT = 3  # settings of one name in different places
+
 
 class UserError(Exception):
     """One or more mistakes in what the user asked for, each a sentence that says what to do.
@@ -50,9 +54,27 @@ def memory_problem(error: BaseException) -> str:
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:
-    """A sentence that names the valid choices, the nearest first: ``did you mean 'hue'? ...``."""
+    """A sentence that names the valid choices: ``did you mean 'hue'? valid: ...``; of many, the nearest.
+
+    >>> nearest("size", ["batch_size", "data.size", "encoder.size"])
+    "did you mean 'data.size' or 'encoder.size'? valid: batch_size, data.size, encoder.size"
+    """
     choices = sorted(valid)
-    close = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    shown = ", ".join(choices[:12]) + (", ..." if len(choices) > 12 else "")
-    return f"{hint}valid: {shown}" if shown else "there are none to choose from"
+    if not choices:
+        return "there are none to choose from"
+    inside = [c for c in choices if c.endswith(f".{name}")]
+    inside = [c for c in inside if c.count(".") == min(c.count(".") for c in inside)]
+    close = inside[:_MAX_MEANT] or difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
+    hint = f"did you mean {' or '.join(map(repr, close))}? " if close else ""
+    if len(choices) <= _MAX_CHOICES:
+        return f"{hint}valid: {', '.join(choices)}"
+    if not name:
+        return f"valid: {', '.join(choices[:_MAX_CHOICES])}, ..."
+    return f"{hint}nearest of {len(choices):,}: {', '.join(_most_similar(name, choices))}"
+
+
+def _most_similar(name: str, choices: Sequence[str]) -> list[str]:
+    """The choices that hold ``name``, then those that are spelled alike."""
+    inside = [c for c in choices if name.lower() in c.lower()]
+    alike = difflib.get_close_matches(name, choices, n=_MAX_CHOICES, cutoff=0.0)
+    return list(dict.fromkeys([*inside, *alike]))[:_MAX_SIMILAR]

@@ -119,6 +119,20 @@ def test_test_images_from_another_folder(
     assert "no training image has: 'birds'" in failed(["evaluate", str(run), *words], capsys)
 
 
+def test_test_images_that_are_training_images_are_said(
+    run: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_images(tmp_path / "both", {"cats": 6, "dogs": 6}, side=20)
+    write_images(tmp_path / "other", {"cats": 6, "dogs": 6}, side=20)
+    (tmp_path / "link").symlink_to(tmp_path / "both")
+    words = ["evaluate", str(run), f"data={tmp_path / 'both'}", "labels=folders", "device=cpu"]
+    words += ["evaluations=knn", "steer=0"]
+    for test, shared in (("both", 12), ("link", 12), ("other", 0)):
+        assert main([*words, f"test={tmp_path / test}"]) == 0
+        said = " ".join(capsys.readouterr().err.split())
+        assert ("12 of 12 test images are training images too" in said) == bool(shared)
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
@@ -128,6 +142,7 @@ def test_test_images_from_another_folder(
         (["knn.k=many"], "knn.k=many"),
         (["fewshot.ways=3"], "add it: evaluations=usual,fewshot"),
         (["epochs=3"], "epochs: there is no such setting"),
+        (["ways=3"], "did you mean 'fewshot.ways'"),
         (["test=nowhere"], "nowhere"),
         (["evaluations=fewshot"], "it needs 5 classes among the labelled test images"),
         (["evaluations=relativefactors"], "relativefactors cannot be measured: it needs factors"),
@@ -253,6 +268,13 @@ def test_all_mistakes_are_reported_together(tmp_path: Path, capsys: pytest.Captu
         (["--help-me"], "No such option"),
         (["pretrain", "out=x", "recipe=equimod.simclr_cifar1O"], "did you mean 'equimod.simclr_cifar10'"),
         (["audit", "timm/resnet19", "data=."], "did you mean 'resnet18"),
+        (["audit", "timm/convnext_tini", "data=."], ": convnext_tiny, convnextv2_tiny, convnext_tiny_hnf"),
+        (
+            ["pretrain", "out=x", "recipe=equimod.simclr_cifar10", "size=64"],
+            "did you mean 'data.size' or 'encoder.size'",
+        ),
+        (["pretrain", "out=x", "recipe=equimod.simclr_cifar10", "scale=1"], "did you mean 'views.a.augment."),
+        (["study", "grid", "out=x", "lr=1"], "did you mean 'optimizer.lr'"),
         (
             ["audit", "nothing", "data=."],
             "expected a run folder, an exported folder, or timm/NAME@pretrained",
@@ -269,6 +291,8 @@ def test_all_mistakes_are_reported_together(tmp_path: Path, capsys: pytest.Captu
         (["embed", "timm/test_resnet", "data=.", "out=f.txt"], "ends in .npz or .csv"),
         (["export", "nowhere", "format=tflite"], "'timm' or 'onnx'"),
         (["list", "recipe"], "did you mean 'recipes'"),
+        (["list", "recipes", "match=sim*"], "match=sim* is for backbones"),
+        (["export", "nowhere", "opset=17"], "opset=17 has no effect with format=timm: add format=onnx"),
         (
             ["render", "cubes", "out=x"],
             "equissl render cubes: no such command; valid: 3diebench, photonics, solids",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -93,8 +94,8 @@ def evaluate_run(
         labels: of folders: "none", "folders" or a ``.csv`` file with columns ``file`` and ``label``.
         limit: images of each split of a folder, always the same ones; ``None`` for all.
         backbone: a module like the one the run was trained with, if that was your own.
-        say: called with a line about features that are collapsed, classes without training images, and
-            factors that do not vary.
+        say: called with a line about images in both splits, features that are collapsed, classes without
+            training images, and factors that do not vary.
 
     Raises:
         UserError: an unknown name or setting, or an evaluation asked for by name that is impossible here.
@@ -121,6 +122,12 @@ def evaluate_run(
         if isinstance(test, ImageFolder) and not split_folders(folder):
             test_split = "train"  # a folder without splits of its own is a test split as a whole
     test_set = (test or data).open(test_split, progress)
+    if shared := len(_files(data, train_set) & _files(test or data, test_set)):
+        say(
+            f"warning: {shared:,} of {len(test_set):,} test images are training images too, so scores are "
+            "of images that probes were fitted on; name other images as test=, or leave it out to hold "
+            "some of data= out"
+        )
     if test is not None and test_set.classes != train_set.classes:
         test_set = RelabeledDataset(test_set, train_set.classes)
     context = evaluation_context(loaded, train_set, test_set, options, progress)
@@ -131,6 +138,12 @@ def evaluate_run(
     write_explorers(loaded, context, options.steer)
     record_scores(loaded, scores, "evaluate", data, source=describe_data(data, test))
     return scores
+
+
+def _files(data: Data, dataset: Dataset) -> set[str]:
+    """The paths of a dataset's images, links of the folder resolved; none for images that are not files."""
+    root = os.path.realpath(getattr(data, "path", ""))
+    return {f"{root}/{file}" for file in dataset.files}
 
 
 def evaluation_context(

@@ -37,6 +37,7 @@ def export(
     Raises:
         UserError: the encoder is not timm's, ``out`` holds something else, or the ONNX extra is missing.
     """
+    check_opset(format, opset)
     if isinstance(model, LoadedEncoder | LoadedRun):
         loaded: Loaded = model
     else:
@@ -47,6 +48,12 @@ def export(
     else:
         export_timm(loaded, folder, scores_of(loaded))
     return folder
+
+
+def check_opset(format: str, opset: int) -> None:
+    """Raises UserError: ``opset`` is given for a format without operators."""
+    if opset and format != "onnx":
+        raise UserError(f"opset={opset} has no effect with format={format}: add format=onnx, or leave it out")
 
 
 def export_folder(loaded: Loaded, out: Path | None) -> Path:

@@ -81,7 +81,7 @@ def resume(
     if prolonged.epochs == recipe.epochs and state["epoch"] >= recipe.epochs:
         for written in (folder.path, folder.checkpoints):
             clean(written)  # it may have been killed while it wrote its last files
-        say(f"{folder.path} is finished ({recipe.epochs} epochs); epochs=N prolongs it")
+        say(f"{folder.path} is finished (epochs={recipe.epochs}); epochs=N prolongs it")
         return folder
     for line in version_changes(folder):
         say(line)

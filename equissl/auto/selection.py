@@ -91,7 +91,7 @@ def with_settings(
     """
     fields = [f.name for f in dataclasses.fields(Recipe)]
     known = {path: text for path, text in settings.items() if path.split(".")[0] in fields}
-    problems = unknown_settings(settings, others)
+    problems = unknown_settings(settings, {*others, *overrides.setting_paths(recipe)})
     try:
         recipe = overrides.override(recipe, known, tuple(trusted))
     except UserError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from equissl.api.export import export_folder, scores_of
+from equissl.api.export import check_opset, export_folder, scores_of
 from equissl.cli import shared
 from equissl.cli.grammar.arguments import Arguments
 from equissl.runs.export import export_timm, snippet
@@ -11,7 +11,7 @@ from equissl.runs.onnx_export import export_onnx
 
 def run(args: Arguments) -> None:
     """Write an encoder for others to use."""
-    args.check()
+    args.check(lambda: check_opset(args["format"], args["opset"]))
     (loaded,) = shared.load_models(args.positionals, args, print)
     out = export_folder(loaded, args["out"])
     if args["format"] == "onnx":

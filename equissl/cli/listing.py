@@ -34,6 +34,8 @@ def run(args: Arguments) -> None:
     if kind == "backbones":
         _backbones(str(args["match"]))
         return
+    if args["match"] != "*":
+        raise UserError(f"match={args['match']} is for backbones: `equissl list backbones match=...`")
     if kind and kind not in KINDS:
         raise UserError(f"list {kind}: no such kind; {nearest(kind, [*KINDS, 'backbones'])}")
     for name in [kind] if kind else KINDS:

@@ -82,9 +82,10 @@ def summary(recipe: Recipe, name: str) -> str:
     encoder = recipe.encoder
     parts = [type_name(recipe.base)] if recipe.base is not None else []
     parts += [f"{w.weight:g} x {key} ({type_name(w.module)})" for key, w in recipe.modules.items()]
+    epochs = "1 epoch" if recipe.epochs == 1 else f"{recipe.epochs} epochs"
     return (
         f"recipe {name}: {encoder.title} at {encoder.size} px; {' + '.join(parts)}; "
-        f"{recipe.epochs} epochs in batches of {recipe.batch_size}; seed {recipe.seed}"
+        f"{epochs} in batches of {recipe.batch_size}; seed {recipe.seed}"
     )
 
 

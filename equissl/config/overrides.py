@@ -38,6 +38,19 @@ def override(value: T, settings: Mapping[str, str], trusted: tuple[str, ...] = (
     return value
 
 
+def setting_paths(value: object) -> list[str]:
+    """The paths of all settings of a dataclass: "encoder.name", "views.a.augment.steps.0.scale"."""
+    if dataclasses.is_dataclass(value):
+        inside = [(f.name, getattr(value, f.name)) for f in dataclasses.fields(value)]
+    elif isinstance(value, Mapping):
+        inside = [(str(key), part) for key, part in value.items()]
+    elif isinstance(value, tuple) and any(map(dataclasses.is_dataclass, value)):
+        inside = [(str(k), part) for k, part in enumerate(value)]
+    else:
+        return []
+    return [path for name, part in inside for path in (name, *(f"{name}.{p}" for p in setting_paths(part)))]
+
+
 def _set(value: Any, hint: Any, steps: list[str], text: str, path: str, trusted: tuple[str, ...]) -> Any:
     """``value``, which is of the type ``hint``, with the part that ``steps`` lead to replaced."""
     if not steps:
@@ -54,7 +67,8 @@ def _set(value: Any, hint: Any, steps: list[str], text: str, path: str, trusted:
         hints = field_types(type(value))
         if head not in hints:
             raise UserError(
-                f"{path}: no setting {head!r} in {type(value).__qualname__}; {nearest(head, hints)}"
+                f"{path}: no setting {head!r} in {type(value).__qualname__}; "
+                f"{nearest(head, setting_paths(value))}"
             )
         changed = _set(getattr(value, head), hints[head], rest, text, path, trusted)
         return dataclasses.replace(value, **{head: changed})

@@ -54,7 +54,8 @@ def select_evaluations(
         name = path.partition(".")[0]
         if name not in known:
             problems.append(
-                f"{path}: there is no such setting and no such evaluation; {nearest(name, known)}"
+                f"{path}: there is no such setting and no such evaluation; "
+                f"{nearest(path, overrides.setting_paths(known))}"
             )
         elif name not in selected:
             problems.append(f"{path}: {name} is not selected; add it: evaluations=usual,{name}")

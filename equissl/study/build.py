@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from equissl.config import registry
+from equissl.config import overrides, registry
 from equissl.config.parse import parse
 from equissl.data.folder import open_data
 from equissl.errors import UserError, nearest
@@ -70,13 +70,21 @@ def study_parameters(function: Callable[..., Study]) -> dict[str, tuple[Any, Any
     return {n: (hints.get(n, str), p.default) for n, p in parameters.items()}
 
 
+def _paths(function: Callable[..., Study], values: Mapping[str, Any]) -> list[str]:
+    """The settings of a study's first recipe; none if the study cannot be built."""
+    try:
+        return overrides.setting_paths(function(**values).cells[0].recipe)
+    except Exception:  # the study is a user's own function
+        return []
+
+
 def _sorted_settings(
     function: Callable[..., Study], settings: Mapping[str, str], others: Collection[str]
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """Split settings into parsed arguments of the study and overrides of its recipes."""
     own = study_parameters(function)
     fields = [f.name for f in dataclasses.fields(Recipe)]
-    values, of_recipes, problems = {}, {}, []
+    values, of_recipes, unknown, problems = {}, {}, [], []
     for path, text in settings.items():
         try:
             if path in own:
@@ -84,10 +92,13 @@ def _sorted_settings(
             elif path.split(".")[0] in fields:
                 of_recipes[path] = text
             else:
-                valid = nearest(path, {*fields, *own, *others})
-                problems.append(f"{path}: neither the study nor its recipes have it; {valid}")
+                unknown.append(path)
         except UserError as error:
             problems += error.problems
+    valid = {*fields, *own, *others, *(_paths(function, values) if unknown else ())}
+    problems += [
+        f"{path}: neither the study nor its recipes have it; {nearest(path, valid)}" for path in unknown
+    ]
     if problems:
         raise UserError(problems)
     return values, of_recipes
