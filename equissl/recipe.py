@@ -99,7 +99,7 @@ class Recipe(Checked):
             UserError: a view, image or factor that is named does not exist, or a view is never used.
         """
         check_views(self, known)
-        spaces = {name: spec.space(known[spec.image]) for name, spec in self.views.items()}
+        spaces = _spaces(self.views, known)
         encoder = self.encoder.build() if encoder is None else encoder
         problems: list[str] = []
         parts: dict[str, Any] = {}
@@ -117,6 +117,17 @@ class Recipe(Checked):
         weights = {name: w.weight for name, w in self.modules.items()}
         encoded = [n for n, spec in self.views.items() if spec.encode]
         return Model(encoder, parts.pop("base", None), parts, weights, encoded, self.batch_norm)
+
+
+def _spaces(views: Mapping[str, ViewSpec], known: Mapping[str, Space]) -> dict[str, Space]:
+    """The factors that each view records."""
+    spaces = {}
+    for name, spec in views.items():
+        try:
+            spaces[name] = spec.space(known[spec.image])
+        except ValueError as error:
+            raise UserError(f"views.{name}: {error}") from error
+    return spaces
 
 
 def check_views(recipe: Recipe, known: Mapping[str, Space]) -> None:

@@ -12,9 +12,11 @@ from torch import Tensor, nn
 
 from equissl.augment.engine import resolve_engine
 from equissl.data.base import Dataset
+from equissl.data.batch import Batch
 from equissl.data.loader import batches_per_epoch
 from equissl.encoder.backbone import BackboneConfig
 from equissl.encoder.encoder import Encoder
+from equissl.encoder.modes import eval_mode
 from equissl.encoder.weights import Say, silent
 from equissl.errors import UserError
 from equissl.model import Model
@@ -24,7 +26,7 @@ from equissl.recipe import Recipe, check_targets
 from equissl.training.loggers import check_installed
 from equissl.training.optim import parameter_groups
 from equissl.training.options import Options
-from equissl.views import View, check_replays
+from equissl.views import View, check_replays, make_views
 
 NUM_TRIED = 4  # images that the augmentations are tried on before a run starts
 
@@ -120,7 +122,9 @@ def build(plan: Plan, fabric: Fabric, encoder: Encoder | None = None, weights: b
     begin = recipe.encoder if weights else replace(recipe.encoder, weights="")
     model = replace(recipe, encoder=begin).build(plan.dataset.spaces, encoder)
     check_targets(recipe)
-    check_replays(recipe.views, plan.dataset.batch(torch.arange(min(NUM_TRIED, len(plan.dataset)))))
+    batch = plan.dataset.batch(torch.arange(min(NUM_TRIED, len(plan.dataset))))
+    check_replays(recipe.views, batch)
+    check_encoded(recipe, model, batch)
     if recipe.channels_last:
         model.to(memory_format=torch.channels_last)
     if recipe.compile:
@@ -133,6 +137,21 @@ def build(plan: Plan, fabric: Fabric, encoder: Encoder | None = None, weights: b
         raise UserError(f"optimizer: {error}") from error
     wrapped, optimizer = fabric.setup(OpaqueForward(model), optimizer)
     return Learner(fabric, model, wrapped, optimizer)
+
+
+def check_encoded(recipe: Recipe, model: Model, batch: Batch) -> None:
+    """Encode the views of a few images; neither weights nor random states change.
+
+    Raises:
+        UserError: the encoder cannot read a view, for example one with masked patches without a mask token.
+    """
+    device = next(model.encoder.parameters()).device
+    with torch.random.fork_rng(), torch.no_grad(), eval_mode(model):
+        views = make_views(batch.to(device), recipe.views, recipe.seed)
+        try:
+            model.encode(views)
+        except ValueError as error:
+            raise UserError(f"views: {error}") from error
 
 
 def run_facts(plan: Plan, learner: Learner) -> dict[str, Any]:

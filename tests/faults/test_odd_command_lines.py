@@ -55,3 +55,24 @@ def test_too_few_images_for_an_audit_are_refused_at_once(
 def test_a_pair_that_may_be_absent_takes_commas() -> None:
     assert parse("0,4095", tuple[int, int] | None, "x") == parse("[0,4095]", tuple[int, int] | None, "x")
     assert parse("null", tuple[int, int] | None, "x") is None
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        (
+            "views.a.augment.steps.1=equissl.augment:PatchMask",
+            "views: patches are masked, but the encoder",
+        ),
+        ("views.b.augment.steps.0=equissl.augment:ColorJitter", "views.b: factor names must differ, but"),
+    ],
+)
+def test_views_that_do_not_fit_are_refused_before_there_is_a_run(
+    setting: str, message: str, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["pretrain", f"data={photos}", f"out={tmp_path / 'run'}", "recipe=equimod.simclr_cifar10"]
+    words += ["encoder.name=test_resnet", "encoder.stem=timm", "encoder.options={}", "encoder.size=16"]
+    words += ["data.size=16", "data.test_fraction=0", "batch_size=2", "epochs=1", "device=cpu", "loggers=[]"]
+    assert main([*words, setting]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
