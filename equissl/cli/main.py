@@ -36,8 +36,6 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: list[str]) -> int:
-    if os.getcwd() not in sys.path:  # a user's own module:function lies where the command is run
-        sys.path.append(os.getcwd())
     if "_EQUISSL_COMPLETE" in os.environ:
         from equissl.cli.grammar import completion
 

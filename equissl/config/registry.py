@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
 
+from equissl.config.own_code import import_own
 from equissl.config.public import ROOT, address
 from equissl.errors import UserError, nearest
 
@@ -98,7 +99,7 @@ def import_function(name: str, kind: str) -> Callable[..., Any]:
     """
     module, _, function = name.partition(":")
     try:
-        value = getattr(importlib.import_module(module), function)
+        value = getattr(import_own(module), function)
     except Exception as error:  # whatever the user's own module raises
         raise UserError(f"{kind}={name!r} cannot be imported: {type(error).__name__}: {error}") from error
     if not callable(value):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, get_args, get_origin
 
+from equissl.config.own_code import import_own
 from equissl.config.public import RENAMED, ROOT, address, public_classes
 from equissl.config.validation import Checked, arms, component_types, describe, field_types
 from equissl.errors import UserError, nearest
@@ -157,11 +157,11 @@ def locate(name: str, trusted: Sequence[str] = ()) -> Any:
     else:
         check_trusted(name, trusted)
     try:
-        value: Any = importlib.import_module(module)
+        value: Any = import_own(module)
         for step in path.split("."):
             value = getattr(value, step)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UserError(f"{name!r} cannot be found: {error}") from error
+    except Exception as error:  # whatever a module of the user's own raises
+        raise UserError(f"{name!r} cannot be imported: {type(error).__name__}: {error}") from error
     if not (isinstance(value, type) and dataclasses.is_dataclass(value)):
         hint = f"; did you mean {name + '.Config'!r}?" if hasattr(value, "Config") else ""
         raise UserError(f"{name!r} is not a dataclass, so it cannot be part of a recipe{hint}")
