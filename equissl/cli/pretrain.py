@@ -101,11 +101,12 @@ def resume(args: Arguments) -> int:
     folder = open_run(Path(args.positionals[0]))
     options = shared.options(args, training.run_options(folder))
     run = training.resume(folder.path, args.settings, options, trusted=trusted, say=print)
-    _finish(run, trusted)
+    _finish(run, trusted, example=False)  # it was printed when the run was started
     return 0
 
 
-def _finish(run: Run, trusted: tuple[str, ...]) -> None:
+def _finish(run: Run, trusted: tuple[str, ...], example: bool = True) -> None:
+    """Export the backbone and say where things are; ``example``: with code that loads it."""
     if rank() > 0:
         return
     folder = shell_path(run.path)
@@ -113,5 +114,7 @@ def _finish(run: Run, trusted: tuple[str, ...]) -> None:
     print(f"run folder: {run.path}")
     if is_timm(loaded.config):
         out = export_timm(loaded, run.path / "export", run.scores())
-        print(f"exported backbone: {out}\n\n{snippet(loaded, out)}")
+        print(f"exported backbone: {out}")
+        if example:
+            print(f"\n{snippet(loaded, out)}")
     print(f"next: equissl evaluate {folder}   equissl audit {folder} data=DIR   equissl report {folder}")

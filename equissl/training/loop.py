@@ -203,6 +203,9 @@ def _train(
                 held.enter_context(folder_lock(run.path))
 
             in_first_process(fabric, start)
+            display.say(
+                f"{plan.total_steps} steps (epochs x batches: {recipe.epochs} x {plan.steps_per_epoch})"
+            )
         fit_and_save(run, plan, learner, snapshot, state, options, display)
         if rank() == 0:  # a streamed file may turn out bad only when it is decoded
             write_bad_images(run.path / "bad_images.csv", plan.dataset.bad_images)
