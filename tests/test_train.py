@@ -283,7 +283,7 @@ def test_every_parameter_is_in_one_group() -> None:
     assert {(g["matrix"], g["fixed_lr"]) for g in groups} == {(a, b) for a in (0, 1) for b in (0, 1)}
 
 
-def test_lower_precision_and_clipping(tmp_path: Path) -> None:
+def test_lower_precision_and_clipping(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """At 48 pixels: torch 2.15's bfloat16 convolution gives NaN gradients on CPU where maps are 1 x 1."""
     policy = Pipeline((RandomResizedCrop(48), ColorJitter()))
     recipe = tiny(
@@ -294,8 +294,9 @@ def test_lower_precision_and_clipping(tmp_path: Path) -> None:
         clip_gradient=1.0,
         monitor_every=0,
     )
-    rows = train(recipe, tmp_path / "run", QUIET).rows("log.jsonl")
+    rows = train(recipe, tmp_path / "run", replace(QUIET, silent=False)).rows("log.jsonl")
     assert rows[-1]["loss"] < rows[0]["loss"]
+    assert "precision=bf16-mixed on a CPU" in capsys.readouterr().err
 
 
 def test_weights_that_are_not_finite_are_never_saved(tmp_path: Path) -> None:

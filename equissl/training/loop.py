@@ -11,7 +11,8 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from equissl.config.serialize import to_dict
+from equissl.config.public import ROOT
+from equissl.config.serialize import to_dict, trust_needs
 from equissl.data.loader import batches
 from equissl.distributed import rank, resolve_device
 from equissl.encoder.encoder import Encoder
@@ -142,8 +143,11 @@ def train(
         UserError: bad settings or data, a non-finite loss; ``Stopped``: interrupted, everything is saved.
     """
     layout = start_processes(options.devices, options.accelerator)
+    own = encoder is not None or bool(trust_needs(recipe) - {ROOT})
     fabric = Fabric(
         accelerator=resolve_device(options.accelerator),
+        # A module of the user's own may have parameters that no loss depends on; equissl's have none.
+        strategy="ddp_find_unused_parameters_true" if layout.count > 1 and own else "auto",
         devices=layout.devices,
         num_nodes=layout.nodes,
         precision=recipe.precision,
@@ -179,6 +183,11 @@ def _train(
         if saved is None and encoder is None and recipe.encoder.weights:
             check_weights(recipe.encoder, display.say)
         plan = resolve(recipe, options, fabric, display)
+        if plan.recipe.precision != "32-true" and fabric.device.type == "cpu" and rank() == 0:
+            display.say(
+                f"warning: precision={recipe.precision} on a CPU: torch's gradients of 3x3 convolutions on "
+                "maps of 1x1 can be wrong; precision=32-true avoids that"
+            )
         learner = build(plan, fabric, encoder, weights=saved is None)
         stored = to_dict(plan.recipe)
         snapshot = Snapshot(

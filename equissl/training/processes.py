@@ -31,6 +31,11 @@ class Layout:
     devices: int
     nodes: int = 1
 
+    @property
+    def count(self) -> int:
+        """Processes on all machines."""
+        return self.devices * self.nodes
+
 
 @dataclass
 class _Others:
@@ -135,6 +140,11 @@ def lost_processes_in_words(run: Path) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
+        if "finished reduction in the prior iteration" in str(error):
+            raise UserError(
+                "the model has parameters that no loss depends on, which several processes cannot share: "
+                "set requires_grad_(False) on them, choose another encoder, or train with devices=1"
+            ) from error
         broken = isinstance(error, dist.DistError) or "gloo" in str(error).lower()
         if not broken or not dist.is_initialized():
             raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -27,7 +28,7 @@ from equissl.training import checkpoint
 from equissl.training.loop import train
 from equissl.training.optim import SGD
 from equissl.training.options import Options
-from equissl.training.processes import Layout, start_processes
+from equissl.training.processes import Layout, lost_processes_in_words, start_processes
 
 TESTS = Path(__file__).parents[1]
 SPLIT = (3, 8)  # images of the first process, and of both: uneven on purpose
@@ -105,7 +106,7 @@ from test_two_processes import RECIPE
 from equissl.training.loop import train
 from equissl.training.optim import SGD
 from equissl.training.options import Options
-from equissl.training.processes import Layout, start_processes
+from equissl.training.processes import Layout, lost_processes_in_words, start_processes
 if __name__ == "__main__":
     train(RECIPE, Path(sys.argv[1]), Options(accelerator="cpu", loggers=(), log_every=1))
 """
@@ -133,6 +134,48 @@ def test_torchrun_without_devices_is_one_run_and_equals_one_process(tmp_path: Pa
         assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-6 if ours["step"] == 1 else 1e-5)
     for name, value in saved[0]["model"].items():
         torch.testing.assert_close(saved[1]["model"][name], value, rtol=1e-5, atol=1e-6, msg=name)
+
+
+class Unused(nn.Module):
+    """A backbone with a head that no loss depends on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(3, 16, 3, 2), nn.Linear(16, 10)
+
+    def forward(self, images: Tensor) -> Tensor:
+        features: Tensor = self.conv(images)
+        return features
+
+
+def _train_own(rank: int, folder: str, port: int) -> None:
+    ranks = {"LOCAL_RANK": rank, "RANK": rank, "NODE_RANK": 0, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2}
+    os.environ |= {n: str(v) for n, v in ranks.items()}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    _train_unused(Path(folder, "two"), devices=2)
+
+
+def _train_unused(out: Path, devices: int) -> None:
+    torch.manual_seed(0)
+    options = Options(accelerator="cpu", loggers=(), log_every=1, devices=devices)
+    train(RECIPE, out, options, encoder=RECIPE.encoder.wrap(Unused()))
+
+
+def test_an_own_module_with_parameters_that_are_not_used(tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    mp.start_processes(_train_own, (str(tmp_path), port), nprocs=2, start_method="spawn")
+    _train_unused(tmp_path / "one", devices=1)
+    one, two = (checkpoint.load(tmp_path / n / "checkpoints")["model"] for n in ("one", "two"))
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, rtol=1e-5, atol=1e-6, msg=name)
+
+
+def test_parameters_that_are_not_used_are_said(tmp_path: Path) -> None:
+    said = "Expected to have finished reduction in the prior iteration before starting a new one."
+    with pytest.raises(UserError, match="no loss depends on"), lost_processes_in_words(tmp_path):
+        raise RuntimeError(said)
 
 
 def test_another_number_than_the_launcher_started_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
