@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from equissl.text import printable
+
 LOGGED = {
     "loss": "Total loss",
     "std": "Embedding std",
@@ -44,9 +46,17 @@ def digits(values: Iterable[float], widths: Iterable[float] = ()) -> int:
 
 
 def decimal(value: float, decimals: int) -> str:
-    """A number with so many decimals, and never a negative zero."""
+    """A number with so many decimals, and never a negative zero; from 1e12 on with three digits."""
+    if abs(value) >= 1e12:
+        return f"{value:.3g}"
     rounded = f"{value:.{decimals}f}"
     return rounded.lstrip("-") if float(rounded) == 0 else rounded
+
+
+def short(text: str, width: int = 60) -> str:
+    """A text as one line for a figure, without control characters, cut to ``width`` characters."""
+    line = " ".join(printable(text).split())
+    return line if len(line) <= width else f"{line[: width - 1]}…"
 
 
 def listed(items: list[str]) -> str:

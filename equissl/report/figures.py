@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import textwrap
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -51,6 +52,7 @@ SETTINGS: Any = {
     "grid.linewidth": 0.6,
 }
 MAX_POINTS = 9000  # in all panels together
+MAX_PANELS = 60  # of curves: each takes half a second
 SKIPPED = ("lr", "data_wait", "augment_fraction", "images_per_second", "epoch", "step", "seconds")
 BAR = 0.15  # inches
 
@@ -81,12 +83,13 @@ def factor_bars(table: Table, shape: Shape) -> str:
         return ""
     models = table.models()
     heights = [len(lines) * (len(models) + 1.2) * BAR for _, lines in panels]
-    with _style():
+    with matplotlib_style(SETTINGS):
         figure = _figure(shape.width, sum(heights) + 0.6 * len(panels))
         axes = figure.subplots(len(panels), 1, squeeze=False, height_ratios=heights)[:, 0]
         for ax, (title, lines) in zip(axes, panels, strict=True):
             _bars(ax, table, lines)
-            ax.set_title(textwrap.fill(title, 30) if shape.columns == 1 else title)
+            heading = names.short(title)
+            ax.set_title(textwrap.fill(heading, 30) if shape.columns == 1 else heading)
         return _svg(figure, f"bars-{shape.name}", _bars_description(table, panels))
 
 
@@ -95,14 +98,13 @@ def curves(models: Sequence[Model], shape: Shape) -> str:
 
     Returns "" if nothing was logged.
     """
-    keys = list(dict.fromkeys(k for m in models for run in m.runs for k in _logged(run)))
-    keys.sort(key=lambda k: (k != "loss", "/" not in k, k.startswith("probe/")))
+    keys = _keys(models)[:MAX_PANELS]
     if not keys:
         return ""
     rows = -(-len(keys) // shape.columns)
     lines = len(keys) * sum(len(m.runs) for m in models)
     points = min(max(MAX_POINTS // lines, 40), 200)
-    with _style():
+    with matplotlib_style(SETTINGS):
         figure = _figure(shape.width, 1.75 * rows)
         axes = figure.subplots(rows, shape.columns, squeeze=False).ravel()
         for ax, key in zip(axes, keys, strict=False):
@@ -110,6 +112,16 @@ def curves(models: Sequence[Model], shape: Shape) -> str:
         for ax in axes[len(keys) :]:
             ax.set_axis_off()
         return _svg(figure, f"curves-{shape.name}", f"Training curves: {', '.join(map(names.label, keys))}.")
+
+
+def curves_left_out(models: Sequence[Model]) -> int:
+    """How many logged quantities ``curves`` has no room for."""
+    return max(0, len(_keys(models)) - MAX_PANELS)
+
+
+def _keys(models: Sequence[Model]) -> list[str]:
+    keys = list(dict.fromkeys(k for m in models for run in m.runs for k in _logged(run)))
+    return sorted(keys, key=lambda k: (k != "loss", "/" not in k, k.startswith("probe/")))
 
 
 def _panels(table: Table) -> Iterator[tuple[str, list[Line]]]:
@@ -137,7 +149,7 @@ def _bars(ax: Axes, table: Table, lines: list[Line]) -> None:
                 _tick(ax, cell.value, top - 0.55, top + len(models) - 0.45, column.baseline)
     ax.set_yticks(
         [row * size + (len(models) - 1) / 2 for row in range(len(lines))],
-        [line.label for line in lines],
+        [names.short(line.label) for line in lines],
     )
     ax.set_ylim(len(lines) * size - 0.9, -0.9)
     ax.set_xlim(left, right * 1.1)
@@ -187,7 +199,7 @@ def _curve(ax: Axes, models: Sequence[Model], key: str, points: int) -> None:
             ax.plot(*zip(*smooth, strict=True), color=color(index), linewidth=1.6 if single else 1.0)
     margin = 0.12 * (max(heights) - min(heights)) or 0.1 * abs(heights[0]) or 0.1
     ax.set_ylim(min(heights) - margin, max(heights) + margin)
-    ax.set_title(names.label(key))
+    ax.set_title(names.short(names.label(key)))
     ax.set_xlabel(axis)
     ax.tick_params(length=0, labelcolor=MUTED)
     ax.locator_params(nbins=5)
@@ -223,12 +235,18 @@ def _bars_description(table: Table, panels: list[tuple[str, list[Line]]]) -> str
 
 
 @contextmanager
-def _style() -> Iterator[None]:
+def matplotlib_style(settings: Any) -> Iterator[None]:
+    """Matplotlib with these settings alone; a user's own style would change the figure.
+
+    What cannot be drawn is left out without a warning: the same numbers and texts stand in a table.
+    """
     import matplotlib
 
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()  # a user's own style would change the image
-        matplotlib.rcParams.update(SETTINGS)
+    with matplotlib.rc_context(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        warnings.filterwarnings("ignore", "constrained_layout not applied")
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(settings)
         yield
 
 

@@ -120,6 +120,7 @@ def _context(compared: Sequence[Model]) -> dict[str, Any]:
         "logged": [index for index, m in enumerate(compared) if any(run.log for run in m.runs)],
         "bars": [figures.factor_bars(table, shape) for shape in figures.SHAPES],
         "curves": [figures.curves(compared, shape) for shape in figures.SHAPES],
+        "curves_left_out": figures.curves_left_out(compared),
         "samples": _samples(compared),
         "searches": searches,
         "left_out": left_out,

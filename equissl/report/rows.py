@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from equissl.tables import read_csv
 Row = Mapping[str, object]
 EVIDENCE = ("recipe.json", "log.jsonl", "scores.jsonl")  # any one of them makes a folder a run
 EXPECTED = (*EVIDENCE, "environment.json", "neighbours.json")
+LARGEST = 1e100  # of a number: means, variances and axes of larger ones overflow
 RECONSTRUCTIONS = "reconstructions.json"
 IMAGE = re.compile(r"data:image/(png|jpeg|webp|gif);base64,[A-Za-z0-9+/=]+")
 
@@ -152,13 +152,10 @@ def read(folder: Path) -> Run:
 
 
 def number(value: object) -> float | None:
-    """A finite number, or None."""
+    """A finite number of at most ``LARGEST``, or None."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    try:
-        return float(value) if math.isfinite(value) else None
-    except OverflowError:  # hundreds of digits
-        return None
+    return float(value) if abs(value) <= LARGEST else None
 
 
 def text(value: object) -> str:
@@ -253,7 +250,9 @@ def _measures(rows: list[Row], problems: list[str]) -> Iterator[Measure]:
             higher_is_better=better if isinstance(better := row.get("higher_is_better"), bool) else None,
         )
     if lost:
-        problems.append(f"{lost} of {len(rows)} scores are no finite number and were left out")
+        problems.append(
+            f"{lost} of {len(rows)} scores are no finite number (or above {LARGEST:g}) and were left out"
+        )
 
 
 def _queries(rows: object) -> Iterator[Query]:

@@ -130,7 +130,7 @@ def seconds(run: Run) -> float | None:
         step, speed = number(row.get("step")), number(row.get("images_per_second"))
         if step and speed:
             total, before = total + (step - before) * size / speed, step
-    return total or None
+    return number(total) or None
 
 
 def _speed(model: Model) -> str:

@@ -7,16 +7,24 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from equissl.report.display_names import short
+from equissl.report.figures import matplotlib_style
 from equissl.storage import atomic_open
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 COLUMNS = 3
+MAX_DRAWN = 1e100  # above, matplotlib's own sums overflow; false for NaN too
 
 
 def draw(table: Mapping[str, Any], path: Path) -> None:
     """Write a PNG with a panel for each measure that has values."""
+    with matplotlib_style({"text.parse_math": False}):  # a label called "$x$" is just that
+        _draw(table, path)
+
+
+def _draw(table: Mapping[str, Any], path: Path) -> None:
     from matplotlib.figure import Figure
 
     layout = table["figure"]
@@ -36,7 +44,7 @@ def draw(table: Mapping[str, Any], path: Path) -> None:
     handles, names = axes[0].get_legend_handles_labels()
     if len(series) > 1 and handles:
         figure.legend(handles, names, loc="outside lower center", ncols=min(len(series), 6), frameon=False)
-    figure.suptitle(table["title"], fontsize=10)
+    figure.suptitle(short(table["title"], 120), fontsize=10)
     with atomic_open(path, "wb") as file:
         figure.savefig(file, format="png")
 
@@ -48,7 +56,7 @@ def _panel(
     groups = [g for g in groups if _numbers(table, measure["name"], {layout["groups"]: g})]
     reference = _numbers(table, measure["name"], table["reference"]) if table["reference"] else []
     if reference:
-        label = ", ".join(table["reference"].values())
+        label = short(", ".join(table["reference"].values()))
         ax.axhline(statistics.fmean(reference), color="black", linewidth=1.2, label=label)
     for k, kind in enumerate(series):
         labelled = False
@@ -57,20 +65,20 @@ def _panel(
             if not values:
                 continue
             x, mean = position + (k - (len(series) - 1) / 2) * width, statistics.fmean(values)
-            ax.bar(x, mean, width * 0.92, color=f"C{k}", label=None if labelled else kind or None)
+            ax.bar(x, mean, width * 0.92, color=f"C{k}", label=None if labelled else short(kind) or None)
             labelled = True
             if len(values) > 1:
                 ax.errorbar(x, mean, statistics.stdev(values), color="black", linewidth=1, capsize=2)
             ax.plot([x] * len(values), values, ".", color="black", markersize=3)
     for kind, style in (("random", "--"), ("constant", ":")):
         level = table["baselines"][kind][measure["name"]]["mean"]
-        if level is not None:
+        if level is not None and abs(level) < MAX_DRAWN:
             ax.axhline(level, color="grey", linewidth=0.9, linestyle=style)
     slanted: dict[str, Any] = (
         {"rotation": 30, "ha": "right", "rotation_mode": "anchor"} if len(groups) > 3 else {}
     )
-    ax.set_xticks(range(len(groups)), groups, fontsize=8, **slanted)
-    ax.set_title(measure["title"], fontsize=9)
+    ax.set_xticks(range(len(groups)), [short(g) for g in groups], fontsize=8, **slanted)
+    ax.set_title(short(measure["title"]), fontsize=9)
     ax.tick_params(labelsize=8)
     ax.spines[["top", "right"]].set_visible(False)
 
@@ -88,4 +96,5 @@ def _numbers(table: Mapping[str, Any], measure: str, labels: Mapping[str, str]) 
     """Values of all seeds of the cells with these labels, pooled over the other labels."""
     chosen = {k: v for k, v in labels.items() if k}
     cells = [c for c in table["cells"] if all(c["labels"][k] == v for k, v in chosen.items())]
-    return [v for c in cells for v in c["values"][measure]["values"].values()]
+    values = [v for c in cells for v in c["values"][measure]["values"].values()]
+    return [v for v in values if abs(v) < MAX_DRAWN]

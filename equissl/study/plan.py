@@ -35,7 +35,12 @@ class Cell(Checked):
     @property
     def name(self) -> str:
         """The values of the labels as a file name."""
-        return "-".join(re.sub(r"[^A-Za-z0-9_.+]+", "_", value) for value in self.labels.values())
+        return cell_name(self.labels)
+
+
+def cell_name(labels: Mapping[str, str]) -> str:
+    """The values of a cell's labels as a file name."""
+    return "-".join(re.sub(r"[^A-Za-z0-9_.+]+", "_", value) for value in labels.values())
 
 
 def key(name: str, part: str) -> str:
@@ -61,6 +66,9 @@ class Measure(Checked):
     part: str = "all"
     digits: int = 3
 
+    def __post_init__(self) -> None:
+        check_bounds(self, "digits", low=0, high=12)
+
     @property
     def key(self) -> str:
         """Name of the column in ``table.json`` and ``Bars.measures``."""
@@ -83,53 +91,40 @@ class Bars(Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Study(Checked):
-    """Runs to train under one protocol, their evaluations, and the layout of the results.
+class Layout(Checked):
+    """What the table and the figure of a study show, and what they compare.
 
     Args:
         title: heading of the table.
-        cells: rows of the table, in its order.
         measures: columns of the table.
         figure: layout of the figure.
         about: caption of the table, one paragraph.
-        audits: augmentations to audit, keys of ``equissl.evaluate.audit.factors.AUDITS``; the scores are
-            "audit/<factor>".
-        tasks: fine-tuning of every pretrained encoder, with the augmentation of its base's first view.
-        evaluations: names (``equissl list evaluations``) or "usual".
-        settings: of the evaluations, as text: "knn.k" -> "200".
-        images: maximum number of test images to score.
         across: label whose values become columns, once per measure; "" for one row per cell.
         compare: (label, value): paired differences of every other value of the label to this one.
         reference: labels of one cell, the baseline of all paired differences; a line in the figure.
-
-    Raises:
-        ValueError: labels or names do not fit together.
     """
 
     title: str
-    cells: tuple[Cell, ...]
     measures: tuple[Measure, ...]
     figure: Bars
     about: str = ""
-    audits: tuple[str, ...] = ()
-    tasks: tuple[Downstream, ...] = ()
-    evaluations: tuple[str, ...] = ("usual",)
-    settings: Mapping[str, str] = field(default_factory=dict)
-    images: int = 1000
     across: str = ""
     compare: tuple[str, str] | None = None
     reference: Mapping[str, str] | None = None
 
-    def __post_init__(self) -> None:
-        if not self.cells or not self.measures:
+    def check_cells(self, cells: Sequence[Mapping[str, str]]) -> None:
+        """
+        Args:
+            cells: the labels of every cell.
+
+        Raises:
+            ValueError: labels or names do not fit together.
+        """
+        if not cells or not self.measures:
             raise ValueError("a study needs at least one cell and one measure")
-        labels = list(self.cells[0].labels)
-        if any(list(c.labels) != labels for c in self.cells):
+        labels = list(cells[0])
+        if any(list(c) != labels for c in cells):
             raise ValueError(f"every cell must have the labels {labels}, in this order")
-        names = [c.name for c in self.cells]
-        duplicates = sorted({n for n in names if names.count(n) > 1})
-        if duplicates:
-            raise ValueError(f"two cells are called {duplicates[0]!r}; their labels must differ")
         compared = self.compare[0] if self.compare else ""
         for option, label in (
             ("figure.groups", self.figure.groups),
@@ -139,13 +134,45 @@ class Study(Checked):
         ):
             if label and label not in labels:
                 raise ValueError(f"{option}={label!r} is none of the labels {labels}")
-        if self.reference and dict(self.reference) not in [dict(c.labels) for c in self.cells]:
+        if self.reference and dict(self.reference) not in [dict(c) for c in cells]:
             raise ValueError(f"reference={dict(self.reference)} are the labels of no cell")
         if self.reference and self.compare:
             raise ValueError("compare and reference exclude each other")
         unknown = set(self.figure.measures) - {m.key for m in self.measures}
         if unknown:
             raise ValueError(f"figure.measures={sorted(unknown)} are no measures of the study")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study(Layout):
+    """Runs to train under one protocol, their evaluations, and the layout of the results.
+
+    Args:
+        cells: rows of the table, in its order.
+        audits: augmentations to audit, keys of ``equissl.evaluate.audit.factors.AUDITS``; the scores are
+            "audit/<factor>".
+        tasks: fine-tuning of every pretrained encoder, with the augmentation of its base's first view.
+        evaluations: names (``equissl list evaluations``) or "usual".
+        settings: of the evaluations, as text: "knn.k" -> "200".
+        images: maximum number of test images to score.
+
+    Raises:
+        ValueError: labels or names do not fit together.
+    """
+
+    cells: tuple[Cell, ...]
+    audits: tuple[str, ...] = ()
+    tasks: tuple[Downstream, ...] = ()
+    evaluations: tuple[str, ...] = ("usual",)
+    settings: Mapping[str, str] = field(default_factory=dict)
+    images: int = 1000
+
+    def __post_init__(self) -> None:
+        self.check_cells([c.labels for c in self.cells])
+        names = [c.name for c in self.cells]
+        duplicates = sorted({n for n in names if names.count(n) > 1})
+        if duplicates:
+            raise ValueError(f"two cells are called {duplicates[0]!r}; their labels must differ")
         check_bounds(self, "images", low=1)
 
     def with_recipes(self, recipes: Sequence[Recipe]) -> Study:

@@ -18,6 +18,7 @@ from equissl.api.audit import audit_run
 from equissl.api.evaluate import EvaluationOptions, evaluate_run
 from equissl.api.pretrain import pretrain, resume
 from equissl.config.serialize import trust_needs
+from equissl.config.validation import fits
 from equissl.errors import Stopped, UserError
 from equissl.evaluate import protocol
 from equissl.evaluate.audit.audit import MIN_IMAGES, check_names
@@ -25,18 +26,19 @@ from equissl.evaluate.base import Downstream, Evaluation
 from equissl.evaluate.context import EncoderEvaluation
 from equissl.locks import folder_lock
 from equissl.progress import Display
+from equissl.report.rows import number
 from equissl.runs.changes import run_differences
 from equissl.runs.folder import Run, check_free, open_run
 from equissl.runs.load import load_run
 from equissl.runs.scores import record_scores
-from equissl.storage import read_json, read_object, write_json, write_rows, write_text
+from equissl.storage import read_object, write_json, write_rows, write_text
 from equissl.study import figure, table
 from equissl.study.plan import Job, Study, cost, jobs, layout
+from equissl.study.stored import STUDY, read_plan
 from equissl.training import checkpoint
 from equissl.training.options import Options
 from equissl.training.setup import check_weights
 
-STUDY = "study.json"
 _PROTOCOL = ("evaluations", "settings", "audits", "tasks", "images")  # equal for all runs of a folder
 
 
@@ -130,7 +132,7 @@ def tabulate(out: Path | str, draw: bool = True) -> Path:
     out = Path(out)
     if not (out / STUDY).is_file():
         raise UserError(f"out={out}: no study here ({STUDY} is missing). Run `equissl study NAME out=DIR`")
-    plan = read_json(out / STUDY)
+    plan = read_plan(out)
     rows = _gather(plan, out)
     write_rows(out / "scores.jsonl", rows)
     results = table.build(plan, rows)
@@ -146,7 +148,7 @@ def _check_out(study: Study, out: Path, planned: Sequence[Job]) -> None:
     if not (out / STUDY).is_file():
         check_free(out)
         return
-    before, now = read_json(out / STUDY), json.loads(json.dumps(layout(study)))
+    before, now = read_plan(out), json.loads(json.dumps(layout(study)))
     changed = [n for n in _PROTOCOL if n in before and before[n] != now[n]]
     if changed and any(_scored_by(folder) for folder in (out / "runs").glob("*")):
         differences = "; ".join(f"{n}: {before[n]!r} there, {now[n]!r} now" for n in changed)
@@ -201,7 +203,7 @@ def _write_plan(study: Study, planned: Sequence[Job], out: Path) -> None:
     """Write ``study.json``: the runs of an earlier plan, then the new ones."""
     cells: dict[str, Any] = {}
     if (out / STUDY).is_file():
-        cells = {c["run"]: c for c in read_json(out / STUDY)["runs"]}
+        cells = {c["run"]: c for c in read_plan(out)["runs"]}
     for job in planned:
         cell = {"run": job.name, "labels": dict(job.labels), "seed": job.recipe.seed}
         cells[job.name] = cell | {"epochs": job.recipe.epochs, "cost": cost(job.recipe)}
@@ -271,11 +273,11 @@ def _gather(plan: dict[str, Any], out: Path) -> list[dict[str, Any]]:
 def _step_time(folder: Path) -> list[dict[str, Any]]:
     """Score row "cost/step": median milliseconds per optimizer step in the log."""
     logged = (r.get("images_per_second") for r in Run(folder).rows("log.jsonl") if "loss" in r)
-    throughput = [float(v) for v in logged if isinstance(v, int | float) and v > 0]
+    throughput = [v for v in map(number, logged) if v is not None and v > 0]
     if not throughput:
         return []
     batch = read_object(folder / "recipe.json").get("batch_size")
-    if not isinstance(batch, int):
-        raise UserError(f"{folder / 'recipe.json'}: batch_size must be an integer, got {batch!r}")
+    if not isinstance(batch, int) or not fits(batch, int):
+        raise UserError(f"{folder / 'recipe.json'}: batch_size must be an integer, got {str(batch)[:60]!r}")
     value = 1000 * batch / statistics.median(throughput)
     return [{"name": "cost/step", "value": value, "unit": "ms", "part": "all", "baseline": "", "count": 0}]
