@@ -41,6 +41,8 @@ from equissl.objective import BaseConfig, EquivarianceConfig
 from equissl.params import Factor, Space
 from equissl.random import Stream
 from equissl.recipe import Recipe
+from equissl.study.plan import Bars, Layout, Measure
+from equissl.study.stored import PlannedRun
 from equissl.testing.objective import (
     masked_views,
     tiny_batch,
@@ -96,6 +98,9 @@ def instances() -> dict[type, Any]:
     trees += [e.value() for e in (*registry.recipes(), *registry.studies())]
     trees += [ImageFolder("photos"), ThreeDIEBench(path="renders"), Cifar100("photos"), Flowers102("photos")]
     trees += [cls("name") for cls in classes() if issubclass(cls, Factor)]
+    cost = {"views": 2, "images_per_step": 8, "pixels": 2.0}
+    trees += [PlannedRun(run="a-seed0", labels={"base": "a"}, seed=0, epochs=1, cost=cost)]
+    trees += [Layout(title="study", measures=(Measure("knn/top1", "kNN"),), figure=Bars(groups="base"))]
     parts = [part for tree in trees for part in configs(tree)]
     return {type(part): part for part in reversed(parts)}
 
