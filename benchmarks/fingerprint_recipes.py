@@ -189,7 +189,8 @@ def train(recipe: Recipe, dataset: Dataset) -> dict[str, Any]:
     if recipe.channels_last:
         model.to(memory_format=torch.channels_last)
     optimizer = recipe.optimizer.build(parameter_groups(model, model.fixed_lr))
-    per_epoch = batches_per_epoch(dataset, recipe.batch_size)
+    distinct = recipe.distinct_objects
+    per_epoch = batches_per_epoch(dataset, recipe.batch_size, distinct_groups=distinct)
     total, peak = per_epoch * recipe.epochs, recipe.optimizer.lr
     losses = []
     for step in range(STEPS):
@@ -197,7 +198,10 @@ def train(recipe: Recipe, dataset: Dataset) -> dict[str, Any]:
         for group in optimizer.param_groups:
             group["lr"] = group["lr_scale"] * (peak if group["fixed_lr"] else lr)
         epoch, start = divmod(step, per_epoch)
-        batch = next(batches(dataset, recipe.batch_size, recipe.seed, epoch, start, prefetch=0))
+        source = batches(
+            dataset, recipe.batch_size, recipe.seed, epoch, start, prefetch=0, distinct_groups=distinct
+        )
+        batch = next(source)
         terms = model(make_views(batch, recipe.views, recipe.seed, epoch, recipe.engine))
         loss = torch.stack(list(terms.values())).sum()
         optimizer.zero_grad()

@@ -46,6 +46,9 @@ class Recipe(Checked):
         epochs: passes over the training split; 0 leaves the encoder as it was drawn, the baseline
             without pretraining.
         batch_size: images per step, over all devices.
+        distinct_objects: no batch holds two images of one object (group of the data), which a contrast would
+            take for negatives. Every round takes one image of each object; those that do not fill the
+            round's last batch are left out.
         seed: of weights and every random stream.
         batch_norm: whether BatchNorm sees all views together or one by one.
         precision: of the forward pass.
@@ -66,6 +69,7 @@ class Recipe(Checked):
     schedule: WarmupCosine = WarmupCosine()
     epochs: int = 100
     batch_size: int = 256
+    distinct_objects: bool = False
     seed: int = 0
     batch_norm: BatchNormMode = "all_views"
     precision: Precision = "32-true"

@@ -29,6 +29,7 @@ def batches(
     rank: int = 0,
     world_size: int = 1,
     prefetch: int = 2,
+    distinct_groups: bool = False,
 ) -> Iterator[Batch]:
     """The batches of one epoch, shuffled.
 
@@ -38,17 +39,21 @@ def batches(
         drop_last: drop a last batch that is not full.
         rank, world_size: every rank gets its part of each batch, and all get equally many batches.
         prefetch: number of batches prepared ahead in the background; 0 prepares each when it is needed.
+        distinct_groups: no batch holds two samples of one group; see ``rounds``.
 
     Raises:
         UserError: there is no full batch, or ``batch_size`` is not divisible by the number of ranks.
         ValueError: ``start`` or ``rank`` is out of range.
     """
-    count = batches_per_epoch(dataset, batch_size, drop_last)
+    count = batches_per_epoch(dataset, batch_size, drop_last, distinct_groups)
     if batch_size % world_size:
         raise UserError(f"batch_size={batch_size} is not divisible by the number of devices, {world_size}")
     if not (0 <= start <= count and 0 <= rank < world_size):
         raise ValueError(f"start {start} of {count} batches, rank {rank} of {world_size}")
-    steps = torch.split(shuffled(len(dataset), seed, epoch), batch_size)[start:count]
+    order = shuffled(len(dataset), seed, epoch)
+    parts = rounds(order, dataset.groups, seed, epoch) if distinct_groups else [order]
+    every = [step for part in parts for step in torch.split(part, batch_size)]
+    steps = [step for step in every if len(step) == batch_size or not drop_last][start:]
 
     def make(step: Tensor) -> Batch:
         return dataset.batch(step.tensor_split(world_size)[rank], epoch)
@@ -56,20 +61,46 @@ def batches(
     return prefetch_map(make, steps, prefetch)
 
 
-def batches_per_epoch(dataset: Dataset, batch_size: int, drop_last: bool = True) -> int:
+def rounds(order: Tensor, groups: Tensor, seed: int, epoch: int) -> list[Tensor]:
+    """A shuffled ``order`` of samples (N,) in rounds: each takes one more sample of every group that has one.
+
+    In a round, every group is there at most once, and its place does not depend on other rounds. Which of a
+    group's samples comes when is random, too. With groups of one sample there is one round, ``order`` itself.
+    """
+    draw = shuffled(len(order), seed, epoch, "rounds")
+    by_group = draw[groups[draw].argsort(stable=True)]
+    counts = torch.unique(groups, return_counts=True)[1]
+    starts = (counts.cumsum(0) - counts).repeat_interleave(counts)
+    number = torch.empty_like(order)  # of each sample's round
+    number[by_group] = torch.arange(len(order)) - starts
+    return list(torch.split(order[number[order].argsort(stable=True)], _round_sizes(groups)))
+
+
+def _round_sizes(groups: Tensor) -> list[int]:
+    """How many groups have at least 1, 2, ... samples."""
+    counts = torch.unique(groups, return_counts=True)[1]
+    sizes: list[int] = torch.bincount(counts).flip(0).cumsum(0).flip(0)[1:].tolist()
+    return sizes
+
+
+def batches_per_epoch(
+    dataset: Dataset, batch_size: int, drop_last: bool = True, distinct_groups: bool = False
+) -> int:
     """Number of batches of an epoch.
 
     Raises:
-        UserError: there is none: the dataset is smaller than a batch.
+        UserError: there is none: the dataset has fewer images, or with ``distinct_groups`` fewer groups, than
+            a batch.
     """
     if batch_size < 1:
         raise UserError(f"batch_size must be at least 1, got {batch_size}")
-    full, rest = divmod(len(dataset), batch_size)
-    count = full + (rest > 0 and not drop_last)
+    sizes = _round_sizes(dataset.groups) if distinct_groups else [len(dataset)]
+    count = sum(size // batch_size + (size % batch_size > 0 and not drop_last) for size in sizes)
     if not count:
-        images = len(dataset)
-        remedy = f"Set batch_size={images} or less" if images > 1 else "Add images: training needs 2"
-        raise UserError(f"batch_size={batch_size} exceeds the number of images, {images}. {remedy}")
+        what = "objects (distinct_objects takes one image of each)" if distinct_groups else "images"
+        most = sizes[0] if sizes else 0
+        remedy = f"Set batch_size={most} or less" if most > 1 else f"Add {what.split()[0]}: training needs 2"
+        raise UserError(f"batch_size={batch_size} exceeds the number of {what}, {most}. {remedy}")
     return count
 
 

@@ -19,6 +19,7 @@ from equissl.encoder.weights import Say, load_weights, silent
 from equissl.errors import UserError
 
 Stem = Literal["timm", "small"]
+Init = Literal["timm", "torch"]
 CIFAR10 = ((0.4914, 0.4822, 0.4465), (0.247, 0.243, 0.261))
 STL10 = ((0.43, 0.42, 0.39), (0.27, 0.26, 0.27))
 
@@ -126,6 +127,8 @@ class EncoderConfig(BackboneConfig):
             ``nn.Module`` (B, C, H, W) -> (B, D) or (B, D, h, w).
         stem: "timm" leaves the model as it is; "small" replaces a ResNet's stem by one 3x3 convolution of
             stride 1 without max-pooling, for images of about 32 pixels.
+        init: "timm" leaves the weights as the model draws them; "torch" draws those of convolutions anew by
+            torch's default, uniform within 1 / sqrt(fan_in) (AugSelf).
         options: passed to the model, e.g. ``{"channels": [32, 64, 128, 256]}``.
         width: columns of the features: a linear layer on every place of the grid and on the pooled vector
             (timm's classifier, and exported as such); 0 for the model's own width.
@@ -133,6 +136,7 @@ class EncoderConfig(BackboneConfig):
 
     name: str = "resnet18"
     stem: Stem = "timm"
+    init: Init = "timm"
     options: Mapping[str, Any] = field(default_factory=dict)
     width: int = 0
 
@@ -143,6 +147,8 @@ class EncoderConfig(BackboneConfig):
             raise ValueError(f"name={self.name!r} is neither a timm model nor module:function")
         if self.width and ":" in self.name:
             raise ValueError(f"width is for timm models, but {self.name!r} is none")
+        if self.init == "torch" and ":" in self.name:
+            raise ValueError(f"init=torch is for timm models, but {self.name!r} is none")
         if given := [n for n in self.options if n in _GIVEN]:
             raise ValueError(f"options.{given[0]} is set by equissl: {_GIVEN[given[0]]}")
 
@@ -188,6 +194,9 @@ def _timm(config: EncoderConfig) -> nn.Module:
         raise UserError(f"encoder: timm cannot build {config.name!r} with {given}: {error}") from error
     if config.stem == "small":
         use_small_stem(model, config.name)
+    if config.init == "torch":
+        for convolution in (m for m in model.modules() if isinstance(m, nn.Conv2d)):
+            convolution.reset_parameters()
     return model
 
 

@@ -13,7 +13,7 @@ from equissl.config.validation import check_unique, check_widths
 from equissl.encoder.encoder import Encoder
 from equissl.equivariance._parameter_targets import AnyParameterTarget, CropDifference
 from equissl.losses.precision import to_float32
-from equissl.nn.heads import MLP, joint_batch_norm
+from equissl.nn.heads import MLP, HiddenNorm, joint_batch_norm
 from equissl.objective import Encodings, Equivariance, PairConfig, Spaces, Views
 from equissl.params import Space, union
 
@@ -43,11 +43,13 @@ class AugSelf(Equivariance):
         Args:
             targets: head name -> what it predicts, each with its own weight.
             hidden: widths of each head's hidden layers.
+            hidden_norm: "batch" for BatchNorm after each of them, "none" (SIE's baseline).
             symmetric: predict from (first, second) and from (second, first); otherwise from the former only.
         """
 
         targets: Mapping[str, AnyParameterTarget] = field(default_factory=lambda: {"crop": CropDifference()})
         hidden: tuple[int, ...] = (512, 512)
+        hidden_norm: HiddenNorm = "batch"
         symmetric: bool = True
 
         def __post_init__(self) -> None:
@@ -66,9 +68,9 @@ class AugSelf(Equivariance):
         super().__init__()
         self.config = config
         width = 2 * encoder.width(config.part)
-        self.heads = nn.ModuleDict(
-            {name: MLP((width, *config.hidden, t.output_size(space))) for name, t in config.targets.items()}
-        )
+        sizes = {name: t.output_size(space) for name, t in config.targets.items()}
+        heads = {n: MLP((width, *config.hidden, s), hidden_norm=config.hidden_norm) for n, s in sizes.items()}
+        self.heads = nn.ModuleDict(heads)
 
     def forward(
         self, views: Views, encoded: Encodings, embeddings: Mapping[str, Tensor]

@@ -15,7 +15,7 @@ from equissl.config.validation import MAX_WIDTH, Checked, check_bounds, check_un
 from equissl.encoder.encoder import Encoder
 from equissl.equivariance._predictive import PredictiveEquivariance
 from equissl.losses.contrastive import nt_xent, nt_xent_without_sibling
-from equissl.nn.heads import MLP, OutputNorm, joint_batch_norm
+from equissl.nn.heads import MLP, HeadNorm, OutputNorm, apply_head
 from equissl.nn.predictors import Affine, AnyPredictor
 from equissl.objective import Encodings, EquivarianceConfig, Spaces, Views
 from equissl.params import Params, Space, between, concatenate, union
@@ -97,6 +97,8 @@ class EquiMod(PredictiveEquivariance):
             factors: whose change is read; empty for all that the views record.
             projector: hidden and output widths of the equivariance head (last norm without weights).
             output_norm: BatchNorm after the projector's last layer.
+            batch_norm: whether the projector's BatchNorm sees all views at once or one after the other (SIE's
+                baseline).
             predictor: ``Affine()`` (the paper's), ``ResidualMLP()``, or SIE's ``Hypernetwork()`` and
                 ``ConcatenatedMLP()``, which read the encoded change without embedding it.
             loss: "released_code": NT-Xent in which the sibling view is a negative; "paper": sibling
@@ -110,6 +112,7 @@ class EquiMod(PredictiveEquivariance):
         factors: tuple[str, ...] = ()
         projector: tuple[int, ...] = (2048, 2048, 128)
         output_norm: OutputNorm = "fixed"
+        batch_norm: HeadNorm = "all_views"
         predictor: AnyPredictor = Affine()
         loss: Literal["released_code", "paper", "paper_positive_counts"] = "released_code"
         temperature: float = 0.2
@@ -149,7 +152,7 @@ class EquiMod(PredictiveEquivariance):
     ) -> dict[str, Tensor]:
         c = self.config
         names = c.reads()
-        projected = joint_batch_norm(self.projector, [encoded[v].part(c.part) for v in names])
+        projected = apply_head(self.projector, [encoded[v].part(c.part) for v in names], c.batch_norm)
         y = dict(zip(names, projected, strict=True))
         changes = [between(views[s].params, views[t].params, self.space) for s, t in c.pairs]
         source, target = (torch.cat([y[pair[end]] for pair in c.pairs]) for end in (0, 1))

@@ -36,14 +36,17 @@ class SimCLR(Base):
         Args:
             projector: hidden and output widths of the projection head.
             output_norm: BatchNorm after the projector's last layer ("fixed": as EquiMod's SimCLR).
+            output_bias: whether the projector's last layer has a bias where no BatchNorm follows it; SIE's
+                baseline has none.
             batch_norm: whether the projector's BatchNorm sees both views at once or one after the other
-                (E-SSL).
+                (E-SSL, SIE's baseline, AugSelf).
             temperature: above 0.
             negatives: "all" (2N - 2, SimCLR) or "other_view" (N - 1, E-SSL's code).
         """
 
         projector: tuple[int, ...] = (2048, 2048, 128)
         output_norm: OutputNorm = "fixed"
+        output_bias: bool = True
         batch_norm: HeadNorm = "all_views"
         temperature: float = 0.5
         negatives: Negatives = "all"
@@ -59,7 +62,8 @@ class SimCLR(Base):
     def __init__(self, config: Config, encoder: Encoder):
         super().__init__()
         self.config = config
-        self.projector = MLP((encoder.width(config.part), *config.projector), config.output_norm)
+        bias = config.output_bias and config.output_norm == "none"
+        self.projector = MLP((encoder.width(config.part), *config.projector), config.output_norm, bias)
 
     def forward(self, views: Views, encoded: Encodings) -> BaseOutput:
         c = self.config

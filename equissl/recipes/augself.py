@@ -1,5 +1,9 @@
 """AugSelf on SimCLR with the released code's settings (arXiv:2111.09613).
 
+BatchNorm sees one view after the other, in the encoder and in SimCLR's head; the heads of AugSelf see both
+orders of the views at once. Deviations: a crop's centre is mirrored by its own view's flip, saturation is
+blended and the jitter's order is drawn for every image (``docs/methods/augself.md`` names the options).
+
 The paper's tables are not quoted here: they could not be checked against its PDF.
 """
 
@@ -28,12 +32,13 @@ def baseline_simclr_stl10() -> Recipe:
     return Recipe(
         data=Stl10(path="data", unlabeled=True),
         views={"a": view, "b": view},
-        encoder=EncoderConfig(name="resnet18", mean=STL10[0], std=STL10[1], size=96),
-        base=SimCLR.Config(projector=(512, 128), output_norm="none", temperature=0.2),
+        encoder=EncoderConfig(name="resnet18", init="torch", mean=STL10[0], std=STL10[1], size=96),
+        base=_simclr(512),
         optimizer=SGD(lr=0.03, weight_decay=5e-4),
-        schedule=WarmupCosine(warmup_epochs=0),
+        schedule=WarmupCosine(warmup_epochs=0, min_lr=0.0, update_every="epoch"),
         epochs=200,
         batch_size=256,
+        batch_norm="per_view",
         monitor_every=10,
         about="AugSelf's SimCLR baseline, arXiv:2111.09613",
     )
@@ -51,8 +56,8 @@ def baseline_simclr_imagenet100() -> Recipe:
         baseline_simclr_stl10(),
         data=ImageFolder(path="imagenet100", size=256, labels="folders"),
         views={"a": view, "b": view},
-        encoder=EncoderConfig(name="resnet50", size=224),
-        base=SimCLR.Config(projector=(2048, 128), output_norm="none", temperature=0.2),
+        encoder=EncoderConfig(name="resnet50", init="torch", size=224),
+        base=_simclr(2048),
         optimizer=SGD(lr=0.05, weight_decay=1e-4),
         epochs=500,
     )
@@ -61,6 +66,10 @@ def baseline_simclr_imagenet100() -> Recipe:
 def simclr_imagenet100() -> Recipe:
     """SimCLR + AugSelf on ImageNet-100: crop and colour differences, weight 0.5 each."""
     return _with_augself(baseline_simclr_imagenet100(), 0.5)
+
+
+def _simclr(width: int) -> SimCLR.Config:
+    return SimCLR.Config(projector=(width, 128), output_norm="none", batch_norm="per_view", temperature=0.2)
 
 
 def _with_augself(recipe: Recipe, weight: float) -> Recipe:

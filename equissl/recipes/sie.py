@@ -1,10 +1,11 @@
 """SIE and the other rows of its table with the settings of the released code (arXiv:2302.10283).
 
 The paper's numbers are not quoted here: they could not be checked against its PDF. Deviations: an epoch here
-is every image with a partner, 50 times the original's one pair per object, so 40 epochs are its 2,000;
-single precision instead of float16; a torchvision-like ResNet-18 instead of the original's own (its stride is
-on the second convolution); AugSelf's heads have BatchNorm; EquiMod's term, whose weight the code leaves
-open, has weight 1.
+is every image with a partner, 50 times the original's one pair per object, so 40 epochs are its 2,000; the
+960 objects of a round that fill no batch of 1,024 are left out; single precision instead of float16; a
+torchvision-like ResNet-18 instead of the original's own (its stride is on the second convolution); EquiMod's
+term, whose weight the code leaves open, has weight 1. On Solids also: circular hues and canonical
+quaternions, a hypernetwork that starts as the identity, and batches of any images.
 """
 
 from __future__ import annotations
@@ -42,7 +43,10 @@ _LR = 1e-3
 _SPLIT = {"inv": 256, "equi": 256}
 
 _VICREG = VICReg.Config(projector=_WIDE, invariance=10, variance=10, covariance=1)
-_SIMCLR = SimCLR.Config(projector=_WIDE, output_norm="none", temperature=0.1)
+_SIMCLR = SimCLR.Config(
+    projector=_WIDE, output_norm="none", output_bias=False, batch_norm="per_view", temperature=0.1
+)
+_HYPERNETWORK = Hypernetwork(init="original")
 # Of the invariant half; SIE takes variance and covariance of both halves side by side.
 _INVARIANT_HALF = VICReg.Config(projector=_HALF, invariance=10, variance=0, covariance=0, part="inv")
 
@@ -74,7 +78,7 @@ def equimod() -> Recipe:
 
 def equimod_hypernetwork() -> Recipe:
     """SimCLR + EquiMod on 3DIEBench with SIE's predictor."""
-    return _recipe(_SIMCLR, {"equimod": _equimod(Hypernetwork())})
+    return _recipe(_SIMCLR, {"equimod": _equimod(_HYPERNETWORK)})
 
 
 def vicreg_equimod() -> Recipe:
@@ -82,6 +86,7 @@ def vicreg_equimod() -> Recipe:
     equi = SIE.Config(
         factors=_POSE,
         projector=_WIDE,
+        predictor=_HYPERNETWORK,
         equivariance=10,
         predicted_variance=0,
         statistics="own",
@@ -92,28 +97,35 @@ def vicreg_equimod() -> Recipe:
 
 def only_equivariance_contrastive() -> Recipe:
     """Only the contrastive equivariance term on 3DIEBench, no invariance: SEN."""
-    return _recipe(None, {"sen": _equimod(Hypernetwork())})
+    return _recipe(None, {"sen": _equimod(_HYPERNETWORK)})
 
 
 def only_equivariance_vicreg() -> Recipe:
     """Only SIE's equivariant terms on 3DIEBench, on all features, no invariance."""
-    equi = SIE.Config(factors=_POSE, projector=_WIDE, equivariance=10, statistics="own", part="all")
+    equi = SIE.Config(
+        factors=_POSE,
+        projector=_WIDE,
+        predictor=_HYPERNETWORK,
+        equivariance=10,
+        statistics="own",
+        part="all",
+    )
     return _recipe(None, {"sie": Weighted(module=equi)})
 
 
 def sie() -> Recipe:
     """SIE on 3DIEBench: half of the features invariant, half equivariant to the pose."""
-    return _sie(SIE.Config(factors=_POSE))
+    return _sie(SIE.Config(factors=_POSE, predictor=_HYPERNETWORK))
 
 
 def sie_color() -> Recipe:
     """SIE on 3DIEBench, equivariant to the pose, the floor's and the light's hue."""
-    return _sie(SIE.Config(factors=_COLORS))
+    return _sie(SIE.Config(factors=_COLORS, predictor=_HYPERNETWORK))
 
 
 def sie_without_predictor_variance() -> Recipe:
     """SIE on 3DIEBench without the variance term on the predictor's output."""
-    return _sie(SIE.Config(factors=_POSE, predicted_variance=0))
+    return _sie(SIE.Config(factors=_POSE, predictor=_HYPERNETWORK, predicted_variance=0))
 
 
 def sie_photographs() -> Recipe:
@@ -132,6 +144,7 @@ def sie_photographs() -> Recipe:
         views={"a": ViewSpec(policy), "b": ViewSpec(policy)},
         encoder=EncoderConfig(name="resnet18", parts=_SPLIT, size=96),
         batch_size=256,
+        distinct_objects=False,
         epochs=200,
         about="SIE (arXiv:2302.10283) on photographs; a setting of our own",
     )
@@ -158,6 +171,7 @@ def on_solids(recipe: Recipe) -> Recipe:
         schedule=WarmupCosine(warmup_epochs=1),
         epochs=16,
         batch_size=128,
+        distinct_objects=False,
         monitor_every=4,
         about=f"{recipe.about}; a CPU-sized variant, not comparable with the paper's",
     )
@@ -165,7 +179,7 @@ def on_solids(recipe: Recipe) -> Recipe:
 
 def _recipe(base: BaseConfig | None, modules: Mapping[str, Weighted] | None = None) -> Recipe:
     return Recipe(
-        data=ThreeDIEBench(path="3DIEBench", paired=True),
+        data=ThreeDIEBench(path="3DIEBench", paired=True, convention="original"),
         views={"a": ViewSpec(Identity()), "b": ViewSpec(Identity(), image="partner")},
         encoder=EncoderConfig(name="resnet18", mean=_MEAN, std=_STD, size=256),
         base=base,
@@ -174,6 +188,7 @@ def _recipe(base: BaseConfig | None, modules: Mapping[str, Weighted] | None = No
         schedule=WarmupCosine(warmup_epochs=0, min_lr=_LR),  # from the peak to itself: constant
         epochs=40,
         batch_size=1024,
+        distinct_objects=True,
         batch_norm="per_view",
         monitor_every=10,
         about="a row of SIE's table on 3DIEBench, arXiv:2302.10283",
@@ -186,15 +201,17 @@ def _sie(module: SIE.Config) -> Recipe:
 
 
 def _narrow(config: Any) -> Any:
-    """The same objective with an eighth of the width of its heads."""
-    if hasattr(config, "projector"):
-        return replace(config, projector=tuple(w // 8 for w in config.projector))
-    return replace(config, hidden=tuple(w // 8 for w in config.hidden))
+    """The same objective, heads an eighth as wide, and a hypernetwork that starts as the identity."""
+    if isinstance(getattr(config, "predictor", None), Hypernetwork):
+        config = replace(config, predictor=replace(config.predictor, init="identity"))
+    name = "projector" if hasattr(config, "projector") else "hidden"
+    return replace(config, **{name: tuple(w // 8 for w in getattr(config, name))})
 
 
 def _augself(factors: tuple[str, ...]) -> Weighted:
     targets = {"change": FactorRegression(factors, "mse")}
-    return Weighted(module=AugSelf.Config(targets=targets, hidden=(1024, 1024), symmetric=False))
+    module = AugSelf.Config(targets=targets, hidden=(1024, 1024), hidden_norm="none", symmetric=False)
+    return Weighted(module=module)
 
 
 def _equimod(predictor: AnyPredictor) -> Weighted:
@@ -203,6 +220,7 @@ def _equimod(predictor: AnyPredictor) -> Weighted:
         factors=_POSE,
         projector=_WIDE,
         output_norm="none",
+        batch_norm="per_view",
         predictor=predictor,
         temperature=0.1,
     )

@@ -110,6 +110,7 @@ def epoch_views(
         start,
         rank=fabric.global_rank,
         world_size=fabric.world_size,
+        distinct_groups=recipe.distinct_objects,
     )
     while True:
         with meters.timed("data_wait"):

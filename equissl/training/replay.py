@@ -109,7 +109,15 @@ def _nearest_before(run: Run, step: int) -> dict[str, Any]:
 
 def _views(plan: Plan, epoch: int, number: int, device: torch.device) -> tuple[dict[str, View], Table]:
     recipe = plan.recipe
-    source = batches(plan.dataset, recipe.batch_size, recipe.seed, epoch, number, prefetch=0)
+    source = batches(
+        plan.dataset,
+        recipe.batch_size,
+        recipe.seed,
+        epoch,
+        number,
+        prefetch=0,
+        distinct_groups=recipe.distinct_objects,
+    )
     batch = next(source)
     views = make_views(batch.to(device), recipe.views, recipe.seed, epoch, recipe.engine)
     # The elements of an orbit follow from its view.

@@ -60,7 +60,7 @@ def resolve(recipe: Recipe, options: Options, fabric: Fabric, progress: Progress
     recipe = replace(recipe, engine=engine, data=data)
     dataset = recipe.data.open("train", progress).to(fabric.device)
     recipe = replace(recipe, data=recipe.data.opened())
-    steps_per_epoch = batches_per_epoch(dataset, recipe.batch_size)
+    steps_per_epoch = batches_per_epoch(dataset, recipe.batch_size, distinct_groups=recipe.distinct_objects)
     if recipe.batch_size % fabric.world_size:
         raise UserError(f"batch_size={recipe.batch_size} cannot be divided among {fabric.world_size} devices")
     check_installed(options.loggers)

@@ -21,8 +21,9 @@ from equissl.params import Params, Space
 class Numbers(Dataset):
     """Images of one pixel whose value is their number; ``failing`` cannot be had."""
 
-    def __init__(self, count: int, failing: int = -1):
+    def __init__(self, count: int, failing: int = -1, groups: Tensor | None = None):
         self.count, self.failing = count, failing
+        self.own_groups = torch.arange(count) if groups is None else groups
         self.asked: list[int] = []
 
     @property
@@ -39,7 +40,7 @@ class Numbers(Dataset):
 
     @property
     def groups(self) -> Tensor:
-        return torch.arange(self.count)
+        return self.own_groups
 
     def batch(self, index: Tensor, epoch: int = 0) -> Batch:
         self.asked += index.tolist()
@@ -172,3 +173,46 @@ def test_stopping_early_waits_only_for_what_is_being_made() -> None:
     threading.Timer(0.2, gate.set).start()
     source.close()  # type: ignore[attr-defined]
     assert made == [0, 1]
+
+
+def test_no_batch_holds_two_images_of_an_object() -> None:
+    """By chance they often do; every round has every object once, in an order of its own."""
+    groups = torch.arange(50) % 10  # five images of ten objects
+    dataset = Numbers(50, groups=groups)
+
+    def repeats(source: Iterable[Batch]) -> int:
+        return sum(len(b.labels) - len(groups[b.labels].unique()) for b in source)
+
+    assert repeats(batches(dataset, 4, 0, 0)) > 0
+    for epoch in range(3):
+        assert not repeats(batches(dataset, 4, 0, epoch, distinct_groups=True))
+    found = order(batches(dataset, 5, 0, 0, distinct_groups=True))
+    assert sorted(flat(found)) == list(range(50)), "every image once"
+    first, second = (groups[torch.tensor(flat(found[k : k + 2]))].tolist() for k in (0, 2))
+    assert sorted(first) == sorted(second) == list(range(10)) and first != second
+
+
+@pytest.mark.parametrize("drop_last", [True, False])
+def test_objects_with_different_numbers_of_images(drop_last: bool) -> None:
+    dataset = Numbers(9, groups=torch.tensor([7, 3, 3, 5, 7, 5, 7, 9, 7]))  # 4, 2, 2 and 1 image
+    found = order(batches(dataset, 2, 0, 0, drop_last=drop_last, distinct_groups=True))
+    assert [len(b) for b in found] == ([2, 2, 2] if drop_last else [2, 2, 2, 1, 1, 1])
+    assert len(found) == batches_per_epoch(dataset, 2, drop_last, distinct_groups=True)
+    whole = order(batches(dataset, 2, 0, 0, distinct_groups=True, prefetch=0))
+    assert order(batches(dataset, 2, 0, 0, start=1, distinct_groups=True)) == whole[1:]
+    halves = [order(batches(dataset, 2, 0, 0, distinct_groups=True, rank=r, world_size=2)) for r in (0, 1)]
+    assert [[*a, *b] for a, b in zip(*halves, strict=True)] == whole
+
+
+def test_objects_of_one_image_are_in_the_usual_order() -> None:
+    usual, distinct = (order(batches(Numbers(20), 4, 1, 2, distinct_groups=d)) for d in (False, True))
+    assert usual == distinct
+
+
+def test_a_batch_of_more_images_than_objects() -> None:
+    dataset = Numbers(50, groups=torch.arange(50) % 10)
+    words = (
+        r"batch_size=16 exceeds the number of objects \(distinct_objects .*\), 10. Set batch_size=10 or less"
+    )
+    with pytest.raises(UserError, match=words):
+        batches(dataset, 16, 0, 0, distinct_groups=True)
