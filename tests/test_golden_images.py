@@ -1,8 +1,4 @@
-"""Images and parameter vectors against the outputs of torchvision and of EquiMod's code.
-
-AugSelf's jitter replay is left out on purpose: kornia's saturation multiplies S of HSV instead of blending
-with the luma, which is another operation than the torchvision one that equissl provides.
-"""
+"""Images and parameter vectors against the outputs of torchvision, EquiMod's code and AugSelf's kornia."""
 
 from __future__ import annotations
 
@@ -204,6 +200,19 @@ def test_equimod_replay(path: Path) -> None:
         difference = (found.clamp(0, 1) - g[f"{policy}__replay_output_pil"]).abs()
         assert difference.max() < 0.06
         assert difference.mean() < 0.01
+
+
+@files("augself")
+def test_kornias_jitter(path: Path) -> None:
+    g = read(path)
+    rows, images = g["jitter_replay_index"], g["jitter_replay_input"]
+    names = ("brightness", "contrast", "saturation", "hue")
+    record = {n: g[f"rotpipe__view1_{n}"][rows].float()[:, None] for n in names}
+    order = g["rotpipe__view1_jitter_order_shared_by_batch"].float()
+    record["color_order"] = order.expand(len(rows), 4)
+    same(replay(ColorJitter(saturation_space="hsv"), images, record), g["jitter_replay_output"], 5e-6)
+    blended = replay(ColorJitter(), images, record)
+    assert (blended - g["jitter_replay_output"]).abs().max() > 1e-3
 
 
 @files("essl")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 from equissl.augment.base import Augmentation, Pipeline
@@ -126,17 +127,19 @@ def essl_imagenet_small(scale: tuple[float, float] = (0.05, 0.14)) -> Pipeline:
     return Pipeline((*steps, GaussianBlur(23, p=0.1)))
 
 
-def augself_stl10(size: int = 96, strength: float = 1.0) -> Pipeline:
-    """AugSelf on STL10 (arXiv:2111.09613, released code); ``strength`` scales all color, grayscale too."""
+def augself_stl10(size: int = 96, strength: float = 1.0, kornia: bool = False) -> Pipeline:
+    """AugSelf on STL10 (arXiv:2111.09613, released code); ``strength`` scales all color, grayscale too.
+
+    Args:
+        kornia: the jitter of the released code's kornia: saturation in HSV, one order per batch.
+    """
     strengths = (0.4 * strength, 0.4 * strength, 0.4 * strength, 0.1 * strength)
-    steps = _crop_and_color(size, (0.2, 1.0), "bilinear", strengths, 0.2 * strength)
-    return Pipeline((*steps, GaussianBlur(9, (0.1, 2.0), p=0.5)))
+    return _augself(_crop_and_color(size, (0.2, 1.0), "bilinear", strengths, 0.2 * strength), 9, kornia)
 
 
-def augself_imagenet100(size: int = 224) -> Pipeline:
-    """AugSelf on ImageNet100 (arXiv:2111.09613, released code)."""
-    steps = _crop_and_color(size, (0.2, 1.0), "bilinear", (0.4, 0.4, 0.4, 0.1))
-    return Pipeline((*steps, GaussianBlur(23, (0.1, 2.0), p=0.5)))
+def augself_imagenet100(size: int = 224, kornia: bool = False) -> Pipeline:
+    """AugSelf on ImageNet100 (arXiv:2111.09613, released code); ``kornia`` as for ``augself_stl10``."""
+    return _augself(_crop_and_color(size, (0.2, 1.0), "bilinear", (0.4, 0.4, 0.4, 0.1)), 23, kornia)
 
 
 def _crop_and_color(
@@ -148,6 +151,15 @@ def _crop_and_color(
 ) -> tuple[Augmentation, ...]:
     crop = RandomResizedCrop(size, scale, interpolation=interpolation)
     return (crop, HorizontalFlip(), ColorJitter(*strengths), Grayscale(grayscale))
+
+
+def _augself(steps: tuple[Augmentation, ...], kernel_size: int, kornia: bool) -> Pipeline:
+    if kornia:
+        steps = tuple(
+            replace(s, saturation_space="hsv", shared_order=True) if isinstance(s, ColorJitter) else s
+            for s in steps
+        )
+    return Pipeline((*steps, GaussianBlur(kernel_size, (0.1, 2.0), p=0.5)))
 
 
 def _asymmetric(size: int, scale: tuple[float, float], blur: float, solarize: float) -> Pipeline:

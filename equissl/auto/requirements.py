@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from equissl.augment.base import Augmentation, Pipeline
 from equissl.augment.color.color_jitter import ColorJitter
@@ -173,7 +174,7 @@ def policy(size: int, ignore: Sequence[str], keep: Sequence[str] = (), vary_kept
             neutral value.
     """
     sampled = {*ignore, *(keep if vary_kept else ())}
-    colors = {n: s if n in sampled else 0.0 for n, s in JITTER.items()}
+    colors: dict[str, Any] = {n: s if n in sampled else 0.0 for n, s in JITTER.items()}
     keeps_color = bool(set(keep) & set(JITTER))
     steps: dict[str, Augmentation] = {
         "horizontal_flip": HorizontalFlip(),

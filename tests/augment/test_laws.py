@@ -85,6 +85,7 @@ INSTANCES: tuple[Augmentation, ...] = (
     Translate(0.3, padding_mode="reflection", p=0.5),
     ColorJitter(),
     ColorJitter(0.8, 0.8, 0.8, 0.2, p=1.0),
+    ColorJitter(0.8, 0.8, 0.8, 0.2, p=1.0, saturation_space="hsv"),
     ColorJitter(1.5, 0, 0, 0),
     ColorJitter(0, 0, 0, 0.5),
     Grayscale(),

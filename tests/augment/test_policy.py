@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import colorsys
 import math
 from itertools import permutations
 from typing import Any
@@ -51,6 +52,7 @@ from equissl.augment import (
     replay,
 )
 from equissl.augment.color.color_jitter import SCHEDULE
+from equissl.augment.engine import Engine, render
 from equissl.augment.equimod_params import equimod_statistics
 from equissl.params import Binary, Params, Real, Space
 from equissl.random import Stream
@@ -281,6 +283,48 @@ def test_presets_are_the_tables_of_the_papers() -> None:
         9, (0.1, 2.0), 0.5
     )
     assert presets.augself_imagenet100().steps[-1] == GaussianBlur(23, (0.1, 2.0), 0.5)
+    for ours, theirs in (
+        (stl, presets.augself_stl10(kornia=True)),
+        (presets.augself_imagenet100(), presets.augself_imagenet100(kornia=True)),
+    ):
+        jitter = ColorJitter(0.4, 0.4, 0.4, 0.1, saturation_space="hsv", shared_order=True)
+        assert theirs.steps == (*ours.steps[:2], jitter, *ours.steps[3:])
+
+
+def test_a_batch_with_one_order_of_the_jitter() -> None:
+    """That of its first image; nothing else of a draw changes."""
+    stream = Stream.of(torch.arange(64), "order")
+    own, shared = (ColorJitter(p=1.0, shared_order=s).sample(stream, (8, 8)) for s in (False, True))
+    orders = [len(draw.values["color_order"].unique(dim=0)) for draw in (own, shared)]
+    assert orders[0] > 15 and orders[1] == 1
+    assert torch.equal(shared.values["color_order"][0], own.values["color_order"][0])
+    for name in ("brightness", "contrast", "saturation", "hue"):
+        assert torch.equal(shared.values[name], own.values[name])
+    some = ColorJitter(shared_order=True).sample(stream, (8, 8))
+    off = ~some.applied["color_order"]
+    assert 0 < int(off.sum()) < 64 and len(some.values["color_order"][~off].unique(dim=0)) == 1
+
+
+@pytest.mark.parametrize("engine", ["torch", "auto"])
+def test_saturation_in_hsv(engine: Engine) -> None:
+    """The HSV saturation is multiplied; hue and value stay, and nothing goes beyond a saturation of 1."""
+    stream = Stream.of(torch.arange(6), "hsv")
+    images = stream.uniform("pixels", 3 * 25).view(6, 3, 5, 5)
+    factors = torch.tensor([0.0, 0.5, 0.9, 1.1, 1.5, 9.0])[:, None]
+    record = Params.of(
+        ColorJitter().space,
+        {
+            **{n: torch.full((6, 1), v) for n, v in (("brightness", 1.0), ("contrast", 1.0), ("hue", 0.0))},
+            "saturation": factors,
+            "color_order": torch.arange(4.0).expand(6, 4),
+        },
+    )
+    found = render(ColorJitter(saturation_space="hsv"), images, record, engine)
+    for image, factor, view in zip(images, factors, found, strict=True):
+        for before, after in zip(image.flatten(1).T.tolist(), view.flatten(1).T.tolist(), strict=True):
+            hue, saturation, value = colorsys.rgb_to_hsv(*before)
+            wanted = colorsys.hsv_to_rgb(hue, min(saturation * float(factor), 1.0), value)
+            assert after == pytest.approx(wanted, abs=1e-6)
     assert presets.simclr(224).steps[-1] == GaussianBlur(23, (0.1, 2.0), 0.5)
     assert presets.simclr(32, strength=0.5, blur=0).steps[2] == ColorJitter(0.4, 0.4, 0.4, 0.1)
     with pytest.raises(ValueError, match="view must be 1 or 2, got 3"):

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from equissl.augment.base import Augmentation, NativeStep
 from equissl.augment.batched import apply_where
-from equissl.augment.color.functional import adjust_brightness, adjust_contrast, adjust_hue, adjust_saturation
+from equissl.augment.color.functional import (
+    adjust_brightness,
+    adjust_contrast,
+    adjust_hue,
+    adjust_saturation,
+    adjust_saturation_hsv,
+)
 from equissl.augment.moments import Moments, permutation_moments, rms_scale, uniform_moments
 from equissl.augment.validation import check_at_least, check_between
 from equissl.params import Circular, Factor, Params, Permutation, Real, Space
@@ -39,6 +45,12 @@ class ColorJitter(Augmentation):
     0 brightness, 1 contrast, 2 saturation, 3 hue. An operation whose value is neutral is skipped.
     Source: arXiv:2002.05709, A.
 
+    Args:
+        saturation_space: "rgb" blends each pixel with its luma (torchvision), "hsv" multiplies the saturation
+            of HSV (kornia, which AugSelf's released code uses); not in native code.
+        shared_order: all images of a batch take the order of its first image (kornia). Their parameters then
+            depend on the batch, and with several devices each part of it has an order of its own.
+
     >>> import torch
     >>> from equissl import augment
     >>> _, record = augment.views(torch.rand(2, 3, 8, 8), augment.ColorJitter(hue=0.1), count=1)
@@ -58,6 +70,8 @@ class ColorJitter(Augmentation):
     saturation: float = 0.4
     hue: float = 0.1
     p: float = 0.8
+    saturation_space: Literal["rgb", "hsv"] = "rgb"
+    shared_order: bool = False
 
     def __post_init__(self) -> None:
         for name in ("brightness", "contrast", "saturation"):
@@ -77,7 +91,8 @@ class ColorJitter(Augmentation):
     def sample(self, stream: Stream, size: tuple[int, int]) -> Params:
         units = stream.units(**dict.fromkeys(self._bounds, 1), order=4, applied=1)
         values = {name: low + (high - low) * units[name] for name, (low, high) in self._bounds.items()}
-        values["color_order"] = units["order"].argsort(dim=1, stable=True).float()
+        order = units["order"].argsort(dim=1, stable=True).float()
+        values["color_order"] = order[:1].expand_as(order) if self.shared_order else order
         return Params.of(self.space, values, units["applied"][:, 0] < self.p)
 
     def apply(self, images: Tensor, params: Params) -> Tensor:
@@ -85,7 +100,9 @@ class ColorJitter(Augmentation):
         order = params.values["color_order"].round().long()
         values = [params.values[name].to(images.dtype) for name in _OPERATIONS]
         active = [(v != neutral)[:, 0] for v, neutral in zip(values, _NEUTRAL.values(), strict=True)]
-        operations = tuple(_OPERATIONS.values())
+        operations = list(_OPERATIONS.values())
+        if self.saturation_space == "hsv":
+            operations[2] = adjust_saturation_hsv
         done = torch.zeros_like(order[:, :1])  # operations applied so far
         for step in SCHEDULE:
             is_next = ((order.gather(1, done.clamp(max=3)) == step) & (done < 4))[:, 0]
@@ -93,7 +110,9 @@ class ColorJitter(Augmentation):
             done = done + is_next[:, None]
         return images
 
-    def native(self, params: Params) -> NativeStep:
+    def native(self, params: Params) -> NativeStep | None:
+        if self.saturation_space == "hsv":
+            return None
         return NativeStep("jitter", torch.cat([params.values[n] for n in (*_OPERATIONS, "color_order")], 1))
 
     def moments(self) -> Moments:

@@ -39,6 +39,17 @@ def adjust_saturation(images: Tensor, factor: Tensor) -> Tensor:
     return (images * per_image(factor)).add_(gray).clamp_(0, 1)
 
 
+def adjust_saturation_hsv(images: Tensor, factor: Tensor) -> Tensor:
+    """Multiply the saturation of HSV by ``factor`` (B, 1), at most to 1 (kornia's); hue and value stay.
+
+    A channel's distance to the largest one grows by the factor, or until the smallest channel is 0.
+    """
+    high, low = images.amax(1, keepdim=True), images.amin(1, keepdim=True)
+    chroma = high - low
+    growth = torch.minimum(per_image(factor), high / (chroma + (1 - chroma.sign())))
+    return (images - high).mul_(growth).add_(high).clamp_(0, 1)
+
+
 def adjust_hue(images: Tensor, turns: Tensor) -> Tensor:
     """Shift the hue by ``turns`` (B, 1) of the color circle; gray pixels stay as they are.
 
