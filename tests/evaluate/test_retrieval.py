@@ -17,10 +17,13 @@ from torch import Tensor
 from equissl.data.base import InMemoryDataset
 from equissl.encoder.encoder import Encoded
 from equissl.evaluate.base import Score
+from equissl.evaluate.context import EvaluationContext
 from equissl.evaluate.equivariance import ranking as module_under_test
 from equissl.evaluate.equivariance.embeddings import ObjectEmbeddings, embed
 from equissl.evaluate.equivariance.ranking import SIE_PROTOCOL, RetrievalProtocol, retrieve
+from equissl.evaluate.equivariance.retrieval import Retrieval
 from equissl.evaluate.equivariance.retrieval_metrics import retrieval_scores
+from equissl.evaluate.protocol import select_evaluations
 from equissl.params import Params, Real, Rotation, Space, euler_quaternion
 
 POSE = Space((Rotation("pose", keep_sign=True),))
@@ -208,3 +211,52 @@ def test_images_of_known_objects_need_no_augmentation() -> None:
 def test_contradictions_are_refused() -> None:
     with pytest.raises(ValueError, match="source_is_candidate"):
         RetrievalProtocol(identity=True)
+
+
+@pytest.mark.parametrize("protocol", [RetrievalProtocol(), SIE_PROTOCOL])
+def test_features_of_every_image_serve_queries_from_the_first(protocol: RetrievalProtocol) -> None:
+    torch.manual_seed(0)
+    vectors, euler, module = torch.randn(30, 6), torch.rand(30, 3), Matrices(torch.randn(4, 6, 6))
+    # The first image of an object is not where counting objects would look for it.
+    groups = torch.tensor([3, 1, 1, 0, 2] * 6)
+    firsts = [int((groups == g).nonzero()[0]) for g in (3, 1, 0, 2)]
+    every = replace(table(vectors, euler, 5, every=True), groups=groups)
+    first = replace(every, features=vectors[firsts])
+    found, expected = (retrieve(module, e, {"same": (e,)}, protocol=protocol) for e in (every, first))
+    assert torch.equal(found.rank, expected.rank) and not torch.equal(found.rank, torch.ones(len(found.rank)))
+    assert torch.equal(found.nearest["same"], expected.nearest["same"])
+
+
+def test_features_that_were_not_kept_are_refused() -> None:
+    embeddings = table(torch.randn(30, 6), torch.rand(30, 3), 5)
+    with pytest.raises(ValueError, match='sources="every"'):
+        retrieve(Matrices(torch.randn(4, 6, 6)), embeddings, protocol=RetrievalProtocol(sources="every"))
+
+
+@pytest.mark.parametrize("field", ["vectors", "features", "params"])
+def test_embeddings_of_other_lengths_are_refused(field: str) -> None:
+    embeddings = table(torch.randn(30, 6), torch.rand(30, 3), 5)
+    shorter = {"vectors": torch.randn(29, 6), "features": torch.randn(5, 6), "params": embeddings.params[:29]}
+    with pytest.raises(ValueError, match=f"^{field} must"):
+        replace(embeddings, **{field: shorter[field]})
+
+
+class Light(Glow):
+    """Predicts "light", which the images of ``small.dataset`` record."""
+
+    space = Space((Real("light", scale=0.1),))
+
+    def predict(self, source: Encoded, change: Params) -> Tensor:
+        predicted = source.vector + 4 * change.values["light"]
+        return torch.cat([predicted, torch.ones(len(predicted), 1)], 1)
+
+
+def test_the_evaluation_embeds_the_sources_of_its_protocol() -> None:
+    images, rows = replace(dataset(24), group_ids=torch.arange(24) % 4), torch.arange(24)
+    modules = {"light": Light()}
+    context = EvaluationContext(encoder(), {"test": images}, {"test": rows}, modules)  # type: ignore[arg-type]
+    settings = {"retrieval.protocol.sources": "every"}
+    (evaluation,) = select_evaluations(["retrieval"], settings).values()
+    assert isinstance(evaluation, Retrieval)
+    counts = {e.protocol.sources: {s.count for s in e.run(context)} for e in (evaluation, Retrieval())}
+    assert counts == {"every": {24 * 5}, "first": {4 * 5}}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import torch
@@ -29,11 +30,14 @@ class ObjectEmbeddings:
 
     Args:
         vectors: (N, d) embeddings, ``Predictive.target``.
-        features: (N, D) encoder features, or (S, D) of the first image of every object alone; predictions
-            start from them.
+        features: (N, D) encoder features, or (S, D) of the first image of each of S objects alone, in the
+            order of the images; predictions start from them.
         parts: of the features.
         params: the factors of each image that the module reads.
         groups: (N,) int64, the object.
+
+    Raises:
+        ValueError: the lengths do not agree.
     """
 
     vectors: Tensor
@@ -41,6 +45,39 @@ class ObjectEmbeddings:
     parts: Mapping[str, slice]
     params: Params
     groups: Tensor
+
+    def __post_init__(self) -> None:
+        count, objects = len(self.groups), len(torch.unique(self.groups))
+        for name, length in (("vectors", len(self.vectors)), ("params", len(self.params))):
+            if length != count:
+                raise ValueError(f"{name} must have one row for each of {count} images, got {length}")
+        if len(self.features) not in (count, objects):
+            raise ValueError(
+                f"features must be of each of {count} images or of the first of each of {objects} objects, "
+                f"got {len(self.features)} rows"
+            )
+
+    def features_of(self, rows: Tensor) -> Tensor:
+        """Features (n, D) of the images ``rows``, (n,) int64.
+
+        Raises:
+            ValueError: the features of one of them were not kept.
+        """
+        position = torch.searchsorted(self._kept, rows).clamp(max=len(self._kept) - 1)
+        if not torch.equal(self._kept[position], rows):
+            raise ValueError(
+                "features of the first image of every object alone were kept, so predictions cannot start "
+                'from every image; embed with sources="every"'
+            )
+        return self.features[position]
+
+    @cached_property
+    def _kept(self) -> Tensor:
+        """Rows whose features were kept, ascending."""
+        if len(self.features) == len(self.groups):
+            return torch.arange(len(self.groups))
+        order, starts, _ = sort_by_object(self.groups)
+        return order[starts].sort().values
 
 
 def embed(

@@ -82,11 +82,11 @@ def retrieve(
     Args:
         module: in evaluation mode.
         banks: name -> sets in which to look for the most similar image, for PRE; none if absent.
+
+    Raises:
+        ValueError: ``protocol`` predicts from images whose features ``embeddings`` did not keep.
     """
     order, starts, counts = sort_by_object(embeddings.groups)
-    source_rows = torch.arange(len(embeddings.groups)) if protocol.sources == "every" else order[starts]
-    feature_rows = torch.empty(len(embeddings.groups), dtype=torch.int64)  # row -> row of ``features``
-    feature_rows[source_rows.sort().values] = torch.arange(len(source_rows))
     most, width = int(counts.max()), embeddings.vectors.shape[1]
     nearest: dict[str, list[Tensor]] = {name: [] for name in banks or {}}
     columns: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
@@ -98,7 +98,7 @@ def retrieve(
         candidates = protocol.similar(embeddings.vectors[rows].to(device).float())
         for k in range(most if protocol.sources == "every" else 1):
             source = rows[:, k]
-            queries = protocol.similar(_predict(module, embeddings, source, rows, feature_rows, device))
+            queries = protocol.similar(_predict(module, embeddings, source, rows, device))
             is_query = exists & (k < counts[objects, None]) & (protocol.identity | (slots != k))
             is_candidate = exists & (protocol.source_is_candidate | (slots != k))
             rank = _ranks(queries @ candidates.transpose(1, 2), is_candidate.to(device)).cpu()
@@ -120,13 +120,12 @@ def _predict(
     embeddings: ObjectEmbeddings,
     source: Tensor,
     rows: Tensor,
-    feature_rows: Tensor,
     device: torch.device | str,
 ) -> Tensor:
     """From ``source`` (O,) towards every image of ``rows`` (O, V): (O, V, d)."""
     start = source.repeat_interleave(rows.shape[1])
     change = between(embeddings.params[start], embeddings.params[rows.flatten()], module.space)
-    features = embeddings.features[feature_rows[start]].to(device)
+    features = embeddings.features_of(start).to(device)
     predicted = module.predict(Encoded(features, None, embeddings.parts), change.to(device))
     check_finite(predicted, "the predicted embeddings")
     return predicted.float().view(*rows.shape, -1)

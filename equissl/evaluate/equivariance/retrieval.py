@@ -58,6 +58,7 @@ class Retrieval(EncoderEvaluation):
                 context.encoder,
                 context.datasets["test"],
                 index=rows,
+                sources=self.protocol.sources,
                 device=context.device,
                 progress=context.progress,
             )
