@@ -8,12 +8,14 @@ blur applied, blur sigma; solarize. See arXiv:2211.01244 and its code.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from equissl.augment.base import Augmentation
+from equissl.augment.moments import Moments, empirical_moments, reference_stream
 from equissl.params import Params
 
 Count = Literal[15, 17, 18]
@@ -48,19 +50,27 @@ def equimod_vector(params: Params, height: Tensor | float, width: Tensor | float
 def equimod_statistics(
     views: Sequence[Augmentation], size: tuple[int, int], count: Count
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of the vector, in closed form from the policies (the crop by simulation).
+    """Mean and standard deviation of the vector, in closed form from the policies.
 
-    Views with different policies are pooled by averaging their first and second moments.
+    The crop's are of 65,536 boxes simulated on a source of ``size``: boxes are whole pixels, so their moments
+    as fractions depend on it. Views with different policies are pooled by averaging their first and second
+    moments.
 
     Args:
         size: of the source in pixels, (H, W).
     """
-    pooled = [_moments(view.moments(), size, count) for view in views]
+    pooled = [_moments({**view.moments(), **_crop_moments(view, size)}, size, count) for view in views]
     first = torch.stack([m for m, _ in pooled]).mean(0)
     second = torch.stack([s for _, s in pooled]).mean(0)
     deviation = (second - first.square()).clamp(min=0).sqrt()
     deviation = torch.where(deviation > 1e-6, deviation, torch.ones_like(deviation))
     return tuple(first.tolist()), tuple(deviation.tolist())
+
+
+@lru_cache
+def _crop_moments(view: Augmentation, size: tuple[int, int]) -> Moments:
+    boxes = view.sample(reference_stream(), size)
+    return empirical_moments({name: boxes.values[name] for name in _CROP})
 
 
 def _moments(
