@@ -18,14 +18,14 @@ from equissl.config.serialize import from_dict, to_dict
 from equissl.data.base import Data
 from equissl.data.solids import Solids
 from equissl.encoder.backbone import BackboneConfig, EncoderConfig
-from equissl.equivariance.equimod import EquiMod, LegacyLayout
+from equissl.equivariance.equimod import EquiMod, LegacyLayout, NamedLayout
 from equissl.evaluate import protocol
 from equissl.evaluate.audit.factors import _CropInPlace
 from equissl.evaluate.base import Downstream, Evaluation
 from equissl.evaluate.context import EncoderEvaluation
 from equissl.objective import Base, Equivariance
 from equissl.recipe import Recipe, check_views
-from equissl.recipes import equimod
+from equissl.recipes import equimod, reconstruction
 from equissl.testing.augment import check_augmentation
 from equissl.testing.data import check_dataset
 from equissl.testing.encoder_evaluation import check_encoder_evaluation
@@ -205,3 +205,27 @@ def test_byol_views_pool_their_policies() -> None:
     assert mean[15] == pytest.approx(0.55, abs=1e-3) and deviation[15] == pytest.approx(0.497, abs=1e-3)
     assert mean[16] == pytest.approx(0.5775, abs=1e-3) and deviation[16] == pytest.approx(0.662, abs=1e-3)
     assert mean[17] == pytest.approx(0.10, abs=1e-3) and deviation[17] == pytest.approx(0.30, abs=1e-3)
+
+
+def test_equimod_recipes_say_how_they_differ_from_the_released_code() -> None:
+    named = [
+        equimod.simclr_cifar10(),
+        equimod.byol_cifar10(),
+        equimod.simclr_imagenet(),
+        equimod.byol_imagenet(),
+    ]
+    for recipe in named:
+        module = recipe.modules["equimod"].module
+        assert isinstance(module, EquiMod.Config) and isinstance(module.layout, NamedLayout)
+        assert "named numbers" in recipe.about
+    legacy = equimod.simclr_cifar10_legacy()
+    assert "named numbers" not in legacy.about and "vector of 15 numbers" in legacy.about
+    baselines = [e.value() for e in RECIPES if e.name.startswith("equimod.baseline_")]
+    assert len(baselines) == 4 and all("settings are inferred" in r.about for r in baselines)
+
+
+def test_recipes_of_reconstruction_state_the_tables_r2() -> None:
+    """arXiv:2503.18753, table 4, + TIR(all, SE(2)): rotation and colour."""
+    for recipe, rotation, color in (("ibot", ".937", ".943"), ("dinov2", ".840", ".933")):
+        documented = getattr(reconstruction, f"{recipe}_vit_l16").__doc__
+        assert f"R2: {rotation} (rotation), {color} (colour)" in documented

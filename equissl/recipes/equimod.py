@@ -1,4 +1,10 @@
-"""EquiMod and its baselines with the paper's settings (arXiv:2211.01244; read in the released code).
+"""EquiMod on SimCLR and BYOL with the settings of its released code, and baselines (arXiv:2211.01244).
+
+Two things differ from the released code. The predictor reads named numbers (``NamedLayout``: each factor by
+itself, crops as fractions of the image), where the original reads an anonymous vector of raw pixels, flags
+and positions; ``simclr_cifar10_legacy`` and ``with_legacy_layout`` have that one. And of the baselines,
+SimCLR* and BYOL*, no settings and no code were published: theirs are inferred, the EquiMod recipe without
+its plain view and its module.
 
 Top-1 of a linear probe, as the authors report it (the paper's numbers, not ours): CIFAR-10, 800 epochs:
 SimCLR 90.96, + EquiMod 92.79; BYOL 90.44, + EquiMod 91.57. ImageNet: SimCLR 71.57, + EquiMod 72.30; BYOL
@@ -25,11 +31,12 @@ from equissl.views import ViewSpec
 
 _SMALL = EncoderConfig(name="resnet18", stem="small", mean=CIFAR10[0], std=CIFAR10[1], size=32)
 _LARGE = EncoderConfig(name="resnet50", size=224)
+_NAMED = "named numbers instead of the original's vector"
 _IMAGENET = ImageFolder(path="imagenet", size=256, labels="folders")
 
 
 def baseline_simclr_cifar10() -> Recipe:
-    """SimCLR on CIFAR-10 as EquiMod's authors run it; the paper reports 90.96 top-1."""
+    """SimCLR on CIFAR-10, EquiMod's baseline; settings are inferred; the paper reports 90.96 top-1."""
     view = ViewSpec(presets.equimod_simclr_cifar10())
     return Recipe(
         data=Cifar10(path="data"),
@@ -41,7 +48,7 @@ def baseline_simclr_cifar10() -> Recipe:
         epochs=800,
         batch_size=512,
         monitor_every=10,
-        about="EquiMod's SimCLR*, arXiv:2211.01244; the paper's top-1: 90.96",
+        about="EquiMod's SimCLR*, arXiv:2211.01244; settings are inferred; the paper's top-1: 90.96",
     )
 
 
@@ -51,13 +58,13 @@ def simclr_cifar10() -> Recipe:
 
 
 def baseline_byol_cifar10() -> Recipe:
-    """BYOL on CIFAR-10 as EquiMod's authors run it; the paper reports 90.44 top-1."""
+    """BYOL on CIFAR-10, EquiMod's baseline; settings are inferred; the paper reports 90.44 top-1."""
     return replace(
         baseline_simclr_cifar10(),
         views={"a": ViewSpec(presets.equimod_byol(1, 32)), "b": ViewSpec(presets.equimod_byol(2, 32))},
         base=BYOL.Config(),
         optimizer=LARS(lr=2.0, weight_decay=1e-6),
-        about="EquiMod's BYOL*, arXiv:2211.01244; the paper's top-1: 90.44",
+        about="EquiMod's BYOL*, arXiv:2211.01244; settings are inferred; the paper's top-1: 90.44",
     )
 
 
@@ -67,7 +74,7 @@ def byol_cifar10() -> Recipe:
 
 
 def baseline_simclr_imagenet() -> Recipe:
-    """SimCLR on ImageNet as EquiMod's authors run it; the paper reports 71.57 top-1."""
+    """SimCLR on ImageNet, EquiMod's baseline; settings are inferred; the paper reports 71.57 top-1."""
     view = ViewSpec(presets.equimod_simclr_imagenet())
     return replace(
         baseline_simclr_cifar10(),
@@ -77,7 +84,7 @@ def baseline_simclr_imagenet() -> Recipe:
         base=SimCLR.Config(temperature=0.2),
         optimizer=LARS(lr=2.4, weight_decay=1e-6),
         batch_size=4096,
-        about="EquiMod's SimCLR*, arXiv:2211.01244; the paper's top-1: 71.57",
+        about="EquiMod's SimCLR*, arXiv:2211.01244; settings are inferred; the paper's top-1: 71.57",
     )
 
 
@@ -87,14 +94,14 @@ def simclr_imagenet() -> Recipe:
 
 
 def baseline_byol_imagenet() -> Recipe:
-    """BYOL on ImageNet as EquiMod's authors run it, 1000 epochs; the paper reports 74.03 top-1."""
+    """BYOL on ImageNet, EquiMod's baseline, 1000 epochs; settings inferred; the paper reports 74.03 top-1."""
     return replace(
         baseline_simclr_imagenet(),
         views={"a": ViewSpec(presets.equimod_byol(1, 224)), "b": ViewSpec(presets.equimod_byol(2, 224))},
         base=BYOL.Config(),
         optimizer=LARS(lr=4.8, weight_decay=1.5e-6),
         epochs=1000,
-        about="EquiMod's BYOL*, arXiv:2211.01244; the paper's top-1: 74.03",
+        about="EquiMod's BYOL*, arXiv:2211.01244; settings are inferred; the paper's top-1: 74.03",
     )
 
 
@@ -126,14 +133,15 @@ def simclr_cifar10_small() -> Recipe:
 
 
 def with_legacy_layout(recipe: Recipe, count: Count, size: int) -> Recipe:
-    """The same recipe whose EquiMod reads the released code's parameter vector."""
+    """The same recipe whose EquiMod reads the released code's parameter vector, and says so in ``about``."""
     policies = [recipe.views[v].augment for v in ("a", "b")]
     mean, std = equimod_statistics(policies, (size, size), count)
     layout = LegacyLayout(count=count, source=(size, size), mean=mean, std=std)
     weighted = recipe.modules["equimod"]
     assert isinstance(weighted.module, EquiMod.Config)
     changed = replace(weighted, module=replace(weighted.module, layout=layout))
-    return replace(recipe, modules={**recipe.modules, "equimod": changed})
+    about = recipe.about.replace(_NAMED, f"the original's vector of {count} numbers")
+    return replace(recipe, modules={**recipe.modules, "equimod": changed}, about=about)
 
 
 def _with_equimod(recipe: Recipe, reported: str, plain: Augmentation = Identity()) -> Recipe:
@@ -142,5 +150,5 @@ def _with_equimod(recipe: Recipe, reported: str, plain: Augmentation = Identity(
         recipe,
         views={"plain": ViewSpec(plain), **recipe.views},
         modules={"equimod": Weighted(weight=1.0, module=EquiMod.Config(temperature=0.2))},
-        about=f"EquiMod, arXiv:2211.01244; {reported}",
+        about=f"EquiMod, arXiv:2211.01244; {_NAMED}; {reported}",
     )
