@@ -86,6 +86,7 @@ STREAM_NAMES = [
 # Users write these in commands, and studies in their tables.
 EVALUATION_NAMES = [
     "alignment",
+    "augmentedprobe",
     "collapse",
     "equivariance",
     "factors",

@@ -45,29 +45,36 @@ class EvaluationOptions(Checked):
     """What is computed of a run, and on how many images.
 
     Args:
-        evaluations: names (``equissl list evaluations``), "usual" or "all".
+        evaluations: names (``equissl list evaluations``), "usual", "all", or the protocols "essl",
+            "equimod", "sie" and "augself" (``evaluate.protocol.PROTOCOLS``).
         settings: of the evaluations, as text: "knn.k" -> "200".
-        count: test images at most (training images: ten times as many, at most 10,000).
+        count: test images at most; 0 for all images of both splits.
+        train_count: training images at most, 0 for all; ten times ``count``, at most 10,000, if absent.
         strict: refuse an evaluation that is named but impossible here, instead of leaving it out.
         steer: images of the steering explorer; 0 for none, which saves about 125 renderings for each.
         seed: of the choice of images and of every evaluation that has one.
 
     Raises:
-        UserError: ``count`` or ``steer`` is too small.
+        UserError: ``count``, ``train_count`` or ``steer`` is too small.
     """
 
     evaluations: Sequence[str] = ("usual",)
     settings: Mapping[str, str] = field(default_factory=dict)
     count: int = 1000
+    train_count: int | None = None
     strict: bool = True
     steer: int = 12
     seed: int = 0
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        check_bounds(self, "count", low=1)
-        check_bounds(self, "steer", low=0)
+        check_bounds(self, "count", "train_count", "steer", low=0)
         object.__setattr__(self, "device", resolve_device(self.device))
+
+    @property
+    def max_train_images(self) -> int:
+        """0 for all."""
+        return min(10 * self.count, MAX_TRAIN_IMAGES) if self.train_count is None else self.train_count
 
 
 def evaluate_run(
@@ -131,7 +138,10 @@ def evaluate_run(
     if test is not None and test_set.classes != train_set.classes:
         test_set = RelabeledDataset(test_set, train_set.classes)
     context = evaluation_context(loaded, train_set, test_set, options, progress)
-    scores = score_run(loaded, context, evaluations, options.evaluations if options.strict else ())
+    if left_out := _left_out(context):
+        say(left_out)
+    strict = protocol.named_evaluations(options.evaluations) if options.strict else ()
+    scores = score_run(loaded, context, evaluations, strict)
     if any(isinstance(e, Evaluation) for e in evaluations.values()):  # the features are there
         for sentence in remarks(context.features("train"), context.features("test")):
             say(f"warning: {sentence}")
@@ -155,7 +165,7 @@ def evaluation_context(
 ) -> EvaluationContext:
     """A run's encoder and predictive modules on a device, with the images that evaluations look at."""
     loaded.model.to(options.device)
-    train_rows = _sample(train, min(10 * options.count, MAX_TRAIN_IMAGES), options.seed)
+    train_rows = _sample(train, options.max_train_images, options.seed)
     return EvaluationContext(
         loaded.encoder,
         {"train": train, "test": test},
@@ -220,10 +230,27 @@ def write_explorers(loaded: LoadedRun, context: EvaluationContext, steer: int = 
 
 
 def _sample(dataset: Dataset, count: int, seed: int) -> Tensor:
-    """Up to ``count`` random samples, of the labelled ones if there are any: (n,) int64."""
+    """Up to ``count`` random samples, 0 for all, of the labelled ones if there are any: (n,) int64."""
     order = shuffled(len(dataset), seed, "evaluate")
-    labelled = order[dataset.labels[order] >= 0]
-    return dataset.readable((labelled if len(labelled) else order)[:count])
+    order = order[_eligible(dataset)[order]]
+    return dataset.readable(order[: count or None])
+
+
+def _eligible(dataset: Dataset) -> Tensor:
+    """Which samples may be evaluated, bool (N,): the labelled ones, or all if none is labelled."""
+    labelled = dataset.labels >= 0
+    return labelled if bool(labelled.any()) else torch.ones_like(labelled)
+
+
+def _left_out(context: EvaluationContext) -> str:
+    """A line about images that a limit leaves out; "" if there are none."""
+    parts = []
+    nouns: dict[Split, str] = {"train": "training", "test": "test"}
+    for split, noun in nouns.items():
+        used, total = len(context.rows[split]), int(_eligible(context.datasets[split]).sum())
+        if used < total:
+            parts.append(f"{used} of {total} {noun} images")
+    return f"evaluated on {' and '.join(parts)}; count=0 takes all of both splits" if parts else ""
 
 
 @torch.no_grad()

@@ -41,6 +41,7 @@ def evaluate(args: Arguments) -> int:
     options = EvaluationOptions(
         settings=args.settings,
         device=shared.device(args),
+        train_count=None if args["train_count"] < 0 else args["train_count"],
         **{name: args[name] for name in ("evaluations", "count", "steer", "seed")},
     )
     with Display() as display:

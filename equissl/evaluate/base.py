@@ -132,6 +132,7 @@ class Named:
     name: ClassVar[str] = ""
     scores: ClassVar[tuple[str, ...]] = ()  # what the names of its scores begin with: "linear", "factor_mlp"
     needs_labels: ClassVar[bool] = False  # gives no score where no test image has a label
+    costly: ClassVar[bool] = False  # computed if it is named, not as one of "all"
 
     def __init_subclass__(cls, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)

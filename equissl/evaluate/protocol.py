@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
@@ -10,11 +11,26 @@ from equissl.config import overrides, registry
 from equissl.config.registry import Entry
 from equissl.errors import UserError, nearest
 from equissl.evaluate.base import Evaluation, Named, Score
+from equissl.evaluate.classification.augmented_probe import EQUIMOD_PROBE, ESSL_PROBE
+from equissl.evaluate.classification.fewshot import AUGSELF_FEW_SHOT
+from equissl.evaluate.classification.knn import ESSL_KNN
+from equissl.evaluate.classification.linear_probe import AUGSELF_LINEAR
 from equissl.evaluate.context import EncoderEvaluation, EvaluationContext
+from equissl.evaluate.equivariance.ranking import SIE_PROTOCOL
+from equissl.evaluate.equivariance.retrieval import Retrieval
+from equissl.evaluate.factors.relative import SIE_PAIRS
 
 EvaluationLike = Evaluation | EncoderEvaluation
 # A few seconds each, given features.
 DEFAULT = ("linearprobe", "knn", "factors", "collapse", "equivariance", "retrieval")
+
+# The papers' own protocols: names for ``evaluations``, each with what it computes. They count all images.
+PROTOCOLS: Mapping[str, Mapping[str, EvaluationLike]] = {
+    "essl": {"augmentedprobe": ESSL_PROBE, "knn": ESSL_KNN},
+    "equimod": {"augmentedprobe": EQUIMOD_PROBE},
+    "sie": {"relativefactors": SIE_PAIRS, "retrieval": Retrieval(protocol=SIE_PROTOCOL)},
+    "augself": {"linearprobe": AUGSELF_LINEAR, "fewshot": AUGSELF_FEW_SHOT},
+}
 
 
 def entries(*kinds: type[Named]) -> list[Entry]:
@@ -33,7 +49,8 @@ def select_evaluations(
     """Evaluations by name.
 
     Args:
-        names: of evaluations; "usual" stands for ``DEFAULT``, "all" for all.
+        names: of evaluations; "usual" stands for ``DEFAULT``, "all" for all but the costly ones, and a name
+            of ``PROTOCOLS`` for its evaluations with its settings.
         settings: as text, "knn.k" -> "200".
         seed: of every evaluation that has one, unless ``settings`` say otherwise.
 
@@ -41,7 +58,8 @@ def select_evaluations(
         UserError: with every unknown name and setting, and every impossible value.
     """
     known = available()
-    aliases = {"usual": DEFAULT, "all": tuple(known)}
+    affordable = tuple(name for name, evaluation in known.items() if not evaluation.costly)
+    aliases = {"usual": DEFAULT, "all": affordable, **{name: tuple(p) for name, p in PROTOCOLS.items()}}
     selected = dict.fromkeys(n for name in names for n in aliases.get(name, (name,)))
     problems = [
         f"evaluations: none is called {n!r}; {nearest(n, [*known, *aliases])}"
@@ -59,9 +77,22 @@ def select_evaluations(
             )
         elif name not in selected:
             problems.append(f"{path}: {name} is not selected; add it: evaluations=usual,{name}")
+    protocols = [name for name in dict.fromkeys(names) if name in PROTOCOLS]
+    for first, second in itertools.combinations(protocols, 2):
+        if common := sorted(PROTOCOLS[first].keys() & PROTOCOLS[second].keys()):
+            problems.append(
+                f"evaluations: {first} and {second} both set {', '.join(common)}; run one after the other"
+            )
     if problems:
         raise UserError(problems)
+    for protocol in protocols:
+        known |= PROTOCOLS[protocol]
     return overrides.override({name: _seeded(known[name], seed) for name in selected}, settings or {})
+
+
+def named_evaluations(names: Sequence[str]) -> list[str]:
+    """Evaluations that ``names`` ask for by name or by protocol, not as some of "usual" or "all"."""
+    return [member for name in names for member in PROTOCOLS.get(name, (name,))]
 
 
 def run_evaluations(

@@ -24,7 +24,8 @@ def test_every_layer_equals_one_trained_alone_by_torch(decay: float) -> None:
     x, y = torch.randn(70, 6, generator=g), torch.randint(4, (70,), generator=g)
     y[:4] = torch.arange(4)
     lrs, epochs, batch = [0.5, 3.0, 30.0], 5, 16
-    weight, bias = fit_linear_layers(x, y, lrs, epochs, batch, 0.9, decay, seed=3)
+    fitted = fit_linear_layers(x, y, lrs, epochs, batch, 0.9, decay, seed=3)
+    weight, bias = fitted.weight, fitted.bias
     for s, lr in enumerate(lrs):
         bound = 1 / math.sqrt(6)
         start = Stream.of(torch.arange(7), 3, "layer", s).uniform("weight", 4, -bound, bound)

@@ -29,6 +29,9 @@ def help_of(kind: str, positionals: Sequence[str]) -> str:
 def _evaluation_settings() -> Iterator[str]:
     yield "Evaluations; linearprobe, knn, factors, collapse, equivariance and retrieval are"
     yield "the usual ones. Settings, as NAME.SETTING=value: knn.k=200 factors.probe=mlp"
+    yield "Protocols of papers (add count=0): essl (augmentedprobe, knn), equimod"
+    yield "(augmentedprobe), sie (relativefactors, retrieval), augself (linearprobe,"
+    yield "fewshot). all leaves out augmentedprobe."
     for name, node in _evaluations().items():
         yield from ("", f"  {name}", *_indented(_summary(node)))
         yield from _indented(", ".join(f"{field}={value}" for field, value in _fields(node)))
@@ -51,7 +54,7 @@ def _study_settings(node: ast.FunctionDef) -> list[str]:
 CHOICES: dict[str, Callable[[], list[str]]] = {
     "recipes": lambda: list(_functions("Recipe")),
     "studies": lambda: list(_functions("Study")),
-    "evaluations": lambda: [*_evaluations(), "usual", "all"],
+    "evaluations": lambda: [*_evaluations(), "usual", "all", *_table("evaluate/protocol.py", "PROTOCOLS")],
     "factors": lambda: _table("auto/requirements.py", "FACTORS"),  # of keep= and ignore=
     "audits": lambda: _table("evaluate/audit/factors.py", "AUDITS"),
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -23,9 +23,9 @@ class FewShot(Evaluation):
     """Accuracy over episodes of ``ways`` classes with ``shots`` support images of each; only test images.
 
     An episode has ``ways`` classes, a support set of ``shots`` images of each and ``queries`` of each to
-    classify, at most one image of a group. The protocol of AugSelf (arXiv:2111.09613, released code: 5
-    ways, 1 and 5 shots, 16 queries, 2,000 tasks, logistic regression) with fewer episodes; prototypes are
-    of arXiv:1703.05175, with cosine. The interval is mean +- 1.96 standard deviations / sqrt(episodes).
+    classify, at most one image of a group. Ways, shots and queries are AugSelf's (arXiv:2111.09613, released
+    code), whose protocol ``AUGSELF_FEW_SHOT`` is; prototypes are of arXiv:1703.05175, with cosine.
+    The interval is mean +- 1.96 standard deviations / sqrt(episodes).
 
     Args:
         ways: classes of an episode, at least 2.
@@ -33,7 +33,8 @@ class FewShot(Evaluation):
         queries: per class, at most; fewer where classes are small.
         episodes: at least 1.
         head: "prototype" takes the class of the nearest mean by cosine, "logistic" fits scikit-learn's
-            logistic regression (C = 1) to features of length 1, about 10 ms an episode.
+            logistic regression (C = 1) to features of length 1, about 10 ms an episode, and "one_vs_rest"
+            one of its "liblinear" solver for each class to features as they are (AugSelf's).
         seed: of the episodes.
     """
 
@@ -45,7 +46,7 @@ class FewShot(Evaluation):
     shots: tuple[int, ...] = (1, 5)
     queries: int = 16
     episodes: int = 600
-    head: Literal["prototype", "logistic"] = "prototype"
+    head: Literal["prototype", "logistic", "one_vs_rest"] = "prototype"
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -79,7 +80,8 @@ class FewShot(Evaluation):
                 continue
             rows = torch.stack(episodes)
             for part, x in test.by_part().items():
-                accuracy = self._accuracy(F.normalize(x, dim=1)[rows], shot)
+                x = x if self.head == "one_vs_rest" else F.normalize(x, dim=1)
+                accuracy = self._accuracy(x[rows], shot)
                 value = float(accuracy.mean())
                 half = Z95 * float(accuracy.std(correction=0)) / math.sqrt(len(rows))
                 yield accuracy_score(
@@ -124,15 +126,33 @@ class FewShot(Evaluation):
             prototypes = F.normalize(support.mean(2), dim=2)
             predictions = (queries.flatten(1, 2) @ prototypes.transpose(1, 2)).argmax(2)
         else:
-            predictions = torch.stack([_logistic(s, q) for s, q in zip(support, queries, strict=True)])
+            fit = _one_vs_rest if self.head == "one_vs_rest" else _logistic
+            predictions = torch.stack([fit(s, q) for s, q in zip(support, queries, strict=True)])
         return (predictions == targets).double().mean(1)
+
+
+# arXiv:2111.09613, released code: 2,000 tasks, liblinear.
+AUGSELF_FEW_SHOT = FewShot(episodes=2000, head="one_vs_rest")
 
 
 def _logistic(support: Tensor, queries: Tensor) -> Tensor:
     from sklearn.linear_model import LogisticRegression
 
+    return _predict(LogisticRegression(max_iter=1000), support, queries)
+
+
+def _one_vs_rest(support: Tensor, queries: Tensor) -> Tensor:
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.multiclass import OneVsRestClassifier
+
+    # Fixed, because the solver goes through coordinates in random order.
+    one = LogisticRegression(solver="liblinear", random_state=0)
+    return _predict(OneVsRestClassifier(one), support, queries)
+
+
+def _predict(model: Any, support: Tensor, queries: Tensor) -> Tensor:
     classes = torch.arange(len(support)).repeat_interleave(support.shape[1])
-    model = LogisticRegression(max_iter=1000).fit(support.flatten(0, 1).numpy(), classes.numpy())
+    model.fit(support.flatten(0, 1).numpy(), classes.numpy())
     return torch.from_numpy(model.predict(queries.flatten(0, 1).numpy()))
 
 

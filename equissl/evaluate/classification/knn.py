@@ -60,3 +60,6 @@ class KNN(Evaluation):
             predictions = knn(x, train.labels, test_parts[part], self.k, self.temperature)
             title, shown = "kNN accuracy, top-1", (test.labels, test.groups)
             yield from accuracy_scores("knn/top1", predictions, *shown, title, part=part, extra=extra)
+
+
+ESSL_KNN = KNN(k=200, temperature=0.1)  # arXiv:2111.00899, released code

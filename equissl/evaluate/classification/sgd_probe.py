@@ -24,9 +24,9 @@ class SGDProbe(Evaluation):
     """Top-1 accuracy of a linear layer trained by SGD on frozen features, for every part of them.
 
     All lrs train at once on four fifths of the training groups, the best on the others is taken, and
-    ``inits`` layers are trained with it on all of them; the score is their mean. ``lrs=30`` alone is
-    E-SSL's protocol (arXiv:2111.00899, released code: lr 30, momentum 0.9, 100 epochs of batches of 256,
-    a cosine to 0, 5 initialisations), except that features are of images without augmentation. Several
+    ``inits`` layers are trained with it on all of them; the score is their mean. Optimiser, schedule and
+    number of layers are E-SSL's (arXiv:2111.00899, released code), but features are of images without
+    augmentation: ``AugmentedProbe`` is its protocol. Several
     lrs are those of features whose size is about 1: others are divided by a power of ten first, so that
     the score does not depend on their scale. A single lr takes features as they are, as papers do.
 
@@ -100,10 +100,10 @@ class SGDProbe(Evaluation):
         if self.standardize:
             scaler = StandardScaler.fit(x)
             x, x_test = scaler.transform(x), scaler.transform(x_test)
-        weight, bias = fit_linear_layers(
+        layers = fit_linear_layers(
             x, y, lrs, self.epochs, self.batch_size, self.momentum, self.weight_decay, self.seed
         )
-        logits = x_test @ weight + bias[:, None]
+        logits = layers.logits(x_test)
         # Of lrs that diverged: no class, so that they are not chosen for the class that NaN would give.
         return torch.where(logits.isfinite().all(2), logits.argmax(2), -1)
 

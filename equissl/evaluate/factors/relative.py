@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import ClassVar, Literal
 
 import torch
@@ -21,6 +22,7 @@ from equissl.evaluate.factors.scoring import (
 )
 from equissl.evaluate.probes.base import ProbeResult
 from equissl.evaluate.probes.kernel_ridge import relative_probe
+from equissl.evaluate.probes.pair_network import fit_pair_network, joined, random_pairs
 from equissl.params import Factor, Space, between
 from equissl.random import Stream
 
@@ -37,8 +39,11 @@ class RelativeFactors(Evaluation):
     Args:
         factors: names; all that vary if empty.
         probe: "kernel" (products of features and their differences, exact), "ridge" (linear; logistic
-            regression for classes) or "mlp" (the nearest to the benchmark's own).
-        limit: training pairs, at most; the kernel's time grows with its cube.
+            regression for classes), "mlp" (scikit-learn's, stopped early) or "sie", the benchmark's own
+            (``probes.pair_network``): one pair of every object, a new one in each epoch, and one of every
+            test object; discrete factors are left out.
+        limit: training pairs, at most, of all probes but "sie"; the kernel's time grows with its cube.
+        epochs: of the probe "sie".
         seed: of the pairs and the probe.
     """
 
@@ -46,12 +51,14 @@ class RelativeFactors(Evaluation):
     scores: ClassVar[tuple[str, ...]] = ("relative", "relative_mean", "relative_flat", "relative_degrees")
 
     factors: tuple[str, ...] = ()
-    probe: Literal["kernel", "ridge", "mlp"] = "kernel"
+    probe: Literal["kernel", "ridge", "mlp", "sie"] = "kernel"
     limit: int = 1500
+    epochs: int = 300
     seed: int = 0
 
     def __post_init__(self) -> None:
         check_bounds(self, "limit", low=2)
+        check_bounds(self, "epochs", low=1)
 
     def unavailable_reason(self, train: FeatureTable, test: FeatureTable) -> str:
         if not self._selected(test.params.space).names:
@@ -64,6 +71,9 @@ class RelativeFactors(Evaluation):
     def run(self, train: FeatureTable, test: FeatureTable) -> Iterator[Score]:
         if self.unavailable_reason(train, test):
             return
+        if self.probe == "sie":
+            yield from self._sie_scores(train[train.canonical_order()], test[test.canonical_order()])
+            return
         first, second = _pair_rows(train, self.seed)
         kept = Stream.of(torch.arange(len(first)), self.seed, "pairs").keys.argsort()[: self.limit]
         train_rows, test_rows = (first[kept], second[kept]), _pair_rows(test, self.seed)
@@ -72,6 +82,27 @@ class RelativeFactors(Evaluation):
             if varies(targets[0]) and varies(targets[1]):
                 pairs = _joined(train, *train_rows), _joined(test, *test_rows)
                 yield from self._scores(factor, *pairs, *targets)
+
+    def _sie_scores(self, train: FeatureTable, test: FeatureTable) -> Iterator[Score]:
+        pairs = random_pairs(test.groups, self.seed, self.epochs)  # as the last epoch of training would draw
+        groups, x_test = test.groups[pairs[0]], test.by_part()
+        for factor in self._selected(test.params.space):
+            y = partial(_change, factor, train)
+            mean = y(*random_pairs(train.groups, self.seed, 0))
+            y_test = _change(factor, test, *pairs)
+            if factor.discrete or not varies(y_test) or not varies(mean):
+                continue
+            for part, x in train.by_part().items():
+                network = fit_pair_network(x, train.groups, y, epochs=self.epochs, seed=self.seed)
+                predictions = network(joined(x_test[part], *pairs))
+                extra = {"probe": self.probe, "epochs": self.epochs}
+                yield from factor_scores(
+                    "relative", factor, predictions, y_test, groups, part, seed=self.seed, extra=extra
+                )
+            constant = constant_prediction(mean, len(groups))
+            yield from factor_scores(
+                "relative", factor, constant, y_test, groups, baseline="constant", seed=self.seed
+            )
 
     def _selected(self, space: Space) -> Space:
         return space.select([n for n in space.names if not self.factors or n in self.factors])
@@ -108,6 +139,9 @@ class RelativeFactors(Evaluation):
     @classmethod
     def example(cls) -> RelativeFactors:
         return cls(factors=("size",), limit=300)
+
+
+SIE_PAIRS = RelativeFactors(probe="sie")  # arXiv:2302.10283, released code
 
 
 def _pair_rows(table: FeatureTable, seed: int) -> tuple[Tensor, Tensor]:

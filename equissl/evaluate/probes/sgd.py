@@ -3,13 +3,76 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from equissl.random import Stream, shuffled
+
+
+class LinearLayers:
+    """S linear classifiers that see the same batches, one per peak lr, trained by SGD as torch's.
+
+    Initial weights are torch's: uniform within 1/sqrt(D). The cross entropy is the mean over the batch.
+
+    Args:
+        width: D, of the features.
+        momentum: without dampening.
+        nesterov: Nesterov's momentum.
+        min_lr: that the lr falls to.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        classes: int,
+        lrs: Sequence[float],
+        momentum: float = 0.9,
+        weight_decay: float = 0.0,
+        nesterov: bool = False,
+        min_lr: float = 0.0,
+        seed: int = 0,
+    ):
+        self.width, self.classes, self.num_layers = width, classes, len(lrs)
+        self.momentum, self.weight_decay = momentum, weight_decay
+        self.nesterov, self.min_lr = nesterov, min_lr
+        bound = 1 / math.sqrt(width)
+        streams = [Stream.of(torch.arange(width + 1), seed, "layer", s) for s in range(len(lrs))]
+        # The bias is the last row; layers lie side by side, so that one product serves them all.
+        self._layer = torch.cat([s.uniform("weight", classes, -bound, bound) for s in streams], 1)
+        self._velocity = torch.zeros_like(self._layer)
+        self._peak = torch.tensor(lrs).repeat_interleave(classes)
+
+    def step(self, x: Tensor, y: Tensor, decay: float) -> None:
+        """One step on features (B, D) of classes (B,) int64.
+
+        Args:
+            decay: where the lr is between ``min_lr`` (0) and its peak (1).
+        """
+        x = torch.cat([x, torch.ones(len(x), 1)], 1)
+        targets = F.one_hot(y, self.classes).to(x.dtype)[:, None]
+        probabilities = (x @ self._layer).view(len(x), self.num_layers, self.classes).softmax(2)
+        gradient = x.T @ ((probabilities - targets) / len(x)).view(len(x), -1)
+        gradient.add_(self._layer, alpha=self.weight_decay)
+        self._velocity.mul_(self.momentum).add_(gradient)
+        update = gradient.add(self._velocity, alpha=self.momentum) if self.nesterov else self._velocity
+        self._layer -= (self.min_lr + decay * (self._peak - self.min_lr)) * update
+
+    @property
+    def weight(self) -> Tensor:
+        """(S, D, C)."""
+        return self._layer[:-1].view(self.width, self.num_layers, self.classes).transpose(0, 1)
+
+    @property
+    def bias(self) -> Tensor:
+        """(S, C)."""
+        return self._layer[-1].view(self.num_layers, self.classes)
+
+    def logits(self, x: Tensor) -> Tensor:
+        """(M, D) -> (S, M, C)."""
+        return x @ self.weight + self.bias[:, None]
 
 
 def fit_linear_layers(
@@ -21,37 +84,28 @@ def fit_linear_layers(
     momentum: float = 0.9,
     weight_decay: float = 0.0,
     seed: int = 0,
-) -> tuple[Tensor, Tensor]:
-    """Weights (S, D, C) and biases (S, C) of S linear classifiers on the same batches, one per peak lr.
+) -> LinearLayers:
+    """S linear classifiers trained on the same batches of features (N, D) and classes (N,), one per peak lr.
 
-    Cross entropy, mean over the batch; momentum without dampening; cosine to 0 without warm-up; the last
-    incomplete batch of an epoch is dropped. Initial weights are torch's: uniform within 1/sqrt(D).
-
-    Args:
-        x: (N, D) features.
-        y: (N,) int64 classes.
+    The lr falls to 0 by a cosine without warm-up.
     """
-    count, width, classes, layers = len(x), x.shape[1], int(y.max()) + 1, len(lrs)
-    bound = 1 / math.sqrt(width)
-    streams = [Stream.of(torch.arange(width + 1), seed, "layer", s) for s in range(layers)]
-    # The bias is the last row; layers lie side by side, so that one product serves them all.
-    layer = torch.cat([s.uniform("weight", classes, -bound, bound) for s in streams], 1)
-    velocity = torch.zeros_like(layer)
-    peak = torch.tensor(lrs).repeat_interleave(classes)
+    layers = LinearLayers(x.shape[1], int(y.max()) + 1, lrs, momentum, weight_decay, seed=seed)
+    for rows, _, decay in epochs_of_batches(len(x), epochs, batch_size, seed):
+        layers.step(x[rows], y[rows], decay)
+    return layers
+
+
+def epochs_of_batches(
+    count: int, epochs: int, batch_size: int, seed: int
+) -> Iterator[tuple[Tensor, int, float]]:
+    """Rows (B,) int64, epoch and cosine multiplier of every step; incomplete batches are dropped."""
     batch_size = min(batch_size, count)
     steps = count // batch_size
-    x = torch.cat([x, torch.ones(count, 1)], 1)
-    targets = F.one_hot(y, classes).to(x.dtype)[:, None]
     for epoch in range(epochs):
         order = shuffled(count, seed, "sgd", epoch)
         for k in range(steps):
             rows = order[k * batch_size : (k + 1) * batch_size]
-            probabilities = (x[rows] @ layer).view(batch_size, layers, classes).softmax(2)
-            gradient = x[rows].T @ ((probabilities - targets[rows]) / batch_size).view(batch_size, -1)
-            velocity.mul_(momentum).add_(gradient.add_(layer, alpha=weight_decay))
-            layer -= cosine_decay(epoch * steps + k, epochs * steps) * peak * velocity
-    weight, bias = layer[:-1], layer[-1]
-    return weight.view(width, layers, classes).transpose(0, 1), bias.view(layers, classes)
+            yield rows, epoch, cosine_decay(epoch * steps + k, epochs * steps)
 
 
 def cosine_decay(step: int, total: int) -> float:

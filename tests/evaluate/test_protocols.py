@@ -1,0 +1,243 @@
+"""The protocols of papers, by name: their settings, and what they compute against torch and scikit-learn."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from sklearn.linear_model import LogisticRegression
+from torch import Tensor, nn
+
+from equissl.api.evaluate import EvaluationOptions, _left_out, evaluation_context
+from equissl.data.base import InMemoryDataset
+from equissl.errors import UserError
+from equissl.evaluate.base import FeatureTable
+from equissl.evaluate.classification.augmented_probe import EQUIMOD_PROBE, ESSL_PROBE, AugmentedProbe
+from equissl.evaluate.classification.fewshot import AUGSELF_FEW_SHOT, FewShot, _one_vs_rest
+from equissl.evaluate.classification.knn import KNN
+from equissl.evaluate.classification.linear_probe import AUGSELF_LINEAR, LinearProbe
+from equissl.evaluate.context import EvaluationContext
+from equissl.evaluate.equivariance.ranking import SIE_PROTOCOL
+from equissl.evaluate.equivariance.retrieval import Retrieval
+from equissl.evaluate.factors.relative import RelativeFactors
+from equissl.evaluate.probes.logistic import LogisticSettings, logistic
+from equissl.evaluate.probes.pair_network import fit_pair_network, random_pairs
+from equissl.evaluate.probes.sgd import LinearLayers
+from equissl.evaluate.protocol import PROTOCOLS, available, run_evaluations, select_evaluations
+from equissl.params import Space
+from equissl.testing.encoder_evaluation import example_context
+from equissl.testing.evaluation import example_table
+
+
+def test_protocols_are_the_papers() -> None:
+    assert select_evaluations(["essl"]) == {
+        "augmentedprobe": AugmentedProbe(
+            protocol="essl", lr=30.0, min_lr=0.0, inits=5, epochs=100, batch_size=256, momentum=0.9
+        ),
+        "knn": KNN(k=200, temperature=0.1),
+    }
+    assert select_evaluations(["equimod"]) == {
+        "augmentedprobe": AugmentedProbe(
+            protocol="equimod", lr=0.2, min_lr=1e-4, inits=1, epochs=90, momentum=0.9, nesterov=True
+        )
+    }
+    assert select_evaluations(["sie"]) == {
+        "relativefactors": RelativeFactors(probe="sie", epochs=300),
+        "retrieval": Retrieval(protocol=SIE_PROTOCOL),
+    }
+    augself = select_evaluations(["augself"])
+    few, linear = FewShot(ways=5, shots=(1, 5), queries=16, episodes=2000, head="one_vs_rest"), AUGSELF_LINEAR
+    assert augself == {"linearprobe": linear, "fewshot": few}
+    assert LinearProbe().penalties == LogisticSettings().penalties
+    assert len(linear.penalties) == 45 and not linear.standardize and linear.max_iter == 5000
+    assert linear.penalties[0] == pytest.approx(1e-6) and linear.penalties[-1] == pytest.approx(1e5)
+
+
+def test_settings_and_seeds_change_a_protocol() -> None:
+    (probe, _) = select_evaluations(["essl"], {"augmentedprobe.epochs": "2"}, seed=3).values()
+    assert probe == replace(ESSL_PROBE, epochs=2, seed=3)
+
+
+def test_contradicting_protocols_are_refused_and_costly_ones_are_not_in_all() -> None:
+    with pytest.raises(UserError, match="essl and equimod both set augmentedprobe"):
+        select_evaluations(["essl", "equimod"])
+    assert set(available()) - set(select_evaluations(["all"])) == {"augmentedprobe"}
+    assert not set(PROTOCOLS) & set(available())
+
+
+@pytest.mark.parametrize("probe", [ESSL_PROBE, EQUIMOD_PROBE], ids=["essl", "equimod"])
+def test_layers_equal_torchs_sgd(probe: AugmentedProbe) -> None:
+    g = torch.Generator().manual_seed(0)
+    x, y = torch.randn(40, 6, generator=g) / 10, torch.arange(40) % 4
+    layers = LinearLayers(6, 4, [probe.lr], nesterov=probe.nesterov, min_lr=probe.min_lr)
+    layer = nn.Linear(6, 4)
+    with torch.no_grad():
+        layer.weight.copy_(layers.weight[0].T)
+        layer.bias.copy_(layers.bias[0])
+    optimizer = torch.optim.SGD(layer.parameters(), probe.lr, momentum=0.9, nesterov=probe.nesterov)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 20, eta_min=probe.min_lr)
+    for step in range(20):
+        optimizer.zero_grad()
+        F.cross_entropy(layer(x), y).backward()
+        optimizer.step()
+        schedule.step()
+        layers.step(x, y, (1 + torch.tensor(torch.pi * step / 20).cos().item()) / 2)
+    torch.testing.assert_close(layers.weight[0].T, layer.weight.detach(), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(layers.bias[0], layer.bias.detach(), rtol=1e-3, atol=1e-3)
+
+
+def test_every_epoch_encodes_all_training_images_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    context, seen = example_context(60), []
+    forward = type(context.encoder).forward
+
+    def spy(self: nn.Module, images: Tensor) -> object:
+        seen.append(images)
+        return forward(self, images)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(type(context.encoder), "forward", spy)
+    scores = list(AugmentedProbe(lr=1.0, inits=2, epochs=3, batch_size=10).run(context))
+    test, *train = seen
+    assert len(test) == 30 and test.shape == (30, 3, 16, 16)
+    assert len(train) == 9 and all(len(images) == 10 for images in train)
+    means = torch.cat(train).flatten(1).mean(1)
+    assert len(means.unique()) == 90
+    assert {s.name for s in scores} == {"linear_essl/top1"} and {s.part for s in scores} == {
+        "all",
+        "inv",
+        "equi",
+    }
+    assert scores[0].extra["train_images"] == 30 and scores[0].value > 0.5
+
+
+def test_equimods_scores_have_its_name_paper_and_top_5() -> None:
+    context = example_context(60)
+    data = context.datasets["train"]
+    assert isinstance(data, InMemoryDataset)
+    six = replace(data, targets=torch.arange(60) // 2 % 6, class_names=tuple("abcdef"))
+    probe = replace(EQUIMOD_PROBE, epochs=1)
+    context = replace(context, datasets={"train": six, "test": six})
+    scores = run_evaluations({"augmentedprobe": probe}, context)
+    assert {s.name for s in scores} == {"linear_equimod/top1", "linear_equimod/top5"}
+    assert {s.paper for s in scores} == {"arXiv:2211.01244"}
+    by_name = {s.name: s.value for s in scores if s.part == "all"}
+    assert by_name["linear_equimod/top5"] >= by_name["linear_equimod/top1"]
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_augselfs_logistic_regression_is_the_minimum_of_its_objective(classes: int) -> None:
+    """Summed cross entropy plus w times the squares of weights and biases; features as they are."""
+    g = torch.Generator().manual_seed(0)
+    x, y, penalty = torch.randn(60, 4, generator=g) * 3 + 1, torch.arange(60) % classes, 0.7
+    x[torch.arange(60), y] += 1
+    weight = torch.zeros(5, classes, dtype=torch.float64, requires_grad=True)
+    inputs = torch.cat([x, torch.ones(60, 1)], 1).double()
+    optimizer = torch.optim.LBFGS([weight], max_iter=200, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        optimizer.zero_grad()
+        total = F.cross_entropy(inputs @ weight, y, reduction="sum") + penalty * weight.square().sum()
+        total.backward()
+        return total
+
+    optimizer.step(loss)  # type: ignore[arg-type]
+    queries = torch.randn(3000, 4, generator=g) * 3 + 1
+    settings = LogisticSettings((penalty,), "sum", standardize=False, max_iter=5000)
+    predictions = logistic(x, y, torch.arange(60), queries, settings=settings).predictions
+    expected = (torch.cat([queries, torch.ones(3000, 1)], 1).double() @ weight.detach()).argmax(1)
+    assert float((predictions == expected).double().mean()) > 0.998
+
+
+def test_augselfs_protocol_scores_classes_that_are_there() -> None:
+    train, test = example_table(120, "train"), example_table(60, "test")
+    (score, *_) = AUGSELF_LINEAR.run(train, test)
+    assert score.name == "linear/top1" and score.value > 0.95
+    quick = replace(AUGSELF_FEW_SHOT, ways=3, shots=(1,), queries=2, episodes=20)
+    (few, *_) = quick.run(train, test)
+    assert few.name == "fewshot/1" and few.extra["head"] == "one_vs_rest" and few.value > 0.8
+    assert next(LinearProbe(objective="mean").run(train, test)).value > 0.95
+
+
+def test_few_shots_are_one_liblinear_classifier_for_each_class_on_features_as_they_are() -> None:
+    g = torch.Generator().manual_seed(0)
+    support, queries = torch.randn(4, 3, 8, generator=g) * 5, torch.randn(4, 50, 8, generator=g) * 5
+    y = torch.arange(4).repeat_interleave(3).numpy()
+    alone = [
+        LogisticRegression(solver="liblinear").fit(support.flatten(0, 1).numpy(), y == c) for c in range(4)
+    ]
+    likely = [m.predict_proba(queries.flatten(0, 1).numpy())[:, 1] for m in alone]
+    expected = torch.tensor(likely).argmax(0)
+    assert float((_one_vs_rest(support, queries) == expected).double().mean()) > 0.99
+    # Classes that differ in the length of their features alone.
+    index = torch.arange(60)
+    lengths = (index % 2 + 1.0)[:, None] * torch.tensor([[3.0, 4.0]])
+    parts = {"all": slice(0, 2)}
+    table = FeatureTable(lengths, index % 2, Space().neutral(60), index, parts)
+    quick = FewShot(ways=2, shots=(5,), episodes=5, head="one_vs_rest")
+    assert next(quick.run(table, table)).value == 1.0
+    assert next(replace(quick, head="prototype").run(table, table)).value < 0.9
+
+
+def test_sies_network_reads_changes_from_new_pairs() -> None:
+    train, test = example_table(240, "train"), example_table(90, "test")
+    evaluation = RelativeFactors(("size", "turns"), "sie", epochs=40)
+    scores = {(s.name, s.part, s.baseline): s for s in evaluation.run(train, test)}
+    found, constant = scores["relative/size", "all", ""], scores["relative/size", "all", "constant"]
+    assert found.value > 0.8 > constant.value and found.extra == {"probe": "sie", "epochs": 40}
+    assert found.count == 30  # one pair of each object
+    assert not any("turns" in name for name, _, _ in scores)  # discrete
+
+
+def test_pairs_are_of_an_object_and_new_in_every_epoch() -> None:
+    groups = torch.tensor([4, 4, 4, 4, 1, 9, 9, 9])
+    drawn = [random_pairs(groups, 0, epoch) for epoch in range(20)]
+    for first, second in drawn:
+        assert torch.equal(groups[first], groups[second]) and bool((first != second).all())
+        assert sorted(groups[first].tolist()) == [4, 9]
+    assert len({tuple(torch.cat(pair).tolist()) for pair in drawn}) > 10
+
+
+def test_the_network_is_trained_by_adam_without_touching_the_generator() -> None:
+    x, groups, before = torch.randn(12, 3), torch.arange(12) // 4, torch.get_rng_state()
+    network = fit_pair_network(x, groups, lambda a, b: x[b, :2] - x[a, :2], epochs=1, seed=1)
+    assert torch.equal(before, torch.get_rng_state())
+    widths = [tuple(p.shape) for p in network.parameters() if p.dim() == 2]
+    assert widths == [(1024, 6), (1024, 1024), (2, 1024)]
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        start = [nn.Linear(6, 1024), nn.Linear(1024, 1024), nn.Linear(1024, 2)]
+    moved = (network[0].weight - start[0].weight).abs().detach()  # type: ignore[index]
+    assert float(moved.max()) == pytest.approx(1e-3, rel=1e-2)  # Adam's first step
+
+
+@pytest.mark.parametrize(
+    ("count", "train_count", "expected"),
+    [(2, None, (20, 2)), (0, None, (40, 40)), (3, 0, (40, 3)), (3, 7, (7, 3)), (0, 5, (5, 40))],
+)
+def test_all_images_are_offered(count: int, train_count: int | None, expected: tuple[int, int]) -> None:
+    images = torch.zeros(41, 3, 4, 4, dtype=torch.uint8)
+    labels = torch.arange(41) % 2
+    labels[-1] = -1
+    data = InMemoryDataset(images, Space().neutral(41), labels, ("a", "b"))
+    context = context_of(data, EvaluationOptions(count=count, train_count=train_count))
+    assert (len(context.rows["train"]), len(context.rows["test"])) == expected
+    said = _left_out(context)
+    assert bool(said) == (expected != (40, 40))
+    assert ("of 40 test images" in said) == (expected[1] < 40)
+
+
+def context_of(data: InMemoryDataset, options: EvaluationOptions) -> EvaluationContext:
+    """The context of a run that is evaluated on ``data``."""
+
+    class Model(nn.Module):
+        modules_by_name: dict[str, nn.Module] = {}
+
+    class Run:
+        path = Path("run")
+
+    class Loaded:
+        model, encoder, run, name = Model(), None, Run(), "run"
+
+    return evaluation_context(Loaded(), data, data, options)  # type: ignore[arg-type]
