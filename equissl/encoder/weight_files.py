@@ -114,13 +114,30 @@ def _read_torch(path: Path) -> Any:
             warnings.simplefilter("ignore")  # torch's advice on other pickle protocols
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
+        if kind := _other_kind(path):
+            raise UserError(f"weights: {str(path)!r} is {kind}") from error
         raise UserError(
             f"weights: {str(path)!r} holds {_objects(path)}, which are never unpickled because that can run "
             "code. Where you trust the file, save its tensors alone: torch.save(model.state_dict(), FILE)"
         ) from error
     except Exception as error:  # torch reads damaged files in many ways, each with its own error
-        kind = "a damaged file of torch" if zipfile.is_zipfile(path) else "neither torch's nor safetensors'"
+        kind = _other_kind(path) or "a damaged file of torch"
         raise UserError(f"weights: {str(path)!r} cannot be read; it is {kind}") from error
+
+
+def _other_kind(path: Path) -> str:
+    """What a file is that torch never wrote, in words; "" for a pickle or a zip file of torch."""
+    with path.open("rb") as file:
+        start = file.read(64).lstrip()
+    if start.startswith(b"version https://git-lfs"):
+        return "only a pointer of Git LFS: fetch the file itself with `git lfs pull`, or download it again"
+    if start.startswith(b"<"):
+        return "a web page, not weights: download the file again"
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            torchs = any(name.endswith("data.pkl") for name in archive.namelist())
+        return "" if torchs else "a zip file, but not of torch"
+    return "" if start.startswith((b"\x80", b"PK")) else "neither torch's nor safetensors'"
 
 
 def _objects(path: Path) -> str:

@@ -55,7 +55,8 @@ def _converted(values: Tensor, wanted: torch.dtype, name: str, source: str) -> T
         UserError: its numbers are integers (of a quantised model), complex or truth values, which torch would
             convert without a word.
     """
-    if wanted.is_floating_point and not values.dtype.is_floating_point:
+    whole = not (values.is_complex() or values.is_quantized)
+    if not (values.is_floating_point() or (whole and not wanted.is_floating_point)):
         raise UserError(
             f"weights: {source!r} holds numbers of the type {values.dtype} in {name!r}, where {wanted} is "
             "needed; save the weights of the model before it was quantised or converted"

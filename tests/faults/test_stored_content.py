@@ -159,6 +159,35 @@ def test_weights_of_another_kind_of_number_are_refused(kind: torch.dtype, tmp_pa
     assert torch.equal(backbone.weight, weight)
 
 
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor", "error:Casting complex")
+@pytest.mark.parametrize("kind", [torch.complex64, torch.qint8])
+def test_a_counter_of_another_kind_of_number_is_refused(kind: torch.dtype, tmp_path: Path) -> None:
+    state = torch.nn.BatchNorm1d(2).state_dict()
+    count = torch.zeros(())
+    other = torch.quantize_per_tensor(count, 0.1, 0, kind) if kind == torch.qint8 else count.to(kind)
+    torch.save({**state, "num_batches_tracked": other}, tmp_path / "w.pt")
+    with pytest.raises(UserError, match=f"holds numbers of the type {kind} in 'num_batches_tracked'"):
+        load_weights(torch.nn.BatchNorm1d(2), tmp_path / "w.pt")
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n", "a pointer of Git LFS"),
+        (b"<!doctype html><title>404</title>", "a web page, not weights"),
+        (b"\x89HDF\r\n\x1a\n" + bytes(40), "neither torch's nor safetensors'"),
+        (b"GGUF" + bytes(40), "neither torch's nor safetensors'"),
+        (b"PK\5\6" + bytes(18), "a zip file, but not of torch"),
+    ],
+)
+def test_files_that_are_no_weights_are_not_called_python_objects(
+    content: bytes, kind: str, tmp_path: Path
+) -> None:
+    (tmp_path / "w.pt").write_bytes(content)
+    with pytest.raises(UserError, match=kind):
+        load_weights(torch.nn.Linear(1, 1), tmp_path / "w.pt")
+
+
 @pytest.mark.parametrize(
     "name", ["hf-hub:", "hf-hub:../../x", "hf-hub:a/b/c", "hf-hub:a b/c", "timm/resnet18@"]
 )
