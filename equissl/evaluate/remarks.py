@@ -21,9 +21,12 @@ def remarks(train: FeatureTable, test: FeatureTable) -> list[str]:
             f"probe can recognise them (accuracies are {1 - unknown / len(labels):.2f} at most): a class "
             "needs images in both splits"
         )
-    constant = [f.name for f in test.params.space if not _varies(f, train, test)]
-    if constant:
+    without = [f.name for f in test.params.space if not _varies(f, train, test)]
+    broken = [n for n in without if not all(t.params.values[n].isfinite().all() for t in (train, test))]
+    if constant := [n for n in without if n not in broken]:
         found.append(f"no score for {', '.join(constant)}: no variation in the training or the test images")
+    if broken:
+        found.append(f"no score for {', '.join(broken)}: not finite for some images")
     return [sentence for sentence in found if sentence]
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from equissl.random import Stream
 
+MIN_DEFINED = 0.95  # of the resamples
 Z95 = 1.959964  # the 97.5 % quantile of the standard normal distribution
 
 
@@ -66,6 +67,9 @@ def bootstrap(
 ) -> tuple[float, float]:
     """A 95 % percentile interval from resampling groups with replacement.
 
+    A resample in which the statistic is NaN, as R2 is where no target varies, is left out; NaN if more than
+    5 % are.
+
     Args:
         statistic: row numbers (n,) -> value.
         groups: (N,) rows of one group are resampled together.
@@ -82,8 +86,11 @@ def bootstrap(
         shift = starts[sampled] - (lengths.cumsum(0) - lengths)
         rows = torch.arange(int(lengths.sum())) + shift.repeat_interleave(lengths)
         values.append(statistic(order[rows]))
-    bounds = torch.tensor([0.025, 0.975], dtype=torch.float64)
-    low, high = torch.tensor(values, dtype=torch.float64).quantile(bounds)
+    found = torch.tensor(values, dtype=torch.float64)
+    defined = found[~found.isnan()]
+    if len(defined) < MIN_DEFINED * len(found):
+        return math.nan, math.nan
+    low, high = defined.quantile(torch.tensor([0.025, 0.975], dtype=torch.float64))
     return float(low), float(high)
 
 

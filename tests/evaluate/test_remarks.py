@@ -20,6 +20,7 @@ from equissl.evaluate.classification.labels import accuracy_scores
 from equissl.evaluate.classification.linear_probe import LinearProbe
 from equissl.evaluate.classification.sgd_probe import SGDProbe, decimal_scale
 from equissl.evaluate.collapse import collapse_warning
+from equissl.evaluate.factors.absolute import Factors
 from equissl.evaluate.remarks import remarks
 from equissl.params import Params
 from equissl.random import Stream
@@ -103,6 +104,18 @@ def test_constant_factors_are_said() -> None:
     assert remarks(train_table, still) == [
         "no score for size: no variation in the training or the test images"
     ]
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+@pytest.mark.parametrize("split", [0, 1])
+def test_factors_that_are_not_finite_are_said_and_not_scored(value: float, split: int) -> None:
+    tables = [example_table(60, "train"), example_table(30, "test")]
+    values = {k: v.clone() for k, v in tables[split].params.values.items()}
+    values["size"][5] = value
+    tables[split] = replace(tables[split], params=Params.of(tables[split].params.space, values))
+    assert "no score for size: not finite for some images" in remarks(*tables)
+    names = {score.name for score in Factors().run(*tables)}
+    assert names and "factor/size" not in names
 
 
 def test_collapse_is_said() -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -21,6 +23,16 @@ def test_bootstrap_of_a_mean_has_the_known_width() -> None:
     x = torch.randn(400, generator=torch.Generator().manual_seed(0)).double()
     low, high = bootstrap(lambda rows: float(x[rows].mean()), torch.arange(400), num_resamples=2000)
     assert high - low == pytest.approx(2 * 1.96 * float(x.std()) / 20, rel=0.1)
+
+
+def test_resamples_without_a_value_are_left_out_if_they_are_few() -> None:
+    def statistic(rows: torch.Tensor) -> float:  # R2 has none where all images of a resample are one
+        return float("nan") if len(rows.unique()) == 1 else float(rows.double().mean())
+
+    low, high = bootstrap(statistic, torch.arange(4))
+    assert 0 < low < 1.5 < high < 3
+    low, high = bootstrap(statistic, torch.arange(2))
+    assert math.isnan(low) and math.isnan(high)
 
 
 def test_bootstrap_draws_whole_groups() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, replace
 
@@ -40,9 +41,9 @@ def fit_factor_probe(
 
 
 def varies(targets: Tensor) -> bool:
-    """Whether the targets differ between images at all."""
-    largest = (targets - targets[:1]).abs().double().max() if len(targets) else 0.0
-    return float(largest) > 1e-6
+    """Whether the targets are finite and differ between images at all."""
+    largest = float((targets - targets[:1]).abs().double().max()) if len(targets) else 0.0
+    return 1e-6 < largest < math.inf
 
 
 def constant_prediction(targets: Tensor, count: int) -> Tensor:
