@@ -189,7 +189,7 @@ def _timm(config: EncoderConfig) -> nn.Module:
         raise UserError(f"encoder.name: {error}") from error
     try:
         model: nn.Module = timm.create_model(config.name, num_classes=config.width, **model_arguments(config))
-    except (TypeError, RuntimeError, AssertionError, ValueError, ZeroDivisionError, KeyError) as error:
+    except Exception as error:  # options reach the model's own code, which raises almost any
         given = f"size={config.size}" + (f" and options={dict(config.options)}" if config.options else "")
         raise UserError(f"encoder: timm cannot build {config.name!r} with {given}: {error}") from error
     if config.stem == "small":

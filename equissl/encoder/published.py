@@ -10,6 +10,7 @@ from typing import Any
 
 from equissl.encoder.weight_files import read_tensors
 from equissl.errors import UserError, nearest
+from equissl.storage import read_object
 
 HUB, TIMM, TORCHVISION, PRETRAINED = "hf-hub:", "timm/", "torchvision/", "pretrained"
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -175,11 +176,15 @@ def _hub(source: str) -> Published:
 
     repository = source.removeprefix(HUB)
     site = _hub_site(repository)
-    with fetching(source, site):
-        if (config := _in_hub_cache(repository, ("config.json",))) is None:
+    if (config := _in_hub_cache(repository, ("config.json",))) is None:
+        with fetching(source, site):
             stated, model, arguments = load_model_config_from_hf(repository)
-        else:
+    else:
+        read_object(config)
+        try:
             stated, model, arguments = load_model_config_from_path(config.parent)
+        except Exception as error:  # timm reads its fields without checking them
+            raise UserError(f"{source}: {config} is not what timm writes ({error!r:.200})") from error
     check_timm_name(str(model))
     licence, cached = str(stated.get("license") or ""), _in_hub_cache(repository, _HUB_WEIGHTS) is not None
     try:

@@ -162,6 +162,7 @@ def test_labels_from_a_table(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("name,label\na.jpg,x\n", r"needs the columns file and label .got \['name', 'label'\]"),
+        ("file;label\na.jpg;x\n", r"separated by commas, in UTF-8"),
         ("file,label\nb.jpg,x\n", r"1 of 1 files .* not images .*'b\.jpg'; did you mean 'a\.jpg'"),
         ("file,label\na.jpg,x\na.jpg,y\n", "gives 'a.jpg' two labels, 'x' and 'y'"),
     ],

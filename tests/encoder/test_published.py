@@ -106,6 +106,26 @@ def test_a_repository_of_the_hub_from_the_cache(cache: Path, tmp_path: Path) -> 
     )
 
 
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("null", "holds no JSON object"),
+        ("[" * 100_000, "is not valid JSON"),
+        ("{}", "is not what timm writes"),
+        ('{"architecture": "test_resnet", "pretrained_cfg": 5}', "is not what timm writes"),
+        (
+            '{"architecture": "test_resnet", "pretrained_cfg": {}, "model_args": {"block": "os.system"}}',
+            "timm cannot build",
+        ),
+    ],
+)
+def test_a_damaged_config_in_the_cache_is_said(cache: Path, tmp_path: Path, content: str, words: str) -> None:
+    weight = weights(tmp_path / "w.safetensors")
+    hub_cache(cache, "someone/mine", {"model.safetensors": weight, "config.json": content.encode()})
+    with pytest.raises(UserError, match=words):
+        load_encoder("hf-hub:someone/mine", say=print)
+
+
 def torch_cache(tmp_path: Path, name: str, choice: str) -> None:
     from torchvision import models
 

@@ -104,7 +104,8 @@ def _read_table(table: Path, root: Path, files: Collection[str]) -> dict[str, st
             columns = next(reader, [])
             if columns.count("file") != 1 or columns.count("label") != 1:
                 raise UserError(
-                    f"data.labels: {str(table)!r} needs the columns file and label (got {columns}), once each"
+                    f"data.labels: {str(table)!r} needs the columns file and label (got "
+                    f"{str(columns)[:200]}), once each, separated by commas, in UTF-8"
                 )
             for cells in filter(None, reader):
                 if len(cells) != len(columns):
