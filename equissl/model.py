@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from equissl.encoder.encoder import Encoded, Encoder
+from equissl.errors import UserError
 from equissl.objective import Base, BaseOutput, Equivariance, Objective
 from equissl.views import View, joint_mask
 
@@ -47,10 +48,15 @@ class Model(nn.Module):
         """Named terms whose sum is the loss, e.g. "base/contrast", "equimod/contrast"."""
         encoded = self.encode(views)
         output = BaseOutput({}, {}) if self.base is None else self.base(views, encoded)
-        terms = {f"base/{k}": v for k, v in output.losses.items()}
+        if not isinstance(output, BaseOutput):
+            raise UserError(f"base: forward returned a {type(output).__name__}, expected a BaseOutput")
+        terms = {f"base/{k}": v for k, v in checked_terms("base", output.losses).items()}
         for name, module in self.modules_by_name.items():
-            for key, value in module(views, encoded, output.embeddings).items():
+            losses = module(views, encoded, output.embeddings)
+            for key, value in checked_terms(f"modules.{name}", losses).items():
                 terms[f"{name}/{key}"] = self.weights[name] * value
+        if not any(value.requires_grad for value in terms.values()) and torch.is_grad_enabled():
+            raise UserError("the loss depends on no parameter: no term of the objectives carries a gradient")
         return terms
 
     def encode(self, views: Mapping[str, View]) -> dict[str, Encoded]:
@@ -86,3 +92,18 @@ class Model(nn.Module):
     def fixed_lr(self) -> tuple[str, ...]:
         """Prefixes of the parameters whose learning rate stays at its peak."""
         return tuple(f"{key}.{n}." for key, part in self.objectives.items() for n in part.fixed_lr)
+
+
+def checked_terms(objective: str, terms: object) -> dict[str, Tensor]:
+    """The loss terms that an objective returned.
+
+    Raises:
+        UserError: they are no mapping of names to real numbers, () each.
+    """
+    if not isinstance(terms, dict):
+        raise UserError(f"{objective}: expected loss terms by name in a dict, got a {type(terms).__name__}")
+    for name, value in terms.items():
+        if not (isinstance(value, Tensor) and value.dim() == 0 and value.is_floating_point()):
+            shown = f"{tuple(value.shape)} {value.dtype}" if isinstance(value, Tensor) else repr(value)[:100]
+            raise UserError(f"{objective}: loss term {name!r} must be a floating tensor (), got {shown}")
+    return terms

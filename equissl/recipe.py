@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from torch.nn import ModuleDict
+
 from equissl.augment.engine import Engine
 from equissl.config.validation import Checked, check_bounds
 from equissl.data.base import Data
@@ -13,7 +15,7 @@ from equissl.encoder.backbone import BackboneConfig
 from equissl.encoder.encoder import Encoder
 from equissl.errors import UserError, nearest
 from equissl.model import BatchNormMode, Model
-from equissl.objective import BaseConfig, EquivarianceConfig
+from equissl.objective import BaseConfig, EquivarianceConfig, Objective
 from equissl.params import Space
 from equissl.training.optim import LARS, OptimizerConfig, WarmupCosine
 from equissl.views import Between, SameAs, ViewSpec
@@ -84,6 +86,9 @@ class Recipe(Checked):
         check_bounds(self, "epochs", "clip_gradient", "monitor_every", low=0)
         if self.base is None and not self.modules:
             raise ValueError("base and modules are both empty, so there is nothing to learn from")
+        for name in self.modules:
+            if name in ("", "base") or "." in name or hasattr(ModuleDict(), name):
+                raise ValueError(f"modules: {name!r} cannot be the name of a module; choose another word")
         if self.batch_size < 2:
             raise ValueError("batch_size must be at least 2: objectives compare images of a batch")
 
@@ -114,6 +119,8 @@ class Recipe(Checked):
         for name, config in configs.items():
             try:
                 parts[name] = config.build(encoder, spaces)
+                if not isinstance(parts[name], Objective):
+                    problems.append(f"{name}: build returned a {type(parts[name]).__name__}, no objective")
             except (KeyError, ValueError) as error:
                 problems.append(f"{name}: {error.args[0]}")
         if problems:

@@ -50,13 +50,27 @@ def _check(augmentation: Augmentation, images: Tensor, stream: Stream) -> Tensor
         return images
     size = (images.shape[2], images.shape[3])
     params, other = augmentation.sample(stream, size), augmentation.sample(stream.fork("other"), size)
+    if not isinstance(params, Params) or params.space != augmentation.space or len(params) != len(stream):
+        raise UserError(
+            f"{_short(augmentation)}: sample must return Params of its space, one row per image of the stream"
+        )
     if not _same_params(augmentation.sample(stream, size), params):
         raise UserError(
             f"{_short(augmentation)}: sample gives other parameters for the same stream. Draw from the "
             "stream that it gets (stream.uniform, stream.normal, ...), not from numpy, random or torch"
         )
     rows = torch.arange(len(images))
-    views = augmentation.apply(images.clone(), params[rows])
+    given = images.clone()
+    views = augmentation.apply(given, params[rows])
+    _check_views(augmentation, views, images)
+    if not torch.equal(given, images):
+        raise UserError(f"{_short(augmentation)}: apply changes the images it is given; work on a copy")
+    alone = augmentation.apply(images[-1:].clone(), params[rows[-1:]])
+    if not torch.allclose(alone, views[-1:], rtol=1e-3, atol=1e-3, equal_nan=True):
+        raise UserError(
+            f"{_short(augmentation)}: an image becomes another view in another batch; apply must treat each "
+            "image by itself"
+        )
     again = [augmentation.apply(images.clone(), params[rows])]
     between = rows[1:] if len(rows) > 1 else rows  # an odd number of images, to meet counters
     augmentation.apply(images[between].clone(), other[between])
@@ -67,6 +81,21 @@ def _check(augmentation: Augmentation, images: Tensor, stream: Stream) -> Tensor
             "sample, from its stream, and record what was drawn (for noise: a seed, as GaussianNoise does)"
         )
     return views
+
+
+def _check_views(augmentation: Augmentation, views: object, images: Tensor) -> None:
+    count, size = len(images), (images.shape[2], images.shape[3])
+    wanted = (count, *augmentation.output_size(size))
+    if not isinstance(views, Tensor) or views.dim() != 4 or views.dtype != images.dtype:
+        shown = f"{tuple(views.shape)} {views.dtype}" if isinstance(views, Tensor) else type(views).__name__
+        raise UserError(
+            f"{_short(augmentation)}: apply must return (B, C, h, w) of {images.dtype}, got {shown}"
+        )
+    if (len(views), *views.shape[2:]) != wanted:
+        raise UserError(
+            f"{_short(augmentation)}: apply makes {len(views)} views of {tuple(views.shape[2:])} px of "
+            f"{count} images, and its output_size says {wanted[1:]}"
+        )
 
 
 def _same_params(a: Params, b: Params) -> bool:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+import sysconfig
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 
 import click
 
@@ -66,9 +68,21 @@ def _run(arguments: list[str]) -> int:
             return _show(UserError(problem))
         if os.environ.get("EQUISSL_DEBUG"):
             traceback.print_exc()
+        if place := own_code(error):
+            return _show(UserError(f"{place}: {type(error).__name__}: {error}"))
         print(f"unexpected error: {type(error).__name__}: {error}", file=sys.stderr)
         print("This is a fault of equissl. EQUISSL_DEBUG=1 shows the traceback.", file=sys.stderr)
         return 1
+
+
+def own_code(error: BaseException) -> str:
+    """FILE:LINE of the innermost call in code that is neither equissl's nor installed; "" if none."""
+    folders = [Path(__file__).parents[1], *map(Path, sysconfig.get_paths().values())]
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        file = Path(frame.filename)
+        if file.is_file() and not any(file.is_relative_to(f) for f in folders):
+            return f"{frame.filename}:{frame.lineno}, in {frame.name}"
+    return ""
 
 
 def _show(error: UserError | click.ClickException) -> int:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from equissl.errors import UserError
 from equissl.params import Params
 
 
@@ -22,6 +23,9 @@ class Batch:
         index: (B,) int64, index of each sample in its dataset; keys of the random streams.
         replaced: (B,) bool on the CPU, whether another stands in for a sample that cannot be decoded; None if
             there is none.
+
+    Raises:
+        UserError: images of another kind, or a part with another number of rows.
     """
 
     images: Mapping[str, Tensor]
@@ -29,6 +33,24 @@ class Batch:
     labels: Tensor
     index: Tensor
     replaced: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        count = len(self.index)
+        for name, images in self.images.items():
+            if not isinstance(images, Tensor):
+                raise UserError(f"data: images {name!r} are a {type(images).__name__}, expected a tensor")
+            if images.dim() != 4 or not (images.dtype == torch.uint8 or images.is_floating_point()):
+                raise UserError(
+                    f"data: images {name!r} must be (B, C, H, W), uint8 or float in [0, 1], got "
+                    f"{tuple(images.shape)} {images.dtype}"
+                )
+            if images.requires_grad:
+                raise UserError(f"data: images {name!r} require a gradient; return images.detach()")
+        rows = {f"images {n!r}": len(v) for n, v in self.images.items()}
+        rows |= {f"params {n!r}": v.count for n, v in self.params.items()}
+        for name, found in {**rows, "labels": len(self.labels)}.items():
+            if found != count:
+                raise UserError(f"data: a batch of {count} samples has {found} rows of {name}")
 
     def readable(self) -> Batch:
         """Without the samples that another stands in for."""

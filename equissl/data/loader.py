@@ -10,7 +10,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from equissl.data.base import Dataset
+from equissl.data.base import Dataset, own_errors_in_words
 from equissl.data.batch import Batch
 from equissl.errors import UserError
 from equissl.random import shuffled
@@ -56,7 +56,8 @@ def batches(
     steps = [step for step in every if len(step) == batch_size or not drop_last][start:]
 
     def make(step: Tensor) -> Batch:
-        return dataset.batch(step.tensor_split(world_size)[rank], epoch)
+        with own_errors_in_words(dataset, "batch"):
+            return dataset.batch(step.tensor_split(world_size)[rank], epoch)
 
     return prefetch_map(make, steps, prefetch)
 

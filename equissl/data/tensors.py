@@ -41,10 +41,17 @@ def as_images(images: Tensor | NDArray[Any]) -> Tensor:
         raise UserError(f"images: expected uint8 or floating-point numbers, got {tensor.dtype}")
     if not tensor.numel():
         return tensor.to(torch.uint8)
-    low, high = float(tensor.min()), float(tensor.max())
+    check_values(tensor, "images")
+    return (tensor.clamp(0, 1) * 255).round().to(torch.uint8)
+
+
+def check_values(images: Tensor, label: str) -> None:
+    """Raises UserError if floating-point images have values outside [0, 1], or NaN; ``label`` names them."""
+    if not images.is_floating_point() or not images.numel():
+        return
+    low, high = float(images.min()), float(images.max())
     if not (low >= -_TOLERANCE and high <= 1 + _TOLERANCE):  # also where one is NaN
         raise UserError(
-            f"images: floating-point numbers must lie in [0, 1], got {low:g} to {high:g}; do not normalise "
+            f"{label}: floating-point numbers must lie in [0, 1], got {low:g} to {high:g}; do not normalise "
             "them (the model does), and divide those of 0 to 255 by 255"
         )
-    return (tensor.clamp(0, 1) * 255).round().to(torch.uint8)

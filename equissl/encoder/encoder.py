@@ -80,8 +80,8 @@ class Encoder(nn.Module):
     ):
         super().__init__()
         self.backbone = backbone
-        self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std).view(-1, 1, 1), persistent=False)
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(-1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(-1, 1, 1), persistent=False)
         self.size = probe[-1]
         self.loaded_weights: LoadedWeights | None = None
         width, self.grid_shape = _shapes(backbone, probe)
@@ -129,7 +129,7 @@ class Encoder(nn.Module):
                 f"the images have {images.shape[1]} channels, the encoder takes {len(self.mean)}: give "
                 "as many numbers in mean= and std= as the images have channels"
             )
-        x = (images - self.mean) / self.std
+        x = (images.to(self.mean.dtype) - self.mean) / self.std
         if mask is None:
             vector, grid = features(self.backbone, x)
         else:
@@ -140,24 +140,28 @@ class Encoder(nn.Module):
 
 def _shapes(backbone: nn.Module, probe: tuple[int, int, int]) -> tuple[int, tuple[int, int, int] | None]:
     """Columns of the vector; channels, height and width of the grid."""
+    if not isinstance(backbone, nn.Module):
+        raise ValueError(f"the backbone must be an nn.Module, got {backbone!r:.100}; a class must be called")
     _check_patches(backbone, probe)
     device = next((p.device for p in backbone.parameters()), torch.device("cpu"))
+    if device.type == "meta":
+        raise ValueError("the backbone has parameters on the device meta, which hold no numbers")
     try:
         with torch.no_grad(), eval_mode(backbone):
-            vector, grid = features(backbone, torch.zeros(1, *probe, device=device))
-    except (
-        RuntimeError,
-        AssertionError,
-        TypeError,
-        IndexError,
-        AttributeError,
-        NotImplementedError,
-    ) as error:
+            vector, grid = features(backbone, torch.zeros(2, *probe, device=device))
+    except ValueError:
+        raise
+    except Exception as error:  # whatever a module of the user's own raises
         said = str(error).strip().partition("\n")[0][:200]
         shape = " x ".join(map(str, probe))
         raise ValueError(
             f"the backbone cannot read {shape} images: {said or type(error).__name__}"
         ) from error
+    if not vector.is_floating_point() or vector.dim() != 2 or len(vector) != 2 or not vector.shape[1]:
+        raise ValueError(
+            f"the backbone makes of 2 images features {tuple(vector.shape)} {vector.dtype}, expected "
+            "(2, D) floating-point numbers"
+        )
     return int(vector.shape[1]), None if grid is None else (grid.shape[1], grid.shape[2], grid.shape[3])
 
 

@@ -13,7 +13,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from equissl.config.validation import fits
-from equissl.data.base import Dataset
+from equissl.data.base import Dataset, own_errors_in_words
 from equissl.digest import check_dense, digest
 from equissl.errors import NonFiniteError, UserError
 from equissl.model import Model
@@ -147,7 +147,8 @@ def _non_finite(tensors: Iterable[tuple[str, Tensor]]) -> list[str]:
 
 def data_digest(dataset: Dataset) -> str:
     """Number of samples and ``Dataset.digest``."""
-    return f"{len(dataset)}/{dataset.digest}"
+    with own_errors_in_words(dataset, "batch"):
+        return f"{len(dataset)}/{dataset.digest}"
 
 
 def random_state() -> dict[str, Any]:

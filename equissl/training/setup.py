@@ -11,14 +11,15 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from equissl.augment.engine import resolve_engine
-from equissl.data.base import Dataset
+from equissl.data.base import Data, Dataset, own_errors_in_words
 from equissl.data.batch import Batch
 from equissl.data.loader import batches_per_epoch
+from equissl.data.tensors import check_values
 from equissl.encoder.backbone import BackboneConfig
 from equissl.encoder.encoder import Encoder
 from equissl.encoder.modes import eval_mode
 from equissl.encoder.weights import Say, silent
-from equissl.errors import UserError
+from equissl.errors import UserError, memory_problem
 from equissl.model import Model
 from equissl.nn.sync_batch_norm import synchronise_batch_norm
 from equissl.progress import Progress
@@ -58,13 +59,41 @@ def resolve(recipe: Recipe, options: Options, fabric: Fabric, progress: Progress
     # Written into the run, so that it is resumed and evaluated with what it was started with.
     engine, data = resolve_engine(recipe.engine, fabric.device), recipe.data.resolve(progress)
     recipe = replace(recipe, engine=engine, data=data)
-    dataset = recipe.data.open("train", progress).to(fabric.device)
+    dataset = open_dataset(recipe.data, progress).to(fabric.device)
     recipe = replace(recipe, data=recipe.data.opened())
     steps_per_epoch = batches_per_epoch(dataset, recipe.batch_size, distinct_groups=recipe.distinct_objects)
     if recipe.batch_size % fabric.world_size:
         raise UserError(f"batch_size={recipe.batch_size} cannot be divided among {fabric.world_size} devices")
     check_installed(options.loggers)
     return Plan(recipe, dataset, steps_per_epoch)
+
+
+def open_dataset(data: Data, progress: Progress) -> Dataset:
+    """The training split, with a few samples looked at.
+
+    Raises:
+        UserError: it cannot be opened, or is no dataset whose samples can be read twice alike.
+    """
+    with own_errors_in_words(data, "open"):
+        dataset: object = data.open("train", progress)
+    if not isinstance(dataset, Dataset):
+        kind = type(data).__name__
+        raise UserError(f"data: {kind}.open returned a {type(dataset).__name__}, expected a Dataset")
+    with own_errors_in_words(dataset, "labels, groups or batch"):
+        count = len(dataset)
+        for name, rows in {"labels": len(dataset.labels), "groups": len(dataset.groups)}.items():
+            if rows != count:
+                raise UserError(f"data: {count} samples, but {rows} rows of {name}")
+        index = torch.arange(min(NUM_TRIED, count))
+        first, again = dataset.batch(index), dataset.batch(index)
+    for name, images in first.images.items():
+        check_values(images, f"data: images {name!r}")
+        if not torch.equal(images, again.images[name]):
+            raise UserError(
+                f"data: images {name!r} differ when they are read again, so a run could not be resumed; "
+                "leave random changes to the views' augmentations"
+            )
+    return dataset
 
 
 class Opaque:
@@ -145,13 +174,29 @@ def check_encoded(recipe: Recipe, model: Model, batch: Batch) -> None:
     Raises:
         UserError: the encoder cannot read a view, for example one with masked patches without a mask token.
     """
-    device = next(model.encoder.parameters()).device
-    with torch.random.fork_rng(), torch.no_grad(), eval_mode(model):
+    device = model.encoder.mean.device
+    with torch.random.fork_rng(), eval_mode(model):
         views = make_views(batch.to(device), recipe.views, recipe.seed)
         try:
-            model.encode(views)
+            encoded = model.encode(views)
         except ValueError as error:
             raise UserError(f"views: {error}") from error
+        except Exception as error:  # whatever a module of the user's own raises
+            if memory_problem(error):
+                raise
+            raise UserError(f"views: the encoder fails: {type(error).__name__}: {error}") from error
+    for name, part in encoded.items():
+        if part.vector.shape != (len(views[name].images), model.encoder.width()):
+            raise UserError(
+                f"encoder: it makes features {tuple(part.vector.shape)} of view {name!r} and of other images "
+                f"{model.encoder.width()} columns"
+            )
+    trained = any(p.requires_grad for p in model.encoder.parameters())
+    if trained and encoded and not any(e.vector.requires_grad for e in encoded.values()):
+        raise UserError(
+            "encoder: its features carry no gradient, so it would not be trained (detach() or no_grad() in "
+            "the backbone?); to leave it as it is on purpose, set requires_grad_(False) on its parameters"
+        )
 
 
 def run_facts(plan: Plan, learner: Learner) -> dict[str, Any]:

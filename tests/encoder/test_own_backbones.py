@@ -64,10 +64,10 @@ ACCEPTED: dict[str, tuple[Callable[[Tensor], Any], bool]] = {
 REFUSED: dict[str, tuple[Callable[[Tensor], Any], str]] = {
     "two vectors": (
         lambda m: (m.mean((2, 3)), m.amax((2, 3))),
-        r"a tuple of tensors \(0: \(1, 4\), 1: \(1, 4\)\)",
+        r"a tuple of tensors \(0: \(2, 4\), 1: \(2, 4\)\)",
     ),
     "a pyramid": (lambda m: [m, m[:, :, :1]], "which has several readings"),
-    "tokens": (tokens, r"a tensor \(1, 4, 4\)"),
+    "tokens": (tokens, r"a tensor \(2, 4, 4\)"),
     "no tensor": (lambda m: None, "a NoneType without tensors"),
     "registers": (lambda m: {"last_hidden_state": tokens(m)[:, :3]}, "has 3 tokens"),
 }
