@@ -76,8 +76,10 @@ class Record:
             geometric: apply only what moves pixels, for example to segmentation masks.
 
         Raises:
-            ValueError: ``geometric`` with an augmentation whose geometric part is not known.
+            ValueError: another number of images, or ``geometric`` with an augmentation whose geometric part is not known.
         """
+        if len(images) != len(self.index):
+            raise ValueError(f"the record is of {len(self.index)} images, got {len(images)}")
         replayed = []
         for view, params in self.params.items():
             recorded = Params.of(params.space, params.values, count=len(images))

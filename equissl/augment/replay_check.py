@@ -65,12 +65,6 @@ def _check(augmentation: Augmentation, images: Tensor, stream: Stream) -> Tensor
     _check_views(augmentation, views, images)
     if not torch.equal(given, images):
         raise UserError(f"{_short(augmentation)}: apply changes the images it is given; work on a copy")
-    alone = augmentation.apply(images[-1:].clone(), params[rows[-1:]])
-    if not torch.allclose(alone, views[-1:], rtol=1e-3, atol=1e-3, equal_nan=True):
-        raise UserError(
-            f"{_short(augmentation)}: an image becomes another view in another batch; apply must treat each "
-            "image by itself"
-        )
     again = [augmentation.apply(images.clone(), params[rows])]
     between = rows[1:] if len(rows) > 1 else rows  # an odd number of images, to meet counters
     augmentation.apply(images[between].clone(), other[between])
@@ -79,6 +73,12 @@ def _check(augmentation: Augmentation, images: Tensor, stream: Stream) -> Tensor
         raise UserError(
             f"{_short(augmentation)}: apply gives other images for the same images and parameters. Draw in "
             "sample, from its stream, and record what was drawn (for noise: a seed, as GaussianNoise does)"
+        )
+    alone = augmentation.apply(images[-1:].clone(), params[rows[-1:]])
+    if not torch.allclose(alone, views[-1:], rtol=1e-3, atol=1e-3, equal_nan=True):
+        raise UserError(
+            f"{_short(augmentation)}: an image becomes another view in another batch; apply must treat each "
+            "image by itself"
         )
     return views
 

@@ -112,3 +112,9 @@ def test_a_table_tells_what_was_applied(tmp_path: Path) -> None:
     assert [row["brightness_applied"] == "True" for row in rows] == table.columns["brightness_applied"]
     _, two = views(IMAGES, {"plain": Invert(), "flipped": HorizontalFlip()})
     assert two.table(applied=True).columns["invert_applied"][:2][1] is None
+
+
+def test_another_number_of_images_is_refused() -> None:
+    _, record = augment.views(torch.rand(3, 3, 8, 8), augment.Resize(4))
+    with pytest.raises(ValueError, match="of 3 images, got 2"):
+        record.replay(torch.rand(2, 3, 8, 8))

@@ -128,7 +128,7 @@ def test_an_error_in_own_code_names_its_line(
     code = (
         "from torch import nn\n"
         "class Late(nn.Module):\n"
-        "    def __init__(self):\n"
+        "    def __init__(self, **options):\n"
         "        super().__init__()\n"
         "        self.layer = nn.Conv2d(3, 8, 3)\n"
         "    def forward(self, images):\n"
