@@ -76,7 +76,7 @@ class Record:
             geometric: apply only what moves pixels, for example to segmentation masks.
 
         Raises:
-            ValueError: another number of images, or ``geometric`` with an augmentation whose geometric part is not known.
+            ValueError: another number of images, or ``geometric`` where the geometric part is not known.
         """
         if len(images) != len(self.index):
             raise ValueError(f"the record is of {len(self.index)} images, got {len(images)}")

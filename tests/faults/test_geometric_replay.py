@@ -23,6 +23,7 @@ from equissl.augment import (
     RandomElement,
     RandomErasing,
     RandomResizedCrop,
+    Resize,
     Rotate,
     Translate,
     views,
@@ -115,6 +116,6 @@ def test_a_table_tells_what_was_applied(tmp_path: Path) -> None:
 
 
 def test_another_number_of_images_is_refused() -> None:
-    _, record = augment.views(torch.rand(3, 3, 8, 8), augment.Resize(4))
+    _, record = views(torch.rand(3, 3, 8, 8), Resize(4))
     with pytest.raises(ValueError, match="of 3 images, got 2"):
         record.replay(torch.rand(2, 3, 8, 8))
