@@ -176,10 +176,10 @@ def _hub(source: str) -> Published:
 
     repository = source.removeprefix(HUB)
     site = _hub_site(repository)
-    if (config := _in_hub_cache(repository, ("config.json",))) is None:
-        with fetching(source, site):
+    with fetching(source, site):
+        if (config := _in_hub_cache(repository, ("config.json",))) is None:
             stated, model, arguments = load_model_config_from_hf(repository)
-    else:
+    if config is not None:
         read_object(config)
         try:
             stated, model, arguments = load_model_config_from_path(config.parent)
