@@ -45,8 +45,8 @@ class EvaluationOptions(Checked):
     """What is computed of a run, and on how many images.
 
     Args:
-        evaluations: names (``equissl list evaluations``), "usual", "all", or the protocols "essl",
-            "equimod", "sie" and "augself" (``evaluate.protocol.PROTOCOLS``).
+        evaluations: names (``equissl list evaluations``), "usual", "all", or protocols of papers (keys of
+            ``evaluate.protocol.PROTOCOLS``).
         settings: of the evaluations, as text: "knn.k" -> "200".
         count: test images at most; 0 for all images of both splits.
         train_count: training images at most, 0 for all; ten times ``count``, at most 10,000, if absent.

@@ -42,9 +42,9 @@ def replay_step(
     """
     folder = open_run(Path(run))
     recipe = replace(folder.recipe(trusted), compile=False)
-    images = read_object(folder.path / "environment.json").get("images")
-    if isinstance(images, int):  # before the images are read
-        check_step(step, images // recipe.batch_size * recipe.epochs)
+    per_epoch = read_object(folder.path / "environment.json").get("steps_per_epoch")
+    if isinstance(per_epoch, int):  # before the images are read
+        check_step(step, per_epoch * recipe.epochs)
     options = Options(accelerator=resolve_device(device), loggers=())
     fabric = Fabric(accelerator=options.accelerator, devices=1, precision=recipe.precision)
     plan = resolve(recipe, options, fabric, progress)

@@ -7,15 +7,14 @@ blur applied, blur sigma; solarize. See arXiv:2211.01244 and its code.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from equissl.augment.base import Augmentation
-from equissl.augment.moments import Moments, empirical_moments, reference_stream
+from equissl.augment.base import Augmentation, Pipeline
+from equissl.augment.geometry.random_resized_crop import RandomResizedCrop
 from equissl.params import Params
 
 Count = Literal[15, 17, 18]
@@ -59,7 +58,8 @@ def equimod_statistics(
     Args:
         size: of the source in pixels, (H, W).
     """
-    pooled = [_moments({**view.moments(), **_crop_moments(view, size)}, size, count) for view in views]
+    crops = [{n: pair for crop in _crops(v) for n, pair in crop.moments_at(size).items()} for v in views]
+    pooled = [_moments({**v.moments(), **at}, size, count) for v, at in zip(views, crops, strict=True)]
     first = torch.stack([m for m, _ in pooled]).mean(0)
     second = torch.stack([s for _, s in pooled]).mean(0)
     deviation = (second - first.square()).clamp(min=0).sqrt()
@@ -67,10 +67,12 @@ def equimod_statistics(
     return tuple(first.tolist()), tuple(deviation.tolist())
 
 
-@lru_cache
-def _crop_moments(view: Augmentation, size: tuple[int, int]) -> Moments:
-    boxes = view.sample(reference_stream(), size)
-    return empirical_moments({name: boxes.values[name] for name in _CROP})
+def _crops(view: Augmentation) -> Iterator[RandomResizedCrop]:
+    if isinstance(view, RandomResizedCrop):
+        yield view
+    elif isinstance(view, Pipeline):
+        for step in view.steps:
+            yield from _crops(step)
 
 
 def _moments(

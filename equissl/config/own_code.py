@@ -1,12 +1,17 @@
-"""Import of modules that a user named: ``module:function`` and components of packages outside equissl."""
+"""Code of the user's own: import of modules that are named, and its errors in words."""
 
 from __future__ import annotations
 
 import importlib
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from types import ModuleType
+
+from equissl.config.public import ROOT
+from equissl.errors import UserError
 
 
 def import_own(module: str) -> ModuleType:
@@ -31,3 +36,25 @@ def _is_installed(name: str) -> bool:
         return name in sys.modules or find_spec(name) is not None
     except (ImportError, ValueError):
         return False
+
+
+@contextmanager
+def own_errors_in_words(part: object, act: str) -> Iterator[None]:
+    """Where a user's own data or dataset is called: whatever it raises names it.
+
+    Args:
+        part: of equissl's own classes, errors pass as they are.
+        act: what it does, "batch".
+
+    Raises:
+        UserError: naming the class, and what it raised.
+    """
+    try:
+        yield
+    except (UserError, OSError):  # those of the system have words of their own
+        raise
+    except Exception as error:
+        if type(part).__module__.partition(".")[0] == ROOT:
+            raise
+        said = f"{type(error).__name__}: {error}"
+        raise UserError(f"data: {type(part).__name__}.{act} fails: {said}") from error

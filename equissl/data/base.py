@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +13,6 @@ from typing import ClassVar, Literal, get_args
 import torch
 from torch import Tensor
 
-from equissl.config.public import ROOT
 from equissl.config.validation import MAX_WIDTH, Checked, check_bounds
 from equissl.data.batch import Batch
 from equissl.data.files.depth import IntensityRange
@@ -42,28 +40,6 @@ def check_split(split: str) -> None:
     """
     if split not in get_args(Split):
         raise UserError(f"split={split!r} does not exist; {nearest(str(split), get_args(Split))}")
-
-
-@contextmanager
-def own_errors_in_words(part: object, act: str) -> Iterator[None]:
-    """Where a user's own data or dataset is called: whatever it raises names it.
-
-    Args:
-        part: of equissl's own classes, errors pass as they are.
-        act: what it does, "batch".
-
-    Raises:
-        UserError: naming the class, and what it raised.
-    """
-    try:
-        yield
-    except (UserError, OSError):  # those of the system have words of their own
-        raise
-    except Exception as error:
-        if type(part).__module__.partition(".")[0] == ROOT:
-            raise
-        said = f"{type(error).__name__}: {error}"
-        raise UserError(f"data: {type(part).__name__}.{act} fails: {said}") from error
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from equissl.data.base import Dataset, own_errors_in_words
+from equissl.config.own_code import own_errors_in_words
+from equissl.data.base import Dataset
 from equissl.data.batch import Batch
 from equissl.errors import UserError
 from equissl.random import shuffled

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from equissl.report.display_names import short
 from equissl.report.figures import matplotlib_style
+from equissl.report.rows import number
 from equissl.storage import atomic_open
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 COLUMNS = 3
-MAX_DRAWN = 1e100  # above, matplotlib's own sums overflow; false for NaN too
 
 
 def draw(table: Mapping[str, Any], path: Path) -> None:
@@ -72,7 +72,7 @@ def _panel(
             ax.plot([x] * len(values), values, ".", color="black", markersize=3)
     for kind, style in (("random", "--"), ("constant", ":")):
         level = table["baselines"][kind][measure["name"]]["mean"]
-        if level is not None and abs(level) < MAX_DRAWN:
+        if number(level) is not None:
             ax.axhline(level, color="grey", linewidth=0.9, linestyle=style)
     slanted: dict[str, Any] = (
         {"rotation": 30, "ha": "right", "rotation_mode": "anchor"} if len(groups) > 3 else {}
@@ -97,4 +97,4 @@ def _numbers(table: Mapping[str, Any], measure: str, labels: Mapping[str, str]) 
     chosen = {k: v for k, v in labels.items() if k}
     cells = [c for c in table["cells"] if all(c["labels"][k] == v for k, v in chosen.items())]
     values = [v for c in cells for v in c["values"][measure]["values"].values()]
-    return [v for v in values if abs(v) < MAX_DRAWN]
+    return [v for v in values if number(v) is not None]

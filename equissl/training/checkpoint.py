@@ -12,8 +12,9 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
+from equissl.config.own_code import own_errors_in_words
 from equissl.config.validation import fits
-from equissl.data.base import Dataset, own_errors_in_words
+from equissl.data.base import Dataset
 from equissl.digest import check_dense, digest
 from equissl.errors import NonFiniteError, UserError
 from equissl.model import Model

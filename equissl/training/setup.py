@@ -11,7 +11,8 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from equissl.augment.engine import resolve_engine
-from equissl.data.base import Data, Dataset, own_errors_in_words
+from equissl.config.own_code import own_errors_in_words
+from equissl.data.base import Data, Dataset
 from equissl.data.batch import Batch
 from equissl.data.loader import batches_per_epoch
 from equissl.data.tensors import check_values
@@ -203,6 +204,7 @@ def run_facts(plan: Plan, learner: Learner) -> dict[str, Any]:
     """What ``environment.json`` says of the data, the model, the devices and what makes the views."""
     return {
         "images": len(plan.dataset),
+        "steps_per_epoch": plan.steps_per_epoch,
         "parameters": sum(p.numel() for p in learner.model.encoder.parameters()),
         "device": str(learner.fabric.device),
         "devices": learner.fabric.world_size,

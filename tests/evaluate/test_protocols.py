@@ -168,7 +168,7 @@ def test_few_shots_are_one_liblinear_classifier_for_each_class_on_features_as_th
         LogisticRegression(solver="liblinear").fit(support.flatten(0, 1).numpy(), y == c) for c in range(4)
     ]
     likely = [m.predict_proba(queries.flatten(0, 1).numpy())[:, 1] for m in alone]
-    expected = torch.tensor(likely).argmax(0)
+    expected = torch.from_numpy(np.stack(likely)).argmax(0)
     assert float((_one_vs_rest(support, queries) == expected).double().mean()) > 0.99
     # Classes that differ in the length of their features alone.
     index = torch.arange(60)

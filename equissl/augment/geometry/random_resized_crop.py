@@ -125,18 +125,22 @@ class RandomResizedCrop(Augmentation):
         """By simulation: the size of the source has a small influence on the boxes."""
         return dict(_crop_moments(self))
 
+    def moments_at(self, size: tuple[int, int]) -> Moments:
+        """As ``moments``, on sources of ``size`` (H, W): boxes are whole pixels of it."""
+        return dict(_crop_moments(self, size))
+
     @classmethod
     def example(cls) -> RandomResizedCrop:
         return cls(size=24)
 
 
 @lru_cache
-def _crop_moments(crop: RandomResizedCrop) -> Moments:
+def _crop_moments(crop: RandomResizedCrop, size: tuple[int, int] = REFERENCE_SIZE) -> Moments:
     stream = reference_stream()
     applied = stream.chance("applied", crop.p)[:, None]
     moments: Moments = {}
     units = stream.units(area=_NUM_CANDIDATES, ratio=_NUM_CANDIDATES, top=1, left=1)
-    boxes = dict(zip(_NEUTRAL, _sample_boxes(crop, units, REFERENCE_SIZE), strict=True))
+    boxes = dict(zip(_NEUTRAL, _sample_boxes(crop, units, size), strict=True))
     for name, neutral in _NEUTRAL.items():
         moments |= empirical_moments({name: torch.where(applied, boxes[name], neutral)}) | applied_moments(
             name, crop.p

@@ -29,9 +29,14 @@ def help_of(kind: str, positionals: Sequence[str]) -> str:
 def _evaluation_settings() -> Iterator[str]:
     yield "Evaluations; linearprobe, knn, factors, collapse, equivariance and retrieval are"
     yield "the usual ones. Settings, as NAME.SETTING=value: knn.k=200 factors.probe=mlp"
-    yield "Protocols of papers (add count=0): essl (augmentedprobe, knn), equimod"
-    yield "(augmentedprobe), sie (relativefactors, retrieval), augself (linearprobe,"
-    yield "fewshot). all leaves out augmentedprobe."
+    protocols = [f"{name} ({', '.join(dict(_items(table)))})" for name, table in _protocols().items()]
+    costly = [
+        name
+        for name, node in _evaluations().items()
+        if "costly: ClassVar[bool] = True" in map(ast.unparse, node.body)
+    ]
+    said = f"Protocols of papers (add count=0): {', '.join(protocols)}. all leaves out {', '.join(costly)}."
+    yield from textwrap.wrap(said, 78)
     for name, node in _evaluations().items():
         yield from ("", f"  {name}", *_indented(_summary(node)))
         yield from _indented(", ".join(f"{field}={value}" for field, value in _fields(node)))
@@ -54,9 +59,9 @@ def _study_settings(node: ast.FunctionDef) -> list[str]:
 CHOICES: dict[str, Callable[[], list[str]]] = {
     "recipes": lambda: list(_functions("Recipe")),
     "studies": lambda: list(_functions("Study")),
-    "evaluations": lambda: [*_evaluations(), "usual", "all", *_table("evaluate/protocol.py", "PROTOCOLS")],
-    "factors": lambda: _table("auto/requirements.py", "FACTORS"),  # of keep= and ignore=
-    "audits": lambda: _table("evaluate/audit/factors.py", "AUDITS"),
+    "evaluations": lambda: [*_evaluations(), "usual", "all", *_protocols()],
+    "factors": lambda: list(_table("auto/requirements.py", "FACTORS")),  # of keep= and ignore=
+    "audits": lambda: list(_table("evaluate/audit/factors.py", "AUDITS")),
 }
 
 
@@ -68,10 +73,20 @@ def settings(kind: str) -> list[str]:
     return [name for name, _ in _fields(recipe)]
 
 
-def _table(file: str, name: str) -> list[str]:
-    """The keys of a dictionary at the top of a file."""
+def _protocols() -> dict[str, ast.expr]:
+    return _table("evaluate/protocol.py", "PROTOCOLS")
+
+
+def _table(file: str, name: str) -> dict[str, ast.expr]:
+    """Key -> value of a dictionary at the top of a file."""
     tables = [n.value for n in _parse(ROOT / file) if isinstance(n, ast.AnnAssign) and _is(n, name)]
-    return [ast.literal_eval(k) for t in tables if isinstance(t, ast.Dict) for k in t.keys if k]
+    return {k: v for table in tables if table for k, v in _items(table)}
+
+
+def _items(table: ast.expr) -> list[tuple[str, ast.expr]]:
+    if not isinstance(table, ast.Dict):
+        return []
+    return [(ast.literal_eval(k), v) for k, v in zip(table.keys, table.values, strict=True) if k]
 
 
 def _evaluations() -> dict[str, ast.ClassDef]:

@@ -188,7 +188,7 @@ VERBS = (
             _LIMIT,
             Key(
                 "evaluations=NAME,...",
-                "names from the list below, usual, all, or a paper's protocol: essl, equimod, sie, augself",
+                "names from the list below, usual, all, or a paper's protocol (below)",
                 ("usual",),
                 choices="evaluations",
             ),

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from equissl.augment.base import Augmentation, Pipeline
-from equissl.augment.batched import as_float
 from equissl.augment.geometry.flip import HorizontalFlip
 from equissl.augment.geometry.random_resized_crop import RandomResizedCrop
 from equissl.augment.geometry.resize import Resize
@@ -20,7 +19,7 @@ from equissl.errors import NonFiniteError
 from equissl.evaluate.base import FeatureTable, Score
 from equissl.evaluate.classification.labels import accuracy_score, accuracy_scores, labels_reason
 from equissl.evaluate.context import EncoderEvaluation, EvaluationContext
-from equissl.evaluate.features import sample_params, whole_batch
+from equissl.evaluate.features import make_view, whole_batch
 from equissl.evaluate.finite import check_finite
 from equissl.evaluate.probes.sgd import LinearLayers, epochs_of_batches
 from equissl.evaluate.statistics import estimate
@@ -151,8 +150,7 @@ def _features(
 ) -> Tensor:
     """Features (B, D) of augmented training images, on the CPU."""
     batch = whole_batch(context.datasets["train"], rows).to(context.device)
-    params = sample_params(batch, augment, context.image, epoch, seed, batch.index)
-    vectors: Tensor = context.encoder(augment.apply(as_float(batch.images[context.image]), params)).vector
+    vectors: Tensor = context.encoder(make_view(batch, augment, context.image, epoch, seed).images).vector
     vectors = vectors.float().cpu()
     check_finite(vectors, "the features of augmented images")
     return vectors

@@ -88,9 +88,9 @@ class RelativeFactors(Evaluation):
         groups, x_test = test.groups[pairs[0]], test.by_part()
         for factor in self._selected(test.params.space):
             y = partial(_change, factor, train)
-            mean = y(*random_pairs(train.groups, self.seed, 0))
+            y_train = y(*random_pairs(train.groups, self.seed, 0))
             y_test = _change(factor, test, *pairs)
-            if factor.discrete or not varies(y_test) or not varies(mean):
+            if factor.discrete or not varies(y_test) or not varies(y_train):
                 continue
             for part, x in train.by_part().items():
                 network = fit_pair_network(x, train.groups, y, epochs=self.epochs, seed=self.seed)
@@ -99,7 +99,7 @@ class RelativeFactors(Evaluation):
                 yield from factor_scores(
                     "relative", factor, predictions, y_test, groups, part, seed=self.seed, extra=extra
                 )
-            constant = constant_prediction(mean, len(groups))
+            constant = constant_prediction(y_train, len(groups))
             yield from factor_scores(
                 "relative", factor, constant, y_test, groups, baseline="constant", seed=self.seed
             )
