@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 MAX_FILE_BYTES = 64 << 20  # of one file: the largest photographs have 50 MB, 3DIEBench's images 20 kB
 _MAX_HEADER_BYTES = 1 << 20  # of a long name or of extended attributes
 _MAX_PADDING_BYTES = 64 << 20  # zeros after the end
+_MAX_BEYOND = 100  # reads beyond the end; a sound archive needs a few
 _BLOCK = 1 << 20
 _EXTENDED = (
     tarfile.GNUTYPE_LONGNAME,
@@ -64,6 +65,23 @@ class _Header(tarfile.TarInfo):
             raise tarfile.ReadError(f"cut or damaged at a header: {error}") from error
 
 
+class _Ending:
+    """A file that raises an error when it is read beyond its end again and again.
+
+    tarfile skips a member block by block, even where a header announces terabytes that are not there.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, self._beyond = file, 0
+
+    def read(self, size: int) -> bytes:
+        data = self._file.read(size)
+        self._beyond = 0 if data else self._beyond + 1
+        if self._beyond > _MAX_BEYOND:
+            raise tarfile.ReadError("it ends within a file")
+        return data
+
+
 def archived_files(path: Path, is_wanted: Callable[[str], bool]) -> Iterator[ArchivedFile]:
     """The wanted files of a tar archive, plain or compressed with gzip, bzip2 or xz, in their order.
 
@@ -75,7 +93,7 @@ def archived_files(path: Path, is_wanted: Callable[[str], bool]) -> Iterator[Arc
     try:
         with (
             _decompressed(path) as file,
-            tarfile.open(fileobj=file, mode="r|", tarinfo=_Header) as archive,
+            tarfile.open(fileobj=cast(IO[bytes], _Ending(file)), mode="r|", tarinfo=_Header) as archive,
         ):
             while (header := archive.next()) is not None:
                 archive.members.clear()  # type: ignore[attr-defined]  # it would keep all headers
