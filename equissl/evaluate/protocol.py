@@ -11,10 +11,17 @@ from equissl.config import overrides, registry
 from equissl.config.registry import Entry
 from equissl.errors import UserError, nearest
 from equissl.evaluate.base import Evaluation, Named, Score
-from equissl.evaluate.classification.augmented_probe import EQUIMOD_PROBE, ESSL_PROBE
+from equissl.evaluate.classification.augmented_probe import (
+    EQUIMOD_PROBE,
+    ESSL_IMAGENET_BARLOW_TWINS,
+    ESSL_IMAGENET_SIMCLR,
+    ESSL_IMAGENET_SIMSIAM,
+    ESSL_PROBE,
+)
 from equissl.evaluate.classification.fewshot import AUGSELF_FEW_SHOT
 from equissl.evaluate.classification.knn import ESSL_KNN
 from equissl.evaluate.classification.linear_probe import AUGSELF_LINEAR
+from equissl.evaluate.classification.object_probe import SIE_CLASSIFICATION
 from equissl.evaluate.context import EncoderEvaluation, EvaluationContext
 from equissl.evaluate.equivariance.ranking import SIE_PROTOCOL
 from equissl.evaluate.equivariance.retrieval import Retrieval
@@ -27,8 +34,15 @@ DEFAULT = ("linearprobe", "knn", "factors", "collapse", "equivariance", "retriev
 # The papers' own protocols: names for ``evaluations``, each with what it computes. They count all images.
 PROTOCOLS: Mapping[str, Mapping[str, EvaluationLike]] = {
     "essl": {"augmentedprobe": ESSL_PROBE, "knn": ESSL_KNN},
+    "essl_imagenet_simclr": {"augmentedprobe": ESSL_IMAGENET_SIMCLR},
+    "essl_imagenet_simsiam": {"augmentedprobe": ESSL_IMAGENET_SIMSIAM},
+    "essl_imagenet_barlowtwins": {"augmentedprobe": ESSL_IMAGENET_BARLOW_TWINS},
     "equimod": {"augmentedprobe": EQUIMOD_PROBE},
-    "sie": {"relativefactors": SIE_PAIRS, "retrieval": Retrieval(protocol=SIE_PROTOCOL)},
+    "sie": {
+        "objectprobe": SIE_CLASSIFICATION,
+        "relativefactors": SIE_PAIRS,
+        "retrieval": Retrieval(protocol=SIE_PROTOCOL),
+    },
     "augself": {"linearprobe": AUGSELF_LINEAR, "fewshot": AUGSELF_FEW_SHOT},
 }
 

@@ -10,23 +10,32 @@ import pytest
 import torch
 import torch.nn.functional as F
 from sklearn.linear_model import LogisticRegression
+from timm.optim import Lars
 from torch import Tensor, nn
 
 from equissl.api.evaluate import EvaluationOptions, _left_out, evaluation_context
 from equissl.data.base import InMemoryDataset
 from equissl.errors import UserError
 from equissl.evaluate.base import FeatureTable
-from equissl.evaluate.classification.augmented_probe import EQUIMOD_PROBE, ESSL_PROBE, AugmentedProbe
+from equissl.evaluate.classification.augmented_probe import (
+    EQUIMOD_PROBE,
+    ESSL_IMAGENET_BARLOW_TWINS,
+    ESSL_IMAGENET_SIMCLR,
+    ESSL_IMAGENET_SIMSIAM,
+    ESSL_PROBE,
+    AugmentedProbe,
+)
 from equissl.evaluate.classification.fewshot import AUGSELF_FEW_SHOT, FewShot, _one_vs_rest
 from equissl.evaluate.classification.knn import KNN
 from equissl.evaluate.classification.linear_probe import AUGSELF_LINEAR, LinearProbe
+from equissl.evaluate.classification.object_probe import ObjectProbe
 from equissl.evaluate.context import EvaluationContext
 from equissl.evaluate.equivariance.ranking import SIE_PROTOCOL
 from equissl.evaluate.equivariance.retrieval import Retrieval
 from equissl.evaluate.factors.relative import RelativeFactors
 from equissl.evaluate.probes.logistic import LogisticSettings, logistic
-from equissl.evaluate.probes.pair_network import fit_pair_network, random_pairs
-from equissl.evaluate.probes.sgd import LinearLayers
+from equissl.evaluate.probes.network import fit_classifier, fit_pair_network, random_images, random_pairs
+from equissl.evaluate.probes.sgd import LinearLayers, epochs_of_batches
 from equissl.evaluate.protocol import PROTOCOLS, available, run_evaluations, select_evaluations
 from equissl.params import Space
 from equissl.testing.encoder_evaluation import example_context
@@ -45,7 +54,32 @@ def test_protocols_are_the_papers() -> None:
             protocol="equimod", lr=0.2, min_lr=1e-4, inits=1, epochs=90, momentum=0.9, nesterov=True
         )
     }
+    # E-SSL's table of ImageNet probes.
+    linear = AugmentedProbe(
+        protocol="essl_imagenet",
+        inits=1,
+        momentum=0.9,
+        weight_std=0.01,
+        interpolation="bilinear",
+        weight_decay=1e-6,
+    )
+    per_method = {
+        "simclr": replace(linear, lr=1.0, min_lr=1.0, batch_size=256, epochs=100),
+        "barlowtwins": replace(linear, lr=0.3, update_every="epoch", batch_size=256, epochs=100),
+        "simsiam": replace(
+            linear,
+            lr=0.1 * 4096 / 256,
+            update_every="epoch",
+            batch_size=4096,
+            epochs=90,
+            weight_decay=0.0,
+            trust_coefficient=1e-3,
+        ),
+    }
+    for method, probe in per_method.items():
+        assert select_evaluations([f"essl_imagenet_{method}"]) == {"augmentedprobe": probe}
     assert select_evaluations(["sie"]) == {
+        "objectprobe": ObjectProbe(hidden=(), epochs=300, batch_size=256, lr=1e-3),
         "relativefactors": RelativeFactors(probe="sie", epochs=300),
         "retrieval": Retrieval(protocol=SIE_PROTOCOL),
     }
@@ -69,25 +103,63 @@ def test_contradicting_protocols_are_refused_and_costly_ones_are_not_in_all() ->
     assert not set(PROTOCOLS) & set(available())
 
 
-@pytest.mark.parametrize("probe", [ESSL_PROBE, EQUIMOD_PROBE], ids=["essl", "equimod"])
-def test_layers_equal_torchs_sgd(probe: AugmentedProbe) -> None:
+PAPER_PROBES = {
+    "essl": ESSL_PROBE,
+    "equimod": EQUIMOD_PROBE,
+    "simclr": ESSL_IMAGENET_SIMCLR,
+    "barlowtwins": ESSL_IMAGENET_BARLOW_TWINS,
+    "simsiam": ESSL_IMAGENET_SIMSIAM,
+}
+
+
+@pytest.mark.parametrize("name", PAPER_PROBES)
+def test_layers_equal_torchs_sgd_and_timms_lars(name: str) -> None:
+    probe, steps, epochs = PAPER_PROBES[name], 5, 4
     g = torch.Generator().manual_seed(0)
     x, y = torch.randn(40, 6, generator=g) / 10, torch.arange(40) % 4
-    layers = LinearLayers(6, 4, [probe.lr], nesterov=probe.nesterov, min_lr=probe.min_lr)
-    layer = nn.Linear(6, 4)
-    with torch.no_grad():
-        layer.weight.copy_(layers.weight[0].T)
-        layer.bias.copy_(layers.bias[0])
-    optimizer = torch.optim.SGD(layer.parameters(), probe.lr, momentum=0.9, nesterov=probe.nesterov)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 20, eta_min=probe.min_lr)
-    for step in range(20):
-        optimizer.zero_grad()
-        F.cross_entropy(layer(x), y).backward()
-        optimizer.step()
-        schedule.step()
-        layers.step(x, y, (1 + torch.tensor(torch.pi * step / 20).cos().item()) / 2)
-    torch.testing.assert_close(layers.weight[0].T, layer.weight.detach(), rtol=1e-3, atol=1e-3)
-    torch.testing.assert_close(layers.bias[0], layer.bias.detach(), rtol=1e-3, atol=1e-3)
+    layers = LinearLayers(
+        6,
+        4,
+        [probe.lr] * 2,
+        probe.momentum,
+        probe.weight_decay,
+        probe.nesterov,
+        probe.min_lr,
+        weight_std=probe.weight_std,
+        trust_coefficient=probe.trust_coefficient,
+    )
+    started = [(layers.weight[k].T.clone(), layers.bias[k].clone()) for k in range(2)]
+    order = list(epochs_of_batches(40, epochs, 8, 0, probe.update_every))
+    for rows, _, decay in order:
+        layers.step(x[rows], y[rows], decay)
+    for k, (weight, bias) in enumerate(started):
+        layer = nn.Linear(6, 4)
+        layer.load_state_dict({"weight": weight, "bias": bias})
+        common = (layer.parameters(), probe.lr, 0.9)
+        if probe.trust_coefficient:
+            optimizer: torch.optim.Optimizer = Lars(*common, always_adapt=True)  # type: ignore[arg-type]
+        else:
+            optimizer = torch.optim.SGD(*common, 0, probe.weight_decay, probe.nesterov)
+        total = epochs if probe.update_every == "epoch" else epochs * steps
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, total, eta_min=probe.min_lr)
+        for step, (rows, _, _) in enumerate(order, 1):
+            optimizer.zero_grad()
+            F.cross_entropy(layer(x[rows]), y[rows]).backward()
+            optimizer.step()
+            if probe.update_every == "step" or step % steps == 0:
+                schedule.step()
+        torch.testing.assert_close(layers.weight[k].T, layer.weight.detach(), rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(layers.bias[k], layer.bias.detach(), rtol=1e-3, atol=1e-3)
+        if probe.trust_coefficient:  # small steps: the tolerance above would not see them
+            moved = (layer.weight - weight).detach()
+            torch.testing.assert_close(layers.weight[k].T - weight, moved, rtol=1e-3, atol=1e-6)
+
+
+def test_layers_start_as_the_papers_do() -> None:
+    normal = LinearLayers(2048, 100, [1.0], weight_std=0.01)
+    assert float(normal.weight.std()) == pytest.approx(0.01, rel=0.02) and not normal.bias.any()
+    uniform = LinearLayers(2048, 100, [1.0])
+    assert float(uniform.weight.abs().max()) == pytest.approx(2048**-0.5, rel=0.01) and uniform.bias.any()
 
 
 def test_every_epoch_encodes_all_training_images_anew(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,6 +270,32 @@ def test_pairs_are_of_an_object_and_new_in_every_epoch() -> None:
         assert torch.equal(groups[first], groups[second]) and bool((first != second).all())
         assert sorted(groups[first].tolist()) == [4, 9]
     assert len({tuple(torch.cat(pair).tolist()) for pair in drawn}) > 10
+
+
+def test_one_image_of_every_object_is_new_in_every_epoch() -> None:
+    groups = torch.tensor([4, 4, 4, 4, 1, 9, 9, 9])
+    drawn = [random_images(groups, 0, epoch) for epoch in range(20)]
+    assert all(sorted(groups[rows].tolist()) == [1, 4, 9] for rows in drawn)
+    assert {int(row) for rows in drawn for row in rows} == set(range(8))
+
+
+@pytest.mark.parametrize(("hidden", "name"), [((), "linear_sie/top1"), ((32,), "mlp_sie/top1")])
+def test_sies_classifier_is_scored_on_one_image_of_each_object(hidden: tuple[int, ...], name: str) -> None:
+    train, test = example_table(240, "train"), example_table(90, "test")
+    scores = list(ObjectProbe(hidden, epochs=60, lr=0.01).run(train, test))
+    assert {s.name for s in scores} == {name} and {s.part for s in scores} == {"all", "targets"}
+    assert scores[0].count == len(test.groups.unique()) < len(test) and scores[0].value > 0.9
+
+
+def test_sies_classifier_takes_adams_first_step() -> None:
+    x, labels, groups = torch.randn(12, 3), torch.arange(12) % 2, torch.arange(12)
+    network = fit_classifier(x, labels, groups, epochs=1, seed=1)
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        start = nn.Linear(3, 2)
+    assert [tuple(p.shape) for p in network.parameters()] == [(2, 3), (2,)]
+    moved = (network[0].weight - start.weight).abs().detach()  # type: ignore[index]
+    assert float(moved.max()) == pytest.approx(1e-3, rel=1e-2)
 
 
 def test_the_network_is_trained_by_adam_without_touching_the_generator() -> None:

@@ -79,4 +79,12 @@ def _check_declared(cls: Any, scores: list[Score]) -> None:
 def test_labels_are_declared_where_they_are_needed() -> None:
     """A study that measures nothing else is refused before it trains on images without labels."""
     needing = {e.name for e in [*FROM_FEATURES, *FROM_ENCODERS] if e.value.needs_labels}
-    assert needing == {"linearprobe", "sgdprobe", "augmentedprobe", "knn", "fewshot", "finetune"}
+    assert needing == {
+        "linearprobe",
+        "sgdprobe",
+        "augmentedprobe",
+        "objectprobe",
+        "knn",
+        "fewshot",
+        "finetune",
+    }

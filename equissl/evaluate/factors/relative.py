@@ -22,7 +22,7 @@ from equissl.evaluate.factors.scoring import (
 )
 from equissl.evaluate.probes.base import ProbeResult
 from equissl.evaluate.probes.kernel_ridge import relative_probe
-from equissl.evaluate.probes.pair_network import fit_pair_network, joined, random_pairs
+from equissl.evaluate.probes.network import fit_pair_network, joined, random_pairs
 from equissl.params import Factor, Space, between
 from equissl.random import Stream
 
@@ -40,7 +40,7 @@ class RelativeFactors(Evaluation):
         factors: names; all that vary if empty.
         probe: "kernel" (products of features and their differences, exact), "ridge" (linear; logistic
             regression for classes), "mlp" (scikit-learn's, stopped early) or "sie", the benchmark's own
-            (``probes.pair_network``): one pair of every object, a new one in each epoch, and one of every
+            (``probes.network``): one pair of every object, a new one in each epoch, and one of every
             test object; discrete factors are left out.
         limit: training pairs, at most, of all probes but "sie"; the kernel's time grows with its cube.
         epochs: of the probe "sie".
