@@ -41,6 +41,7 @@ from equissl.objective import BaseConfig, EquivarianceConfig
 from equissl.params import Factor, Space
 from equissl.random import Stream
 from equissl.recipe import Recipe
+from equissl.recipes import equimod
 from equissl.study.plan import Bars, Layout, Measure
 from equissl.study.stored import PlannedRun
 from equissl.testing.objective import (
@@ -242,7 +243,9 @@ SETTINGS = [
         "equissl.optimize:AdamW",
         "base=equissl.optimize:AdamW|'equissl.optimize:AdamW' cannot be found",
     ),
-    ("base", "5", "base=5: expected the address of a component"),
+    ("base", "5", "base=5: expected the address of a component; valid: equissl.invariance:BYOL.Config, "),
+    ("modules.equimod.module.predictor", "ResidualMLP", "did you mean 'equissl.nn:ResidualMLP'"),
+    ("optimizer", "AdamW", "valid: equissl.training:Adam, equissl.training:AdamW, "),
     ("base.projector", "[]", "projector must hold at least 1 width, got"),
     ("base.projector", "[-3]", r"projector must be in \[1, 1048576\], got \(-3,\)"),
     ("base.projector", "[0]", r"projector must be in \[1, 1048576\], got \(0,\)"),
@@ -266,6 +269,31 @@ SETTINGS = [
 def test_a_setting_of_another_type_is_named(path: str, text: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         override(BASE(), {path: text})
+
+
+def test_settings_that_must_agree_are_given_together() -> None:
+    widths = {"base.projector": "32,16", "base.predictor": "24,16"}
+    for settings in (widths, dict(reversed(widths.items()))):
+        changed = override(equimod.byol_cifar10(), settings).base
+        assert isinstance(changed, BYOL.Config) and changed.projector == (32, 16)
+
+
+def test_settings_that_do_not_agree_are_named_together() -> None:
+    wrong = {"base.projector": "32,16", "base.predictor": "24,8", "optimizer.lr": "-1", "epochs": "3"}
+    with pytest.raises(UserError) as error:
+        override(equimod.byol_cifar10(), wrong)
+    together, alone = error.value.problems
+    assert together.startswith("base.projector=32,16 base.predictor=24,8: predictor must end with")
+    assert alone.startswith("optimizer.lr=-1: lr must be in ")
+
+
+def test_every_setting_that_is_wrong_alone_is_named() -> None:
+    with pytest.raises(UserError) as error:
+        override(BASE(), {"optimizer.lr": "-1", "optimizer.weight_decay": "-2"})
+    assert [p.partition(":")[0] for p in error.value.problems] == [
+        "optimizer.lr=-1",
+        "optimizer.weight_decay=-2",
+    ]
 
 
 def test_an_optional_component_can_be_removed_and_given() -> None:
