@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from equissl.auto.selection import select_recipe, with_settings
 from equissl.cli.grammar.arguments import Arguments, Verb
 from equissl.cli.grammar.commands import VerbCommand
 from equissl.cli.grammar.verbs import EQUISSL
+from equissl.config.serialize import locate
 from equissl.data.image_folder import write_images
 from equissl.data.solids import Solids
 from equissl.errors import UserError
@@ -219,3 +221,46 @@ def exists(address: str) -> bool:
             value = getattr(value, step)
         return True
     return False
+
+
+CONFIGURATION = re.compile(r"^Configuration: `(equissl[^`]+)`", re.MULTILINE)
+# Objectives of the papers whose settings can be compared with their released code, and their bases.
+COMPARED = ("equimod", "essl", "sie", "augself", "simclr", "byol", "simsiam", "barlow_twins", "vicreg")
+
+
+def shown(value: object) -> str:
+    """A default as the pages write it: as on the command line, where that is possible."""
+    if dataclasses.is_dataclass(value):
+        return f"{type(value).__name__}()"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int | float):
+        return f"{value:g}"
+    if isinstance(value, tuple) and value and isinstance(value[0], tuple):
+        return ", ".join(" -> ".join(pair) for pair in value)
+    if isinstance(value, tuple | Mapping):
+        return ",".join(map(str, value)) or "[]"
+    return str(value) or "empty"
+
+
+def stated_defaults(page: Path) -> dict[str, str]:
+    """Option -> its default, of the rows of a page's tables that begin with | option | default |."""
+    stated = {}
+    for table in re.findall(r"^\| option \| default \|.*?\n\n", page.read_text("utf-8") + "\n", re.M | re.S):
+        for row in table.strip().splitlines()[2:]:
+            options, default = (cell.strip() for cell in row.strip("|").split("|")[:2])
+            names = re.findall(r"`([^`]+)`", options)
+            values = default.split("`, `")
+            values = values if len(values) == len(names) else values[:1] * len(names)
+            stated |= {n: v.replace("`", "") for n, v in zip(names, values, strict=True)}
+    return stated
+
+
+@pytest.mark.parametrize("name", COMPARED)
+def test_options_and_defaults_are_those_of_the_configuration(name: str) -> None:
+    page = ROOT / "docs" / "methods" / f"{name}.md"
+    (address,) = CONFIGURATION.findall(page.read_text("utf-8"))
+    config = locate(address)()
+    defaults = {f.name: shown(getattr(config, f.name)) for f in dataclasses.fields(config)}
+    stated = stated_defaults(page)
+    assert {n: stated.get(n, "not on the page") for n in defaults} == defaults
