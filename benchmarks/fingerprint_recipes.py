@@ -343,6 +343,7 @@ SHIPPED: Mapping[str, Make] = {
     "equimod.baseline_simclr_cifar10": lambda: equimod.baseline_simclr_cifar10(),
     "equimod.baseline_simclr_imagenet": lambda: equimod.baseline_simclr_imagenet(),
     "equimod.byol_cifar10": lambda: equimod.byol_cifar10(),
+    "equimod.byol_cifar10_legacy": lambda: equimod.byol_cifar10_legacy(),
     "equimod.byol_imagenet": lambda: equimod.byol_imagenet(),
     "equimod.simclr_cifar10": lambda: equimod.simclr_cifar10(),
     "equimod.simclr_cifar10_legacy": lambda: equimod.simclr_cifar10_legacy(),

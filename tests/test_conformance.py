@@ -219,8 +219,11 @@ def test_equimod_recipes_say_how_they_differ_from_the_released_code() -> None:
         module = recipe.modules["equimod"].module
         assert isinstance(module, EquiMod.Config) and isinstance(module.layout, NamedLayout)
         assert "named numbers" in recipe.about
-    legacy = equimod.simclr_cifar10_legacy()
-    assert "named numbers" not in legacy.about and "vector of 15 numbers" in legacy.about
+    for legacy, count in ((equimod.simclr_cifar10_legacy(), 15), (equimod.byol_cifar10_legacy(), 18)):
+        module = legacy.modules["equimod"].module
+        assert isinstance(module, EquiMod.Config) and isinstance(module.layout, LegacyLayout)
+        assert module.layout.count == count
+        assert "named numbers" not in legacy.about and f"vector of {count} numbers" in legacy.about
     baselines = [e.value() for e in RECIPES if e.name.startswith("equimod.baseline_")]
     assert len(baselines) == 4 and all("settings are inferred" in r.about for r in baselines)
 

@@ -1,10 +1,11 @@
 """EquiMod on SimCLR and BYOL with the settings of its released code, and baselines (arXiv:2211.01244).
 
-Two things differ from the released code. The predictor reads named numbers (``NamedLayout``: each factor by
-itself, crops as fractions of the image), where the original reads an anonymous vector of raw pixels, flags
-and positions; ``simclr_cifar10_legacy`` and ``with_legacy_layout`` have that one. And of the baselines,
-SimCLR* and BYOL*, no settings and no code were published: theirs are inferred, the EquiMod recipe without
-its plain view and its module.
+Three things differ from the released code. The predictor reads named numbers (``NamedLayout``: each factor
+by itself, crops as fractions of the image), where the original reads an anonymous vector of raw pixels, flags
+and positions; ``simclr_cifar10_legacy``, ``byol_cifar10_legacy`` and ``with_legacy_layout`` have that one.
+Training is in single precision, not float16, and ImageNet's images are stored as centre-cropped squares.
+Of the baselines, SimCLR* and BYOL*, no settings and no code were published: theirs are inferred, the EquiMod
+recipe without its plain view and its module.
 
 Top-1 of a linear probe, as the authors report it (the paper's numbers, not ours): CIFAR-10, 800 epochs:
 SimCLR 90.96, + EquiMod 92.79; BYOL 90.44, + EquiMod 91.57. ImageNet: SimCLR 71.57, + EquiMod 72.30; BYOL
@@ -113,6 +114,11 @@ def byol_imagenet() -> Recipe:
 def simclr_cifar10_legacy() -> Recipe:
     """SimCLR + EquiMod with the original's 15 anonymous numbers, standardised in closed form."""
     return with_legacy_layout(simclr_cifar10(), 15, 32)
+
+
+def byol_cifar10_legacy() -> Recipe:
+    """BYOL + EquiMod with the original's 18 anonymous numbers, standardised in closed form."""
+    return with_legacy_layout(byol_cifar10(), 18, 32)
 
 
 def simclr_cifar10_small() -> Recipe:
