@@ -96,6 +96,7 @@ EVALUATION_NAMES = [
     "homography",
     "knn",
     "linearprobe",
+    "objectprobe",
     "relativefactors",
     "retrieval",
     "sensitivity",
