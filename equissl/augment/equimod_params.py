@@ -18,22 +18,23 @@ from equissl.augment.geometry.random_resized_crop import RandomResizedCrop
 from equissl.params import Params
 
 Count = Literal[15, 17, 18]
-_CROP = ("crop_top", "crop_left", "crop_height", "crop_width")
+_CROP = {"crop_top": 0.0, "crop_left": 0.0, "crop_height": 1.0, "crop_width": 1.0}
 _FACTORS = ("brightness", "contrast", "saturation")
+_ORDER = (0.0, 1.0, 2.0, 3.0)
 
 
 def equimod_vector(params: Params, height: Tensor | float, width: Tensor | float, count: Count) -> Tensor:
     """Parameters in the layout of EquiMod's released code.
 
     Args:
-        params: absolute values; a factor that is missing counts as not applied.
+        params: absolute values; a factor that is missing counts as not applied, a crop as the whole image.
         height, width: of the source image in pixels, a number or (B, 1).
         count: 15 (SimCLR, CIFAR-10), 17 (SimCLR, ImageNet) or 18 (BYOL).
 
     Returns:
         (B, count) float32.
     """
-    top, left, tall, wide = (params.values[n] for n in _CROP)
+    top, left, tall, wide = (_value(params, n, neutral) for n, neutral in _CROP.items())
     columns = [top * height, left * width, tall * height, wide * width]
     columns = [c.round() for c in columns]
     columns += [_value(params, "horizontal_flip", 0.0), _flag(params, "color_order")]
@@ -78,7 +79,7 @@ def _crops(view: Augmentation) -> Iterator[RandomResizedCrop]:
 def _moments(
     moments: Mapping[str, tuple[Tensor, Tensor]], size: tuple[int, int], count: Count
 ) -> tuple[Tensor, Tensor]:
-    neutral = {"brightness": 1.0, "contrast": 1.0, "saturation": 1.0}
+    neutral = {**_CROP, **dict.fromkeys(_FACTORS, 1.0)}
     first: list[float] = []
     second: list[float] = []
 
@@ -87,8 +88,9 @@ def _moments(
             first.extend((moments[name][0] * scale).tolist())
             second.extend((moments[name][1] * scale**2).tolist())
         else:
-            first.append(neutral.get(name, 0.0))
-            second.append(neutral.get(name, 0.0) ** 2)
+            values = _ORDER if name == "color_order" else (neutral.get(name, 0.0) * scale,)
+            first.extend(values)
+            second.extend(v**2 for v in values)
 
     def add_flag(name: str) -> None:
         fraction = float(moments[f"{name}/applied"][0]) if f"{name}/applied" in moments else 0.0
@@ -111,18 +113,20 @@ def _moments(
 
 
 def _value(params: Params, name: str, neutral: float) -> Tensor:
-    if name in params.values:
-        return params.values[name]
-    return params.values["crop_top"].new_full((len(params), 1), neutral)
+    return params.values[name] if name in params.values else _constant(params, (neutral,))
 
 
 def _flag(params: Params, name: str) -> Tensor:
     if name in params.applied:
-        return params.applied[name][:, None].to(params.values["crop_top"].dtype)
-    return params.values["crop_top"].new_zeros(len(params), 1)
+        return params.applied[name][:, None].float()
+    return _constant(params, (0.0,))
 
 
 def _order(params: Params) -> Tensor:
-    if "color_order" in params.values:
-        return params.values["color_order"]
-    return torch.arange(4.0, device=params.values["crop_top"].device).repeat(len(params), 1)
+    return params.values["color_order"] if "color_order" in params.values else _constant(params, _ORDER)
+
+
+def _constant(params: Params, values: tuple[float, ...]) -> Tensor:
+    """The same row for every image, on the device of the parameters: (B, len(values))."""
+    device = next((v.device for v in params.values.values()), None)
+    return torch.tensor(values, device=device).expand(len(params), -1)

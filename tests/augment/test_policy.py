@@ -53,7 +53,7 @@ from equissl.augment import (
 )
 from equissl.augment.color.color_jitter import SCHEDULE
 from equissl.augment.engine import Engine, render
-from equissl.augment.equimod_params import equimod_statistics
+from equissl.augment.equimod_params import equimod_statistics, equimod_vector
 from equissl.params import Binary, Params, Real, Space
 from equissl.random import Stream
 
@@ -255,6 +255,37 @@ def test_equimod_statistics_are_of_the_size_given() -> None:
         boxes = draw.values[name][:, 0].double() * pixels
         assert mean[column] == pytest.approx(float(boxes.mean()), rel=0.03)
         assert std[column] == pytest.approx(float(boxes.std()), rel=0.03)
+
+
+@pytest.mark.parametrize(
+    "views",
+    [
+        [Pipeline((HorizontalFlip(), ColorJitter()))],
+        [Pipeline((RandomResizedCrop(8), HorizontalFlip()))],
+        [Pipeline((RandomResizedCrop(8), ColorJitter(p=0.3))), RandomResizedCrop(8)],
+    ],
+    ids=["no crop", "no jitter", "jitter in one view"],
+)
+def test_equimod_statistics_are_of_the_vector_whatever_a_policy_lacks(views: list[Augmentation]) -> None:
+    """What a policy lacks counts as not applied: the whole image, and operations in their own order."""
+    index, size = torch.arange(20_000), (12, 40)
+    draws = [view.sample(Stream.of(index, "vector", k), size) for k, view in enumerate(views)]
+    vectors = torch.cat([equimod_vector(draw, *size, 18) for draw in draws]).double()
+    mean, std = (torch.tensor(numbers) for numbers in equimod_statistics(views, size, 18))
+    deviation = vectors.std(0)
+    scale = torch.where(deviation > 1e-6, deviation, 1.0)
+    assert vectors.shape[1] == len(mean) == len(std) == 18
+    assert float(((mean - vectors.mean(0)) / scale).abs().max()) < 0.04
+    assert float((std / scale - 1).abs().max()) < 0.04
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_saturation_needs_three_channels(channels: int) -> None:
+    for space in ("rgb", "hsv"):
+        jitter = ColorJitter(0.0, 0.0, 0.4, 0.0, p=1.0, saturation_space=space)  # type: ignore[arg-type]
+        draw = jitter.sample(Stream.of(torch.arange(4)), (8, 8))
+        with pytest.raises(ValueError, match=f"3 channels, got {channels}"):
+            jitter.apply(torch.rand(4, channels, 8, 8), draw)
 
 
 def test_a_strength_of_zero_records_the_neutral_value() -> None:

@@ -35,6 +35,7 @@ from equissl.evaluate.equivariance.retrieval import Retrieval
 from equissl.evaluate.factors.relative import RelativeFactors
 from equissl.evaluate.probes.logistic import LogisticSettings, logistic
 from equissl.evaluate.probes.network import fit_classifier, fit_pair_network, random_images, random_pairs
+from equissl.evaluate.probes.penalized_logistic import fit_penalized_logistic
 from equissl.evaluate.probes.sgd import LinearLayers, epochs_of_batches
 from equissl.evaluate.protocol import PROTOCOLS, available, run_evaluations, select_evaluations
 from equissl.params import Space
@@ -221,6 +222,37 @@ def test_augselfs_logistic_regression_is_the_minimum_of_its_objective(classes: i
     predictions = logistic(x, y, torch.arange(60), queries, settings=settings).predictions
     expected = (torch.cat([queries, torch.ones(3000, 1)], 1).double() @ weight.detach()).argmax(1)
     assert float((predictions == expected).double().mean()) > 0.998
+
+
+@pytest.mark.parametrize(("classes", "scale"), [(5, 1e-3), (2, 1e-2), (4, 1.0), (3, 100.0)])
+def test_every_penalty_has_its_own_minimum_whatever_the_scale_of_the_features(
+    classes: int, scale: float
+) -> None:
+    """Small features and weak penalties have small gradients far from the minimum, too."""
+    g = torch.Generator().manual_seed(0)
+    x, y = torch.randn(100, 6, generator=g) + 0.5, torch.arange(100) % classes
+    x[torch.arange(100), y] += 1
+    inputs, penalties = torch.cat([x * scale, torch.ones(100, 1)], 1).double(), (1e-2, 1e-5, 1.0, 1e3)
+
+    def loss(weight: Tensor, penalty: float) -> Tensor:
+        return F.cross_entropy(inputs @ weight, y, reduction="sum") + penalty * weight.square().sum()
+
+    for penalty, fit in zip(penalties, fit_penalized_logistic(x * scale, y, penalties), strict=True):
+        weight = fit.weight.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(loss(weight, penalty), weight)
+        hessian = torch.autograd.functional.hessian(lambda w, p=penalty: loss(w, p), fit.weight)  # type: ignore[no-untyped-call]
+        step = torch.linalg.solve(hessian.reshape(gradient.numel(), -1), gradient.flatten())
+        assert (
+            fit.converged and float(gradient.flatten() @ step) < 1e-4
+        )  # twice what Newton's step would gain
+        expected = fit.classes[(inputs @ fit.weight).argmax(1)]
+        assert torch.equal(fit.predict(x * scale), expected)
+
+
+def test_fits_that_run_out_of_iterations_say_so() -> None:
+    x, y = torch.randn(40, 5, generator=torch.Generator().manual_seed(0)), torch.tensor([3, 7] * 20)
+    (fit,) = fit_penalized_logistic(x, y, [1e-6], max_iter=2)
+    assert not fit.converged and set(fit.predict(x).tolist()) <= {3, 7}
 
 
 def test_augselfs_protocol_scores_classes_that_are_there() -> None:

@@ -44,6 +44,7 @@ def adjust_saturation_hsv(images: Tensor, factor: Tensor) -> Tensor:
 
     A channel's distance to the largest one grows by the factor, or until the smallest channel is 0.
     """
+    _channels(images)
     high, low = images.amax(1, keepdim=True), images.amin(1, keepdim=True)
     chroma = high - low
     growth = torch.minimum(per_image(factor), high / (chroma + (1 - chroma.sign())))

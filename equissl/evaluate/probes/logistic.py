@@ -1,4 +1,4 @@
-"""Multinomial logistic regression by scikit-learn."""
+"""Multinomial logistic regression by scikit-learn, or AugSelf's by SciPy."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from equissl.evaluate.metrics import balanced_accuracy
 from equissl.evaluate.probes.base import ProbeResult, argbest, validation_split
+from equissl.evaluate.probes.penalized_logistic import fit_penalized_logistic
 from equissl.evaluate.probes.scaler import StandardScaler
 
 # Per image, on standardised features; strong to weak, so that the stronger of two equals is chosen.
@@ -25,24 +26,17 @@ class LogisticSettings:
 
     Args:
         penalties: weights of the squares, the first of equally good ones is chosen; each fit starts from
-            the last.
+            another.
         objective: "mean", the mean cross entropy plus penalty / 2 times the sum of squares of the weights,
             or "sum", the summed cross entropy plus penalty times that of weights and biases (AugSelf's).
         standardize: columns of mean 0 and standard deviation 1; otherwise features are as they are.
-        max_iter: iterations of L-BFGS, at most.
+        max_iter: iterations of L-BFGS, at most, for each penalty.
     """
 
     penalties: tuple[float, ...] = LOGISTIC_PENALTIES
     objective: Literal["mean", "sum"] = "mean"
     standardize: bool = True
     max_iter: int = 500
-
-    def inverse(self, penalty: float, count: int, classes: int) -> float:
-        """scikit-learn's C: of the summed cross entropy beside half the sum of squares."""
-        if self.objective == "mean":
-            return 1 / (penalty * count)
-        # Of two classes scikit-learn fits one vector, the difference of the two, which has twice the squares.
-        return 1 / ((1 if classes == 2 else 2) * penalty)
 
 
 def logistic(
@@ -62,7 +56,8 @@ def logistic(
         groups: (N,) of the training images.
         x_test: (M, D) test features; predictions are classes (M,).
         seed: of the split that chooses the penalty.
-        balanced: every class counts the same, and the penalty is chosen by balanced accuracy.
+        balanced: every class counts the same, and the penalty is chosen by balanced accuracy; with the
+            objective "mean" only.
 
     >>> x = torch.linspace(-1, 1, 50)[:, None]
     >>> result = logistic(x, (x[:, 0] > 0).long(), torch.arange(50), torch.tensor([[-0.5], [0.5]]))
@@ -77,7 +72,9 @@ def logistic(
         candidates = [p(x[held_out]) for p, _ in _fit(x[fit], y[fit], penalties, balanced, settings)]
         measure = balanced_accuracy if balanced else _accuracy
         penalty = penalties[argbest([measure(c, y[held_out]) for c in candidates])]
-    predict, converged = _fit(x, y, (penalty,), balanced, settings)[0]
+    # The sum's minima are found from those of stronger penalties.
+    last = [p for p in penalties if p > penalty] if settings.objective == "sum" else []
+    predict, converged = _fit(x, y, (*last, penalty), balanced, settings)[-1]
     return ProbeResult(predict(x_test), penalty, converged)
 
 
@@ -89,35 +86,40 @@ def _fit(
     x: Tensor, y: Tensor, penalties: Sequence[float], balanced: bool, settings: LogisticSettings
 ) -> list[tuple[Callable[[Tensor], Tensor], bool]]:
     """For every penalty the function that predicts, and whether the fit converged."""
+    if not settings.standardize:
+        return _fit_inputs(x, y, penalties, balanced, settings)
+    scaler = StandardScaler.fit(x)
+
+    def predictor(predict: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+        return lambda rows: predict(scaler.transform(rows))
+
+    fits = _fit_inputs(scaler.transform(x), y, penalties, balanced, settings)
+    return [(predictor(predict), converged) for predict, converged in fits]
+
+
+def _fit_inputs(
+    x: Tensor, y: Tensor, penalties: Sequence[float], balanced: bool, settings: LogisticSettings
+) -> list[tuple[Callable[[Tensor], Tensor], bool]]:
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
-    scaler = StandardScaler.fit(x) if settings.standardize else None
-    penalize_bias = settings.objective == "sum"
-
-    def inputs(rows: Tensor) -> Any:
-        rows = scaler.transform(rows) if scaler else rows
-        # A column of ones has a weight that is the bias, penalised as the others are.
-        return (torch.cat([rows, torch.ones(len(rows), 1)], 1) if penalize_bias else rows).numpy()
-
-    z, classes = inputs(x), y.numpy()
+    if settings.objective == "sum":
+        minima = fit_penalized_logistic(x, y, penalties, settings.max_iter)
+        return [(minimum.predict, minimum.converged) for minimum in minima]
     model: Any = LogisticRegression(
-        max_iter=settings.max_iter,
-        class_weight="balanced" if balanced else None,
-        warm_start=True,
-        fit_intercept=not penalize_bias,
+        max_iter=settings.max_iter, class_weight="balanced" if balanced else None, warm_start=True
     )
 
     def predictor(fitted: Any) -> Callable[[Tensor], Tensor]:
-        return lambda rows: torch.from_numpy(fitted.predict(inputs(rows)))
+        return lambda rows: torch.from_numpy(fitted.predict(rows.numpy()))
 
     fits = []
     for penalty in penalties:
         # scikit-learn sums over images; "mean" is a weight per image, as in ridge regression.
-        model.set_params(C=settings.inverse(penalty, len(x), len(torch.unique(y))))
+        model.set_params(C=1 / (penalty * len(x)))
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", ConvergenceWarning)
-            model.fit(z, classes)
+            model.fit(x.numpy(), y.numpy())
         converged = not any(issubclass(w.category, ConvergenceWarning) for w in caught)
         fits.append((predictor(copy.deepcopy(model)), converged))
     return fits
