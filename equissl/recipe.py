@@ -20,7 +20,7 @@ from equissl.params import Space
 from equissl.training.optim import LARS, OptimizerConfig, WarmupCosine
 from equissl.views import Between, SameAs, ViewSpec
 
-Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +53,7 @@ class Recipe(Checked):
             round's last batch are left out.
         seed: of weights and every random stream.
         batch_norm: whether BatchNorm sees all views together or one by one.
-        precision: of the forward pass.
+        precision: of the forward pass; "auto" is settled when a run starts, see ``training.precision``.
         clip_gradient: largest gradient norm; 0 never clips.
         channels_last: memory layout; faster on most CPUs and GPUs.
         compile: use torch.compile on the encoder (tens of seconds at the start).

@@ -284,7 +284,7 @@ def test_every_parameter_is_in_one_group() -> None:
 
 
 def test_lower_precision_and_clipping(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """At 48 pixels: torch 2.15's bfloat16 convolution gives NaN gradients on CPU where maps are 1 x 1."""
+    """At 48 pixels no stride is larger than the map it sees, so nothing is warned of."""
     policy = Pipeline((RandomResizedCrop(48), ColorJitter()))
     recipe = tiny(
         data=Solids(size=48, objects=24, views=1),
@@ -296,7 +296,7 @@ def test_lower_precision_and_clipping(tmp_path: Path, capsys: pytest.CaptureFixt
     )
     rows = train(recipe, tmp_path / "run", replace(QUIET, silent=False)).rows("log.jsonl")
     assert rows[-1]["loss"] < rows[0]["loss"]
-    assert "precision=bf16-mixed on a CPU" in capsys.readouterr().err
+    assert "warning" not in capsys.readouterr().err
 
 
 def test_weights_that_are_not_finite_are_never_saved(tmp_path: Path) -> None:

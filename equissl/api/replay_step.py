@@ -15,6 +15,7 @@ from equissl.runs.folder import open_run
 from equissl.runs.load import wrap_backbone
 from equissl.storage import read_object
 from equissl.training.options import Options
+from equissl.training.precision import for_fabric
 from equissl.training.replay import StepReplay, check_step, replay
 from equissl.training.setup import build, resolve
 
@@ -46,7 +47,7 @@ def replay_step(
     if isinstance(per_epoch, int):  # before the images are read
         check_step(step, per_epoch * recipe.epochs)
     options = Options(accelerator=resolve_device(device), loggers=())
-    fabric = Fabric(accelerator=options.accelerator, devices=1, precision=recipe.precision)
+    fabric = Fabric(accelerator=options.accelerator, devices=1, precision=for_fabric(recipe.precision))
     plan = resolve(recipe, options, fabric, progress)
     learner = build(plan, fabric, wrap_backbone(recipe.encoder, backbone))
     return replay(folder, step, plan, learner)

@@ -81,6 +81,7 @@ def simclr_augself(size: int, encoder: EncoderConfig, epochs: int, batch_size: i
         epochs=epochs,
         batch_size=batch_size,
         clip_gradient=1.0,
+        precision="auto",
         about="equissl's default for photographs; SimCLR (arXiv:2002.05709) + AugSelf (arXiv:2111.09613)",
     )
 

@@ -26,13 +26,12 @@ def recipe_differences(old: Recipe | Mapping[str, Any], new: Recipe) -> list[str
 def run_differences(run: Run, recipe: Recipe) -> list[str]:
     """The settings in which a recipe differs from the one a run was started with.
 
-    ``engine="auto"`` is no difference: the run holds the engine that was chosen. Nor is a download: the run
-    was written after it.
+    ``engine="auto"`` and ``precision="auto"`` are no differences: the run holds what was chosen. Nor is a
+    download: the run was written after it.
     """
     opened = replace(recipe, data=recipe.data.opened())
     old, new = read_object(run.path / "recipe.json"), to_dict(opened)
-    if recipe.engine == "auto":
-        new["engine"] = old.get("engine")
+    new |= {name: old.get(name) for name in ("engine", "precision") if getattr(recipe, name) == "auto"}
     return _differences(old, new)
 
 

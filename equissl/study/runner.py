@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
@@ -26,6 +26,7 @@ from equissl.evaluate.base import Downstream, Evaluation
 from equissl.evaluate.context import EncoderEvaluation
 from equissl.locks import folder_lock
 from equissl.progress import Display
+from equissl.recipe import Precision
 from equissl.report.rows import number
 from equissl.runs.changes import run_differences
 from equissl.runs.folder import Run, check_free, open_run
@@ -102,6 +103,7 @@ def _run(
             display.say(f"run {number}/{len(planned)} ({done} done{left}): {job.name}")
             try:
                 needs = (*trusted, *trust_needs(job.recipe))  # equal to the run's, by ``_check_out``
+                job = _with_precision(job, planned, out)
                 _train(job, out / "runs" / job.name, options, silent, needs)
                 _evaluate(study, out / "runs" / job.name, device, display, needs)
             except Stopped:
@@ -210,6 +212,20 @@ def _write_plan(study: Study, planned: Sequence[Job], out: Path) -> None:
     command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
     plan = {**layout(study), "command": command, "runs": list(cells.values())}
     write_json(out / STUDY, plan)
+
+
+def _with_precision(job: Job, planned: Sequence[Job], out: Path) -> Job:
+    """A run whose precision, if "auto", is the one that an earlier run settled: all are compared in one."""
+    if job.recipe.precision != "auto":
+        return job
+    settled: list[Precision] = [
+        precision
+        for other in planned
+        if other.recipe.precision == "auto" and (path := out / "runs" / other.name / "recipe.json").is_file()
+        for precision in get_args(Precision)
+        if read_object(path).get("precision") == precision
+    ]
+    return replace(job, recipe=replace(job.recipe, precision=settled[0])) if settled else job
 
 
 def _train(job: Job, folder: Path, options: Options, silent: bool, trusted: Sequence[str]) -> None:

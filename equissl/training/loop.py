@@ -18,8 +18,8 @@ from equissl.distributed import rank, resolve_device
 from equissl.encoder.encoder import Encoder
 from equissl.errors import NonFiniteError, Stopped, UserError
 from equissl.locks import folder_lock
-from equissl.progress import Display
-from equissl.recipe import Recipe
+from equissl.progress import Display, say_nothing
+from equissl.recipe import Precision, Recipe
 from equissl.runs.folder import Run, check_free, create, write_bad_images
 from equissl.storage import WriteError, read_json, write_json, write_rows
 from equissl.text import shell_path
@@ -36,8 +36,18 @@ from equissl.training.loggers import open_loggers
 from equissl.training.meters import Meters
 from equissl.training.optim import set_lr
 from equissl.training.options import Options
+from equissl.training.precision import Choice, for_fabric, settle_precision, without_trial
 from equissl.training.processes import lost_processes_in_words, start_processes
-from equissl.training.setup import Learner, Opaque, Plan, build, check_weights, resolve, run_facts
+from equissl.training.setup import (
+    Learner,
+    Opaque,
+    Plan,
+    build_model,
+    check_weights,
+    resolve,
+    run_facts,
+    set_up,
+)
 from equissl.training.signals import Interruption, signal_name
 from equissl.views import View, make_views
 
@@ -145,19 +155,25 @@ def train(
     """
     layout = start_processes(options.devices, options.accelerator)
     own = encoder is not None or bool(trust_needs(recipe) - {ROOT})
-    fabric = Fabric(
-        accelerator=resolve_device(options.accelerator),
-        # A module of the user's own may have parameters that no loss depends on; equissl's have none.
-        strategy="ddp_find_unused_parameters_true" if layout.count > 1 and own else "auto",
-        devices=layout.devices,
-        num_nodes=layout.nodes,
-        precision=recipe.precision,
-    )
+    device = resolve_device(options.accelerator)
+
+    def open_fabric(precision: Precision) -> Fabric:
+        return Fabric(
+            accelerator=device,
+            # A module of the user's own may have parameters that no loss depends on; equissl's have none.
+            strategy="ddp_find_unused_parameters_true" if layout.count > 1 and own else "auto",
+            devices=layout.devices,
+            num_nodes=layout.nodes,
+            precision=for_fabric(precision),
+        )
+
+    choice = without_trial(device, layout.count) if recipe.precision == "auto" else None
+    fabric = open_fabric(choice.precision if choice else recipe.precision)
     run = Run(out)
     try:
         with lost_processes_in_words(out):
             fabric.launch()
-            _train(fabric, recipe, run, options, encoder, resume, name)
+            _train(fabric, recipe, run, options, encoder, resume, name, choice, open_fabric)
     except KeyboardInterrupt as error:  # at start-up, or the second signal
         begun = f"`equissl resume {out}` goes on from the last checkpoint"
         rest = begun if (out / "recipe.json").exists() else "nothing was written"
@@ -173,6 +189,8 @@ def _train(
     encoder: Encoder | None,
     resume: bool,
     name: str,
+    choice: Choice | None,
+    open_fabric: Callable[[Precision], Fabric],
 ) -> None:
     with Display(silent=options.silent or rank() > 0) as display, ExitStack() as held:
         if resume:
@@ -184,12 +202,11 @@ def _train(
         if saved is None and encoder is None and recipe.encoder.weights:
             check_weights(recipe.encoder, display.say)
         plan = resolve(recipe, options, fabric, display)
-        if plan.recipe.precision != "32-true" and fabric.device.type == "cpu" and rank() == 0:
-            display.say(
-                f"warning: precision={recipe.precision} on a CPU: torch's gradients of 3x3 convolutions on "
-                "maps of 1x1 can be wrong; precision=32-true avoids that"
-            )
-        learner = build(plan, fabric, encoder, weights=saved is None)
+        model = build_model(plan, fabric.device, encoder, weights=saved is None)
+        plan = settle_precision(plan, model, choice, display.say if rank() == 0 else say_nothing)
+        if plan.recipe.precision != (choice.precision if choice else recipe.precision):
+            fabric = open_fabric(plan.recipe.precision)
+        learner = set_up(plan, fabric, model)
         stored = to_dict(plan.recipe)
         snapshot = Snapshot(
             fabric, learner.model, learner.optimizer, plan.dataset, stored, plan.recipe.epochs

@@ -137,15 +137,21 @@ def check_weights(config: BackboneConfig, say: Say = silent) -> None:
 
 
 def build(plan: Plan, fabric: Fabric, encoder: Encoder | None = None, weights: bool = True) -> Learner:
-    """Model and optimizer; random weights depend on the recipe's seed alone.
+    """Model and optimizer; arguments and errors as of ``build_model`` and ``set_up``."""
+    return set_up(plan, fabric, build_model(plan, fabric.device, encoder, weights))
+
+
+def build_model(
+    plan: Plan, device: torch.device, encoder: Encoder | None = None, weights: bool = True
+) -> Model:
+    """The model on a device; random weights depend on the recipe's seed alone.
 
     Args:
         encoder: used instead of the one the recipe describes.
         weights: load those that the recipe's encoder begins with; a checkpoint replaces them all.
 
     Raises:
-        UserError: views, objectives or optimizer settings that do not fit, an augmentation that cannot be
-            replayed.
+        UserError: views or objectives that do not fit, an augmentation that cannot be replayed.
     """
     recipe = plan.recipe
     torch.manual_seed(recipe.seed)
@@ -157,6 +163,16 @@ def build(plan: Plan, fabric: Fabric, encoder: Encoder | None = None, weights: b
     check_encoded(recipe, model, batch)
     if recipe.channels_last:
         model.to(memory_format=torch.channels_last)
+    return model.to(device)
+
+
+def set_up(plan: Plan, fabric: Fabric, model: Model) -> Learner:
+    """A model and its optimizer, made ready for the precision and the processes of a ``Fabric``.
+
+    Raises:
+        UserError: optimizer settings that do not fit.
+    """
+    recipe = plan.recipe
     if recipe.compile:
         model.encoder.compile()
     if fabric.world_size > 1:
@@ -198,6 +214,12 @@ def check_encoded(recipe: Recipe, model: Model, batch: Batch) -> None:
             "encoder: its features carry no gradient, so it would not be trained (detach() or no_grad() in "
             "the backbone?); to leave it as it is on purpose, set requires_grad_(False) on its parameters"
         )
+
+
+def first_views(plan: Plan, count: int) -> dict[str, View]:
+    """The views of the first ``count`` images, at most, on the device of the dataset."""
+    batch = plan.dataset.batch(torch.arange(min(count, len(plan.dataset))))
+    return make_views(batch, plan.recipe.views, plan.recipe.seed, 0, plan.recipe.engine)
 
 
 def run_facts(plan: Plan, learner: Learner) -> dict[str, Any]:

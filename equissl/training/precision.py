@@ -1,0 +1,187 @@
+"""Precision of a run: ``precision=auto`` becomes bfloat16 where a trial shows that it is faster."""
+
+from __future__ import annotations
+
+import copy
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Final, Literal
+
+import torch
+from torch import Tensor, nn
+
+from equissl.encoder.modes import eval_mode
+from equissl.encoder.weights import Say
+from equissl.errors import memory_problem
+from equissl.model import Model
+from equissl.recipe import Precision
+from equissl.training.setup import NUM_TRIED, Plan, first_views
+from equissl.views import View
+
+FLOAT32: Final = "32-true"
+BFLOAT16: Final = "bf16-mixed"
+MIN_GAIN = 1.15  # below it the rounding is not worth it
+SECONDS = 2.0  # of the trial, after a few steps to get ready
+MIN_STEP = 0.05  # seconds of a step that is measured; batches grow until it takes as long
+WRONG = "has a stride larger than the map it sees, for which torch's bfloat16 gradients are wrong"
+ROUNDS = 3, 50  # at least, at most
+
+Settled = Literal["32-true", "bf16-mixed", "16-mixed"]
+ViewsOf = Callable[[int], Mapping[str, View]]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A precision and why it was chosen, one line."""
+
+    precision: Settled
+    reason: str
+
+
+def for_fabric(precision: Precision) -> Settled:
+    """The precision that ``Fabric`` begins with: float32 until "auto" is settled."""
+    return FLOAT32 if precision == "auto" else precision
+
+
+def settle_precision(plan: Plan, model: Model, choice: Choice | None, say: Say) -> Plan:
+    """A plan whose precision is not "auto" any more; ``say`` is called with the reason, or with a warning.
+
+    Args:
+        model: on its device, in the memory format of the run.
+        choice: what ``without_trial`` returned.
+    """
+    recipe, on_cpu = plan.recipe, next(model.parameters()).device.type == "cpu"
+    if recipe.precision == "auto":
+        choice = choice or choose_precision(model, partial(first_views, plan), recipe.batch_size)
+        say(f"precision={choice.precision}: {choice.reason}")
+        return replace(plan, recipe=replace(recipe, precision=choice.precision))
+    if (
+        recipe.precision != FLOAT32
+        and on_cpu
+        and (layers := overstrided(model, first_views(plan, NUM_TRIED)))
+    ):
+        say(
+            f"warning: precision={recipe.precision} on a CPU: {layers[0]} {WRONG}; "
+            "precision=32-true avoids that"
+        )
+    return plan
+
+
+def without_trial(device: str, processes: int = 1) -> Choice | None:
+    """The choice that needs no trial: on CUDA, and of several processes; None on a CPU."""
+    if torch.device(device).type == "cuda":
+        if torch.cuda.is_bf16_supported(including_emulation=False):
+            return Choice(BFLOAT16, "the GPU computes in bfloat16")
+        return Choice(FLOAT32, "the GPU has no bfloat16")
+    if processes > 1:
+        return Choice(FLOAT32, "bfloat16 is tried in a single process only")
+    return None
+
+
+def choose_precision(model: Model, views_of: ViewsOf, batch_size: int) -> Choice:
+    """bfloat16 if a model's forward and backward pass on the CPU is ``MIN_GAIN`` times as fast with it.
+
+    The trial takes ``SECONDS`` and a few steps; float32 is kept where torch's bfloat16 is known to be wrong
+    (``overstrided``), fails, or gives a loss that is not finite.
+
+    Args:
+        model: in the memory format of the run; neither its weights nor random states change.
+        views_of: makes the views of a number of images.
+        batch_size: images of a step, at most tried.
+    """
+    try:
+        trial = copy.deepcopy(model).train()
+    except Exception as error:  # a module of the user's own that cannot be copied
+        return Choice(FLOAT32, f"no trial of bfloat16: the model cannot be copied ({type(error).__name__})")
+    with torch.random.fork_rng([]):
+        return _tried(trial, views_of, batch_size)
+
+
+def overstrided(model: Model, views: Mapping[str, View]) -> list[str]:
+    """Names of convolutions with a kernel above 1x1 whose stride is larger than a map that they see.
+
+    Their bfloat16 gradients on a CPU are of uninitialised memory in torch 2.15: wrong or not finite. Runs the
+    model's encoder in evaluation mode.
+    """
+    found: dict[str, None] = {}
+
+    def look(name: str, layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        if isinstance(layer, nn.Conv2d) and max(layer.kernel_size) > 1:
+            sides = zip(layer.stride, inputs[0].shape[-2:], strict=True)
+            if any(stride > side for stride, side in sides):
+                found[name] = None
+
+    handles = [m.register_forward_pre_hook(partial(look, name)) for name, m in model.named_modules()]
+    try:
+        with torch.random.fork_rng([]), eval_mode(model), torch.no_grad():
+            model.encode(views)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return list(found)
+
+
+def _tried(model: Model, views_of: ViewsOf, batch_size: int) -> Choice:
+    size = min(4, batch_size)
+    views = views_of(size)
+    if layer := next(iter(overstrided(model, views)), ""):
+        return Choice(FLOAT32, f"{layer} {WRONG}")
+    _step(model, views, False)
+    seconds = _step(model, views, False)
+    while seconds < MIN_STEP and size < batch_size:
+        size = min(2 * size, batch_size)
+        views = views_of(size)
+        _step(model, views, False)
+        seconds = _step(model, views, False)
+    try:
+        finite = _is_finite(model, views)
+        ratios: list[float] = []
+        began = time.monotonic()
+        while len(ratios) < ROUNDS[0] or (
+            time.monotonic() - began < SECONDS and len(ratios) < ROUNDS[1] and not _is_clear(ratios)
+        ):
+            full = _step(model, views, False)
+            ratios.append(full / _step(model, views, True))
+    except Exception as error:  # whatever a layer without bfloat16 raises
+        if memory_problem(error):
+            raise
+        return Choice(FLOAT32, f"bfloat16 fails here: {type(error).__name__}: {str(error)[:100]}")
+    if not finite:
+        return Choice(FLOAT32, "the loss or a gradient is not finite in bfloat16")
+    gain = statistics.median(ratios)
+    measured = f"a step in bfloat16 is {gain:.2f} times as fast as in float32"
+    return Choice(BFLOAT16 if gain >= MIN_GAIN else FLOAT32, measured)
+
+
+def _is_clear(ratios: list[float]) -> bool:
+    """Whether all rounds agree, by more than their noise."""
+    return max(ratios) < 1 or min(ratios) > MIN_GAIN**2
+
+
+def _step(model: Model, views: Mapping[str, View], half: bool) -> float:
+    """Seconds of a forward and backward pass."""
+    began = time.perf_counter()
+    _backward(model, views, half)
+    seconds = time.perf_counter() - began
+    model.zero_grad(set_to_none=True)
+    return seconds
+
+
+def _is_finite(model: Model, views: Mapping[str, View]) -> bool:
+    """Whether loss and gradients are finite in bfloat16."""
+    loss = _backward(model, views, half=True)
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    finite = all(bool(t.isfinite().all()) for t in (loss, *gradients))
+    model.zero_grad(set_to_none=True)
+    return finite
+
+
+def _backward(model: Model, views: Mapping[str, View], half: bool) -> Tensor:
+    with torch.autocast("cpu", torch.bfloat16, enabled=half):
+        terms = model(views)
+    loss = torch.stack(list(terms.values())).sum()
+    loss.backward()  # type: ignore[no-untyped-call]
+    return loss.detach()
