@@ -15,6 +15,7 @@ from golden_files import golden
 from torch import Tensor
 
 from equissl.data.base import InMemoryDataset
+from equissl.data.batch import Batch
 from equissl.encoder.encoder import Encoded
 from equissl.evaluate.base import Score
 from equissl.evaluate.context import EvaluationContext
@@ -260,3 +261,21 @@ def test_the_evaluation_embeds_the_sources_of_its_protocol() -> None:
     assert isinstance(evaluation, Retrieval)
     counts = {e.protocol.sources: {s.count for s in e.run(context)} for e in (evaluation, Retrieval())}
     assert counts == {"every": {24 * 5}, "first": {4 * 5}}
+
+
+def test_images_that_cannot_be_decoded_are_neither_sources_nor_targets() -> None:
+    class Damaged(InMemoryDataset):
+        """Image 1, the first of its object, cannot be decoded."""
+
+        def readable(self, index: Tensor) -> Tensor:
+            return index[index != 1]
+
+        def batch(self, index: Tensor, epoch: int = 0) -> Batch:
+            return replace(super().batch(index, epoch), replaced=index == 1)
+
+    whole = dataset(24)
+    images = Damaged(whole.images, whole.params, whole.targets, whole.class_names, torch.arange(24) % 4)
+    modules, rows = {"light": Light()}, images.readable(torch.arange(24))
+    context = EvaluationContext(encoder(), {"test": images}, {"test": rows}, modules)  # type: ignore[arg-type]
+    scores = list(Retrieval(images=24).run(context))
+    assert {s.count for s in scores} == {3 * 5 + 4}

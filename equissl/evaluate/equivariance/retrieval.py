@@ -23,7 +23,7 @@ class Retrieval(EncoderEvaluation):
     """MRR, H@k and PRE of every module whose factors the data records (SIE, arXiv:2302.10283, section 5.3).
 
     ``equivariance.retrieval_metrics`` holds the definitions. Queries are about whole objects of the test
-    images; a score's ``extra`` names the module.
+    images, without those that cannot be decoded; a score's ``extra`` names the module.
 
     Args:
         images: of the objects, at most (always whole objects); 0 for as many as are evaluated.
@@ -49,14 +49,17 @@ class Retrieval(EncoderEvaluation):
         return ""
 
     def run(self, context: EvaluationContext) -> Iterator[Score]:
-        rows = self._rows(context)
+        rows, data = self._rows(context), context.datasets["test"]
         if len(rows) == 0:
+            return
+        rows = data.readable(rows)
+        if len(torch.unique(data.groups[rows])) == len(rows):
             return
         for name, module in _modules(context).items():
             embeddings = embed(
                 module,
                 context.encoder,
-                context.datasets["test"],
+                data,
                 index=rows,
                 sources=self.protocol.sources,
                 device=context.device,
