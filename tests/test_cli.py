@@ -221,7 +221,9 @@ def test_list_check_and_doctor(photos: Path, capsys: pytest.CaptureFixture[str])
     assert main(["list", "backbones", "match=resnet18*"]) == 0
     assert main(["check", str(photos)]) == 0
     assert "60 images" in capsys.readouterr().out
+    capsys.readouterr()
     assert main(["doctor"]) == 0
+    assert capsys.readouterr().out.count("augmentations on the CPU: ") == 1
 
 
 def test_all_mistakes_are_reported_together(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

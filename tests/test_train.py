@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 import equissl
+from equissl.augment import native
 from equissl.augment.base import Augmentation, Pipeline
 from equissl.augment.color.color_jitter import ColorJitter
 from equissl.augment.engine import resolve_engine
@@ -100,7 +101,9 @@ def test_the_run_folder_is_complete(straight: Run) -> None:
     assert names >= {"recipe.json", "environment.json", "log.jsonl", "checkpoints", "bad_images.csv"}
     engine = resolve_engine("auto")
     assert straight.recipe() == replace(tiny(), engine=engine)  # settled when the run began
-    assert read_json(straight.path / "environment.json")["engine"] == engine
+    environment = read_json(straight.path / "environment.json")
+    assert environment["engine"] == engine
+    assert environment["instruction_set"] == (native.instruction_set() if engine == "native" else None)
     row = straight.rows("log.jsonl")[0]
     assert row["loss"] == pytest.approx(row["base/contrast"] + row["equimod/contrast"], rel=1e-5)
     monitors = [r for r in straight.rows("log.jsonl") if "rank_me" in r]

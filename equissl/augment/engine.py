@@ -35,9 +35,9 @@ def check_engine(engine: str) -> None:
 
 
 def resolve_engine(engine: Engine, device: torch.device | str = "cpu") -> Engine:
-    """Resolve "auto" on a device: native code on a CPU with a C compiler, torch elsewhere.
+    """Resolve "auto" on a device: native code on a CPU where it is in the wheel or compiles, else torch.
 
-    A CPU without a compiler, or with one that fails, is said once as a ``UserWarning``.
+    A CPU without native code is said once as a ``UserWarning``, with the reason.
 
     Raises:
         UserError: engine "native" is not available.
@@ -49,7 +49,7 @@ def resolve_engine(engine: Engine, device: torch.device | str = "cpu") -> Engine
         if not native.available():
             raise UserError(
                 f"engine=native needs compiled code: {native.unavailable_reason()}. "
-                "Install a C compiler (cc), or use engine=torch"
+                "Install a C compiler (cc) or a wheel for this platform, or use engine=torch"
             )
     if engine != "auto":
         return engine
@@ -64,7 +64,7 @@ def _say_fallback(reason: str) -> None:
     if rank() == 0:
         warnings.warn(
             f"augmentations run on torch, which is slower than compiled code: {reason}. "
-            "Install a C compiler (cc), or set engine=torch, which does not warn",
+            "Install a C compiler (cc) or a wheel for this platform, or set engine=torch, which is silent",
             stacklevel=3,
         )
 
@@ -96,7 +96,7 @@ def render(
         (B, C, h, w).
 
     Raises:
-        UserError: "native" without a C compiler or not on a CPU.
+        UserError: "native" where it is neither in the wheel nor compiles, or not on a CPU.
         ValueError: the parameters are of another number of images or on another device, or ``dtype`` is not
             floating.
     """

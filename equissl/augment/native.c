@@ -300,13 +300,24 @@ static inline int64_t reflected(int64_t i, int64_t n) {
     return i < n ? i : period - i;
 }
 
+/* e^x for x <= 0, in double precision; expf differs between C libraries, and between processors in one. */
+static float exponential(double x) {
+    if (x < -700.0) return 0.0f;
+    double power = rint(x * 1.4426950408889634), rest = x - power * 0.6931471805599453, sum = 1.0;
+    for (int k = 13; k > 0; k--) sum = 1.0 + sum * rest / k;   /* Taylor's, |rest| <= 0.35 */
+    uint64_t bits = (uint64_t)(1023 + (int64_t)power) << 52;
+    double scale;
+    memcpy(&scale, &bits, 8);
+    return (float)(sum * scale);
+}
+
 static void blur(image_t *p, int64_t kernel, float sigma, scratch_t *scratch) {
     int64_t h = p->height, w = p->width, radius = kernel / 2, last = 0;
     float *weight = scratch->weight, sum = 0.0f;
     if (sigma < 1e-3f) sigma = 1e-3f;
     for (int64_t k = 0; k <= radius; k++) {
         float z = (float)k / sigma;
-        weight[k] = expf(-0.5f * z * z);
+        weight[k] = exponential(-0.5 * z * z);
         sum += k ? 2.0f * weight[k] : weight[k];
     }
     for (int64_t k = 0; k <= radius; k++) {

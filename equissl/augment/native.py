@@ -1,7 +1,8 @@
 """Build and call ``native.c``: the common augmentations in one pass over an image, on the CPU.
 
-The C file is compiled once per machine with the system's C compiler (about two seconds) and kept in the
-user's cache folder (``native_build.py``). Without a compiler everything still works, on torch.
+A wheel carries the compiled code; in a source checkout it is compiled once per machine with the system's C
+compiler (about two seconds) and kept in the user's cache folder (``native_build.py``). Without either
+everything still works, on torch. Every instruction set gives the same bits.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from equissl.augment import native_build
+from equissl.augment import native_build, native_compile
 from equissl.augment.base import NativeStep
 from equissl.errors import UserError
 
@@ -50,7 +51,7 @@ class _Step(ctypes.Structure):
 
 
 def available() -> bool:
-    """Whether ``native.c`` can be compiled here (compiles it on the first call)."""
+    """Whether ``native.c`` can be loaded here (the first call compiles it, unless the wheel carries it)."""
     return not unavailable_reason()
 
 
@@ -58,6 +59,21 @@ def unavailable_reason() -> str:
     """Why ``native.c`` cannot be compiled and loaded here, in words; "" if it can."""
     library = _library()
     return library if isinstance(library, str) else ""
+
+
+def instruction_set() -> str:
+    """The one that ``native.c`` runs on here: "avx512", "avx2" or "baseline".
+
+    It is torch's own choice for its kernels, so the environment variable ``ATEN_CPU_CAPABILITY`` (avx2,
+    default) lowers both.
+    """
+    capability = torch.backends.cpu.get_cpu_capability().lower()
+    return capability if capability in native_compile.instruction_sets() else "baseline"
+
+
+def is_packaged() -> bool:
+    """Whether the compiled code came with the package, so that no compiler is needed."""
+    return native_compile.packaged(_SOURCE, instruction_set()).is_file()
 
 
 def run(images: Tensor, steps: Sequence[NativeStep], dtype: torch.dtype, channels_last: bool) -> Tensor:
@@ -141,12 +157,16 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
-@functools.cache
 def _library() -> ctypes._NamedFuncPointer | str:
     """The function of ``native.c``, or why there is none."""
+    return _load(instruction_set())
+
+
+@functools.cache
+def _load(instruction_set: str) -> ctypes._NamedFuncPointer | str:
     try:
-        function = native_build.load(_SOURCE, "equissl_apply").equissl_apply
-    except native_build.BuildError as error:
+        function = native_build.load(_SOURCE, "equissl_apply", instruction_set).equissl_apply
+    except native_compile.BuildError as error:
         return str(error)
     pointer, int32, int64 = ctypes.c_void_p, ctypes.c_int32, ctypes.c_int64
     function.argtypes = (

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from equissl.augment import native
 from equissl.augment.base import Augmentation
-from equissl.augment.engine import Engine, render
+from equissl.augment.engine import Engine, check_engine, render, resolve_engine
 from equissl.augment.table import Cell, Table, cells
 from equissl.params import Factor, Params
 from equissl.random import Stream
@@ -29,6 +30,7 @@ class Record:
         params: view name -> sampled parameters, one row per image.
         index: (B,) int64, indices of the images in their dataset.
         engine: implementation that made the views; engines differ by rounding.
+        instruction_set: of the processor, if native code made the views (its bits do not depend on it).
 
     >>> import torch
     >>> from equissl import augment
@@ -44,6 +46,7 @@ class Record:
     params: Mapping[str, Params]
     index: Tensor
     engine: Engine = "torch"
+    instruction_set: str | None = None
 
     def table(self, applied: bool = False) -> Table:
         """All parameters by name: the views of the first image, then those of the second, ...
@@ -153,8 +156,11 @@ def views(
     size = (images.shape[2], images.shape[3])
     on_device = indices.to(images.device)
     params = {name: recompute(p, seed, epoch, on_device, name, size) for name, p in policies.items()}
+    check_engine(engine)
+    engine = resolve_engine(engine, images.device)  # "auto" may be another one where it is replayed
     rendered = tuple(render(policies[name], images, p, engine) for name, p in params.items())
-    return rendered, Record(policies, params, indices.cpu(), engine)
+    instruction_set = native.instruction_set() if engine == "native" else None
+    return rendered, Record(policies, params, indices.cpu(), engine, instruction_set)
 
 
 def recompute(

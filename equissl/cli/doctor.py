@@ -23,6 +23,7 @@ def run(args: Arguments) -> int:
         missing = [m for m in modules if importlib.util.find_spec(m) is None]
         print(f"extra {extra}:", f"not installed; pip install 'equissl[{extra}]'" if missing else "installed")
     _devices()
+    _augmentations()
     for problem in broken:
         print(f"problem: {problem}")
     print("Reinstall the packages named above." if broken else "All required packages work.")
@@ -51,3 +52,14 @@ def _devices() -> None:
         print(f"cuda:{k}: {torch.cuda.get_device_name(k)}, {memory:.0f} GiB")
     if not torch.cuda.is_available():
         print("no CUDA device: training runs on the CPU")
+
+
+def _augmentations() -> None:
+    """What ``engine=auto`` is on the CPU, and why."""
+    try:
+        from equissl.augment import native
+    except Exception:  # one of the packages named above
+        return
+    reason, origin = native.unavailable_reason(), "of the wheel" if native.is_packaged() else "compiled here"
+    native_code = f"native code {origin}, instruction set {native.instruction_set()}"
+    print("augmentations on the CPU:", f"torch ({reason})" if reason else native_code)

@@ -10,6 +10,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from equissl.augment import native
 from equissl.augment.engine import resolve_engine
 from equissl.config.own_code import own_errors_in_words
 from equissl.data.base import Data, Dataset
@@ -232,4 +233,5 @@ def run_facts(plan: Plan, learner: Learner) -> dict[str, Any]:
         "devices": learner.fabric.world_size,
         "weights": str(learner.model.encoder.loaded_weights or "random"),
         "engine": plan.recipe.engine,
+        "instruction_set": native.instruction_set() if plan.recipe.engine == "native" else None,
     }

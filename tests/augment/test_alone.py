@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from equissl import augment
-from equissl.augment.engine import Engine
+from equissl.augment import native
+from equissl.augment.engine import Engine, resolve_engine
 from equissl.augment.presets import equimod_byol, simclr
 from equissl.data.batch import Batch
 from equissl.params import Params, Space
@@ -55,6 +56,9 @@ def test_parameters_come_back_from_four_numbers_and_views_from_the_record() -> N
 def test_every_engine_replays_its_own_views_exactly(engine: Engine) -> None:
     images = make_images()
     made, record = augment.views(images, equimod_byol(2, 16), engine=engine)
+    # What made them, whatever "auto" is where they are replayed.
+    assert record.engine == resolve_engine(engine)
+    assert record.instruction_set == (native.instruction_set() if record.engine == "native" else None)
     assert all(torch.equal(a, b) for a, b in zip(made, record.replay(images), strict=True))
     torch.testing.assert_close(made, augment.views(images, equimod_byol(2, 16))[0], atol=1e-5, rtol=0)
 

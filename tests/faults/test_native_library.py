@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from equissl.augment import engine, native, native_build
+from equissl.augment import engine, native, native_build, native_compile
 from equissl.errors import UserError
 
 pytestmark = pytest.mark.skipif(not native.available(), reason="needs a C compiler")
@@ -37,7 +37,7 @@ def seven(source: Path) -> int:
     """The result of the library, in a process of its own: a damaged library kills the process."""
     script = (
         "import sys, pathlib; from equissl.augment import native_build;"
-        "print(native_build.load(pathlib.Path(sys.argv[1]), 'seven').seven())"
+        "print(native_build.load(pathlib.Path(sys.argv[1]), 'seven', 'baseline').seven())"
     )
     done = subprocess.run([sys.executable, "-c", script, str(source)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -53,13 +53,13 @@ def library(tmp_path: Path) -> Path:
 def test_it_is_kept_and_nobody_else_may_write_to_it(source: Path, tmp_path: Path) -> None:
     umask = os.umask(0)
     try:
-        assert native_build.load(source, "seven").seven() == 7
+        assert native_build.load(source, "seven", "baseline").seven() == 7
     finally:
         os.umask(umask)
     path = library(tmp_path)
     assert path.stat().st_mode & 0o777 == 0o600 and path.parent.stat().st_mode & 0o777 == 0o700
     before = path.stat().st_mtime_ns
-    assert native_build.load(source, "seven").seven() == 7
+    assert native_build.load(source, "seven", "baseline").seven() == 7
     assert library(tmp_path) == path and path.stat().st_mtime_ns == before
 
 
@@ -89,9 +89,9 @@ def test_a_damaged_library_is_rebuilt_once(source: Path, tmp_path: Path, damage:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to give files away")
 def test_a_file_of_another_user_is_not_loaded(source: Path, tmp_path: Path) -> None:
-    assert native_build.load(source, "seven").seven() == 7
+    assert native_build.load(source, "seven", "baseline").seven() == 7
     os.chown(library(tmp_path), 65534, 65534)
-    assert native_build.load(source, "seven").seven() == 7
+    assert native_build.load(source, "seven", "baseline").seven() == 7
     assert library(tmp_path).stat().st_uid == 0
 
 
@@ -155,14 +155,14 @@ def test_a_folder_that_cannot_be_used_is_said_and_the_library_built_elsewhere(
     folder = tmp_path / "cache" / "equissl" / "native"
     spoil(folder, monkeypatch)  # type: ignore[operator]
     with pytest.warns(UserWarning, match=said):
-        assert native_build.load(source, "seven").seven() == 7
+        assert native_build.load(source, "seven", "baseline").seven() == 7
     assert spoil is no_execution or not list(tmp_path.rglob("*.so"))
 
 
 def test_two_processes_build_at_once(source: Path, tmp_path: Path) -> None:
     script = (
         "import sys, pathlib; from equissl.augment import native_build;"
-        "print(native_build.load(pathlib.Path(sys.argv[1]), 'seven').seven())"
+        "print(native_build.load(pathlib.Path(sys.argv[1]), 'seven', 'baseline').seven())"
     )
     command = [sys.executable, "-c", script, str(source)]
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
@@ -202,8 +202,8 @@ def test_a_compiler_that_is_none_ends_in_words(
     value: str | tuple[str, ...], said: str, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CC", value if isinstance(value, str) else script(tmp_path, *value))
-    with pytest.raises(native_build.BuildError) as caught:
-        native_build.load(source, "seven")
+    with pytest.raises(native_compile.BuildError) as caught:
+        native_build.load(source, "seven", "baseline")
     assert said in str(caught.value) and str(caught.value).isprintable()
     assert not list(tmp_path.rglob("*.so"))
 
@@ -212,9 +212,9 @@ def test_a_compiler_with_arguments_and_one_with_spaces_in_its_path(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CC", "cc -Wall '-DNAME=\"a b\"'")
-    assert native_build.load(source, "seven").seven() == 7
+    assert native_build.load(source, "seven", "baseline").seven() == 7
     monkeypatch.setenv("CC", script(tmp_path, 'exec cc "$@"'))
-    assert native_build.load(source, "seven").seven() == 7
+    assert native_build.load(source, "seven", "baseline").seven() == 7
 
 
 def is_running(process: int) -> bool:
@@ -228,9 +228,9 @@ def test_a_compiler_that_hangs_is_ended_with_its_children(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CC", script(tmp_path, f"sleep 600 & echo $! > {tmp_path}/child", "wait"))
-    monkeypatch.setattr(native_build, "_TIMEOUT", 1.0)
-    with pytest.raises(native_build.BuildError, match="did not end within 1 s"):
-        native_build.load(source, "seven")
+    monkeypatch.setattr(native_compile, "_TIMEOUT", 1.0)
+    with pytest.raises(native_compile.BuildError, match="did not end within 1 s"):
+        native_build.load(source, "seven", "baseline")
     child = int((tmp_path / "child").read_text())
     for _ in range(100):
         if not is_running(child):
@@ -239,16 +239,38 @@ def test_a_compiler_that_hangs_is_ended_with_its_children(
     assert not is_running(child)
 
 
+def in_a_wheel(source: Path, content: bytes) -> None:
+    path = native_compile.packaged(source, "baseline")
+    path.parent.mkdir()
+    path.write_bytes(content)
+
+
+def test_the_library_of_a_wheel_needs_no_compiler_and_no_cache(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = native_compile.compiler(), native_compile.arguments(source, "baseline")
+    in_a_wheel(source, native_compile.compile_library(*command))
+    monkeypatch.setenv("CC", "/bin/false")
+    assert native_build.load(source, "seven", "baseline").seven() == 7
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_library_of_a_wheel_that_cannot_be_loaded_is_said(source: Path) -> None:
+    in_a_wheel(source, b"")
+    with pytest.raises(native_compile.BuildError, match=r"seven-baseline\.so cannot be loaded .* reinstall"):
+        native_build.load(source, "seven", "baseline")
+
+
 def test_no_compiler_at_all(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(native_build.shutil, "which", lambda name: None)
-    with pytest.raises(native_build.BuildError, match="there is no C compiler"):
-        native_build.load(source, "seven")
+    monkeypatch.setattr(native_compile.shutil, "which", lambda name: None)
+    with pytest.raises(native_compile.BuildError, match="there is no C compiler"):
+        native_build.load(source, "seven", "baseline")
 
 
 def test_windows_is_said(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(native_build.os, "name", "nt")
-    with pytest.raises(native_build.BuildError, match="not supported on Windows"):
-        native_build.load(source, "seven")
+    with pytest.raises(native_compile.BuildError, match="not supported on Windows"):
+        native_build.load(source, "seven", "baseline")
 
 
 def test_the_fallback_to_torch_is_said_once(tmp_path: Path) -> None:
