@@ -1,6 +1,7 @@
 """How fast views are made, against what people use today.
 
-    uv run --group peers python benchmarks/augment.py [--rounds 5] [--only cifar|imagenet] [--compile]
+    uv run --group peers python benchmarks/augment.py [--rounds 5] [--only cifar|imagenet|instruction-sets]
+        [--compile]
 
 Every candidate makes the same kind of view from the same 8-bit images, in turns within one process, on one
 thread; a rate is images per second of processor time (equal to wall time on a quiet machine), the median of
@@ -45,6 +46,8 @@ from equissl.augment import (  # noqa: E402
     RandomResizedCrop,
     Solarize,
     base,
+    native,
+    native_compile,
 )
 from equissl.augment.engine import Engine, render  # noqa: E402
 from equissl.params import Params, Space  # noqa: E402
@@ -229,6 +232,33 @@ def table(policy: Policy, rates: dict[str, list[float]]) -> str:
     return "\n".join([*lines, ""])
 
 
+def instruction_sets(rounds: int) -> str:
+    """Native code on each instruction set that this processor has, against the best; sampling included."""
+    names = list(native_compile.instruction_sets())
+    names = names[names.index(native.instruction_set()) :]
+    lines = ["### Instruction sets", "", f"| | {' | '.join(names)} | torch |"]
+    lines.append("|---|" + "---|" * (len(names) + 1))
+    for policy in (CIFAR, IMAGENET):
+        images = make_images(policy)
+        runs = {name: (on(name, engine(policy, images, "native")), policy.count) for name in names}
+        runs["torch"] = (engine(policy, images, "torch"), policy.count)
+        rates = interleaved(runs, rounds)
+        ratios = [
+            statistics.median(a / b for a, b in zip(values, rates[names[0]], strict=True))
+            for values in rates.values()
+        ]
+        lines.append(f"| {policy.name} | {' | '.join(f'{ratio:.2f}' for ratio in ratios)} |")
+    return "\n".join([*lines, ""])
+
+
+def on(instruction_set: str, run: Run) -> Run:
+    def chosen() -> Any:
+        with mock.patch.object(native, "instruction_set", return_value=instruction_set):
+            return run()
+
+    return chosen
+
+
 class Bare:
     """What a draw must hold for the images' sake alone: no flags, no checks, no space."""
 
@@ -362,7 +392,7 @@ def _spread(values: list[float]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds (default 5)")
-    parser.add_argument("--only", choices=["cifar", "imagenet"], help="one policy, without the other tables")
+    parser.add_argument("--only", choices=["cifar", "imagenet", "instruction-sets"], help="one table")
     parser.add_argument("--compile", action="store_true", help="also torch.compile (minutes)")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -370,6 +400,8 @@ def main() -> None:
     for name, policy in (("cifar", CIFAR), ("imagenet", IMAGENET)):
         if options.only in (None, name):
             print(table(policy, interleaved(candidates(policy), options.rounds)), flush=True)
+    if options.only in (None, "instruction-sets"):
+        print(instruction_sets(options.rounds), flush=True)
     if options.only is None:
         print(recording(options.rounds), flush=True)
         print(memory(), flush=True)
