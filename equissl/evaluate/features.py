@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 
 import torch
@@ -12,7 +13,7 @@ from equissl.augment.batched import as_float
 from equissl.data.base import Dataset
 from equissl.data.batch import Batch
 from equissl.encoder.encoder import Encoder
-from equissl.encoder.modes import eval_mode
+from equissl.encoder.modes import channels_last, eval_mode
 from equissl.errors import UserError, nearest
 from equissl.evaluate.base import FeatureTable
 from equissl.evaluate.finite import check_finite
@@ -62,7 +63,8 @@ def extract(
     if not len(index):
         raise ValueError("no images to take features of")
     vectors, params, parts, kept = [], [], {}, []
-    with eval_mode(encoder), torch.inference_mode():
+    on_cpu = torch.device(device).type == "cpu"
+    with eval_mode(encoder), channels_last(encoder) if on_cpu else nullcontext(), torch.inference_mode():
         for rows in torch.split(index, batch_size):
             batch = dataset.batch(rows).readable() if drop_unreadable else whole_batch(dataset, rows)
             if not len(batch.index):

@@ -10,6 +10,7 @@ from equissl.encoder.encoder import Encoder
 from equissl.encoder.modes import eval_mode
 from equissl.evaluate.features import extract
 from equissl.params import Params, Real, Space
+from equissl.testing.objective import tiny_encoder
 
 
 def test_the_encoder_is_left_as_it_was() -> None:
@@ -21,6 +22,21 @@ def test_the_encoder_is_left_as_it_was() -> None:
     assert all(torch.equal(v, before[k]) for k, v in e.state_dict().items())
     assert e.training and e.backbone.norm.training and not e.backbone.drop.training
     assert torch.equal(random, torch.get_rng_state())
+
+
+def test_weights_lie_as_they_lay() -> None:
+    e, seen = tiny_encoder(), []
+    conv = next(m for m in e.modules() if isinstance(m, torch.nn.Conv2d))
+    addresses = [p.data_ptr() for p in e.parameters()]
+    conv.register_forward_hook(
+        lambda m, _, out: seen.append(m.weight.is_contiguous(memory_format=torch.channels_last))
+    )
+    found = extract(e, dataset()).vectors
+    assert seen and all(seen)
+    assert [p.data_ptr() for p in e.parameters()] == addresses and conv.weight.is_contiguous()
+    with eval_mode(e), torch.no_grad():
+        expected = e(dataset().images / 255).vector
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
 def test_modes_return_after_an_error() -> None:
