@@ -44,6 +44,19 @@ def check_devices(count: int, device: str) -> None:
         )
 
 
+def to_device(values: Tensor, device: torch.device | str) -> Tensor:
+    """The same values on ``device``; the host goes on while they are copied to a GPU.
+
+    A copy from a GPU to the host waits for it.
+    """
+    device = torch.device(device)
+    if values.device.type != "cpu" or device.type == "cpu":
+        return values.to(device)
+    if device.type == "cuda":  # a GPU reads pinned memory without the host
+        values = values.pin_memory()
+    return values.to(device, non_blocking=True)
+
+
 def world_size() -> int:
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from torch.nn import ModuleDict
 
 from equissl.augment.engine import Engine
+from equissl.augment.moments import varies
 from equissl.config.validation import Checked, check_bounds
 from equissl.data.base import Data
 from equissl.encoder.backbone import BackboneConfig
@@ -206,10 +207,7 @@ def check_targets(recipe: Recipe) -> None:
 def _varying(spec: ViewSpec) -> dict[str, bool]:
     """Factor of a view's augmentation -> whether its value depends on the draw."""
     moments = {n: pair for n, pair in spec.augment.moments().items() if not n.endswith("/applied")}
-    return {
-        name: bool((second - first.square() > 1e-12 * second.abs().clamp(min=1e-30)).any())
-        for name, (first, second) in moments.items()
-    }
+    return {name: bool(varies(first, second).any()) for name, (first, second) in moments.items()}
 
 
 def _drawn_from(spec: ViewSpec) -> tuple[str, ...]:

@@ -10,12 +10,13 @@ from torch import Tensor
 
 from equissl.augment.base import Augmentation, Identity, Orbit
 from equissl.augment.engine import Engine, render
+from equissl.augment.moments import varies
 from equissl.augment.record import recompute
 from equissl.augment.replay_check import check_replay
 from equissl.config.validation import Checked
 from equissl.data.batch import Batch
-from equissl.errors import UserError
-from equissl.params import PATCH_MASK, Params, Space, interpolate
+from equissl.errors import UserError, nearest
+from equissl.params import PATCH_MASK, Factor, Params, Space, interpolate
 
 
 @dataclass(frozen=True)
@@ -156,6 +157,63 @@ def check_replays(specs: Mapping[str, ViewSpec], batch: Batch) -> None:
                 check_replay(spec.augment, batch.images[spec.image])
             except (UserError, ValueError) as error:
                 raise UserError(f"views.{name}.augment: {error}") from error
+
+
+def check_interpolated(specs: Mapping[str, ViewSpec]) -> None:
+    """Every factor that a view interpolates is one of both views, and can be interpolated or never differs.
+
+    Raises:
+        UserError: naming the views and factors.
+    """
+    problems = []
+    for name, spec in specs.items():
+        if isinstance(spec.draw, Between):
+            problems += [f"views.{name}.draw: {p}" for p in _interpolation_problems(specs, spec.draw)]
+    if problems:
+        raise UserError(problems)
+
+
+def _interpolation_problems(specs: Mapping[str, ViewSpec], draw: Between) -> list[str]:
+    end = specs[_drawn(specs, draw.end)].augment
+    start = specs[_drawn(specs, draw.start)].augment if draw.start else None
+    names = draw.factors or end.space.names
+    ends = {draw.end: end} if start is None else {draw.start: start, draw.end: end}
+    missing = [
+        f"view {view!r} has no factor {n!r}; {nearest(n, augment.space.names)}"
+        for view, augment in ends.items()
+        for n in names
+        if n not in augment.space.names
+    ]
+    if missing or (start and _drawn(specs, draw.start) == _drawn(specs, draw.end)):
+        return missing
+    other = end.space if start is None else start.space
+    unlike = [n for n in names if other.select([n]) != end.space.select([n])]
+    if unlike:
+        return [f"the ranges of {', '.join(unlike)} differ between {draw.start!r} and {draw.end!r}"]
+    fixed = [f.name for f in end.space if f.name in names and not _interpolates(f)]
+    fixed = [n for n in fixed if start is None or not _always_equal(start, end, n)]
+    return [f"{', '.join(fixed)} cannot be interpolated; name others in draw.factors"] if fixed else []
+
+
+def _drawn(specs: Mapping[str, ViewSpec], view: str) -> str:
+    """The view whose draw ``view`` has."""
+    draw = specs[view].draw
+    return _drawn(specs, draw.view) if isinstance(draw, SameAs) else view
+
+
+def _interpolates(factor: Factor) -> bool:
+    try:
+        factor.interpolate(factor.neutral(1), factor.neutral(1), 0.5)
+    except TypeError:
+        return False
+    return True
+
+
+def _always_equal(first: Augmentation, second: Augmentation, name: str) -> bool:
+    """Whether a factor has one value, which does not depend on the draw, in both."""
+    (mean, square), (other, other_square) = first.moments()[name], second.moments()[name]
+    constant = not varies(mean, square).any() and not varies(other, other_square).any()
+    return constant and bool(torch.allclose(mean, other))
 
 
 def joint_mask(views: Sequence[View]) -> Tensor | None:

@@ -49,6 +49,11 @@ def rms_scale(bounds: tuple[float, float], p: float, neutral_value: float = 0.0)
     return math.sqrt(square) if square > 0 else 1.0
 
 
+def varies(first: Tensor, second: Tensor) -> Tensor:
+    """Whether a value with these moments depends on the draw, elementwise."""
+    return second - first.square() > 1e-12 * second.abs().clamp(min=1e-30)
+
+
 def reference_stream(num_samples: int = _NUM_SAMPLES) -> Stream:
     """The fixed random stream of simulated moments."""
     return Stream.of(torch.arange(num_samples), "moments")

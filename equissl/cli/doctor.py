@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import platform
-from importlib import metadata
 
 from equissl.cli.grammar.arguments import Arguments
+from equissl.config.public import installed_version
 
 _REQUIRED = ("torch", "torchvision", "timm", "lightning_fabric", "sklearn", "scipy", "PIL", "matplotlib")
 _EXTRAS = {"onnx": ("onnx", "onnxruntime", "onnxscript"), "wandb": ("wandb",), "mlflow": ("mlflow",)}
@@ -17,7 +17,9 @@ _PACKAGES = {"lightning_fabric": "lightning-fabric", "sklearn": "scikit-learn", 
 def run(args: Arguments) -> int:
     """Versions, devices and extras; the exit code is 1 if a required package cannot be imported."""
     args.check()
-    print(f"equissl {metadata.version('equissl')}, Python {platform.python_version()}, {platform.platform()}")
+    print(
+        f"equissl {installed_version('equissl')}, Python {platform.python_version()}, {platform.platform()}"
+    )
     broken = [problem for name in _REQUIRED if (problem := _check(name))]
     for extra, modules in _EXTRAS.items():
         missing = [m for m in modules if importlib.util.find_spec(m) is None]
@@ -35,7 +37,7 @@ def _check(name: str) -> str:
     package = _PACKAGES.get(name, name)
     try:
         importlib.import_module(name)
-        print(f"{package} {metadata.version(package)}")
+        print(f"{package} {installed_version(package)}")
     except Exception as error:
         return f"{package} cannot be imported: {error}"
     return ""

@@ -11,6 +11,7 @@ import importlib
 import pkgutil
 import re
 from collections.abc import Callable, Mapping
+from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,14 @@ from typing import Any
 ROOT = "equissl"
 RENAMED: Mapping[str, str] = {}  # old public address -> new one, for recipes saved before a rename
 _CLASS = re.compile(r"^class ([A-Za-z]\w*)", re.MULTILINE)
+
+
+def installed_version(package: str) -> str:
+    """The version of an installed package; "not installed" for one that is absent or only on the path."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"
 
 
 def lazy_exports(

@@ -17,6 +17,7 @@ from equissl.config.validation import MAX_WIDTH, Checked, check_bounds
 from equissl.data.batch import Batch
 from equissl.data.files.depth import IntensityRange
 from equissl.data.files.pixels import Fit
+from equissl.distributed import to_device
 from equissl.errors import UserError, nearest
 from equissl.params import Params, Space
 from equissl.progress import Progress, no_progress
@@ -284,7 +285,7 @@ class InMemoryDataset(Dataset):
         indices = {"image": index}
         if self.paired:
             indices["partner"] = self.sample_partners(index, epoch)
-        rows_by_name = {name: self._rows(rows) for name, rows in indices.items()}
+        rows_by_name = {name: to_device(rows, self.images.device) for name, rows in indices.items()}
         images = {name: self.images[rows] for name, rows in rows_by_name.items()}
         params = {name: self.params[rows] for name, rows in rows_by_name.items()}
         return Batch(images, params, self.targets[index], index)
@@ -302,7 +303,7 @@ class InMemoryDataset(Dataset):
     def fingerprint(self, index: Tensor) -> str:
         digest = hashlib.blake2b(repr((self.images.dtype, self.images.shape[1:])).encode(), digest_size=16)
         for part in torch.split(index, 1024):
-            rows = self._rows(part)
+            rows = to_device(part, self.images.device)
             params = self.params[rows]
             factors = (*params.values.values(), *params.applied.values())
             for values in (self.images[rows], *factors, self.targets[part], self.groups[part]):
@@ -319,12 +320,6 @@ class InMemoryDataset(Dataset):
         ):
             return self
         return replace(self, images=self.images.to(device), params=self.params.to(device))
-
-    def _rows(self, rows: Tensor) -> Tensor:
-        """Row numbers on the images' device; pinned, so that the copy is asynchronous."""
-        device = self.images.device
-        pinned = rows.pin_memory() if device.type == "cuda" else rows
-        return pinned.to(device, non_blocking=True)
 
     def sample_partners(self, index: Tensor, epoch: int) -> Tensor:
         """Another image of the same group for each of ``index``; itself in a group of one."""

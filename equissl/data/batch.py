@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from equissl.distributed import to_device
 from equissl.errors import UserError
 from equissl.params import Params
 
@@ -63,6 +64,7 @@ class Batch:
         return Batch(images, params, self.labels[own], self.index[own])
 
     def to(self, device: torch.device | str) -> Batch:
-        images = {k: v.to(device, non_blocking=True) for k, v in self.images.items()}
+        images = {k: to_device(v, device) for k, v in self.images.items()}
         params = {k: v.to(device) for k, v in self.params.items()}
-        return Batch(images, params, self.labels.to(device), self.index.to(device), self.replaced)
+        labels, index = to_device(self.labels, device), to_device(self.index, device)
+        return Batch(images, params, labels, index, self.replaced)

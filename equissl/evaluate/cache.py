@@ -8,7 +8,6 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 
 import torch
@@ -16,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from equissl.config.public import installed_version
 from equissl.evaluate.base import FeatureTable
 from equissl.params import Params, Space
 from equissl.storage import parse_json, write_bytes
@@ -69,7 +69,7 @@ class FeatureCache:
 
 def fingerprint(*parts: object) -> str:
     """A digest of texts and numbers, of our own code that makes features, and of the package's version."""
-    text = "\0".join([metadata.version("equissl"), _code(), *map(str, parts)])
+    text = "\0".join([installed_version("equissl"), _code(), *map(str, parts)])
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 

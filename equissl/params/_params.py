@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from equissl.distributed import to_device
 from equissl.errors import nearest
 from equissl.params._factor import Factor
 
@@ -163,8 +164,8 @@ class Params:
         return torch.cat(parts, 1) if parts else torch.empty(self.count, 0)
 
     def to(self, device: torch.device | str) -> Params:
-        values = {k: v.to(device) for k, v in self.values.items()}
-        flags = {k: v.to(device) for k, v in self.applied.items()}
+        values = {k: to_device(v, device) for k, v in self.values.items()}
+        flags = {k: to_device(v, device) for k, v in self.applied.items()}
         return Params(self.space, values, flags, self.count)
 
     @property
@@ -231,8 +232,8 @@ def interpolate(start: Params, end: Params, fraction: float) -> Params:
 
     Raises:
         ValueError: the two do not share a space.
-        TypeError: a factor cannot be interpolated and differs between the two; only to find out about such a
-            factor, this waits for the device.
+        TypeError: a factor cannot be interpolated and differs between the two; on a GPU, which nothing here
+            waits for, its kernel fails instead.
 
     >>> import torch
     >>> from equissl.params import Params, Real, Space, interpolate
@@ -250,11 +251,19 @@ def interpolate(start: Params, end: Params, fraction: float) -> Params:
         try:
             values[n] = torch.where((a == b).all(), a, f.interpolate(a, b, fraction))  # never read back
         except TypeError:
-            if a is not b and not torch.equal(a, b):
-                raise
+            if a is not b:
+                _check_equal(n, a, b)
             values[n] = a
         flags[n] = start.applied[n] | end.applied[n]
     return Params(start.space, values, flags, start.count)
+
+
+def _check_equal(name: str, start: Tensor, end: Tensor) -> None:
+    message = f"{name} cannot be interpolated, and differs between the two"
+    if start.device.type != "cpu":
+        torch._assert_async((start == end).all(), message)
+    elif not torch.equal(start, end):
+        raise TypeError(message)
 
 
 def union(spaces: Mapping[str, Space], views: Sequence[str]) -> Space:

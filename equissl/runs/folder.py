@@ -9,12 +9,12 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from types import NoneType
 from typing import Any
 
 from equissl.config.components import cited, components, merged
+from equissl.config.public import installed_version
 from equissl.config.serialize import from_dict, to_dict
 from equissl.config.validation import fits
 from equissl.data.base import BadImage
@@ -169,7 +169,7 @@ def environment() -> dict[str, Any]:
         "processor": platform.machine(),
         "threads": torch.get_num_threads(),
         "cuda": cuda,
-        "versions": {n: metadata.version(n) for n in names},
+        "versions": {n: installed_version(n) for n in names},
         "commit": _commit(),
     }
 

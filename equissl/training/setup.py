@@ -29,7 +29,7 @@ from equissl.recipe import Recipe, check_targets
 from equissl.training.loggers import check_installed
 from equissl.training.optim import parameter_groups
 from equissl.training.options import Options
-from equissl.views import View, check_replays, make_views
+from equissl.views import View, check_interpolated, check_replays, make_views
 
 NUM_TRIED = 4  # images that the augmentations are tried on before a run starts
 
@@ -159,6 +159,7 @@ def build_model(
     begin = recipe.encoder if weights else replace(recipe.encoder, weights="")
     model = replace(recipe, encoder=begin).build(plan.dataset.spaces, encoder)
     check_targets(recipe)
+    check_interpolated(recipe.views)
     batch = plan.dataset.batch(torch.arange(min(NUM_TRIED, len(plan.dataset))))
     check_replays(recipe.views, batch)
     check_encoded(recipe, model, batch)

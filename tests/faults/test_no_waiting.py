@@ -11,12 +11,18 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from equissl.augment import paths
 from equissl.augment.base import Augmentation
+from equissl.augment.color.color_jitter import ColorJitter
+from equissl.augment.geometry.flip import HorizontalFlip
+from equissl.augment.geometry.quarter_turn import QuarterTurn
+from equissl.augment.geometry.rotate import Rotate
 from equissl.augment.torchvision.from_torchvision import FromTorchvision
 from equissl.config import registry
 from equissl.data.batch import Batch
+from equissl.errors import UserError
 from equissl.params import Binary, Circular, Params, Real, RigidMotion, Rotation, Space, interpolate
 from equissl.random import Stream
-from equissl.views import Between, Fresh, ViewSpec, make_views
+from equissl.testing.objective import tiny_batch
+from equissl.views import Between, Fresh, SameAs, ViewSpec, check_interpolated, make_views
 
 BATCHED = [entry for entry in registry.subclasses(Augmentation) if entry.value is not FromTorchvision]
 
@@ -78,6 +84,51 @@ def test_equal_ends_stay_as_they_are(fraction: float) -> None:
     a, b = Params.of(space, values), Params.of(space, {n: v.clone() for n, v in values.items()})
     middle = interpolate(a, b, fraction)
     assert all(torch.equal(middle.values[n], values[n]) for n in space.names)
+
+
+def test_a_factor_that_cannot_be_interpolated_is_not_read_back() -> None:
+    space = Space((Binary("flip"),))
+    a, b = (Params.of(space, {"flip": torch.empty(3, 1, device="meta")}) for _ in range(2))
+    with NoBlockingCopies():
+        assert interpolate(a, b, 0.5).values["flip"] is a.values["flip"]
+
+
+FLIP, TURNS = HorizontalFlip(), QuarterTurn()
+BRIGHTNESS = Between("a", "b", 0.5, ("brightness",))
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "draw", "message"),
+    [
+        (FLIP, FLIP, Between("a", "b"), "horizontal_flip cannot be interpolated; name others"),
+        (FLIP, FLIP, Between("", "b", 0.5, ("horizontal_flip",)), "horizontal_flip cannot be interpolated"),
+        (FLIP, HorizontalFlip(0.0), Between("a", "b"), "horizontal_flip cannot be interpolated"),
+        (HorizontalFlip(1.0), HorizontalFlip(0.0), Between("a", "b"), "horizontal_flip cannot be"),
+        (FLIP, TURNS, Between("a", "b"), "view 'a' has no factor 'quarter_turns'"),
+        (FLIP, FLIP, Between("", "b", 0.5, ("hue",)), "view 'b' has no factor 'hue'"),
+        (
+            ColorJitter(0.1),
+            ColorJitter(0.4),
+            Between("a", "b", 0.5, ("brightness",)),
+            "the ranges of brightness",
+        ),
+        (HorizontalFlip(1.0), HorizontalFlip(1.0), Between("a", "b"), ""),
+        (Rotate((-30, 30)), Rotate((-30, 30)), Between("a", "b"), ""),
+    ],
+)
+def test_what_cannot_be_interpolated_is_said_before_a_run(
+    start: Augmentation, end: Augmentation, draw: Between, message: str
+) -> None:
+    specs = {"a": ViewSpec(start), "b": ViewSpec(end), "c": ViewSpec(end, draw=draw)}
+    if message:
+        with pytest.raises(UserError, match=f"views.c.draw: {message}"):
+            check_interpolated(specs)
+        specs["b"] = ViewSpec(start, draw=SameAs("a"))
+        if start == end and draw.start:
+            check_interpolated(specs)  # one draw differs from nothing
+    else:
+        check_interpolated(specs)
+        make_views(tiny_batch(4), specs, 0)
 
 
 def test_a_flip_that_differs_cannot_be_interpolated() -> None:

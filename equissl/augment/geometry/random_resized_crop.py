@@ -84,15 +84,7 @@ class RandomResizedCrop(Augmentation):
 
     @property
     def space(self) -> Space:
-        moments = _crop_moments(self)
-        factors = []
-        for name, neutral in _NEUTRAL.items():
-            first, second = moments[name]
-            square = float(second - 2 * neutral * first + neutral**2)
-            # Rounded, so that machines whose sums differ in the last bit agree on the space.
-            scale = round(math.sqrt(square), 4) if square > 1e-8 else 1.0
-            factors.append(Real(name, neutral_value=neutral, scale=scale, unit="fraction"))
-        return Space(tuple(factors))
+        return _crop_space(self)
 
     def sample(self, stream: Stream, size: tuple[int, int]) -> Params:
         units = stream.units(area=_NUM_CANDIDATES, ratio=_NUM_CANDIDATES, top=1, left=1, applied=1)
@@ -146,6 +138,19 @@ def _crop_moments(crop: RandomResizedCrop, size: tuple[int, int] = REFERENCE_SIZ
             name, crop.p
         )
     return moments
+
+
+@lru_cache
+def _crop_space(crop: RandomResizedCrop) -> Space:
+    moments = _crop_moments(crop)
+    factors = []
+    for name, neutral in _NEUTRAL.items():
+        first, second = moments[name]
+        square = float(second - 2 * neutral * first + neutral**2)
+        # Rounded, so that machines whose sums differ in the last bit agree on the space.
+        scale = round(math.sqrt(square), 4) if square > 1e-8 else 1.0
+        factors.append(Real(name, neutral_value=neutral, scale=scale, unit="fraction"))
+    return Space(tuple(factors))
 
 
 def _check_boxes(params: Params) -> None:
