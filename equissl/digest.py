@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
+from joblib import cpu_count
 from torch import Tensor
 
 _BLOCK = 1 << 24  # bytes that one thread takes at a time; the digest depends on it
-_THREADS = min(8, os.cpu_count() or 1)
+_THREADS = min(8, cpu_count())
 
 
 def digest(*values: object) -> str:

@@ -1,12 +1,13 @@
-"""The device of a command, and the collective operations of objectives: the identity in a single process."""
+"""Devices and cores, and the collective operations of objectives: the identity in a single process."""
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import torch
 import torch.distributed as dist
+from joblib import cpu_count
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from equissl.errors import UserError
@@ -33,10 +34,35 @@ def resolve_device(name: str) -> str:
     return name
 
 
+def available_cores() -> int:
+    """Cores that this process may use: those of its affinity, or fewer where its cgroup limits it."""
+    return int(cpu_count())
+
+
+def limit_threads(processes: int = 1) -> str:
+    """Let torch and BLAS use no more threads than there are cores for this process.
+
+    Args:
+        processes: how many share the cores.
+
+    Returns:
+        What was changed and why, one line; "" if nothing.
+    """
+    cores = available_cores()
+    threads = max(1, cores // processes)
+    if torch.get_num_threads() <= threads:
+        return ""
+    torch.set_num_threads(threads)
+    threadpool_limits(threads, "blas")
+    shared = f", which {processes} processes share" if processes > 1 else ""
+    there = f"there are {cores} cores" if cores > 1 else "there is 1 core"
+    return f"threads={threads}: {there} here{shared}"
+
+
 def check_devices(count: int, device: str) -> None:
-    """Raises UserError if ``count`` processes are more than the cores, or GPUs, of this machine."""
+    """Raises UserError if ``count`` processes are more than the cores, or GPUs, that there are for them."""
     device = resolve_device(device)
-    have = torch.cuda.device_count() if device == "cuda" else (os.cpu_count() or 1)
+    have = torch.cuda.device_count() if device == "cuda" else available_cores()
     if count > max(have, 1):
         kind = "GPU" if device == "cuda" else "CPU core"
         raise UserError(

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from equissl.data.base import Data, Dataset, InMemoryDataset
 from equissl.data.folder import open_data
 from equissl.data.tensors import as_images
-from equissl.distributed import resolve_device
+from equissl.distributed import limit_threads, resolve_device
 from equissl.encoder.encoder import Encoder
 from equissl.encoder.features import stated_size
 from equissl.encoder.reset import reinitialized
@@ -61,6 +61,7 @@ def audit(
         >>> sorted({(s.name, s.baseline) for s in scores})
         [('audit/brightness', ''), ('audit/brightness', 'constant'), ('audit/brightness', 'random')]
     """
+    limit_threads()
     images = as_images(images) if isinstance(images, Tensor | np.ndarray) else images
     loaded = load_encoder(str(model), size=size, seed=seed) if isinstance(model, Path | str) else model
     if isinstance(loaded, LoadedEncoder | LoadedRun):

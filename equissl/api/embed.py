@@ -14,7 +14,7 @@ from torch import Tensor
 
 from equissl.data.base import BadImage
 from equissl.data.image_folder import ImageFolder
-from equissl.distributed import resolve_device
+from equissl.distributed import limit_threads, resolve_device
 from equissl.errors import UserError
 from equissl.evaluate.features import extract
 from equissl.progress import Progress, no_progress
@@ -80,6 +80,7 @@ def embed(
     """
     path = None if out is None else Path(out)
     check_suffix(path)
+    limit_threads()
     loaded = model if isinstance(model, LoadedEncoder | LoadedRun) else load_encoder(str(model), seed=seed)
     folder = ImageFolder(
         path=str(data),

@@ -16,7 +16,7 @@ from equissl.data.base import Data, Dataset, Split
 from equissl.data.files.split import split_folders
 from equissl.data.folder import open_data
 from equissl.data.image_folder import ImageFolder
-from equissl.distributed import resolve_device
+from equissl.distributed import limit_threads, resolve_device
 from equissl.evaluate import protocol
 from equissl.evaluate.base import Evaluation, Score
 from equissl.evaluate.cache import FeatureCache
@@ -108,6 +108,8 @@ def evaluate_run(
         UserError: an unknown name or setting, or an evaluation asked for by name that is impossible here.
     """
     evaluations = protocol.select_evaluations(options.evaluations, options.settings, options.seed)
+    if threads := limit_threads():
+        say(threads)
     loaded = load_run(open_run(Path(run)), trusted, backbone=backbone)
     size = loaded.config.size
     as_trained: Any = {"fit": loaded.fit, "intensity": loaded.intensity}

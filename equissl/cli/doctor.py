@@ -48,7 +48,10 @@ def _devices() -> None:
         import torch
     except Exception:
         return
-    print(f"CPU threads: {torch.get_num_threads()}")
+    from equissl.distributed import available_cores, limit_threads
+
+    limit_threads()
+    print(f"CPU threads: {torch.get_num_threads()} ({available_cores()} cores for this process)")
     for k in range(torch.cuda.device_count()):
         memory = torch.cuda.get_device_properties(k).total_memory / 2**30
         print(f"cuda:{k}: {torch.cuda.get_device_name(k)}, {memory:.0f} GiB")

@@ -32,6 +32,9 @@ def main(words: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0 done, 1 a fault of equissl, 2 a mistake in the command, 130 interrupted.
     """
+    # OpenMP's threads then sleep while they wait: spinning on cores that others use, too, they can be twenty
+    # times slower. It is read when torch is imported, which is later.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     prepare_streams()
     with printable_streams():
         return _run(list(sys.argv[1:] if words is None else words))

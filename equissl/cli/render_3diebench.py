@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from equissl.api.render import render_3diebench, select_meshes
 from equissl.cli.grammar.arguments import Arguments
+from equissl.distributed import available_cores
 from equissl.errors import UserError
 from equissl.progress import Display
 from equissl.render.blender.latents import Latents
@@ -45,7 +45,7 @@ def run(args: Arguments) -> int:
     if rendered.contact_sheet:
         print(f"contact sheet: {rendered.contact_sheet}")
     if made.images:
-        cores = options.threads or os.cpu_count() or 1
+        cores = options.threads or available_cores()
         print(
             f"{made.images / made.seconds:.2f} images per second on {cores} cores; "
             f"{made.images / made.processor_seconds:.2f} per second of one core's work"

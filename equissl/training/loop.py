@@ -14,7 +14,7 @@ from torch import Tensor
 from equissl.config.public import ROOT
 from equissl.config.serialize import to_dict, trust_needs
 from equissl.data.loader import batches
-from equissl.distributed import rank, resolve_device
+from equissl.distributed import limit_threads, rank, resolve_device
 from equissl.encoder.encoder import Encoder
 from equissl.errors import NonFiniteError, Stopped, UserError
 from equissl.locks import folder_lock
@@ -169,11 +169,12 @@ def train(
 
     choice = without_trial(device, layout.count) if recipe.precision == "auto" else None
     fabric = open_fabric(choice.precision if choice else recipe.precision)
+    threads = limit_threads(layout.devices)
     run = Run(out)
     try:
         with lost_processes_in_words(out):
             fabric.launch()
-            _train(fabric, recipe, run, options, encoder, resume, name, choice, open_fabric)
+            _train(fabric, recipe, run, options, encoder, resume, name, choice, open_fabric, threads)
     except KeyboardInterrupt as error:  # at start-up, or the second signal
         begun = f"`equissl resume {out}` goes on from the last checkpoint"
         rest = begun if (out / "recipe.json").exists() else "nothing was written"
@@ -191,8 +192,11 @@ def _train(
     name: str,
     choice: Choice | None,
     open_fabric: Callable[[Precision], Fabric],
+    threads: str,
 ) -> None:
     with Display(silent=options.silent or rank() > 0) as display, ExitStack() as held:
+        if threads:
+            display.say(threads)
         if resume:
             in_first_process(fabric, lambda: held.enter_context(folder_lock(run.path)))
         saved = checkpoint.load(run.checkpoints) if resume else None

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from equissl.cli.main import main
 from equissl.data.image_folder import write_images
-from equissl.distributed import world_size
+from equissl.distributed import available_cores, world_size
 from equissl.errors import UserError
 from equissl.nn.sync_batch_norm import SyncBatchNorm, synchronise_batch_norm
 from equissl.runs.folder import open_run
@@ -187,7 +187,7 @@ def test_another_number_than_the_launcher_started_is_refused(monkeypatch: pytest
 
 
 def test_devices_are_bounded_by_the_cores(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    cores = os.cpu_count()
+    cores = available_cores()
     with pytest.raises(UserError, match=f"devices=100000: this machine has {cores} CPU core"):
         start_processes(100_000, "cpu")
     assert main(["pretrain", str(tmp_path), f"out={tmp_path / 'x'}", "devices=100000", "device=cpu"]) == 2

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,6 +21,7 @@ from equissl.data.files.depth import IntensityRange
 from equissl.data.files.pixels import Fit
 from equissl.data.files.scan import Listing
 from equissl.data.loader import prefetch_map
+from equissl.distributed import available_cores
 from equissl.errors import UserError
 from equissl.params import Params, Space
 from equissl.progress import Progress, no_progress
@@ -115,7 +115,7 @@ class ImageReader:
         """Number of decoding threads; Pillow releases the GIL."""
         if self.num_workers:
             return self.num_workers
-        return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+        return available_cores()
 
     def check_bad(self, bad: Sequence[BadImage], count: int) -> None:
         """Check the number of bad files among ``count``.

@@ -1,0 +1,101 @@
+"""Threads: not more than there are cores for this process, and asleep while they wait."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from test_train import QUIET, tiny
+from threadpoolctl import threadpool_info, threadpool_limits
+
+from equissl import distributed
+from equissl.distributed import available_cores, limit_threads
+from equissl.training.loop import train
+from equissl.training.options import Options
+
+
+@pytest.fixture(autouse=True)
+def _eight_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(8)
+    with threadpool_limits(8, "blas"):
+        yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    ("cores", "processes", "threads", "said"),
+    [
+        (1, 1, 1, "threads=1: there is 1 core here"),
+        (4, 1, 4, "threads=4: there are 4 cores here"),
+        (4, 2, 2, "threads=2: there are 4 cores here, which 2 processes share"),
+        (2, 8, 1, "threads=1: there are 2 cores here, which 8 processes share"),
+        (8, 1, 8, ""),
+        (64, 2, 8, ""),  # fewer are left as they are
+    ],
+)
+def test_threads_are_bounded_by_the_cores(
+    monkeypatch: pytest.MonkeyPatch, cores: int, processes: int, threads: int, said: str
+) -> None:
+    monkeypatch.setattr(distributed, "cpu_count", lambda: cores)
+    assert limit_threads(processes) == said
+    assert torch.get_num_threads() == threads
+    blas = [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+    assert blas and max(blas) <= threads
+
+
+def test_a_run_says_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(distributed, "cpu_count", lambda: 1)
+    train(tiny(epochs=1, monitor_every=0), tmp_path / "run", Options(accelerator="cpu", loggers=()))
+    assert torch.get_num_threads() == 1
+    torch.set_num_threads(8)
+    said = Options(accelerator="cpu", loggers=(), silent=False)
+    train(tiny(epochs=1, monitor_every=0), tmp_path / "said", said)
+    assert "threads=1: there is 1 core here" in capsys.readouterr().err
+    assert QUIET.silent
+
+
+CORES = "from equissl.distributed import available_cores; print(available_cores())"
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs an affinity (Linux)")
+def test_one_core_of_the_affinity() -> None:
+    one = min(os.sched_getaffinity(0))
+    code = f"import os; os.sched_setaffinity(0, {{{one}}}); {CORES}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "1\n"
+    assert available_cores() >= 1
+
+
+def test_a_limit_of_the_cgroup(tmp_path: Path) -> None:
+    """joblib reads these files; another version of it must go on doing so."""
+    (tmp_path / "cpu.max").write_text("100000 100000\n")
+    code = f"""
+import builtins, os
+opened, exists, at = builtins.open, os.path.exists, "/sys/fs/cgroup/cpu.max"
+builtins.open = lambda f, *a, **k: opened({str(tmp_path / "cpu.max")!r} if f == at else f, *a, **k)
+os.path.exists = lambda f: f == at or exists(f)
+os.cpu_count = lambda: 8
+{CORES}"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "1\n"
+
+
+def test_waiting_threads_sleep() -> None:
+    """The command sets it before torch is imported; a value of the user's own stays."""
+    code = (
+        "import os, sys; from equissl.cli.main import main; main(['--version']); "
+        "print(os.environ['OMP_WAIT_POLICY'], 'torch' in sys.modules)"
+    )
+    plain = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"}
+    for given, expected in (({}, "passive"), ({"OMP_WAIT_POLICY": "active"}, "active")):
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, env=plain | given)
+        assert done.stdout.split()[-2:] == [expected, "False"]
