@@ -16,8 +16,6 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -27,87 +25,17 @@ for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "
 
 import albumentations  # noqa: E402
 import cv2  # noqa: E402
-import kornia.augmentation as K  # noqa: E402
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from lightly.transforms.simclr_transform import SimCLRTransform  # noqa: E402
 from PIL import Image  # noqa: E402
+from policies import CIFAR, IMAGENET, MEAN, STD, Policy, Run, engine, kornia, make_images  # noqa: E402
 from torch import Tensor  # noqa: E402
 from torchvision.transforms import v2  # noqa: E402
 
-from equissl.augment import (  # noqa: E402
-    CIFAR10,
-    Augmentation,
-    ColorJitter,
-    GaussianBlur,
-    Grayscale,
-    HorizontalFlip,
-    Pipeline,
-    RandomResizedCrop,
-    Solarize,
-    base,
-    native,
-    native_compile,
-)
-from equissl.augment.engine import Engine, render  # noqa: E402
+from equissl.augment import base, native, native_compile  # noqa: E402
+from equissl.augment.engine import Engine  # noqa: E402
 from equissl.params import Params, Space  # noqa: E402
-from equissl.random import Stream  # noqa: E402
-
-Run = Callable[[], Any]
-MEAN, STD = CIFAR10.mean, CIFAR10.std
-
-
-@dataclass(frozen=True)
-class Policy:
-    """A policy in numbers that every library understands."""
-
-    name: str
-    source: int
-    size: int
-    count: int  # images of one measurement by batched engines
-    few: int  # ... and by slow peers
-    jitter: tuple[float, float, float, float]
-    blur: float = 0.0
-    solarize: float = 0.0
-
-    @property
-    def ours(self) -> Pipeline:
-        steps: tuple[Augmentation, ...] = (
-            RandomResizedCrop(self.size),
-            HorizontalFlip(),
-            ColorJitter(*self.jitter, p=0.8),
-            Grayscale(0.2),
-        )
-        if self.blur:
-            steps = (*steps, GaussianBlur(23, p=self.blur), Solarize(p=self.solarize))
-        return Pipeline((*steps, CIFAR10))
-
-
-CIFAR = Policy("CIFAR policy, 32 px", 32, 32, 2048, 256, (0.4, 0.4, 0.4, 0.1))
-IMAGENET = Policy("ImageNet policy, 256 -> 224 px", 256, 224, 64, 12, (0.8, 0.8, 0.8, 0.2), 0.5, 0.2)
-
-
-def make_images(policy: Policy) -> Tensor:
-    """Smooth and sharp content, 8 bit: (count, 3, source, source)."""
-    generator = torch.Generator().manual_seed(0)
-    shape = (policy.count, 3, policy.source, policy.source)
-    coarse = torch.rand(policy.count, 3, policy.source // 8, policy.source // 8, generator=generator)
-    smooth = torch.nn.functional.interpolate(coarse, shape[2:], mode="bicubic")
-    mosaic = torch.nn.functional.interpolate(coarse, shape[2:], mode="nearest")
-    return ((smooth + mosaic) / 2 * 255).clamp(0, 255).round().to(torch.uint8)
-
-
-def engine(policy: Policy, images: Tensor, way: Engine, **how: Any) -> Run:
-    """Draw, record and render, a fresh epoch every time."""
-    index, augmentation, epoch = torch.arange(len(images)), policy.ours, [0]
-
-    def run() -> Tensor:
-        epoch[0] += 1
-        stream = Stream.of(index, 0, epoch[0], "a")
-        draw = augmentation.sample(stream, (policy.source, policy.source))
-        return render(augmentation, images, draw, way, **how)
-
-    return run
 
 
 def torchvision_pil(policy: Policy, images: Tensor, flush: bool = False) -> Run:
@@ -143,22 +71,6 @@ def lightly(policy: Policy, images: Tensor) -> Run:
     )  # fmt: skip
     sources = [Image.fromarray(i.permute(1, 2, 0).numpy()) for i in images[: policy.few // 2]]
     return lambda: torch.stack([view for s in sources for view in transform(s)])
-
-
-def kornia(policy: Policy, images: Tensor) -> Run:
-    """Batched, its own crop (no antialiasing), one order of the colour operations per batch."""
-    steps: list[Any] = [
-        K.RandomResizedCrop((policy.size, policy.size), cropping_mode="resample"),
-        K.RandomHorizontalFlip(),
-        K.ColorJitter(*policy.jitter, p=0.8),
-        K.RandomGrayscale(p=0.2),
-    ]
-    if policy.blur:
-        steps += [K.RandomGaussianBlur((23, 23), (0.1, 2.0), p=policy.blur)]
-        steps += [K.RandomSolarize(thresholds=0.01, additions=0.0, p=policy.solarize)]
-    transform = torch.nn.Sequential(*steps, K.Normalize(torch.tensor(MEAN), torch.tensor(STD)))
-    chunk = 512 if policy.size < 64 else 32
-    return lambda: torch.cat([transform(part.float() / 255) for part in images.split(chunk)])
 
 
 def albumentation(policy: Policy, images: Tensor) -> Run:

@@ -135,7 +135,7 @@ def rate(step: Step, images: int, seconds: float, device: torch.device) -> float
     """Images per second of wall time over at least ``seconds``; ``images``: of one step."""
     wait(device)
     began, steps = time.perf_counter(), 0
-    while time.perf_counter() - began < seconds:
+    while not steps or time.perf_counter() - began < seconds:
         for _ in range(4 if device.type == "cuda" else 1):
             step()
             steps += 1

@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# What equissl does on a GPU, in one call: tests, augmentation, steps, and legs of three CIFAR-10 recipes.
+#
+#   bash benchmarks/gpu/run.sh [minutes]      at most 9 minutes by default
+#   bash benchmarks/gpu/run.sh what           what to put into the carried folder beforehand; runs nothing
+#
+# For a machine with python3, torch, torchvision and a copy of this tree, without a network.
+# OUT: where results go (gpu-out). CARRY: the folder with wheels, data and earlier runs (benchmarks/gpu/carry).
+set -uo pipefail
+cd "$(dirname "$0")/../.."
+export OUT="${OUT:-gpu-out}" CARRY="${CARRY:-benchmarks/gpu/carry}"
+python=$(command -v python3 || command -v python) || { echo "there is no python3"; exit 1; }
+"$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "python 3.11 or newer is needed"; exit 1; }
+if [ "${1:-}" != what ] && ! "$python" -c 'import torch, torchvision'; then
+    echo "torch or torchvision is missing: they are too large to be carried and must be on the machine"
+    exit 1
+fi
+# Wheels are unpacked behind what is installed; a wheel of something that is there already changes nothing.
+site=$(mktemp -d)
+trap 'rm -rf "$site"' EXIT
+for wheel in "$CARRY"/*.whl; do
+    [ -e "$wheel" ] && "$python" -m zipfile -e "$wheel" "$site"
+done
+PYTHONPATH="$PWD:$PWD/benchmarks:$PWD/benchmarks/gpu${PYTHONPATH:+:$PYTHONPATH}" CARRIED="$site" \
+    "$python" benchmarks/gpu/kit.py "${1:-9}"
