@@ -9,15 +9,16 @@ from typing import ClassVar
 from equissl.config.validation import check_bounds
 from equissl.evaluate.base import Evaluation, FeatureTable, Score
 from equissl.evaluate.classification.labels import accuracy_scores, labelled, no_classes_reason
-from equissl.evaluate.probes.network import fit_classifier, random_images
+from equissl.evaluate.probes.network import fit_classifier
 
 
 @dataclass(frozen=True)
 class ObjectProbe(Evaluation):
     """Top-1 of a linear classifier, or a network, trained by Adam on a new image of every object per epoch.
 
-    Features are as they are, the lr is constant and nothing is chosen; one image of every test object is
-    scored. Source: SIE's released code (arXiv:2302.10283), whose network has two hidden layers of 1024.
+    Features are as they are, the lr is constant and nothing is chosen. Source: SIE's released code
+    (arXiv:2302.10283), whose network has two hidden layers of 1024 and which scores one image of every test
+    object, here all.
     Where each image is an object of its own, all of them are seen in each epoch.
 
     Args:
@@ -52,7 +53,6 @@ class ObjectProbe(Evaluation):
         if self.unavailable_reason(train, test):
             return
         train, test = (labelled(t[t.canonical_order()]) for t in (train, test))
-        test = test[random_images(test.groups, self.seed, self.epochs)]
         kind, words = ("mlp", "MLP") if self.hidden else ("linear", "Linear")
         extra = {"lr": self.lr, "epochs": self.epochs, "hidden": list(self.hidden)}
         test_parts = test.by_part()

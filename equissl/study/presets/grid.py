@@ -112,11 +112,7 @@ def grid(
     problems += [f"modules: no module {m!r}; {nearest(m, MODULES)}" for m in modules if m not in MODULES]
     if problems or not bases or not modules:
         raise UserError(problems or "bases and modules must name at least one each")
-    cells = [
-        Cell({"base": b, "module": m}, MODULES[m](replace(_recipe(), base=BASES[b])))
-        for b in bases
-        for m in modules
-    ]
+    cells = [Cell({"base": b, "module": m}, MODULES[m](recipe(b))) for b in bases for m in modules]
     return Study(
         title="Invariance objectives x equivariance modules",
         cells=tuple(cells),
@@ -143,7 +139,8 @@ def grid(
     )
 
 
-def _recipe() -> Recipe:
+def recipe(base: str = "simclr") -> Recipe:
+    """A base of the grid alone, ``BASES``."""
     view = ViewSpec(policy(SIZE))
     return Recipe(
         data=Solids(size=SIZE, objects=160, views=10),
@@ -151,7 +148,7 @@ def _recipe() -> Recipe:
         encoder=EncoderConfig(
             name="resnet10t", options={"channels": (32, 64, 64, 64), "stem_width": 16}, size=SIZE
         ),
-        base=BASES["simclr"],
+        base=BASES[base],
         optimizer=AdamW(lr=2e-3, weight_decay=1e-3),
         schedule=WarmupCosine(warmup_epochs=1),
         epochs=10,
