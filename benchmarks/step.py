@@ -1,19 +1,27 @@
-"""How fast a training step is, against the bare network: forward, backward and optimizer on ready images.
+"""How fast a training step is, against the bare network and against other libraries, in one interleaved run.
 
-    uv run python benchmarks/step.py [--network NAME] [--precision 32-true] [--device auto] [--seconds 10]
+    uv run python benchmarks/step.py [--network NAME] [--precision 32-true] [--device auto] [--seconds 20]
+    uv run --group peers python benchmarks/step.py --ways bare,equissl,lightly,stable_pretraining
 
-A rate is images per second of wall time, the median of turns of two seconds with their spread; an image of
-two views counts as two, for the network and for equissl alike. equissl's step is that of training:
-the batch is gathered, views are sampled, recorded and made, the objective is SimCLR's.
+A rate is images per second of wall time, the median of turns of five seconds with their spread; an image of
+two views counts as two. "bare": forward, backward and optimizer of the network on ready images. equissl's
+step is that of training: the batch is gathered, views are sampled, recorded and made, the objective is
+SimCLR's. The libraries' steps are their own transforms of the same policy in a DataLoader with a worker for
+each core, their projector and loss, and a plain loop, without a trainer around it.
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
+import resource
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
@@ -23,7 +31,7 @@ from equissl.augment import presets
 from equissl.augment.engine import resolve_engine
 from equissl.data.base import InMemoryDataset
 from equissl.data.torchvision_sets import Cifar10
-from equissl.distributed import resolve_device
+from equissl.distributed import limit_threads, resolve_device
 from equissl.encoder.backbone import EncoderConfig
 from equissl.invariance.simclr import SimCLR
 from equissl.params import Space
@@ -60,6 +68,8 @@ NETWORKS: Mapping[str, Network] = {
         256,
     ),
     "resnet18-cifar": Network(EncoderConfig(name="resnet18", stem="small", size=32), 256),
+    "resnet18-64": Network(EncoderConfig(name="resnet18", size=64), 128),
+    "vit_tiny-224": Network(EncoderConfig(name="vit_tiny_patch16_224", size=224), 32),
     "resnet50-128": Network(EncoderConfig(name="resnet50", size=128), 32),
 }
 
@@ -100,7 +110,7 @@ def equissl(network: Network, device: torch.device, precision: Precision, compil
         monitor_every=0,
     )
     fabric = Fabric(accelerator=device.type, devices=1, precision=precision)
-    plan = _plan(recipe, fabric)
+    plan = _plan(network, recipe, fabric)
     learner = build(plan, fabric)
     meters, views, epoch = Meters(recipe.batch_size), None, 0
 
@@ -115,11 +125,17 @@ def equissl(network: Network, device: torch.device, precision: Precision, compil
     return step
 
 
-def _plan(recipe: Recipe, fabric: Fabric) -> Plan:
+def random_images(network: Network) -> Tensor:
+    """Random images of four batches, uint8."""
+    generator, side = torch.Generator().manual_seed(0), network.size
+    shape = 4 * network.batch_size, 3, side, side
+    return torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
+
+
+def _plan(network: Network, recipe: Recipe, fabric: Fabric) -> Plan:
     """Random images in place of the recipe's data: four batches."""
-    count, side = 4 * recipe.batch_size, recipe.encoder.size
-    generator = torch.Generator().manual_seed(0)
-    images = torch.randint(0, 256, (count, 3, side, side), generator=generator, dtype=torch.uint8)
+    images = random_images(network)
+    count = len(images)
     dataset = InMemoryDataset(images, Space().neutral(count), torch.zeros(count, dtype=torch.int64))
     chosen = replace(recipe, engine=resolve_engine(recipe.engine, fabric.device))
     return Plan(chosen, dataset.to(fabric.device), 4)
@@ -144,16 +160,46 @@ def rate(step: Step, images: int, seconds: float, device: torch.device) -> float
 
 
 def interleaved(
-    steps: Mapping[str, Step], images: int, seconds: float, device: torch.device, turn: float = 2.0
+    steps: Mapping[str, Step],
+    images: int,
+    seconds: float,
+    device: torch.device,
+    turn: float = 2.0,
+    warm: int = 0,
 ) -> dict[str, list[float]]:
-    """Rates of several steps, in turns of ``turn`` seconds each; the first step of each is not counted."""
+    """Rates of several steps, in turns of ``turn`` seconds each.
+
+    The first steps of every turn are not counted: what workers prepared in others' turns is used up then.
+    """
     rates: dict[str, list[float]] = {name: [] for name in steps}
     for step in steps.values():
         step()
     for _ in range(max(1, round(seconds / turn))):
         for name, step in steps.items():
+            for _ in range(warm):
+                step()
             rates[name].append(rate(step, images, turn, device))
     return rates
+
+
+def ways() -> dict[str, Callable[..., Step]]:
+    import step_peers
+
+    return {w.__name__: w for w in (bare, equissl, step_peers.lightly, step_peers.stable_pretraining)}
+
+
+def peak_memory(step: Step, device: torch.device) -> float:
+    """Gigabytes: of the device's tensors on a GPU, of this process and its workers on a CPU."""
+    for _ in range(3):
+        step()
+    wait(device)
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e9
+    used = [resource.getrusage(resource.RUSAGE_SELF).ru_maxrss]
+    for child in multiprocessing.active_children():
+        pages = Path(f"/proc/{child.pid}/statm")
+        used.append(int(pages.read_text().split()[1]) * 4 if pages.exists() else 0)
+    return sum(used) / 1e6
 
 
 def main() -> None:
@@ -161,17 +207,29 @@ def main() -> None:
     parser.add_argument("--network", choices=[*NETWORKS], default="resnet10t-thin")
     parser.add_argument("--precision", choices=["32-true", "bf16-mixed", "16-mixed"], default="32-true")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--seconds", type=float, default=10.0, help="of each candidate")
+    parser.add_argument("--seconds", type=float, default=20.0, help="of each way (default 20)")
+    parser.add_argument("--ways", default="bare,equissl", help="bare, equissl, lightly, stable_pretraining")
+    parser.add_argument("--memory-of", default="", help=argparse.SUPPRESS)
     args = parser.parse_args()
+    limit_threads()
     network, device = NETWORKS[args.network], torch.device(resolve_device(args.device))
-    steps = {way.__name__: way(network, device, args.precision) for way in (bare, equissl)}
-    rates = interleaved(steps, 2 * network.batch_size, args.seconds, device)
-    print(f"{args.network}, {args.precision}, {device}")
+    known = ways()
+    if args.memory_of:
+        print(peak_memory(known[args.memory_of](network, device, args.precision), device))
+        return
+    steps = {name: known[name](network, device, args.precision) for name in args.ways.split(",")}
+    rates = interleaved(steps, 2 * network.batch_size, args.seconds, device, turn=5.0, warm=3)
+    threads = torch.get_num_threads()
+    print(f"{args.network}, {args.precision}, {device}, {threads} threads, batches of {network.batch_size}")
     for name, values in rates.items():
+        again = [sys.executable, __file__, *sys.argv[1:], "--memory-of", name]
+        memory = float(subprocess.run(again, capture_output=True, check=True).stdout.split()[-1])
         low, high = min(values), max(values)
-        print(f"{name}: {statistics.median(values):,.0f} images/s ({low:,.0f} to {high:,.0f})")
-    pairs = zip(rates["equissl"], rates["bare"], strict=True)
-    print(f"equissl / bare: {statistics.median(a / b for a, b in pairs):.2f}")
+        rate_text = f"{statistics.median(values):8,.0f} images/s ({low:,.0f} to {high:,.0f})"
+        pairs = zip(rates["equissl"], values, strict=True) if "equissl" in rates else ()
+        ratios = [a / b for a, b in pairs]
+        times = f", equissl / {name}: {statistics.median(ratios):.2f}" if ratios else ""
+        print(f"{name:20} {rate_text}, {memory:.2f} GB{times}", flush=True)
 
 
 if __name__ == "__main__":

@@ -235,3 +235,8 @@ def test_a_folder_of_the_layout_is_recognised(tmp_path: Path) -> None:
     (tmp_path / "photos" / "a").mkdir(parents=True)
     for other in ("photos", "missing"):
         assert isinstance(open_data(tmp_path / other, 16), ImageFolder)
+
+
+def test_a_missing_folder_says_where_to_get_it() -> None:
+    with pytest.raises(UserError, match=r"does not exist .*`equissl download 3diebench out=DIR` fetches it"):
+        ThreeDIEBench(path="nowhere").open("train")

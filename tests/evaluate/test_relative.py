@@ -6,7 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from equissl.evaluate.base import FeatureTable
+from equissl.errors import UserError
+from equissl.evaluate.base import Evaluation, FeatureTable
+from equissl.evaluate.factors.absolute import Factors
 from equissl.evaluate.factors.relative import RelativeFactors, _change, _pair_rows
 from equissl.evaluate.metrics import angular_error
 from equissl.params import Circular, Params, Real, Rotation, Space, between
@@ -73,8 +75,17 @@ def test_a_constant_stands_beside_every_score_and_counts_pairs() -> None:
 def test_what_is_missing_is_reported() -> None:
     alone = views(50, "x", each=1)
     assert "several images of one object" in RelativeFactors().unavailable_reason(alone, alone)
-    assert "none of hue" in RelativeFactors(("hue",)).unavailable_reason(views(20, "x"), views(20, "x"))
+    with pytest.raises(UserError, match="records no factor 'hue'"):
+        RelativeFactors(("hue",)).unavailable_reason(views(20, "x"), views(20, "x"))
     assert not list(RelativeFactors().run(alone, alone))
+
+
+@pytest.mark.parametrize("evaluation", [RelativeFactors(("size", "sise")), Factors(("size", "sise"))])
+def test_a_factor_that_is_not_recorded_is_refused(evaluation: Evaluation) -> None:
+    train, test = views(40, "train"), views(20, "test")
+    expected = f"{evaluation.name}.factors: the dataset records no factor 'sise'; did you mean 'size'"
+    with pytest.raises(UserError, match=expected):
+        list(evaluation.run(train, test))
 
 
 def test_degrees_of_angles_and_rotations() -> None:

@@ -86,8 +86,11 @@ def scan_all(path: str) -> Listing:
     return Listing(root, files, (-1,) * len(files))
 
 
-def existing_folder(path: str) -> Path:
+def existing_folder(path: str, advice: str = "") -> Path:
     """The folder at a path of the user.
+
+    Args:
+        advice: a clause for the message, where to get it from.
 
     Raises:
         UserError: there is none; the message names the nearest that exists.
@@ -107,6 +110,7 @@ def existing_folder(path: str) -> Path:
     hint = f"{str(parent.absolute())!r} has no {part.name!r}"
     if close:
         hint = f"did you mean {str(parent / close[0])!r}?"
+    hint = f"{hint}; {advice}" if advice else hint
     raise UserError(f"data.path={str(path)!r} does not exist (expected a folder of images); {hint}")
 
 

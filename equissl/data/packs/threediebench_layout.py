@@ -60,7 +60,7 @@ class Source:
             source = Source(folder)
             if (folder.is_dir() and folder != root) or source.default_pack.is_dir():
                 return source
-        return Source(existing_folder(path))
+        return Source(existing_folder(path, "`equissl download 3diebench out=DIR` fetches it"))
 
     @staticmethod
     def recognises(path: Path) -> bool:

@@ -8,13 +8,13 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from equissl.errors import UserError, nearest
 from equissl.evaluate.base import Evaluation, FeatureTable, Score
 from equissl.evaluate.factors.scoring import (
     constant_prediction,
     factor_scores,
     factor_targets,
     fit_factor_probe,
+    selected_factors,
     varies,
 )
 from equissl.params import Factor
@@ -51,11 +51,7 @@ class Factors(Evaluation):
         return "" if test.params.space.names else "it needs factors, but the dataset records none"
 
     def run(self, train: FeatureTable, test: FeatureTable) -> Iterator[Score]:
-        for name in self.factors:
-            if name not in test.params.space.names:
-                valid = nearest(name, test.params.space.names)
-                raise UserError(f"factors.factors: the dataset records no factor {name!r}; {valid}")
-        for factor in test.params.space.select(self.factors or test.params.space.names):
+        for factor in selected_factors(test.params.space, self.factors, "factors.factors"):
             targets = factor_targets(factor, train.params), factor_targets(factor, test.params)
             if varies(targets[0]) and varies(targets[1]):
                 yield from self._scores(factor, train, test, *targets)

@@ -18,6 +18,7 @@ from equissl.evaluate.factors.scoring import (
     factor_scores,
     factor_targets,
     fit_factor_probe,
+    selected_factors,
     varies,
 )
 from equissl.evaluate.probes.base import ProbeResult
@@ -61,9 +62,9 @@ class RelativeFactors(Evaluation):
         check_bounds(self, "epochs", low=1)
 
     def unavailable_reason(self, train: FeatureTable, test: FeatureTable) -> str:
-        if not self._selected(test.params.space).names:
-            names = f" of {', '.join(self.factors)}" if self.factors else ""
-            return f"it needs factors, but the dataset records none{names}"
+        if not test.params.space.names:
+            return "it needs factors, but the dataset records none"
+        self._selected(test.params.space)
         if not len(_pair_rows(train, self.seed)[0]) or not len(_pair_rows(test, self.seed)[0]):
             return "it needs several images of one object, but each image is of another"
         return ""
@@ -105,7 +106,7 @@ class RelativeFactors(Evaluation):
             )
 
     def _selected(self, space: Space) -> Space:
-        return space.select([n for n in space.names if not self.factors or n in self.factors])
+        return selected_factors(space, self.factors, "relativefactors.factors")
 
     def _scores(
         self, factor: Factor, train: FeatureTable, test: FeatureTable, y: Tensor, y_test: Tensor

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 
 from torch import Tensor
 
+from equissl.errors import UserError, nearest
 from equissl.evaluate.base import Score
 from equissl.evaluate.metrics import angular_error, balanced_accuracy, component_r2, flat_r2, mean_r2, r2
 from equissl.evaluate.probes.base import ProbeResult
@@ -16,7 +17,7 @@ from equissl.evaluate.probes.mlp import mlp
 from equissl.evaluate.probes.ridge import ridge
 from equissl.evaluate.statistics import estimate
 from equissl.evaluate.titles import ANGLES, AUDIT, FACTORS, R2_VARIANTS, RELATIVE, title
-from equissl.params import Circular, Factor, Params, Rotation
+from equissl.params import Circular, Factor, Params, Rotation, Space
 
 GROUPS = {"factor": FACTORS, "factor_mlp": FACTORS, "relative": RELATIVE, "audit": AUDIT}
 PROBES = {"factor": "", "factor_mlp": "MLP probe", "relative": "change"}
@@ -44,6 +45,20 @@ def varies(targets: Tensor) -> bool:
     """Whether the targets are finite and differ between images at all."""
     largest = float((targets - targets[:1]).abs().double().max()) if len(targets) else 0.0
     return 1e-6 < largest < math.inf
+
+
+def selected_factors(space: Space, names: Sequence[str], setting: str) -> Space:
+    """The factors called ``names``, all if there are none.
+
+    Raises:
+        UserError: one that the dataset does not record; the message names the setting.
+    """
+    for name in names:
+        if name not in space.names:
+            raise UserError(
+                f"{setting}: the dataset records no factor {name!r}; {nearest(name, space.names)}"
+            )
+    return space.select(tuple(names) or space.names)
 
 
 def constant_prediction(targets: Tensor, count: int) -> Tensor:
