@@ -38,6 +38,7 @@ KINDS = (  # in the order of the enum in native.c
 _NEEDS_RGB = ("jitter", "grayscale", "normalize")
 _DTYPES = {torch.uint8: 0, torch.float32: 1, torch.bfloat16: 2}
 _MIN_IMAGES_PER_THREAD = 8
+_CHUNKS_PER_THREAD = 4
 
 
 class _Step(ctypes.Structure):
@@ -117,13 +118,16 @@ def run(images: Tensor, steps: Sequence[NativeStep], dtype: torch.dtype, channel
         return failed
 
     threads = max(1, min(torch.get_num_threads(), count // _MIN_IMAGES_PER_THREAD))
-    bounds = [count * k // threads for k in range(threads + 1)]
-    parts = itertools.pairwise(bounds)
-    if threads > 1:
-        out_of_memory = any(_pool(threads).map(lambda part: apply_steps(*part), parts))
-    else:
-        out_of_memory = bool(apply_steps(0, count))
-    if out_of_memory:
+    # Images cost differently, and cores may be busy with something else: whoever is free takes the next ones.
+    chunks = 1 if threads == 1 else min(threads * _CHUNKS_PER_THREAD, count // _MIN_IMAGES_PER_THREAD)
+    bounds = [count * k // chunks for k in range(chunks + 1)]
+    parts = iter(list(itertools.pairwise(bounds)))  # that of a list may be shared by threads
+
+    def apply_parts() -> bool:
+        return any(apply_steps(*part) for part in parts)
+
+    others = [_pool(threads - 1).submit(apply_parts) for _ in range(threads - 1)]
+    if any([apply_parts(), *(other.result() for other in others)]):
         raise UserError(f"not enough memory to augment {count} images; lower batch_size")
     return out
 
