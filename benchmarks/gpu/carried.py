@@ -37,6 +37,9 @@ WHEELS = {
     "pytest": "pytest",
     "pluggy": "pluggy",
     "iniconfig": "iniconfig",
+    "joblib": "joblib",
+    "cloudpickle": "cloudpickle",
+    "threadpoolctl": "threadpoolctl",
 }
 OPTIONAL = {"kornia": "kornia", "kornia_rs": "kornia-rs"}  # to compare with
 ARCHIVE = "cifar10-jpeg.tar.xz"  # train/CLASS/*.jpg and test/CLASS/*.jpg
