@@ -29,7 +29,18 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from lightly.transforms.simclr_transform import SimCLRTransform  # noqa: E402
 from PIL import Image  # noqa: E402
-from policies import CIFAR, IMAGENET, MEAN, STD, Policy, Run, engine, kornia, make_images  # noqa: E402
+from policies import (  # noqa: E402
+    CIFAR,
+    IMAGENET,
+    MEAN,
+    STD,
+    Policy,
+    Run,
+    engine,
+    kornia,
+    make_images,
+    torchvision_steps,
+)
 from torch import Tensor  # noqa: E402
 from torchvision.transforms import v2  # noqa: E402
 
@@ -39,17 +50,8 @@ from equissl.params import Params, Space  # noqa: E402
 
 
 def torchvision_pil(policy: Policy, images: Tensor, flush: bool = False) -> Run:
-    steps: list[Any] = [
-        v2.RandomResizedCrop(policy.size),
-        v2.RandomHorizontalFlip(),
-        v2.RandomApply([v2.ColorJitter(*policy.jitter)], p=0.8),
-        v2.RandomGrayscale(0.2),
-    ]
-    if policy.blur:
-        steps += [v2.RandomApply([v2.GaussianBlur(23, (0.1, 2.0))], p=policy.blur)]
-        steps += [v2.RandomSolarize(128, p=policy.solarize)]
-    steps += [v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD)]
-    transform = v2.Compose(steps)
+    ending = [v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD)]
+    transform = v2.Compose([*torchvision_steps(policy), *ending])
     sources = [Image.fromarray(i.permute(1, 2, 0).numpy()) for i in images[: policy.few]]
 
     def run() -> Tensor:

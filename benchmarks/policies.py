@@ -98,3 +98,19 @@ def kornia(policy: Policy, images: Tensor) -> Run:
     )
     chunk = (512 if policy.size < 64 else 32) if images.device.type == "cpu" else len(images)
     return lambda: torch.cat([transform(part.float() / 255) for part in images.split(chunk)])
+
+
+def torchvision_steps(policy: Policy) -> list[Any]:
+    """torchvision's v2 transforms of a policy, but for the normalisation."""
+    from torchvision.transforms import v2
+
+    steps: list[Any] = [
+        v2.RandomResizedCrop(policy.size),
+        v2.RandomHorizontalFlip(),
+        v2.RandomApply([v2.ColorJitter(*policy.jitter)], p=0.8),
+        v2.RandomGrayscale(0.2),
+    ]
+    if policy.blur:
+        steps += [v2.RandomApply([v2.GaussianBlur(23, (0.1, 2.0))], p=policy.blur)]
+        steps += [v2.RandomSolarize(128, p=policy.solarize)]
+    return steps

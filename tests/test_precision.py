@@ -145,12 +145,16 @@ def test_every_objective_can_be_tried(times: dict[bool, float], name: str) -> No
 
 
 def test_a_run_keeps_what_was_chosen(
-    times: dict[bool, float], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    times: dict[bool, float],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     times[True] = 0.5
     auto = recipe(precision="auto")
     run = train(auto, tmp_path / "auto", replace(QUIET, silent=False))
     assert "precision=bf16-mixed: a step in bfloat16 is 2.00 times as fast" in capsys.readouterr().err
+    assert not [r for r in caplog.records if r.name.startswith("lightning_fabric")]
     assert read_json(run.path / "recipe.json")["precision"] == "bf16-mixed"
     assert not run_differences(run, auto) and run_differences(run, recipe(precision="32-true"))
     # The trial changes nothing of the run.

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any
 
 import torch
-from policies import CIFAR, IMAGENET, MEAN, STD, Policy, Run, engine, kornia, make_images
+from policies import CIFAR, IMAGENET, MEAN, STD, Policy, Run, engine, kornia, make_images, torchvision_steps
 from step import rate
 from torch import Tensor
 
@@ -16,16 +15,9 @@ def torchvision(policy: Policy, images: Tensor) -> Run:
     """torchvision v2 on the whole batch: one draw for all its images."""
     from torchvision.transforms import v2
 
-    steps: list[Any] = [
-        v2.RandomResizedCrop(policy.size, antialias=True),
-        v2.RandomHorizontalFlip(),
-        v2.RandomApply([v2.ColorJitter(*policy.jitter)], p=0.8),
-        v2.RandomGrayscale(0.2),
-    ]
-    if policy.blur:
-        steps += [v2.RandomApply([v2.GaussianBlur(23, (0.1, 2.0))], p=policy.blur)]
-        steps += [v2.RandomSolarize(128, p=policy.solarize)]
-    transform = v2.Compose([*steps, v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD)])
+    transform = v2.Compose(
+        [*torchvision_steps(policy), v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD)]
+    )
     return lambda: transform(images)
 
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from lightning_fabric import Fabric
 from torch import nn
 
 from equissl.distributed import resolve_device
@@ -15,7 +14,7 @@ from equissl.runs.folder import open_run
 from equissl.runs.load import wrap_backbone
 from equissl.storage import read_object
 from equissl.training.options import Options
-from equissl.training.precision import for_fabric
+from equissl.training.precision import open_fabric
 from equissl.training.replay import StepReplay, check_step, replay
 from equissl.training.setup import build, resolve
 
@@ -47,7 +46,7 @@ def replay_step(
     if isinstance(per_epoch, int):  # before the images are read
         check_step(step, per_epoch * recipe.epochs)
     options = Options(accelerator=resolve_device(device), loggers=())
-    fabric = Fabric(accelerator=options.accelerator, devices=1, precision=for_fabric(recipe.precision))
+    fabric = open_fabric(recipe.precision, accelerator=options.accelerator, devices=1)
     plan = resolve(recipe, options, fabric, progress)
     learner = build(plan, fabric, wrap_backbone(recipe.encoder, backbone))
     return replay(folder, step, plan, learner)

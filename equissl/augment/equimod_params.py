@@ -8,6 +8,7 @@ blur applied, blur sigma; solarize. See arXiv:2211.01244 and its code.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Literal
 
 import torch
@@ -128,5 +129,11 @@ def _order(params: Params) -> Tensor:
 
 def _constant(params: Params, values: tuple[float, ...]) -> Tensor:
     """The same row for every image, on the device of the parameters: (B, len(values))."""
-    device = next((v.device for v in params.values.values()), None)
-    return torch.tensor(values, device=device).expand(len(params), -1)
+    device = next((v.device for v in params.values.values()), torch.device("cpu"))
+    return constants_on(values, device).expand(len(params), -1)
+
+
+@lru_cache
+def constants_on(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """Numbers (N,) on a device, copied once: a copy in every step would wait for it."""
+    return torch.tensor(values, device=device)

@@ -11,7 +11,6 @@ import importlib
 import pkgutil
 import re
 from collections.abc import Callable, Mapping
-from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,8 @@ _CLASS = re.compile(r"^class ([A-Za-z]\w*)", re.MULTILINE)
 
 def installed_version(package: str) -> str:
     """The version of an installed package; "not installed" for one that is absent or only on the path."""
+    from importlib import metadata  # as slow as the rest of ``import equissl``
+
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from equissl.augment.equimod_params import Count, equimod_vector
+from equissl.augment.equimod_params import Count, constants_on, equimod_vector
 from equissl.config.validation import MAX_WIDTH, Checked, check_bounds, check_unique, check_widths
 from equissl.encoder.encoder import Encoder
 from equissl.equivariance._predictive import PredictiveEquivariance
@@ -59,13 +58,7 @@ class LegacyLayout(Checked):
                 values[name] = values[name] + 1
         absolute = Params(change.space, values, change.applied, change.count)
         vector = equimod_vector(absolute, self.source[0], self.source[1], self.count)
-        return (vector - _constants(self.mean, vector.device)) / _constants(self.std, vector.device)
-
-
-@lru_cache
-def _constants(values: tuple[float, ...], device: torch.device) -> Tensor:
-    # Copied to the device once: a copy in every step would wait for it.
-    return torch.tensor(values, device=device)
+        return (vector - constants_on(self.mean, vector.device)) / constants_on(self.std, vector.device)
 
 
 class EquiMod(PredictiveEquivariance):

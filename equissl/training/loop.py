@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ from equissl.training.loggers import open_loggers
 from equissl.training.meters import Meters
 from equissl.training.optim import set_lr
 from equissl.training.options import Options
-from equissl.training.precision import Choice, for_fabric, settle_precision, without_trial
+from equissl.training.precision import Choice, open_fabric, settle_precision, without_trial
 from equissl.training.processes import lost_processes_in_words, start_processes
 from equissl.training.setup import (
     Learner,
@@ -157,24 +158,22 @@ def train(
     own = encoder is not None or bool(trust_needs(recipe) - {ROOT})
     device = resolve_device(options.accelerator)
 
-    def open_fabric(precision: Precision) -> Fabric:
-        return Fabric(
-            accelerator=device,
-            # A module of the user's own may have parameters that no loss depends on; equissl's have none.
-            strategy="ddp_find_unused_parameters_true" if layout.count > 1 and own else "auto",
-            devices=layout.devices,
-            num_nodes=layout.nodes,
-            precision=for_fabric(precision),
-        )
-
+    with_precision = partial(
+        open_fabric,
+        accelerator=device,
+        # A module of the user's own may have parameters that no loss depends on; equissl's have none.
+        strategy="ddp_find_unused_parameters_true" if layout.count > 1 and own else "auto",
+        devices=layout.devices,
+        num_nodes=layout.nodes,
+    )
     choice = without_trial(device, layout.count) if recipe.precision == "auto" else None
-    fabric = open_fabric(choice.precision if choice else recipe.precision)
+    fabric = with_precision(choice.precision if choice else recipe.precision)
     threads = limit_threads(layout.devices)
     run = Run(out)
     try:
         with lost_processes_in_words(out):
             fabric.launch()
-            _train(fabric, recipe, run, options, encoder, resume, name, choice, open_fabric, threads)
+            _train(fabric, recipe, run, options, encoder, resume, name, choice, with_precision, threads)
     except KeyboardInterrupt as error:  # at start-up, or the second signal
         begun = f"`equissl resume {out}` goes on from the last checkpoint"
         rest = begun if (out / "recipe.json").exists() else "nothing was written"
@@ -191,7 +190,7 @@ def _train(
     resume: bool,
     name: str,
     choice: Choice | None,
-    open_fabric: Callable[[Precision], Fabric],
+    with_precision: Callable[[Precision], Fabric],
     threads: str,
 ) -> None:
     with Display(silent=options.silent or rank() > 0) as display, ExitStack() as held:
@@ -209,7 +208,7 @@ def _train(
         model = build_model(plan, fabric.device, encoder, weights=saved is None)
         plan = settle_precision(plan, model, choice, display.say if rank() == 0 else say_nothing)
         if plan.recipe.precision != (choice.precision if choice else recipe.precision):
-            fabric = open_fabric(plan.recipe.precision)
+            fabric = with_precision(plan.recipe.precision)
         learner = set_up(plan, fabric, model)
         stored = to_dict(plan.recipe)
         snapshot = Snapshot(

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import copy
+import logging
 import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import torch
+from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from equissl.encoder.modes import eval_mode
@@ -44,6 +46,17 @@ class Choice:
 def for_fabric(precision: Precision) -> Settled:
     """The precision that ``Fabric`` begins with: float32 until "auto" is settled."""
     return FLOAT32 if precision == "auto" else precision
+
+
+def open_fabric(precision: Precision, **options: Any) -> Fabric:
+    """``Fabric`` without the line that it writes about a lower precision; a run says its own."""
+    logger = logging.getLogger("lightning_fabric")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        return Fabric(precision=for_fabric(precision), **options)
+    finally:
+        logger.setLevel(level)
 
 
 def settle_precision(plan: Plan, model: Model, choice: Choice | None, say: Say) -> Plan:

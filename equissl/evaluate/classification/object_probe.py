@@ -18,8 +18,7 @@ class ObjectProbe(Evaluation):
 
     Features are as they are, the lr is constant and nothing is chosen. Source: SIE's released code
     (arXiv:2302.10283), whose network has two hidden layers of 1024 and which scores one image of every test
-    object, here all.
-    Where each image is an object of its own, all of them are seen in each epoch.
+    object, here all. Where each image is an object of its own, all of them are seen in each epoch.
 
     Args:
         hidden: widths of hidden layers with ReLU; none for a linear classifier.
