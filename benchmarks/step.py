@@ -67,10 +67,10 @@ NETWORKS: Mapping[str, Network] = {
         ),
         256,
     ),
-    "resnet18-cifar": Network(EncoderConfig(name="resnet18", stem="small", size=32), 256),
-    "resnet18-64": Network(EncoderConfig(name="resnet18", size=64), 128),
-    "vit_tiny-224": Network(EncoderConfig(name="vit_tiny_patch16_224", size=224), 32),
-    "resnet50-128": Network(EncoderConfig(name="resnet50", size=128), 32),
+    "resnet18-cifar": Network(EncoderConfig(name="resnet18", stem="small", size=32), 64),
+    "resnet18-64": Network(EncoderConfig(name="resnet18", size=64), 64),
+    "vit_tiny-224": Network(EncoderConfig(name="vit_tiny_patch16_224", size=224), 16),
+    "resnet50-128": Network(EncoderConfig(name="resnet50", size=128), 16),
 }
 
 

@@ -1,4 +1,4 @@
-"""Milliseconds of a training step with threads that spin or sleep while they wait, and with one thread.
+"""Milliseconds of a step with threads that spin, spin for a moment, or sleep while they wait, and with one.
 
     uv run python benchmarks/threads.py [--seconds 10] [--rounds 2] [--busy 0]
 
@@ -15,10 +15,12 @@ import sys
 import time
 from multiprocessing import get_context
 
+TWO = {"OMP_NUM_THREADS": "2"}
 WAYS = {
-    "two threads, spinning": {"OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "active"},
-    "two threads, asleep": {"OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "passive"},
-    "one thread": {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"},
+    "two threads, OpenMP's default": TWO,
+    "two threads, 10,000 spins": TWO | {"GOMP_SPINCOUNT": "10000"},  # as the command sets it
+    "two threads, asleep": TWO | {"OMP_WAIT_POLICY": "passive"},
+    "one thread": {"OMP_NUM_THREADS": "1"},
 }
 
 
@@ -51,7 +53,7 @@ def burn() -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--seconds", type=float, default=10.0, help="of each measurement (default 10)")
-    parser.add_argument("--rounds", type=int, default=2, help="of all three (default 2)")
+    parser.add_argument("--rounds", type=int, default=2, help="of all four (default 2)")
     parser.add_argument("--busy", type=int, default=0, help="other processes that compute (default none)")
     parser.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -71,7 +73,7 @@ def main() -> None:
         process.terminate()
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, {options.busy} processes beside")
     for way, times in found.items():
-        print(f"{way:24} {', '.join(times)} ms")
+        print(f"{way:30} {', '.join(times)} ms")
 
 
 if __name__ == "__main__":

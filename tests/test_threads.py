@@ -88,14 +88,18 @@ os.cpu_count = lambda: 8
     assert done.stdout == "1\n"
 
 
-def test_waiting_threads_sleep() -> None:
-    """The command sets it before torch is imported; a value of the user's own stays."""
+def test_waiting_threads_spin_for_a_moment_only() -> None:
+    """The command sets it before torch is imported; a choice of the user's own stays."""
     code = (
         "import os, sys; from equissl.cli.main import main; main(['--version']); "
-        "print(os.environ['OMP_WAIT_POLICY'], 'torch' in sys.modules)"
+        "print(os.environ.get('GOMP_SPINCOUNT'), 'torch' in sys.modules)"
     )
-    plain = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"}
-    for given, expected in (({}, "passive"), ({"OMP_WAIT_POLICY": "active"}, "active")):
+    plain = {k: v for k, v in os.environ.items() if k not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
+    for given, expected in (
+        ({}, "10000"),
+        ({"OMP_WAIT_POLICY": "active"}, "None"),
+        ({"GOMP_SPINCOUNT": "5"}, "5"),
+    ):
         command = [sys.executable, "-c", code]
         done = subprocess.run(command, capture_output=True, text=True, check=True, env=plain | given)
         assert done.stdout.split()[-2:] == [expected, "False"]
