@@ -125,6 +125,50 @@ def test_what_fails_in_bfloat16_keeps_float32(times: dict[bool, float], problem:
     assert choice.precision == "32-true" and said in choice.reason
 
 
+class WholeBatch(nn.Module):
+    """Takes no fewer images than a batch has, while it is trained."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(3 * 16 * 16, 8)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        if self.training and len(images) < 32:
+            raise ValueError(f"expected 32 images, got {len(images)}")
+        features: torch.Tensor = self.layer(images.flatten(1))
+        return features
+
+
+def test_a_model_that_takes_no_smaller_batch_is_trained_in_float32(tmp_path: Path) -> None:
+    encoder = Encoder(WholeBatch(), probe=(3, 16, 16))
+    run = train(tiny(precision="auto", epochs=1, monitor_every=0), tmp_path / "run", QUIET, encoder=encoder)
+    assert read_json(run.path / "recipe.json")["precision"] == "32-true"
+
+
+def test_a_trial_that_runs_out_of_memory_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> Model:
+        raise MemoryError
+
+    monkeypatch.setattr(copy, "deepcopy", full)
+    with pytest.raises(MemoryError):
+        choose_precision(simclr(), views_of, 8)
+
+
+class ByKeyword(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(3, 8, 3, 2, 1)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        features: torch.Tensor = self.layer(input=images)
+        return features.mean((2, 3))
+
+
+def test_a_convolution_may_be_called_by_keyword() -> None:
+    model = simclr(Encoder(ByKeyword(), probe=(3, 16, 16)))
+    assert overstrided(model, views_of(2)) == []
+
+
 @pytest.mark.parametrize("name", [*BASES, *MODULES])
 def test_every_objective_can_be_tried(times: dict[bool, float], name: str) -> None:
     times[True] = 0.5

@@ -66,7 +66,7 @@ def settle_precision(plan: Plan, model: Model, choice: Choice | None, say: Say) 
         model: on its device, in the memory format of the run.
         choice: what ``without_trial`` returned.
     """
-    recipe, on_cpu = plan.recipe, next(model.parameters()).device.type == "cpu"
+    recipe, on_cpu = plan.recipe, model.encoder.mean.device.type == "cpu"
     if recipe.precision == "auto":
         choice = choice or choose_precision(model, partial(first_views, plan), recipe.batch_size)
         say(f"precision={choice.precision}: {choice.reason}")
@@ -98,7 +98,7 @@ def choose_precision(model: Model, views_of: ViewsOf, batch_size: int) -> Choice
     """bfloat16 if a model's forward and backward pass on the CPU is ``MIN_GAIN`` times as fast with it.
 
     The trial takes ``SECONDS`` and a few steps; float32 is kept where torch's bfloat16 is known to be wrong
-    (``overstrided``), fails, or gives a loss that is not finite.
+    (``overstrided``), fails, or gives a loss that is not finite, and where the model takes no smaller batch.
 
     Args:
         model: in the memory format of the run; neither its weights nor random states change.
@@ -108,6 +108,8 @@ def choose_precision(model: Model, views_of: ViewsOf, batch_size: int) -> Choice
     try:
         trial = copy.deepcopy(model).train()
     except Exception as error:  # a module of the user's own that cannot be copied
+        if memory_problem(error):
+            raise
         return Choice(FLOAT32, f"no trial of bfloat16: the model cannot be copied ({type(error).__name__})")
     with torch.random.fork_rng([]):
         return _tried(trial, views_of, batch_size)
@@ -121,13 +123,17 @@ def overstrided(model: Model, views: Mapping[str, View]) -> list[str]:
     """
     found: dict[str, None] = {}
 
-    def look(name: str, layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    def look(name: str, layer: nn.Module, inputs: tuple[Tensor, ...], named: dict[str, Tensor]) -> None:
         if isinstance(layer, nn.Conv2d) and max(layer.kernel_size) > 1:
-            sides = zip(layer.stride, inputs[0].shape[-2:], strict=True)
+            images = inputs[0] if inputs else named["input"]
+            sides = zip(layer.stride, images.shape[-2:], strict=True)
             if any(stride > side for stride, side in sides):
                 found[name] = None
 
-    handles = [m.register_forward_pre_hook(partial(look, name)) for name, m in model.named_modules()]
+    handles = [
+        module.register_forward_pre_hook(partial(look, name), with_kwargs=True)
+        for name, module in model.named_modules()
+    ]
     try:
         with torch.random.fork_rng([]), eval_mode(model), torch.no_grad():
             model.encode(views)
@@ -138,18 +144,13 @@ def overstrided(model: Model, views: Mapping[str, View]) -> list[str]:
 
 
 def _tried(model: Model, views_of: ViewsOf, batch_size: int) -> Choice:
-    size = min(4, batch_size)
-    views = views_of(size)
-    if layer := next(iter(overstrided(model, views)), ""):
-        return Choice(FLOAT32, f"{layer} {WRONG}")
-    _step(model, views, False)
-    seconds = _step(model, views, False)
-    while seconds < MIN_STEP and size < batch_size:
-        size = min(2 * size, batch_size)
-        views = views_of(size)
-        _step(model, views, False)
-        seconds = _step(model, views, False)
+    failed = "no trial of bfloat16: a step of fewer images fails"
     try:
+        views = views_of(min(4, batch_size))
+        if layer := next(iter(overstrided(model, views)), ""):
+            return Choice(FLOAT32, f"{layer} {WRONG}")
+        views = _measurable(model, views, views_of, batch_size)
+        failed = "bfloat16 fails here"
         finite = _is_finite(model, views)
         ratios: list[float] = []
         began = time.monotonic()
@@ -158,15 +159,28 @@ def _tried(model: Model, views_of: ViewsOf, batch_size: int) -> Choice:
         ):
             full = _step(model, views, False)
             ratios.append(full / _step(model, views, True))
-    except Exception as error:  # whatever a layer without bfloat16 raises
+    except Exception as error:  # whatever a layer without bfloat16, or without small batches, raises
         if memory_problem(error):
             raise
-        return Choice(FLOAT32, f"bfloat16 fails here: {type(error).__name__}: {str(error)[:100]}")
+        return Choice(FLOAT32, f"{failed}: {type(error).__name__}: {str(error)[:100]}")
     if not finite:
         return Choice(FLOAT32, "the loss or a gradient is not finite in bfloat16")
     gain = statistics.median(ratios)
     measured = f"a step in bfloat16 is {gain:.2f} times as fast as in float32"
     return Choice(BFLOAT16 if gain >= MIN_GAIN else FLOAT32, measured)
+
+
+def _measurable(
+    model: Model, views: Mapping[str, View], views_of: ViewsOf, batch_size: int
+) -> Mapping[str, View]:
+    """The views of so many images that a step in float32 takes ``MIN_STEP``, a batch at most."""
+    size = min(4, batch_size)
+    while True:
+        _step(model, views, False)
+        if _step(model, views, False) >= MIN_STEP or size >= batch_size:
+            return views
+        size = min(2 * size, batch_size)
+        views = views_of(size)
 
 
 def _is_clear(ratios: list[float]) -> bool:
