@@ -7,11 +7,12 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
-from joblib import cpu_count
 from torch import Tensor
 
+from equissl.distributed import available_cores
+
 _BLOCK = 1 << 24  # bytes that one thread takes at a time; the digest depends on it
-_THREADS = min(8, cpu_count())
+_THREADS = 8  # at most
 
 
 def digest(*values: object) -> str:
@@ -24,7 +25,7 @@ def digest(*values: object) -> str:
     >>> digest({"a": torch.zeros(2)}) == digest({"a": torch.zeros(1, 2)})
     False
     """
-    with ThreadPoolExecutor(_THREADS) as pool:  # hashlib lets other threads run
+    with ThreadPoolExecutor(min(_THREADS, available_cores())) as pool:  # hashlib lets other threads run
         parts = pool.map(lambda part: hashlib.sha256(part).digest(), _parts(values))
         return hashlib.sha256(b"".join(parts)).hexdigest()
 

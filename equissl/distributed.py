@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import torch
@@ -35,8 +36,19 @@ def resolve_device(name: str) -> str:
 
 
 def available_cores() -> int:
-    """Cores that this process may use: those of its affinity, or fewer where its cgroup limits it."""
-    return int(cpu_count())
+    """Cores that this process may use: those of its affinity, or fewer where its cgroup limits it.
+
+    Raises:
+        UserError: joblib's environment variable LOKY_MAX_CPU_COUNT, which limits them too, is no number.
+    """
+    try:
+        return int(cpu_count())
+    except ValueError as error:
+        given = os.environ.get("LOKY_MAX_CPU_COUNT")
+        raise UserError(
+            f"the number of cores cannot be found ({error}); LOKY_MAX_CPU_COUNT={given} must be a whole "
+            "number, or not set"
+        ) from error
 
 
 def limit_threads(processes: int = 1) -> str:

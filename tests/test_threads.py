@@ -88,6 +88,13 @@ os.cpu_count = lambda: 8
     assert done.stdout == "1\n"
 
 
+def test_a_limit_that_is_no_number_ends_in_words() -> None:
+    command = [sys.executable, "-m", "equissl", "doctor"]
+    environment = os.environ | {"LOKY_MAX_CPU_COUNT": "many"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 2 and "LOKY_MAX_CPU_COUNT=many must be a whole number" in done.stderr
+
+
 def test_waiting_threads_spin_for_a_moment_only() -> None:
     """The command sets it before torch is imported; a choice of the user's own stays."""
     code = (

@@ -5,8 +5,8 @@ none, as in a source checkout, it is compiled (``native_compile.py``) and kept i
 
 Loading a library runs its code, and a damaged one kills the process. So a file in the cache is loaded only if
 it and its folder belong to this user, nobody else may write to them, and its content has the digest in its
-name; a new one is loaded in another process first. Where the cache folder cannot be used, the library is
-built for this process alone.
+name; a new one, and the wheel's, is loaded in another process first. Where the cache folder cannot be used,
+the library is built for this process alone.
 """
 
 from __future__ import annotations
@@ -46,11 +46,10 @@ def load(source: Path, function: str, instruction_set: str) -> ctypes.CDLL:
     shipped = packaged(source, instruction_set)
     if shipped.is_file():
         try:
+            _try_in_another_process(shipped, function)
             return ctypes.CDLL(str(shipped))
-        except OSError as error:
-            raise BuildError(
-                f"the compiled library {shipped} cannot be loaded ({error}); reinstall equissl"
-            ) from error
+        except (OSError, _FolderError) as error:
+            raise BuildError(f"{error}; reinstall equissl") from error
     command, given = compiler(), arguments(source, instruction_set)
     # A home folder may be shared by several machines.
     build = os.fsencode(f"{platform.machine()} {command} {given[:-2]}")
@@ -140,4 +139,4 @@ def _try_in_another_process(path: Path, function: str) -> None:
     command = [sys.executable, "-I", "-S", "-c", _TRY, str(path), function]
     status, said = run(command, "the compiled library")
     if status:
-        raise _FolderError(f"the compiled library in {path.parent} cannot be loaded ({said})")
+        raise _FolderError(f"the compiled library {path} cannot be loaded ({said})")

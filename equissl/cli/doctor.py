@@ -51,7 +51,8 @@ def _devices() -> None:
     from equissl.distributed import available_cores, limit_threads
 
     limit_threads()
-    print(f"CPU threads: {torch.get_num_threads()} ({available_cores()} cores for this process)")
+    cores = available_cores()
+    print(f"CPU threads: {torch.get_num_threads()} ({cores} core{'s' * (cores > 1)} for this process)")
     for k in range(torch.cuda.device_count()):
         memory = torch.cuda.get_device_properties(k).total_memory / 2**30
         print(f"cuda:{k}: {torch.cuda.get_device_name(k)}, {memory:.0f} GiB")

@@ -63,6 +63,26 @@ def test_it_is_kept_and_nobody_else_may_write_to_it(source: Path, tmp_path: Path
     assert library(tmp_path) == path and path.stat().st_mtime_ns == before
 
 
+@pytest.mark.parametrize("damage", ["truncated", "empty", "another library"])
+def test_a_damaged_library_of_the_wheel_ends_in_words(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
+    """Were it loaded here, a truncated one would end this process."""
+    shipped = native_compile.packaged(source, "baseline")
+    shipped.parent.mkdir()
+    whole = native_compile.compile_library(
+        native_compile.compiler(), native_compile.arguments(source, "baseline")
+    )
+    shipped.write_bytes(whole)
+    assert native_build.load(source, "seven", "baseline").seven() == 7
+    shipped.unlink()  # it stays in the memory of this process
+    shipped.write_bytes({"truncated": whole[: len(whole) // 3], "empty": b""}.get(damage, whole))
+    name = "eight" if damage == "another library" else "seven"
+    with pytest.raises(native_compile.BuildError) as caught:
+        native_build.load(source, name, "baseline")
+    assert str(shipped) in str(caught.value) and "reinstall equissl" in str(caught.value)
+
+
 @pytest.mark.parametrize("damage", ["truncated", "empty", "garbage", "one byte", "link", "mode"])
 def test_a_damaged_library_is_rebuilt_once(source: Path, tmp_path: Path, damage: str) -> None:
     assert seven(source) == 7
