@@ -58,17 +58,18 @@ def limit_threads(processes: int = 1) -> str:
         processes: how many share the cores.
 
     Returns:
-        What was changed and why, one line; "" if nothing.
+        Their number and why, one line, where this lowers it or the machine has more cores; else "".
     """
     cores = available_cores()
     threads = max(1, cores // processes)
-    if torch.get_num_threads() <= threads:
+    if torch.get_num_threads() > threads:
+        torch.set_num_threads(threads)
+        threadpool_limits(threads, "blas")
+    elif cores >= (os.cpu_count() or 1):
         return ""
-    torch.set_num_threads(threads)
-    threadpool_limits(threads, "blas")
     shared = f", which {processes} processes share" if processes > 1 else ""
     there = f"there are {cores} cores" if cores > 1 else "there is 1 core"
-    return f"threads={threads}: {there} here{shared}"
+    return f"threads={torch.get_num_threads()}: {there} here{shared}"
 
 
 def check_devices(count: int, device: str) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -16,7 +18,9 @@ from equissl.cli.grammar.commands import VerbCommand
 from equissl.cli.grammar.completion import words as completed
 from equissl.cli.grammar.verbs import EQUISSL, KINDS, VERBS
 from equissl.cli.main import CLI, main
+from equissl.config import registry
 from equissl.errors import UserError
+from equissl.study.presets.grid import BASES
 
 
 def every_verb(verb: Verb = EQUISSL) -> list[Verb]:
@@ -198,6 +202,21 @@ def test_help_of_a_study_lists_its_own_settings(capsys: pytest.CaptureFixture[st
     assert main(["study", "--help"]) == 0
     out = capsys.readouterr().out
     assert all(name in out for name in outline.CHOICES["studies"]())
+
+
+@pytest.mark.parametrize("name", outline.CHOICES["studies"]())
+def test_help_of_a_study_names_every_choice(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Defaults that are all there is are no more in the help than what the command accepts."""
+    assert main(["study", name, "--help"]) == 0
+    out = capsys.readouterr().out
+    assert max(len(line) for line in out.splitlines()) <= 80
+    said = {word.strip('".,;:()[]') for word in re.split(r"[\s,=]+", out)}
+    preset = next(e.value for e in registry.studies() if e.name == name)
+    for parameter in inspect.signature(preset).parameters.values():
+        if isinstance(parameter.default, tuple):
+            assert {str(value) for value in parameter.default} <= said, parameter.name
+            assert f"{parameter.name}=all" not in out
+    assert name != "grid" or set(BASES) <= said
 
 
 def complete(line: str, shell: str = "fish") -> list[str]:

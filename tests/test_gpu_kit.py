@@ -64,6 +64,18 @@ def test_a_checkpoint_is_small_enough_to_be_carried(name: str) -> None:
     assert size < 0.95 * legs.MAX_CHECKPOINT
 
 
+def test_a_python_without_torch_is_refused_in_words(tmp_path: Path) -> None:
+    python = tmp_path / "python3"
+    lines = "Traceback (most recent call last):\\nModuleNotFoundError: No module named 'torch'\\n"
+    python.write_text(f'#!/bin/sh\ncase "$*" in *torch*) printf "{lines}" >&2; exit 1;; esac\n')
+    python.chmod(0o755)
+    environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "OUT": str(tmp_path / "out")}
+    command = ["bash", str(KIT / "run.sh"), "0.1"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 1 and "Traceback" not in done.stdout + done.stderr
+    assert "No module named 'torch'" in done.stdout and "uv run bash benchmarks/gpu/run.sh" in done.stdout
+
+
 def test_code_that_is_not_installed_has_no_version(monkeypatch: pytest.MonkeyPatch) -> None:
     def none(name: str) -> str:
         raise metadata.PackageNotFoundError(name)

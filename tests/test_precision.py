@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from equissl.augment.geometry.random_resized_crop import RandomResizedCrop
 from equissl.data.solids import Solids
 from equissl.encoder.backbone import EncoderConfig
 from equissl.encoder.encoder import Encoder
-from equissl.errors import NonFiniteError, Stopped
+from equissl.errors import NonFiniteError, Stopped, UserError
 from equissl.invariance.simclr import SimCLR
 from equissl.model import Model
 from equissl.recipe import Recipe
@@ -75,6 +76,27 @@ def test_bfloat16_must_gain_15_percent(times: dict[bool, float], half: float, ch
     times[True] = half
     choice = choose_precision(simclr(), views_of, 8)
     assert choice.precision == chosen and f"{1 / half:.2f} times as fast" in choice.reason
+    assert ("1.15 is needed" in choice.reason) == (chosen == "32-true")
+
+
+@pytest.mark.parametrize(("load", "threads", "said"), [(3.0, 2, True), (3.0, 1, False), (1.0, 2, False)])
+def test_a_slower_bfloat16_and_busy_cores_are_said(
+    times: dict[bool, float], monkeypatch: pytest.MonkeyPatch, load: float, threads: int, said: bool
+) -> None:
+    monkeypatch.setattr(os, "getloadavg", lambda: (load, 0.0, 0.0), raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    times[True] = 10.0
+    choice = choose_precision(simclr(), views_of, 8)
+    assert choice.precision == "32-true"
+    assert "a step in bfloat16 takes 10.0 times as long as in float32" in choice.reason
+    assert ("(load 3.0), OMP_NUM_THREADS=1 may be faster" in choice.reason) == said
+
+
+def test_float16_on_a_cpu_is_refused_before_a_run_begins(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"precision=16-mixed needs CUDA.*set precision=bf16-mixed"):
+        train(recipe(precision="16-mixed"), tmp_path / "run", QUIET)
+    assert not (tmp_path / "run").exists()
 
 
 def test_batches_grow_until_a_step_can_be_measured(times: dict[bool, float]) -> None:

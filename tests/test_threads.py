@@ -43,10 +43,23 @@ def test_threads_are_bounded_by_the_cores(
     monkeypatch: pytest.MonkeyPatch, cores: int, processes: int, threads: int, said: str
 ) -> None:
     monkeypatch.setattr(distributed, "cpu_count", lambda: cores)
+    monkeypatch.setattr(os, "cpu_count", lambda: cores)
     assert limit_threads(processes) == said
     assert torch.get_num_threads() == threads
     blas = [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
     assert blas and max(blas) <= threads
+
+
+def test_fewer_cores_than_the_machine_has_are_said_where_torch_counts_them_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Torch itself respects the affinity, so that nothing is lowered."""
+    torch.set_num_threads(1)
+    monkeypatch.setattr(distributed, "cpu_count", lambda: 1)
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    assert limit_threads() == "threads=1: there is 1 core here"
+    monkeypatch.setattr(distributed, "cpu_count", lambda: 2)
+    assert limit_threads() == "", "one thread by the user's own choice"
 
 
 def test_a_run_says_it(

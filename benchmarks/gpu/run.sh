@@ -11,8 +11,9 @@ cd "$(dirname "$0")/../.."
 export OUT="${OUT:-gpu-out}" CARRY="${CARRY:-benchmarks/gpu/carry}"
 python=$(command -v python3 || command -v python) || { echo "there is no python3"; exit 1; }
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "python 3.11 or newer is needed"; exit 1; }
-if [ "${1:-}" != what ] && ! "$python" -c 'import torch, torchvision'; then
-    echo "torch or torchvision is missing: they are too large to be carried and must be on the machine"
+if [ "${1:-}" != what ] && ! problem=$("$python" -W ignore -c 'import torch, torchvision' 2>&1); then
+    echo "${problem##*$'\n'}"
+    echo "torch and torchvision are too large to be carried: $python must have them (in a clone: uv run bash benchmarks/gpu/run.sh)"
     exit 1
 fi
 # Wheels are unpacked behind what is installed; a wheel of something that is there already changes nothing.

@@ -14,7 +14,7 @@ import click
 from equissl.cli.grammar.commands import VerbGroup
 from equissl.cli.grammar.verbs import EQUISSL
 from equissl.cli.output import printable_streams
-from equissl.cli.streams import prepare_streams
+from equissl.cli.streams import own_warnings_in_words, prepare_streams
 from equissl.errors import Stopped, UserError, memory_problem
 from equissl.storage import system_problem
 from equissl.training.signals import signal_name, sigterm_interrupts
@@ -34,7 +34,7 @@ def main(words: Sequence[str] | None = None) -> int:
     """
     _set_spinning()
     prepare_streams()
-    with printable_streams():
+    with printable_streams(), own_warnings_in_words():
         return _run(list(sys.argv[1:] if words is None else words))
 
 

@@ -5,8 +5,13 @@ from __future__ import annotations
 import codecs
 import os
 import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 _ERRORS = "equissl_terminal"
+_PACKAGE = Path(__file__).parents[1]
 _PLAIN = {"²": "2", "±": "~", "·": "-", "…": "~"}  # of our tables, in as many columns
 
 
@@ -22,6 +27,25 @@ def prepare_streams() -> None:
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115  # until the process ends
         elif hasattr(stream, "reconfigure"):  # not where a test or a notebook has put its own
             stream.reconfigure(errors=_ERRORS)
+
+
+@contextmanager
+def own_warnings_in_words() -> Iterator[None]:
+    """Show a warning of equissl's own as one line, without the place in its code."""
+    before = warnings.formatwarning
+
+    def formatted(
+        message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+    ) -> str:
+        if Path(filename).is_relative_to(_PACKAGE):
+            return f"warning: {message}\n"
+        return before(message, category, filename, lineno, line)
+
+    warnings.formatwarning = formatted
+    try:
+        yield
+    finally:
+        warnings.formatwarning = before
 
 
 def _escape(error: UnicodeError) -> tuple[str, int]:

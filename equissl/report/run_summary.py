@@ -151,4 +151,4 @@ def _plain(key: str, value: object) -> str:
         return ", ".join(f"{k} {v}" for k, v in value.items())
     if isinstance(value, Iterable) and not isinstance(value, str):
         return ", ".join(map(str, value))
-    return f"{value} threads" if key == "threads" else text(value)
+    return f"{value} thread{'s' * (value != 1)}" if key == "threads" else text(value)

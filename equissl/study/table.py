@@ -111,7 +111,9 @@ def _digits(measure: Mapping[str, Any]) -> int:
 def machine(environment: Mapping[str, Any]) -> str:
     """Hardware and versions of a run, from its ``environment.json``."""
     gpu = environment.get("cuda") if "cuda" in str(environment.get("device", "")) else None
-    hardware = gpu or f"CPU ({environment.get('processor')}, {environment.get('threads')} threads)"
+    threads = environment.get("threads")
+    cpu = f"CPU ({environment.get('processor')}, {threads} thread{'s' * (threads != 1)})"
+    hardware = gpu or cpu
     stored = environment.get("versions")
     versions = stored if isinstance(stored, dict) else {}
     return f"{hardware}, torch {versions.get('torch', '?')}, equissl {versions.get('equissl', '?')}"

@@ -37,7 +37,13 @@ from equissl.training.loggers import open_loggers
 from equissl.training.meters import Meters
 from equissl.training.optim import set_lr
 from equissl.training.options import Options
-from equissl.training.precision import Choice, open_fabric, settle_precision, without_trial
+from equissl.training.precision import (
+    Choice,
+    check_precision,
+    open_fabric,
+    settle_precision,
+    without_trial,
+)
 from equissl.training.processes import lost_processes_in_words, start_processes
 from equissl.training.setup import (
     Learner,
@@ -157,6 +163,7 @@ def train(
     layout = start_processes(options.devices, options.accelerator)
     own = encoder is not None or bool(trust_needs(recipe) - {ROOT})
     device = resolve_device(options.accelerator)
+    check_precision(recipe.precision, device)
 
     with_precision = partial(
         open_fabric,

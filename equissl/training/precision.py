@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import os
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 
 from equissl.encoder.modes import eval_mode
 from equissl.encoder.weights import Say
-from equissl.errors import memory_problem
+from equissl.errors import UserError, memory_problem
 from equissl.model import Model
 from equissl.recipe import Precision
 from equissl.training.setup import NUM_TRIED, Plan, first_views
@@ -41,6 +42,15 @@ class Choice:
 
     precision: Settled
     reason: str
+
+
+def check_precision(precision: Precision, device: str) -> None:
+    """Raises UserError for float16 on a CPU: torch scales losses on CUDA only."""
+    if precision == "16-mixed" and torch.device(device).type == "cpu":
+        raise UserError(
+            "precision=16-mixed needs CUDA, and this run is on a CPU; "
+            "set precision=bf16-mixed, precision=32-true or precision=auto"
+        )
 
 
 def for_fabric(precision: Precision) -> Settled:
@@ -166,8 +176,22 @@ def _tried(model: Model, views_of: ViewsOf, batch_size: int) -> Choice:
     if not finite:
         return Choice(FLOAT32, "the loss or a gradient is not finite in bfloat16")
     gain = statistics.median(ratios)
-    measured = f"a step in bfloat16 is {gain:.2f} times as fast as in float32"
-    return Choice(BFLOAT16 if gain >= MIN_GAIN else FLOAT32, measured)
+    return Choice(BFLOAT16 if gain >= MIN_GAIN else FLOAT32, _measured(gain))
+
+
+def _measured(gain: float) -> str:
+    if gain < 1:
+        return f"a step in bfloat16 takes {1 / gain:.1f} times as long as in float32{_others()}"
+    needed = "" if gain >= MIN_GAIN else f", {MIN_GAIN} is needed"
+    return f"a step in bfloat16 is {gain:.2f} times as fast as in float32{needed}"
+
+
+def _others() -> str:
+    """A remark where others use the cores: bfloat16's threads wait for each other without giving them up."""
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    if torch.get_num_threads() == 1 or load <= (os.cpu_count() or 1):
+        return ""
+    return f"; other processes use these cores (load {load:.1f}), OMP_NUM_THREADS=1 may be faster"
 
 
 def _measurable(

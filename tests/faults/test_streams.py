@@ -6,12 +6,13 @@ import io
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
 
 from equissl.cli.main import main
-from equissl.cli.streams import prepare_streams
+from equissl.cli.streams import own_warnings_in_words, prepare_streams
 from equissl.data.image_folder import write_images
 
 PLAIN = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
@@ -64,3 +65,14 @@ def test_closed_streams_within_python(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", None)
     monkeypatch.setattr(sys, "stderr", None)
     assert main(["list", "objectives"]) in (0, 2) and main(["nosuch"]) == 2
+
+
+def test_a_warning_of_our_own_is_one_line() -> None:
+    def shown(file: str) -> str:
+        return warnings.formatwarning("slower here", UserWarning, file, 7)
+
+    own = main.__code__.co_filename
+    with own_warnings_in_words():
+        assert shown(own) == "warning: slower here\n"
+        assert "UserWarning" in shown(__file__)
+    assert "UserWarning" in shown(own)

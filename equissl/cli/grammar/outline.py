@@ -10,13 +10,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 _EXAMPLE = "epochs=10 batch_size=128 seed=1 encoder.name=resnet18"
+_TYPICAL = f"{_EXAMPLE} encoder.stem=timm\n  precision=auto engine=torch compile=true"
 EVALUATIONS = {"Evaluation", "EncoderEvaluation"}
 
 
 def help_of(kind: str, positionals: Sequence[str]) -> str:
     """The end of a help page: the settings of recipes, of evaluations, or of the study that is named."""
     if kind == "recipe":
-        return f"Settings of the recipe, as path.to.field=value:\n  {_EXAMPLE} encoder.stem=timm"
+        return f"Settings of the recipe, as path.to.field=value:\n  {_TYPICAL}"
     if kind == "evaluations":
         return "\n".join(_evaluation_settings())
     found = _functions("Study")
@@ -47,7 +48,10 @@ def _study_settings(node: ast.FunctionDef) -> list[str]:
     lines = [*textwrap.wrap(_summary(node), 78), "", "Settings of this study:"]
     for arg, default in zip(node.args.args, node.args.defaults, strict=True):
         help = re.sub(r"\s+", " ", about.get(arg.arg, "")).replace("``", "")
-        lines += [f"  {arg.arg}={_text(default)}", *_indented(help)]
+        value = _text(default)
+        if value == "all":
+            value, help = "NAME,...", f"{help} [default: all]"
+        lines += [f"  {arg.arg}={value}", *_indented(help)]
     return [
         *lines,
         "",

@@ -39,7 +39,8 @@ def transformations(
     """SimCLR with crops only, and invariant or sensitive to one more transformation (arXiv:2111.00899).
 
     Args:
-        names: transformations, of ``recipes.transformations.TRANSFORMATIONS``.
+        names: any of horizontal_flip, grayscale, rotation, vertical_flip, jigsaw, blur, inversion,
+            half_swap, solarize.
         modes: "invariant", "sensitive".
         paper: the paper's scale (CIFAR-10, ResNet-18, 800 epochs) instead of a CPU's.
         images: maximum number of test images to score.

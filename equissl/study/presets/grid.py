@@ -57,7 +57,6 @@ BASES: Mapping[str, BaseConfig] = {
     "mocov3": MoCoV3.Config(projector=(256, 64), predictor=(256, 64), temperature=0.2),
     "dino": DINO.Config(projector=(256, 64), num_prototypes=256, momentum=0.99),
 }
-FIVE = ("simclr", "byol", "simsiam", "barlowtwins", "vicreg")
 
 
 def _none(recipe: Recipe) -> Recipe:
@@ -96,13 +95,15 @@ MODULES: Mapping[str, Callable[[Recipe], Recipe]] = {
 
 
 def grid(
-    bases: tuple[str, ...] = FIVE, modules: tuple[str, ...] = tuple(MODULES), images: int = 1000
+    bases: tuple[str, ...] = ("simclr", "byol", "simsiam", "barlowtwins", "vicreg"),
+    modules: tuple[str, ...] = tuple(MODULES),
+    images: int = 1000,
 ) -> Study:
     """Invariance objectives x equivariance modules: top-1, kNN and factors decoded from the features.
 
     Args:
-        bases: names in ``BASES``.
-        modules: names in ``MODULES``; "none" is the baseline of the paired differences.
+        bases: any of simclr, byol, simsiam, barlowtwins, vicreg, moco, mocov3, dino.
+        modules: any of none, equimod, essl, augself; "none" is the baseline of the paired differences.
         images: maximum number of test images to score.
 
     Raises:

@@ -43,7 +43,8 @@ def precision(methods: tuple[str, ...] = tuple(METHODS), epochs: int = 8, images
     """float32 against bfloat16: kNN and factors decoded from the features after 200 steps.
 
     Args:
-        methods: names in ``METHODS``.
+        methods: any of simclr, byol, simsiam, barlowtwins, vicreg, moco, mocov3, dino, ibot, dinov2,
+            simclr+equimod, simclr+essl, simclr+augself, sie, cross_attention, intermediate.
         epochs: of training, 25 steps each on the study's own images.
         images: maximum number of test images to score.
 
@@ -72,8 +73,9 @@ def precision(methods: tuple[str, ...] = tuple(METHODS), epochs: int = 8, images
         ),
         figure=Bars(groups="method", series="precision", measures=("knn/top1", "factor/floor_hue")),
         about=(
-            "Small networks and 200 steps: it asks whether bfloat16 changes what is learned, not which "
-            "method is better. Differences are of the same seed, so of the same initial weights and views."
+            f"Small networks and {epochs} epochs: it asks whether bfloat16 changes what is learned, not "
+            "which method is better. Differences are of the same seed, so of the same initial weights and "
+            "views."
         ),
         evaluations=("knn", "factors"),
         images=images,

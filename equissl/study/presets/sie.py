@@ -31,7 +31,9 @@ def sie(rows: tuple[str, ...] = tuple(ROWS), epochs: int = 16, images: int = 100
     """Methods of the SIE paper on Solids: top-1, relative factors and retrieval (arXiv:2302.10283).
 
     Args:
-        rows: names in ``ROWS``, recipes of ``recipes.sie``; "vicreg" is the baseline of the differences.
+        rows: any of vicreg, simclr, simclr_augself, vicreg_augself, equimod, equimod_hypernetwork,
+            vicreg_equimod, only_equivariance_contrastive, only_equivariance_vicreg, sie,
+            sie_without_predictor_variance, sie_color; "vicreg" is the baseline of the differences.
         epochs: of training.
         images: maximum number of test images to score.
 
