@@ -6,8 +6,13 @@ import importlib.util
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import tarfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
@@ -16,6 +21,7 @@ from typing import Any
 import pytest
 import torch
 
+from equissl.errors import Stopped, UserError
 from equissl.params import Space
 from equissl.runs.folder import environment
 from equissl.training.optim import LARS, SGD
@@ -82,6 +88,77 @@ def test_code_that_is_not_installed_has_no_version(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(metadata, "version", none)
     assert set(environment()["versions"].values()) == {"not installed"}
+
+
+@pytest.mark.parametrize("minutes", ["nan", "inf", "-1", "soon"])
+def test_minutes_that_are_none_are_said(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str], minutes: str
+) -> None:
+    monkeypatch.syspath_prepend(str(KIT))
+    monkeypatch.setenv("OUT", str(tmp_path / "out"))
+    monkeypatch.setenv("CARRY", str(tmp_path / "carry"))
+    assert load("kit").main(minutes) == 2
+    assert f"minutes={minutes}: expected a number" in capsys.readouterr().out
+
+
+def test_results_lie_below_the_folder_of_the_call(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "broken-1.whl").write_bytes(b"no archive")
+    environment = {**os.environ, "OUT": "out", "CARRY": "mine"}
+    done = subprocess.run(
+        ["bash", str(KIT / "run.sh"), "what"], env=environment, cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0 and f"Put into {tmp_path / 'mine'}" in done.stdout
+    assert f"{tmp_path / 'mine' / 'broken-1.whl'} cannot be unpacked" in done.stdout and not done.stderr
+
+
+def test_random_images_are_not_taken_for_those_of_the_archive(tmp_path: Path) -> None:
+    legs, scratch, archive = load("legs"), tmp_path / "scratch", tmp_path / "cifar10-jpeg.tar.xz"
+    assert legs.images(archive, scratch, tiny=True).path == str(scratch / "random")
+    archive.write_bytes(b"damaged")
+    with pytest.raises(UserError, match="cannot be unpacked"):
+        legs.images(archive, scratch, tiny=False)
+    with tarfile.open(archive, "w:xz") as tar:
+        tar.add(scratch / "random", "other")
+    with pytest.raises(UserError, match="no folder train"):
+        legs.images(archive, scratch, tiny=False)
+    with tarfile.open(archive, "w:xz") as tar:
+        tar.add(scratch / "random", "train")
+    assert legs.images(archive, scratch, tiny=False).path == str(scratch / "cifar10")
+    assert sorted(path.name for path in scratch.iterdir()) == ["cifar10", "random"]
+
+
+def test_legs_go_on_and_say_what_stops_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    legs, out, earlier = load("legs"), tmp_path / "new" / "runs" / "simclr", tmp_path / "old" / "simclr"
+    recipe = legs.leg("simclr", legs.images(tmp_path / "none", tmp_path / "scratch", True), True, "torch")
+    with pytest.raises(UserError, match="too short to begin"):
+        legs.run_leg(recipe, earlier, tmp_path / "none", 0.0)
+    assert legs.run_leg(recipe, earlier, tmp_path / "none", 60, 1)["step"] == 1
+
+    def killed(source: Path, target: Path) -> Path:
+        target.mkdir()
+        (target / "recipe.json").write_text("{}")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(legs.shutil, "copytree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            legs.run_leg(recipe, out, earlier, 60, 1)
+    found = legs.run_leg(recipe, out, earlier, 60, 1)
+    assert found["resumed"] and found["step"] == 2 and found["recipe"]["precision"] == "32-true"
+
+    @contextmanager
+    def stopped(seconds: float, is_up: threading.Event) -> Iterator[None]:
+        os.kill(os.getpid(), signal.SIGTERM)
+        yield
+
+    with monkeypatch.context() as patch:
+        patch.setattr(legs, "stopped_after", stopped)
+        with pytest.raises((Stopped, KeyboardInterrupt)):
+            legs.run_leg(recipe, out, earlier, 60, 0)
+    (out / "checkpoints" / "last.pt").write_bytes(b"damaged")
+    with pytest.raises(UserError, match=f"damaged.*remove {out} to begin this leg again"):
+        legs.run_leg(recipe, out, earlier, 60, 1)
 
 
 @pytest.mark.slow

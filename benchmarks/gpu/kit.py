@@ -39,9 +39,19 @@ def main(argument: str) -> int:
     try:
         minutes = float(argument)
     except ValueError:
-        print(f"minutes={argument}: expected a number, or `what`")
+        minutes = -1.0
+    if not 0 <= minutes <= 1440:
+        print(f"minutes={argument}: expected a number from 0 to 1440, or `what`")
         return 2
-    run(minutes, out, folder)
+    from equissl.errors import Stopped
+    from equissl.training.signals import sigterm_interrupts
+
+    try:
+        with sigterm_interrupts():
+            run(minutes, out, folder)
+    except (Stopped, KeyboardInterrupt) as stop:
+        print(f"stopped: {stop or 'interrupted'}; what was measured is in {out}")
+        return 130
     return 0
 
 
@@ -85,9 +95,13 @@ def run(minutes: float, out: Path, folder: Path) -> None:
 
 
 def guarded(results: Results, name: str, work: Callable[[], object]) -> None:
-    """Do a part; whatever it raises becomes a row, and the next part goes on."""
+    """Do a part; whatever it raises becomes a row, and the next part goes on, unless a user stopped it."""
+    from equissl.errors import Stopped
+
     try:
         work()
+    except Stopped:
+        raise
     except Exception as error:
         lines = str(error).strip().splitlines() or [""]
         results.add(name, "failed", None, "", f"{type(error).__name__}: {lines[0][:300]}")
@@ -190,7 +204,11 @@ def legs(
         found = run_leg(recipe, out / "runs" / name, folder / "runs" / name, seconds, 0 if cuda else 2)
         what = "CIFAR-10 (JPEG copy)" if cuda and archive.is_file() else "random images"
         went_on = ", gone on with" if found["resumed"] else ""
-        note = f"{what}, {recipe.precision}, engine {engine}{went_on}; loss {found['loss']:.4g}"
+        stored, loss = found["recipe"], found["loss"]
+        ended = "" if loss is None else f"; loss {loss:.4g}"
+        note = f"{what}, {stored['precision']}, engine {stored['engine']}{went_on}{ended}"
+        if found["images_per_second"] is None:
+            note += "; too few steps for a figure"
         results.add(name, "speed", found["images_per_second"], "images/s", note)
         results.add(name, "step", found["step"], f"({found['steps']} in this call)")
         results.add(name, "checkpoint", found["checkpoint"] / 1e6, "MB")

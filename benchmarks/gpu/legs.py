@@ -6,10 +6,12 @@ its optimizer stays below 16 MB; views, objectives, optimizers and schedules are
 
 from __future__ import annotations
 
+import lzma
 import os
 import shutil
 import signal
 import tarfile
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -24,11 +26,12 @@ from equissl.data.image_folder import ImageFolder, write_images
 from equissl.encoder.backbone import EncoderConfig
 from equissl.equivariance.equimod import EquiMod
 from equissl.equivariance.essl import ESSL
-from equissl.errors import Stopped
+from equissl.errors import Stopped, UserError
 from equissl.invariance.simclr import SimCLR
 from equissl.recipe import Recipe
 from equissl.recipes import equimod, essl
 from equissl.runs.folder import Run
+from equissl.storage import read_json
 from equissl.training import checkpoint
 from equissl.training.options import Options
 from equissl.training.signals import sigterm_interrupts
@@ -79,24 +82,47 @@ def leg(name: str, data: ImageFolder, tiny: bool, engine: Engine) -> Recipe:
 
 
 def images(archive: Path, folder: Path, tiny: bool) -> ImageFolder:
-    """CIFAR-10 from its archive, unpacked below ``folder`` once; random images without it."""
-    train = folder / "train"
-    if archive.is_file() and not tiny:
-        if not train.is_dir():
-            partial = folder / "partial"
-            with tarfile.open(archive) as tar:
-                tar.extractall(partial, filter="data")
-            (partial / "train").rename(train)
-        return ImageFolder(str(train), size=32, labels="folders")
-    if not train.is_dir():
-        write_images(train, dict.fromkeys("ab", 16 if tiny else 2048), side=32)
+    """CIFAR-10 from its archive, unpacked below ``folder`` once; random images without it.
+
+    Raises:
+        UserError: the archive is damaged, or has no folder "train".
+    """
+    known = archive.is_file() and not tiny
+    train = folder / ("cifar10" if known else "random")
+    if not train.is_dir():  # it appears whole: a call may be ended at any moment
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as partial:
+            made = Path(partial, "train")
+            if known:
+                _unpack(archive, Path(partial))
+            else:
+                write_images(made, dict.fromkeys("ab", 16 if tiny else 2048), side=32)
+            made.rename(train)
     return ImageFolder(str(train), size=32, labels="folders")
 
 
+def _unpack(archive: Path, folder: Path) -> None:
+    try:
+        with tarfile.open(archive) as tar:
+            tar.extractall(folder, filter="data")
+    except (tarfile.TarError, EOFError, lzma.LZMAError, OSError) as error:
+        raise UserError(f"{archive} cannot be unpacked ({error}); copy it again") from error
+    if not (folder / "train").is_dir():
+        raise UserError(f"{archive} has no folder train; expected train/CLASS/NAME.jpg")
+
+
 @contextmanager
-def stopped_after(seconds: float) -> Iterator[None]:
-    """Ask this process to stop, as SIGTERM does: training ends between two steps, with a checkpoint."""
-    timer = threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGTERM))
+def stopped_after(seconds: float, is_up: threading.Event) -> Iterator[None]:
+    """Ask this process to stop, as SIGTERM does: training ends between two steps, with a checkpoint.
+
+    ``is_up`` is set then; where it is not, a user stopped the process.
+    """
+
+    def stop() -> None:
+        is_up.set()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    timer = threading.Timer(seconds, stop)
     timer.daemon = True
     timer.start()
     try:
@@ -112,24 +138,39 @@ def run_leg(recipe: Recipe, out: Path, earlier: Path, seconds: float, steps: int
         steps: to do at most; 0 for as many as there is time for.
 
     Returns:
-        "steps" and "images_per_second" of this call, "step" and "loss" at its end, "checkpoint" in bytes.
+        "steps" and "images_per_second" of this call (None where no row was logged), "step" and "loss" at its
+        end, "checkpoint" in bytes, "resumed", and "recipe" as the run has it.
+
+    Raises:
+        Stopped: by someone else than the time.
+        UserError: a damaged checkpoint, or no time to begin.
     """
     if not out.exists() and (earlier / "recipe.json").is_file():
-        shutil.copytree(earlier, out)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=out.parent) as partial:
+            shutil.copytree(earlier, Path(partial, "run")).rename(out)
     begun = (out / "recipe.json").is_file()
     data = recipe.data
     assert isinstance(data, ImageFolder)
-    run, before, began = Run(out), _saved_step(Run(out)) if begun else 0, time.monotonic()
-    options = Options(loggers=(), log_every=10 if not steps else 1, stop_after=before + steps if steps else 0)
+    run, began = Run(out), time.monotonic()
     try:
-        with sigterm_interrupts(), stopped_after(seconds):
+        before = _saved_step(run) if begun else 0
+    except UserError as error:
+        raise UserError(f"{error}; remove {out} to begin this leg again") from error
+    options = Options(loggers=(), log_every=10 if not steps else 1, stop_after=before + steps if steps else 0)
+    time_is_up = threading.Event()
+    try:
+        with sigterm_interrupts(), stopped_after(seconds, time_is_up):
             if begun:
                 resume(out, {"data.path": data.path}, options)
             else:
                 pretrain(recipe, out, options)
-    except Stopped:
-        if not (out / "recipe.json").is_file():
+    except (Stopped, KeyboardInterrupt):  # before training, a signal is the latter
+        by_steps = steps and (out / "recipe.json").is_file() and _saved_step(run) == before + steps
+        if not (time_is_up.is_set() or by_steps):
             raise
+        if not (out / "recipe.json").is_file():
+            raise UserError(f"{seconds:.0f} s were too short to begin") from None
     (run.checkpoints / "previous.pt").unlink(missing_ok=True)  # what comes back is small
     rows = [r for r in run.rows("log.jsonl") if "loss" in r]
     last = rows[-1] if rows else {}
@@ -145,6 +186,7 @@ def run_leg(recipe: Recipe, out: Path, earlier: Path, seconds: float, steps: int
         "loss": last.get("loss"),
         "checkpoint": size,
         "resumed": begun,
+        "recipe": read_json(out / "recipe.json"),
     }
 
 

@@ -7,8 +7,11 @@
 # For a machine with python3, torch, torchvision and a copy of this tree, without a network.
 # OUT: where results go (gpu-out). CARRY: the folder with wheels, data and earlier runs (benchmarks/gpu/carry).
 set -uo pipefail
-cd "$(dirname "$0")/../.."
-export OUT="${OUT:-gpu-out}" CARRY="${CARRY:-benchmarks/gpu/carry}"
+at=$PWD  # OUT and CARRY are of the caller's folder
+cd "$(dirname "$0")/../.." || exit 1
+absolute() { case "$1" in /*) echo "$1" ;; *) echo "$at/$1" ;; esac; }
+OUT=$(absolute "${OUT:-$PWD/gpu-out}") CARRY=$(absolute "${CARRY:-$PWD/benchmarks/gpu/carry}")
+export OUT CARRY
 python=$(command -v python3 || command -v python) || { echo "there is no python3"; exit 1; }
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "python 3.11 or newer is needed"; exit 1; }
 if [ "${1:-}" != what ] && ! problem=$("$python" -W ignore -c 'import torch, torchvision' 2>&1); then
@@ -17,10 +20,11 @@ if [ "${1:-}" != what ] && ! problem=$("$python" -W ignore -c 'import torch, tor
     exit 1
 fi
 # Wheels are unpacked behind what is installed; a wheel of something that is there already changes nothing.
-site=$(mktemp -d)
+site=$(mktemp -d) || exit 1
 trap 'rm -rf "$site"' EXIT
 for wheel in "$CARRY"/*.whl; do
-    [ -e "$wheel" ] && "$python" -m zipfile -e "$wheel" "$site"
+    [ -e "$wheel" ] || continue
+    "$python" -m zipfile -e "$wheel" "$site" 2>/dev/null || echo "$wheel cannot be unpacked; copy it again"
 done
 PYTHONPATH="$PWD:$PWD/benchmarks:$PWD/benchmarks/gpu${PYTHONPATH:+:$PYTHONPATH}" CARRIED="$site" \
     "$python" benchmarks/gpu/kit.py "${1:-9}"
