@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -42,13 +44,40 @@ def available_cores() -> int:
         UserError: joblib's environment variable LOKY_MAX_CPU_COUNT, which limits them too, is no number.
     """
     try:
-        return int(cpu_count())
+        return min(int(cpu_count()), _cores_of_own_groups())
     except ValueError as error:
         given = os.environ.get("LOKY_MAX_CPU_COUNT")
         raise UserError(
             f"the number of cores cannot be found ({error}); LOKY_MAX_CPU_COUNT={given} must be a whole "
             "number, or not set"
         ) from error
+
+
+def _cores_of_own_groups(root: Path = Path("/")) -> int:
+    """Cores that the limits of this process's own cgroup and of those above allow; ``sys.maxsize`` if none.
+
+    joblib reads the uppermost one only, which is a process's own in a container but not below systemd.
+    """
+    cores, mount = sys.maxsize, root / "sys/fs/cgroup"
+    try:
+        lines = (root / "proc/self/cgroup").read_text().splitlines()  # number:controllers:path
+    except OSError:  # not Linux
+        return cores
+    for controllers, path in (line.split(":", 2)[1:] for line in lines):
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        top = mount / controllers
+        group = top / path.lstrip("/")
+        for folder in (group, *(p for p in group.parents if p.is_relative_to(top))):
+            files = [folder / "cpu.max"] if not controllers else []
+            files = files or [folder / "cpu.cfs_quota_us", folder / "cpu.cfs_period_us"]
+            try:
+                quota, period = map(int, " ".join(f.read_text() for f in files).split())
+            except (OSError, ValueError):  # no such file, or "max": no limit
+                continue
+            if quota > 0 and period > 0:
+                cores = min(cores, -(-quota // period))
+    return cores
 
 
 def limit_threads(processes: int = 1) -> str:

@@ -83,7 +83,7 @@ def test_the_folder_is_complete(done: Path) -> None:
         "| simclr | equimod | 3 | 3 | 48 | 1 | 2 |",
         "4 of 4 runs",
         "Command: `",
-        "threads",
+        "Hardware: CPU (",
         "random-init encoder",
     ):
         assert part in text

@@ -108,6 +108,32 @@ def test_a_limit_that_is_no_number_ends_in_words() -> None:
     assert done.returncode == 2 and "LOKY_MAX_CPU_COUNT=many must be a whole number" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("group", "files", "cores"),
+    [
+        ("0::/a.slice/b", {"a.slice/b/cpu.max": "150000 100000"}, 2),
+        ("0::/a.slice/b", {"a.slice/cpu.max": "100000 100000", "a.slice/b/cpu.max": "max 100000"}, 1),
+        ("4:cpu,cpuacct:/a", {"cpu,cpuacct/a/cpu.cfs_quota_us": "50000"}, 1),
+        ("1:cpu:/a\n0::/", {"cpu/a/cpu.cfs_quota_us": "-1"}, sys.maxsize),
+        ("3:cpuset:/a", {"cpuset/a/cpu.cfs_quota_us": "50000"}, sys.maxsize),
+    ],
+)
+def test_a_limit_of_a_group_below_the_top(
+    tmp_path: Path, group: str, files: dict[str, str], cores: int
+) -> None:
+    """Where systemd or a batch system put this process, not in a container of its own."""
+    for name, text in {
+        "proc/self/cgroup": group,
+        **{f"sys/fs/cgroup/{n}": t for n, t in files.items()},
+    }.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(f"{text}\n")
+        if name.endswith("quota_us"):
+            (tmp_path / name).with_name("cpu.cfs_period_us").write_text("100000\n")
+    assert distributed._cores_of_own_groups(tmp_path) == cores
+    assert distributed._cores_of_own_groups(tmp_path / "nowhere") == sys.maxsize
+
+
 def test_waiting_threads_spin_for_a_moment_only() -> None:
     """The command sets it before torch is imported; a choice of the user's own stays."""
     code = (
