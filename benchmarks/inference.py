@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 
 import torch
+from arguments import at_least, in_words
 from torch import Tensor
 
 from equissl.data.solids import Solids
@@ -74,8 +75,8 @@ def row(name: str, count: int, rounds: int) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("models", nargs="*", default=MODELS)
-    parser.add_argument("--images", type=int, default=32, help="in one batch (default 32)")
-    parser.add_argument("--rounds", type=int, default=5, help="of all ways in turn (default 5)")
+    parser.add_argument("--images", type=at_least(2), default=32, help="in one batch (default 32)")
+    parser.add_argument("--rounds", type=at_least(1), default=5, help="of all ways in turn (default 5)")
     options = parser.parse_args()
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {options.images} images\n")
     ways = " | ".join(f"{way}: times as fast | moved | of ten" for way in ("channels-last", "bfloat16"))
@@ -86,4 +87,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    in_words(main)

@@ -24,6 +24,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from arguments import in_words, seconds
 from lightning_fabric import Fabric
 from torch import Tensor
 
@@ -33,6 +34,7 @@ from equissl.data.base import InMemoryDataset
 from equissl.data.torchvision_sets import Cifar10
 from equissl.distributed import limit_threads, resolve_device
 from equissl.encoder.backbone import EncoderConfig
+from equissl.errors import UserError, nearest
 from equissl.invariance.simclr import SimCLR
 from equissl.params import Space
 from equissl.recipe import Precision, Recipe
@@ -207,17 +209,21 @@ def main() -> None:
     parser.add_argument("--network", choices=[*NETWORKS], default="resnet10t-thin")
     parser.add_argument("--precision", choices=["32-true", "bf16-mixed", "16-mixed"], default="32-true")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--seconds", type=float, default=20.0, help="of each way (default 20)")
+    parser.add_argument("--seconds", type=seconds, default=20.0, help="of each way (default 20)")
     parser.add_argument("--ways", default="bare,equissl", help="bare, equissl, lightly, stable_pretraining")
     parser.add_argument("--memory-of", default="", help=argparse.SUPPRESS)
     args = parser.parse_args()
     limit_threads()
     network, device = NETWORKS[args.network], torch.device(resolve_device(args.device))
-    known = ways()
+    known, chosen = ways(), args.ways.split(",")
+    if args.precision == "16-mixed" and device.type == "cpu":
+        raise UserError("precision=16-mixed needs a GPU: torch computes it in bfloat16 on a CPU")
+    if unknown := [w for w in chosen if w not in known]:
+        raise UserError(f"ways={args.ways}: no {unknown[0]!r}; {nearest(unknown[0], known)}")
     if args.memory_of:
         print(peak_memory(known[args.memory_of](network, device, args.precision), device))
         return
-    steps = {name: known[name](network, device, args.precision) for name in args.ways.split(",")}
+    steps = {name: known[name](network, device, args.precision) for name in chosen}
     rates = interleaved(steps, 2 * network.batch_size, args.seconds, device, turn=5.0, warm=3)
     threads = torch.get_num_threads()
     print(f"{args.network}, {args.precision}, {device}, {threads} threads, batches of {network.batch_size}")
@@ -233,4 +239,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    in_words(main)

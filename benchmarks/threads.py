@@ -15,6 +15,8 @@ import sys
 import time
 from multiprocessing import get_context
 
+from arguments import at_least, in_words, seconds
+
 TWO = {"OMP_NUM_THREADS": "2"}
 WAYS = {
     "two threads, OpenMP's default": TWO,
@@ -52,9 +54,11 @@ def burn() -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=10.0, help="of each measurement (default 10)")
-    parser.add_argument("--rounds", type=int, default=2, help="of all four (default 2)")
-    parser.add_argument("--busy", type=int, default=0, help="other processes that compute (default none)")
+    parser.add_argument("--seconds", type=seconds, default=10.0, help="of each measurement (default 10)")
+    parser.add_argument("--rounds", type=at_least(1), default=2, help="of all four (default 2)")
+    parser.add_argument(
+        "--busy", type=at_least(0), default=0, help="processes that compute beside (default none)"
+    )
     parser.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:
@@ -77,4 +81,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    in_words(main)
