@@ -19,6 +19,7 @@ OPTIONAL = (  # what torch, timm, Pillow, NumPy and others import if it is there
 )
 
 
+@pytest.mark.slow
 def test_no_file_runs_because_a_command_is_given_in_its_folder(tmp_path: Path) -> None:
     write_images(tmp_path / "photos", {"a": 2, "b": 2})
     for name in OPTIONAL:
