@@ -1,0 +1,147 @@
+"""How often the audit's 95 % intervals hold the expected score.
+
+    uv run python benchmarks/audit_coverage.py [--repeats 1000] [--images 300] [--data DIR] [--pairs NAME,...]
+
+Features of a pool of 20 times as many images are computed once, plain and with two draws of each
+augmentation. Each repeat takes other images of it, other folds and other noise, as an audit with another
+seed would. The estimand is the mean score over all repeats; coverage is the fraction of intervals that hold
+it, and width their mean width over 3.92 standard deviations of the scores, which no interval of this
+coverage can be below for long.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from equissl.data.base import Dataset
+from equissl.data.folder import open_data
+from equissl.data.solids import Solids
+from equissl.distributed import limit_threads
+from equissl.encoder.encoder import Encoder
+from equissl.encoder.untrained import untrained_copy
+from equissl.evaluate.audit.factors import audited_augmentation
+from equissl.evaluate.audit.interval import Resampled, resample_weights
+from equissl.evaluate.audit.readout import read_factors
+from equissl.evaluate.audit.references import ImageStatistics, Luminance, Pixels
+from equissl.evaluate.base import FeatureTable
+from equissl.evaluate.features import extract
+from equissl.progress import Display, Progress
+
+SIDE = 32
+
+
+class Noise(nn.Module):
+    """64 numbers that depend on the pixels like a hash does, so that nothing can be read from them."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        seeds = (images.double().flatten(1) * torch.arange(1, images[0].numel() + 1)).sum(1) * 1e4
+        return (seeds[:, None] * torch.arange(1, 65).sqrt()).sin().float()
+
+
+def _timm(name: str, **options: object) -> Callable[[], nn.Module]:
+    return lambda: timm.create_model(name, num_classes=0, **options)
+
+
+ENCODERS: Mapping[str, Callable[[], nn.Module]] = {
+    "noise": Noise,
+    "statistics": ImageStatistics,
+    "luminance": Luminance,
+    "pixels": Pixels,
+    "resnet10t-32": _timm("resnet10t", channels=(8, 16, 24, 32), stem_width=8),
+    "resnet18": _timm("resnet18"),
+    "resnet50": _timm("resnet50"),
+}
+PAIRS = (
+    ("noise", "hue"),
+    ("statistics", "brightness"),
+    ("luminance", "rotation"),
+    ("pixels", "hue"),
+    ("pixels", "horizontal_flip"),
+    ("resnet10t-32", "hue"),
+    ("resnet10t-32", "rotation"),
+    ("resnet18", "hue"),
+    ("resnet18", "blur"),
+    ("resnet50", "hue"),
+    ("resnet50", "crop_top"),
+)
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Features of all images of one encoder: plain, and two draws of each audit by name."""
+
+    plain: FeatureTable
+    changed: Mapping[str, tuple[FeatureTable, FeatureTable]]
+
+
+def audit_of(factor: str) -> str:
+    return "crop" if factor.startswith("crop_") else factor
+
+
+def pool(name: str, dataset: Dataset, audits: set[str], progress: Progress) -> Pool:
+    torch.manual_seed(0)
+    encoder = Encoder(ENCODERS[name](), mean=(0.0,) * 3, std=(1.0,) * 3, probe=(3, SIDE, SIDE))
+    if any(p.requires_grad for p in encoder.parameters()):
+        encoder = untrained_copy(
+            encoder, dataset.batch(torch.arange(256)).images["image"].float() / 255
+        ).encoder
+    table = lambda **more: extract(encoder, dataset, dataset_params=False, progress=progress, **more)  # noqa: E731
+    changed = {
+        a: tuple(table(augment=audited_augmentation(a), view_index=k) for k in range(2))
+        for a in sorted(audits)
+    }
+    return Pool(table(), changed)  # type: ignore[arg-type]
+
+
+def one_repeat(features: Pool, factor: str, count: int, seed: int) -> Resampled:
+    rows = torch.randperm(len(features.plain), generator=torch.Generator().manual_seed(seed))[:count]
+    changed = [view[rows] for view in features.changed[audit_of(factor)]]
+    plain = features.plain[rows]
+    weights = resample_weights(plain.groups, seed=seed)
+    (readout,) = read_factors(plain, changed, [factor], weights, seed=seed)
+    return readout.score
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--repeats", type=int, default=1000)
+    parser.add_argument("--images", type=int, default=300, help="of each repeat (default 300)")
+    parser.add_argument("--data", type=Path, help="folder of images; Solids if absent")
+    parser.add_argument("--pairs", default="", help="encoder/factor, separated by commas; all if absent")
+    args = parser.parse_args()
+    limit_threads()
+    size = 20 * args.images
+    if args.data:
+        dataset = open_data(args.data, SIDE).open_all()
+    else:
+        dataset = Solids(size=SIDE, objects=size, views=1).open_all()
+    pairs = [tuple(p.split("/")) for p in args.pairs.split(",")] if args.pairs else list(PAIRS)
+    print(f"{args.images} images of {len(dataset)}, {args.repeats} repeats")
+    print(f"{'features':14} {'factor':16} {'D':>5} {'mean':>6} {'sd':>6} {'covered':>8} {'width':>6}")
+    for name in dict.fromkeys(p[0] for p in pairs):
+        factors = [f for e, f in pairs if e == name]
+        with Display() as display:
+            features = pool(name, dataset, {audit_of(f) for f in factors}, display)
+        for factor in factors:
+            found = [one_repeat(features, factor, args.images, k) for k in range(args.repeats)]
+            scores = torch.tensor([s.value for s in found], dtype=torch.float64)
+            ends = torch.tensor([[s.interval().low, s.interval().high] for s in found], dtype=torch.float64)
+            mean, deviation = float(scores.mean()), float(scores.std())
+            covered = float(((ends[:, 0] <= mean) & (mean <= ends[:, 1])).double().mean())
+            width = float((ends[:, 1] - ends[:, 0]).mean()) / (3.92 * deviation)
+            columns = features.plain.vectors.shape[1]
+            line = f"{name:14} {factor:16} {columns:5} {mean:6.3f} {deviation:6.4f}"
+            print(f"{line} {100 * covered:6.1f} % {width:6.2f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,105 @@
+"""Scores of cross-fitted probes with intervals that include the variance of fitting, draws and splits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from equissl.evaluate.probes.cross_fit import CrossFit
+from equissl.evaluate.statistics import Z95, Estimate
+
+RESAMPLES = 1000
+_LEAST = 1e-9
+
+
+def resample_weights(groups: Tensor, resamples: int = RESAMPLES, seed: int = 0) -> Tensor:
+    """How often each image is drawn in each bootstrap resample of the groups: (N, R) float64.
+
+    Scores of one set of images that use the same weights can be compared resample by resample.
+    """
+    _, which = torch.unique(groups, return_inverse=True)
+    count = int(which.max()) + 1
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.randint(count, (resamples, count), generator=generator)
+    weights = torch.zeros(resamples, count, dtype=torch.float64)
+    weights.scatter_add_(1, drawn, torch.ones((), dtype=torch.float64).expand(resamples, count))
+    return weights.T[which]
+
+
+@dataclass(frozen=True)
+class Resampled:
+    """A score, the mean over repeats (draws and splits), and its values in bootstrap resamples.
+
+    Args:
+        values: (S,) of each repeat.
+        resamples: (R,) means over repeats; fits change with the resample.
+        regress: an R2; otherwise a balanced accuracy.
+    """
+
+    values: Tensor
+    resamples: Tensor
+    regress: bool
+
+    @property
+    def value(self) -> float:
+        return float(self.values.mean())
+
+    def interval(self) -> Estimate:
+        """95 %: normal on the scale log(1 - R2), or on that of the accuracy."""
+        if not self.regress:
+            half = Z95 * math.sqrt(self.variance())
+            return Estimate(self.value, max(0.0, self.value - half), min(1.0, self.value + half))
+        logs = (1 - self.resamples).clamp(min=_LEAST).log()
+        spread = math.sqrt(float(logs.var()) + _split_variance((1 - self.values).clamp(min=_LEAST).log()))
+        error = max(1 - self.value, _LEAST)
+        return Estimate(self.value, 1 - error * math.exp(Z95 * spread), 1 - error * math.exp(-Z95 * spread))
+
+    def variance(self) -> float:
+        """Of the score itself."""
+        return float(self.resamples.var()) + _split_variance(self.values)
+
+
+def _split_variance(values: Tensor) -> float:
+    return float(values.var()) / len(values) if len(values) > 1 else 0.0
+
+
+def resampled_r2(fits: Sequence[CrossFit], targets: Sequence[Tensor], weights: Tensor) -> Resampled:
+    """R2, pooled over columns, of repeats of a cross-fit.
+
+    Args:
+        targets: (N, c) of each repeat.
+        weights: (N, R), of ``resample_weights``.
+    """
+    once = torch.ones(len(weights), 1, dtype=torch.float64)
+    values = [_r2(fit.reweighted(once), y, once) for fit, y in zip(fits, targets, strict=True)]
+    resamples = [_r2(fit.reweighted(weights), y, weights) for fit, y in zip(fits, targets, strict=True)]
+    return Resampled(torch.cat(values), torch.stack(resamples).mean(0), regress=True)
+
+
+def resampled_accuracy(fits: Sequence[CrossFit], targets: Sequence[Tensor], weights: Tensor) -> Resampled:
+    """Balanced accuracy of repeats of a cross-fit on one-hot targets (N, c)."""
+    once = torch.ones(len(weights), 1, dtype=torch.float64)
+    values = [_accuracy(fit.reweighted(once), y, once) for fit, y in zip(fits, targets, strict=True)]
+    resamples = [_accuracy(fit.reweighted(weights), y, weights) for fit, y in zip(fits, targets, strict=True)]
+    return Resampled(torch.cat(values), torch.stack(resamples).mean(0), regress=False)
+
+
+def _r2(predictions: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+    """(R, N, c), (N, c), (N, R) -> (R,)."""
+    y, w = targets.double(), weights.T
+    total_weight = w.sum(1)
+    mean = w @ y / total_weight[:, None]
+    total = (w @ y.square() - total_weight[:, None] * mean.square()).sum(1)
+    error = torch.einsum("rn,rnc->r", w, (predictions - y).square())
+    return 1 - error / total.clamp(min=1e-300)
+
+
+def _accuracy(predictions: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+    truth = targets.argmax(1)
+    hits = (predictions.argmax(2) == truth).double() * weights.T
+    one_hot = targets.double()
+    return ((hits @ one_hot) / (weights.T @ one_hot).clamp(min=1e-300)).mean(1)

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from equissl.evaluate.audit.interval import Resampled
+from equissl.evaluate.audit.verdict import Evidence, difference, verdicts
+
+COMMON = torch.randn(1000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+
+def score(value: float, own: float = 0.01, common: float = 0.05, seed: int = 1) -> Resampled:
+    """A score whose resamples share noise with all others and have some of their own."""
+    noise = own * torch.randn(1000, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    values = torch.tensor([value], dtype=torch.float64)
+    return Resampled(values, value + common * COMMON + noise, regress=True)
+
+
+def evidence(
+    model: float, untrained: float, statistics: float, own: float = 0.01, spread: float = 0.005
+) -> Evidence:
+    three = [score(untrained + d * spread, own, seed=10 + d) for d in (-1, 0, 1)]
+    return Evidence(score(model, own), three, score(statistics, own, seed=3), [score(0.0, own, seed=4)])
+
+
+@pytest.mark.parametrize(
+    ("model", "untrained", "statistics", "own", "spread", "word"),
+    [
+        (0.80, 0.40, 0.50, 0.01, 0.005, "kept"),
+        (0.40, 0.80, 0.50, 0.01, 0.005, "lost"),
+        (0.50, 0.50, 0.30, 0.005, 0.005, "as untrained"),
+        (0.60, 0.30, 0.62, 0.01, 0.005, "as image statistics"),
+        (0.50, 0.40, 0.30, 0.01, 0.2, "undecided"),  # untrained networks differ too much from one another
+        (0.01, 0.00, 0.02, 0.02, 0.005, "not readable"),
+    ],
+)
+def test_each_verdict(
+    model: float, untrained: float, statistics: float, own: float, spread: float, word: str
+) -> None:
+    assert verdicts({"x": evidence(model, untrained, statistics, own, spread)})["x"].word == word
+
+
+def test_differences_are_paired() -> None:
+    """What all scores share does not widen the interval of a difference."""
+    found = difference(score(0.6), [score(0.5, seed=2)]).interval()
+    assert found.value == pytest.approx(0.1) and found.high - found.low < 0.1  # unpaired: 0.28
+
+
+def test_the_spread_of_few_initialisations_widens_the_interval() -> None:
+    narrow, wide = (evidence(0.6, 0.4, 0.3, spread=s) for s in (0.001, 0.05))
+    first, second = (difference(e.model, e.untrained) for e in (narrow, wide))
+    assert second.freedom < 4 and second.interval().high - second.interval().low > 0.2
+    assert first.freedom > 30
+
+
+def test_noise_against_noise_is_hardly_ever_kept_or_lost() -> None:
+    """Of 12 factors without any difference, all of one image set: less than 5 % of sets with any verdict."""
+    generator = torch.Generator().manual_seed(5)
+    wrong, sets = 0, 100
+
+    def noisy(common: Tensor) -> Resampled:
+        own = 0.02 * torch.randn(401, generator=generator, dtype=torch.float64)
+        value = 0.3 + own[:1]
+        return Resampled(value, value + 0.05 * common + 0.02 * own[1:] / 0.02, regress=True)
+
+    for _ in range(sets):
+        factors = {}
+        for k in range(12):
+            common = torch.randn(400, generator=generator, dtype=torch.float64)
+            factors[str(k)] = Evidence(noisy(common), [noisy(common) for _ in range(3)], noisy(common))
+        wrong += any(v.word in ("kept", "lost") for v in verdicts(factors).values())
+    assert wrong <= 0.1 * sets
