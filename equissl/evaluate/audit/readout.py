@@ -13,7 +13,6 @@ from torch import Tensor
 from equissl.evaluate.audit.interval import Resampled, resampled_accuracy, resampled_r2
 from equissl.evaluate.base import FeatureTable
 from equissl.evaluate.factors.scoring import factor_targets, varies
-from equissl.evaluate.metrics import balanced_accuracy, r2
 from equissl.evaluate.probes.cross_fit import CrossFit, cross_fit, fold_numbers
 from equissl.evaluate.probes.pair_kernels import PRECISION, PairFeatures, pair_kernels
 from equissl.params import Factor, Space, between
@@ -83,7 +82,7 @@ def read_factors(
     for k, pair in enumerate(pairs):
         kernels, columns = pair_kernels(pair)
         numbers = [_numbers(targets[f.name][k]) for f in factors]
-        order = shuffled_groups(plain.groups, seed, k)
+        order = derangement(len(plain), seed, k)
         folds = fold_numbers(plain.groups, FOLDS, seed, k)
         fits.append(
             cross_fit(kernels, columns, [*numbers, *(y[order] for y in numbers)], plain.groups, folds)
@@ -92,7 +91,7 @@ def read_factors(
         y = [_numbers(t) for t in targets[factor.name]]
         resampled = resampled_accuracy if factor.discrete else resampled_r2
         own, control = ([fit[i] for fit in fits] for i in (j, len(factors) + j))
-        orders = [shuffled_groups(plain.groups, seed, k) for k in range(len(changed))]
+        orders = [derangement(len(plain), seed, k) for k in range(len(changed))]
         predictions = own[0].predictions()
         total = sum(float((t - t.mean(0)).square().sum()) for t in y)
         names_ = own[0].inner
@@ -110,15 +109,9 @@ def read_factors(
         )
 
 
-def plain_score(readout: Readout) -> float:
-    """The score of the first repeat alone, as ``evaluate.metrics`` computes it."""
-    metric = r2 if readout.score.regress else balanced_accuracy
-    return metric(readout.predictions, readout.targets)
-
-
-def shuffled_groups(groups: Tensor, *seed: int) -> Tensor:
+def derangement(count: int, *seed: int) -> Tensor:
     """A random order of the images, int64 (N,), in which no image keeps its place."""
-    order = shuffled(len(groups), *seed, "control")
+    order = shuffled(count, *seed, "control")
     result = torch.empty_like(order)
     result[order] = order.roll(1)
     return result

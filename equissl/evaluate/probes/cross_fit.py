@@ -9,7 +9,7 @@ and a = M y, leaving out the images F gives the predictions y_F - (M_FF)^-1 a_F.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -153,19 +153,7 @@ def cross_fit(
             sizes = [sparse.inner_errors(k) for k in range(len(rows))]
             best["sparse"] = min(sum(s[size] for s in sizes) for size in sizes[0])
         shift = means[part]
-        moved = tuple(
-            FoldFit(
-                f.held_out,
-                f.fit,
-                f.predictions + shift,
-                f.smoother,
-                f.residuals,
-                f.leverage,
-                f.probe,
-                f.penalty,
-            )
-            for f in fits
-        )
+        moved = tuple(replace(f, predictions=f.predictions + shift) for f in fits)
         bounds = torch.stack([target.double().amin(0), target.double().amax(0)])
         results.append(CrossFit(moved, bounds, best))
     return results
