@@ -39,12 +39,13 @@ from equissl.augment import native
 from equissl.config import registry
 from equissl.data.batch import Batch
 from equissl.data.solids import Solids
+from equissl.encoder.untrained import untrained_copy
 from equissl.errors import Stopped
 from equissl.evaluate.base import Score
 from equissl.params import Params
 from equissl.recipes import quickstart
 from equissl.runs.folder import Run
-from equissl.runs.load import load_encoder, random_baseline
+from equissl.runs.load import load_encoder
 from equissl.training import checkpoint
 from equissl.training.loop import train
 from equissl.training.options import Options
@@ -124,7 +125,10 @@ def whole_run(folder: Path) -> Mapping[str, Any]:
         found[f"{name}/monitor"] = [[row["std"], row["rank_me"]] for row in rows if "std" in row]
     loaded = load_encoder(str(folder / "whole"))
     found["loaded"] = list(loaded.encoder.state_dict().values())
-    found["random"] = list(random_baseline(loaded, 1).state_dict().values())
+    images = torch.rand(
+        16, 3, loaded.config.size, loaded.config.size, generator=torch.Generator().manual_seed(0)
+    )
+    found["untrained"] = list(untrained_copy(loaded.encoder, images, 1).encoder.state_dict().values())
     return found
 
 

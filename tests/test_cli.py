@@ -77,7 +77,7 @@ def test_evaluate_audit_report(
     assert all(r["model"] == "first" and r["count"] > 0 for r in rows)
     words = [f"data={photos}", "count=60", "factors=brightness,crop", "size=16", f"out={tmp_path / 'audit'}"]
     assert main(["audit", str(run), "timm/test_resnet", *words, "device=cpu"]) == 0
-    assert "Brightness" in capsys.readouterr().out
+    assert "- brightness: " in capsys.readouterr().out
     assert (tmp_path / "audit" / "report.html").is_file()
     again = [json.loads(line) for line in (run / "scores.jsonl").read_text().splitlines()]
     assert len(again) > len(rows) and {r["by"] for r in again} == {"evaluate", "audit"}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,26 +18,25 @@ from equissl.data.tensors import as_images
 from equissl.distributed import limit_threads, resolve_device
 from equissl.encoder.encoder import Encoder
 from equissl.encoder.features import stated_size
-from equissl.encoder.reset import reinitialized
-from equissl.errors import UserError
+from equissl.errors import UserError, nearest
 from equissl.evaluate.audit import audit as readability
+from equissl.evaluate.audit.options import AuditOptions
 from equissl.evaluate.base import Score
 from equissl.params import Params, Space
 from equissl.progress import Progress, no_progress
-from equissl.runs.load import Loaded, LoadedEncoder, LoadedRun, load_encoder, random_baseline
+from equissl.runs.load import Loaded, LoadedEncoder, LoadedRun, load_encoder
 from equissl.runs.scores import record_scores
 
 
 def audit(
     model: nn.Module | Encoder | Loaded | Path | str,
     images: Tensor | NDArray[Any] | Dataset | Data | Path | str,
+    options: AuditOptions = AuditOptions(),
     *,
-    count: int = 1000,
-    factors: Sequence[str] = (),
     size: int = 0,
-    seed: int = 0,
     device: str = "cpu",
     progress: Progress = no_progress,
+    **settings: Any,
 ) -> list[Score]:
     """Which augmentation factors can be read from an encoder's features; needs no labels.
 
@@ -45,31 +45,33 @@ def audit(
         images: (N, C, H, W) uint8 or float in [0, 1]; a dataset; or a folder, whose images become squares as
             those that the model was trained on.
         size: side at which a folder is read; 0 for the model's own, or 224 for a module that states none.
-        factors: names of ``AUDITS`` entries; all if empty.
+        settings: fields of ``AuditOptions`` by name, instead of ``options``.
 
     Returns:
-        Scores "audit/<factor>", with baselines "constant" and "random" (the same layers, untrained).
+        Scores "audit/<factor>", with the baselines of ``evaluate.audit.audit``.
 
     Raises:
-        UserError: the model cannot be loaded, reads no such images, or its layers cannot be drawn anew.
+        UserError: an unknown factor or setting, or the model cannot be loaded or reads no such images.
 
     Example:
         >>> import torch, equissl
         >>> images = torch.rand(60, 3, 8, 8, generator=torch.Generator().manual_seed(0))
         >>> network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 16))
-        >>> scores = equissl.audit(network, images, factors=["brightness"])
-        >>> sorted({(s.name, s.baseline) for s in scores})
-        [('audit/brightness', ''), ('audit/brightness', 'constant'), ('audit/brightness', 'random')]
+        >>> scores = equissl.audit(network, images, factors=("brightness",))
+        >>> next(s.name for s in scores if not s.baseline)
+        'audit/brightness'
     """
     limit_threads()
+    options = with_settings(options, settings)
     images = as_images(images) if isinstance(images, Tensor | np.ndarray) else images
-    loaded = load_encoder(str(model), size=size, seed=seed) if isinstance(model, Path | str) else model
+    loaded = (
+        load_encoder(str(model), size=size, seed=options.seed) if isinstance(model, Path | str) else model
+    )
     if isinstance(loaded, LoadedEncoder | LoadedRun):
         encoder, own_size = loaded.encoder, loaded.config.size
-        baseline = random_baseline(loaded, seed)
     else:
         encoder = loaded if isinstance(loaded, Encoder) else _plain_encoder(loaded, images, size)
-        baseline, own_size = _untrained(encoder, seed), encoder.size
+        own_size = encoder.size
     if isinstance(images, Path | str):
         as_trained: Any = (
             {"fit": loaded.fit, "intensity": loaded.intensity}
@@ -83,10 +85,7 @@ def audit(
     return readability.audit(
         encoder,
         dataset,
-        random=baseline.to(device),
-        count=count,
-        factors=tuple(factors) or None,
-        seed=seed,
+        options,
         device=device,
         progress=progress,
         model=loaded.name if isinstance(loaded, LoadedEncoder | LoadedRun) else "",
@@ -97,10 +96,8 @@ def audit_run(
     loaded: LoadedRun,
     data: Data | None = None,
     split: Literal["test", "all"] = "test",
+    options: AuditOptions = AuditOptions(),
     *,
-    count: int = 1000,
-    factors: Sequence[str] = (),
-    seed: int = 0,
     device: str = "cpu",
     progress: Progress = no_progress,
 ) -> list[Score]:
@@ -112,15 +109,23 @@ def audit_run(
     """
     data = data or loaded.data
     dataset = data.open_all(progress) if split == "all" else data.open(split, progress)
-    scores = audit(loaded, dataset, count=count, factors=factors, seed=seed, device=device, progress=progress)
+    scores = audit(loaded, dataset, options, device=device, progress=progress)
     record_scores(loaded, scores, "audit", data, data.whole if split == "all" else split)
     return scores
 
 
-def _untrained(encoder: Encoder, seed: int) -> Encoder:
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        return reinitialized(encoder)
+def with_settings(options: AuditOptions, settings: Mapping[str, Any]) -> AuditOptions:
+    """The options with other values in some fields.
+
+    Raises:
+        UserError: a field does not exist.
+    """
+    known = [f.name for f in fields(options)]
+    if unknown := [n for n in settings if n not in known]:
+        raise UserError([f"an audit has no setting {n!r}; {nearest(n, known)}" for n in unknown])
+    if "factors" in settings:
+        settings = {**settings, "factors": tuple(settings["factors"])}
+    return replace(options, **settings)
 
 
 def _plain_encoder(module: nn.Module, images: object, size: int) -> Encoder:

@@ -17,6 +17,7 @@ from equissl.data.files.split import split_folders
 from equissl.data.folder import open_data
 from equissl.data.image_folder import ImageFolder
 from equissl.distributed import limit_threads, resolve_device
+from equissl.encoder.untrained import CALIBRATION_IMAGES, untrained_copy
 from equissl.evaluate import protocol
 from equissl.evaluate.base import Evaluation, Score
 from equissl.evaluate.cache import FeatureCache
@@ -25,13 +26,13 @@ from equissl.evaluate.context import EvaluationContext
 from equissl.evaluate.explorer.neighbors import nearest_neighbors
 from equissl.evaluate.explorer.reconstructions import reconstructions
 from equissl.evaluate.explorer.steering import ExplorerSize, steering
-from equissl.evaluate.features import whole_batch
+from equissl.evaluate.features import plain_images, whole_batch
 from equissl.evaluate.remarks import remarks
 from equissl.objective import Predictive, Reconstructs
 from equissl.progress import Progress, no_progress, say_nothing
 from equissl.random import shuffled
 from equissl.runs.folder import open_run
-from equissl.runs.load import LoadedRun, load_run, random_baseline
+from equissl.runs.load import LoadedRun, load_run
 from equissl.runs.scores import describe_data, record_scores
 from equissl.storage import write_json
 from equissl.views import make_views
@@ -196,7 +197,9 @@ def score_run(
         UserError: why any of ``strict`` is not available, before anything long is computed.
     """
     scores = protocol.run_evaluations(evaluations, context, strict=[n for n in strict if n in evaluations])
-    encoder = random_baseline(loaded, context.seed).to(context.device)
+    dataset, rows = context.datasets["train"], context.rows["train"]
+    calibration = plain_images(dataset, rows[:CALIBRATION_IMAGES], context.image, context.device)
+    encoder = untrained_copy(loaded.encoder, calibration, context.seed).encoder
     untrained = protocol.run_evaluations(
         evaluations, replace(context, encoder=encoder, modules={}, model="the untrained baseline")
     )

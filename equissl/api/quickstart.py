@@ -11,6 +11,7 @@ from equissl.api.audit import audit_run
 from equissl.api.evaluate import EvaluationOptions, evaluate_run
 from equissl.api.pretrain import pretrain, resume
 from equissl.errors import UserError
+from equissl.evaluate.audit.options import AuditOptions
 from equissl.locks import folder_lock
 from equissl.progress import Display
 from equissl.recipe import Recipe
@@ -20,8 +21,7 @@ from equissl.runs.folder import Run, check_free, open_run
 from equissl.runs.load import load_run
 from equissl.training.options import Options
 
-AUDITED_FACTORS = ("crop", "hue", "rotation", "brightness")
-AUDITED_IMAGES = 600
+AUDIT = AuditOptions(count=400, factors=("crop", "hue", "rotation", "brightness"))
 
 
 def quickstart(
@@ -84,4 +84,4 @@ def _evaluate(folder: Path, device: str, display: Display) -> None:
     if {str(r.get("by")) for r in run.scores()} >= {"evaluate", "audit"}:
         return
     evaluate_run(folder, options=EvaluationOptions(device=device), progress=display, say=display.say)
-    audit_run(load_run(run), count=AUDITED_IMAGES, factors=AUDITED_FACTORS, device=device, progress=display)
+    audit_run(load_run(run), options=AUDIT, device=device, progress=display)

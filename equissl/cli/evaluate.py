@@ -18,12 +18,16 @@ from equissl.data.files.scan import existing_folder
 from equissl.data.folder import open_data
 from equissl.errors import UserError
 from equissl.evaluate import protocol
-from equissl.evaluate.audit.audit import check_names
+from equissl.evaluate.audit.options import AuditOptions, check_names
+from equissl.evaluate.audit.words import sentences
+from equissl.evaluate.base import Score
 from equissl.progress import Display
 from equissl.runs.folder import open_run
 from equissl.runs.load import Loaded, LoadedRun, inputs_and_weights
 from equissl.storage import write_rows
 from equissl.text import file_name
+
+AUDIT_NUMBERS = ("count", "draws", "untrained", "precision", "seed")
 
 
 def evaluate(args: Arguments) -> int:
@@ -67,17 +71,22 @@ def audit(args: Arguments) -> int:
     args.check(
         lambda: path and existing_folder(str(path)),
         lambda: shared.device(args),
-        lambda: check_names(args["factors"]),
+        lambda: check_names(tuple(args["factors"])),
     )
     with tempfile.TemporaryDirectory() as scratch, Display() as display:
         out: Path = args["out"] or Path(scratch)
         names = list(dict.fromkeys(args.positionals))
         models = shared.load_models(names, args, display.say)
         folders: list[Path] = []
+        found: dict[str, list[str]] = {}
         for name, model in zip(names, models, strict=True):
-            folders.append(_audit_one(name, model, args, display, out, folders))
+            folder, scores = _audit_one(name, model, args, display, out, folders)
+            folders.append(folder)
+            found[model.name] = sentences(scores)
         display.finish()
         _show(folders)
+        for model_name, lines in found.items():
+            print(model_name, *(f"- {line}" for line in lines), sep="\n")
         if args["out"] is not None:
             print(f"report: {report.write(folders, out / 'report.html')}")
     return 0
@@ -95,7 +104,7 @@ def _check_labels(args: Arguments) -> None:
 
 def _audit_one(
     name: str, loaded: Loaded, args: Arguments, display: Display, out: Path, taken: Sequence[Path]
-) -> Path:
+) -> tuple[Path, list[Score]]:
     """Audit one model into a folder of rows; a run keeps its own rows too."""
     display.say(f"auditing {loaded.name}: {args['count']} images at {loaded.config.size} px, for each factor")
     data = open_data(
@@ -105,19 +114,19 @@ def _audit_one(
         fit=loaded.fit,
         intensity=loaded.intensity,
     )
-    settings = {n: args[n] for n in ("count", "factors", "seed")}
-    settings |= {"device": shared.device(args), "progress": display}
+    options = AuditOptions(factors=tuple(args["factors"]), **{n: args[n] for n in AUDIT_NUMBERS})
+    device = shared.device(args)
     if isinstance(loaded, LoadedRun):
-        scores = audits.audit_run(loaded, data, "all", **settings)
+        scores = audits.audit_run(loaded, data, "all", options, device=device, progress=display)
     else:
-        scores = audits.audit(loaded, data.open_all(display), **settings)
+        scores = audits.audit(loaded, data.open_all(display), options, device=device, progress=display)
     same_name = [n for n in args.positionals if Path(n).name == Path(name).name]
     label = loaded.name if len(same_name) < 2 else name  # two runs may have folders of one name
     folder = _free_folder(out, label, taken)
     facts = {"model": label, "data": str(args["data"]), "split": data.whole, "step": loaded.step}
     facts |= inputs_and_weights(loaded)
     write_rows(folder / "scores.jsonl", [{**s.row(), **facts} for s in scores])
-    return folder
+    return folder, scores
 
 
 def _free_folder(out: Path, label: str, taken: Sequence[Path]) -> Path:

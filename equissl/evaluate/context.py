@@ -59,9 +59,9 @@ class EvaluationContext:
             self._plain[split] = self._cached(split, self.datasets[split].spaces[self.image])
         return self._plain[split]
 
-    def channels(self) -> int:
-        """Channels of the test images."""
-        return self.datasets["test"].batch(self.rows["test"][:1]).images[self.image].shape[1]
+    def image_shape(self) -> tuple[int, ...]:
+        """(C, H, W) of the test images."""
+        return tuple(self.datasets["test"].batch(self.rows["test"][:1]).images[self.image].shape[1:])
 
     def _cached(
         self,

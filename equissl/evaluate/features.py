@@ -97,6 +97,11 @@ def extract(
     )
 
 
+def plain_images(dataset: Dataset, index: Tensor, image: str, device: torch.device | str) -> Tensor:
+    """The images ``index`` (B,) as they are, in [0, 1]: (B, C, H, W) on the device."""
+    return as_float(whole_batch(dataset, index).images[image].to(device))
+
+
 def whole_batch(dataset: Dataset, index: Tensor) -> Batch:
     """The samples ``index`` (B,), each with its own image.
 

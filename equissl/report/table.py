@@ -13,7 +13,7 @@ from equissl.report.rows import Measure, number
 from equissl.report.statistics import Estimate, compare, mean, std
 
 Kind = Literal["model", "baseline"]
-BASELINES = {"random": "Random encoder", "constant": "Constant"}  # the others belong to one model each
+BASELINES = {"random": "Random encoder", "statistics": "Image statistics", "constant": "Constant"}
 IMPLIED = ("identity",)  # 0 for an absolute and 1 for a relative measure, by definition
 LEFT_OUT = ("equivariance/relative_of_means/",)  # stays in scores.jsonl; says what the relative one says
 
@@ -159,8 +159,7 @@ def _gather(samples: Samples, column: int, model: Model, baseline: str) -> None:
         by_key: dict[Key, list[Measure]] = {}
         for row in model.rows(run):
             kind = row.baseline if row.baseline in BASELINES else ""
-            shown = row.baseline not in IMPLIED and not row.name.startswith(LEFT_OUT)
-            if kind == baseline and shown:
+            if kind == baseline and _is_shown(row):
                 control = "" if kind else row.baseline
                 by_key.setdefault(Key(row.name, row.part, row.data, row.split, control), []).append(row)
         for key, rows in by_key.items():
@@ -173,6 +172,12 @@ def _gather(samples: Samples, column: int, model: Model, baseline: str) -> None:
                 anonymous = [replace(row, model="", step=0, seed=0) for row in kept]
                 kept = [row for row in anonymous if row not in into]
             into += kept
+
+
+def _is_shown(row: Measure) -> bool:
+    if row.name.startswith("audit/") and row.baseline:  # its other references stay in scores.jsonl
+        return row.baseline in BASELINES and not (row.baseline == "constant" and row.value == 0)
+    return row.baseline not in IMPLIED and not row.name.startswith(LEFT_OUT)
 
 
 def _averaged(rows: list[Measure]) -> Measure:
@@ -202,7 +207,7 @@ def _cell(rows: list[Measure], paired: bool) -> Cell:
 
 
 def _baselines(models: Sequence[Model]) -> list[str]:
-    present = {m.baseline for model in models for run in model.runs for m in model.rows(run)}
+    present = {m.baseline for model in models for run in model.runs for m in model.rows(run) if _is_shown(m)}
     return [kind for kind in BASELINES if kind in present]
 
 

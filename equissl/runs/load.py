@@ -21,7 +21,6 @@ from equissl.digest import digest
 from equissl.encoder.backbone import BackboneConfig
 from equissl.encoder.encoder import Encoder
 from equissl.encoder.named import INPUT_PREFIXES, describe_inputs, named_config, split_weights
-from equissl.encoder.reset import reinitialized
 from equissl.encoder.weights import Say, silent
 from equissl.errors import UserError
 from equissl.model import Model
@@ -108,19 +107,6 @@ class LoadedRun:
 
 
 Loaded = LoadedEncoder | LoadedRun
-
-
-def random_baseline(loaded: Loaded, seed: int = 0) -> Encoder:
-    """The random-init baseline of an encoder: the same architecture with untrained weights.
-
-    Raises:
-        UserError: it is the user's own module, and some of its parameters cannot be drawn anew.
-    """
-    with torch.random.fork_rng():
-        torch.manual_seed(seed + 1_000_003)
-        if loaded.backbone is not None:
-            return reinitialized(loaded.encoder)
-        return replace(loaded.config, weights="").build()
 
 
 def inputs_and_weights(loaded: Loaded) -> dict[str, Any]:

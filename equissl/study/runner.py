@@ -21,7 +21,7 @@ from equissl.config.serialize import trust_needs
 from equissl.config.validation import fits
 from equissl.errors import Stopped, UserError
 from equissl.evaluate import protocol
-from equissl.evaluate.audit.audit import MIN_IMAGES, check_names
+from equissl.evaluate.audit.options import MIN_IMAGES, AuditOptions, check_names
 from equissl.evaluate.base import Downstream, Evaluation
 from equissl.evaluate.context import EncoderEvaluation
 from equissl.locks import folder_lock
@@ -249,7 +249,8 @@ def _evaluate(study: Study, folder: Path, device: str, display: Display, trusted
         evaluate_run(folder, options=evaluation, progress=display, trusted=trusted)
     if study.audits and "audit" not in _scored_by(folder):
         loaded = load_run(open_run(folder), trusted)
-        audit_run(loaded, count=study.images, factors=study.audits, device=device, progress=display)
+        options = AuditOptions(count=min(study.images, AuditOptions.count), factors=study.audits)
+        audit_run(loaded, options=options, device=device, progress=display)
     for task in study.tasks:
         if task.name not in _scored_by(folder):
             _fine_tune(task, folder, device, display, trusted)

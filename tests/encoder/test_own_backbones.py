@@ -18,12 +18,12 @@ from equissl.data import Solids
 from equissl.data.image_folder import write_images
 from equissl.encoder.encoder import Encoder
 from equissl.encoder.features import read_output
-from equissl.encoder.reset import reinitialized
+from equissl.encoder.untrained import untrained_copy
 from equissl.errors import UserError
 from equissl.recipes import quickstart
 from equissl.runs import export
 from equissl.runs.folder import open_run
-from equissl.runs.load import load_run, random_baseline
+from equissl.runs.load import load_run
 from equissl.training.options import Options
 
 
@@ -109,44 +109,6 @@ def test_modules_of_other_number_types(dtype: torch.dtype) -> None:
     torch.testing.assert_close(encoded.vector, wanted, rtol=2e-2, atol=2e-2)
 
 
-class Learned(nn.Module):
-    """A parameter that no ``reset_parameters`` draws."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.scale, self.layer = nn.Parameter(torch.ones(3)), nn.Linear(3, 4)
-
-    def forward(self, images: Tensor) -> Tensor:
-        out: Tensor = self.layer(images.mean((2, 3)) * self.scale)
-        return out
-
-
-def test_a_parameter_that_cannot_be_drawn_anew_is_refused_by_name() -> None:
-    with pytest.raises(UserError, match=r"'scale' belongs to a Learned.*no reset_parameters"):
-        reinitialized(Encoder(Learned(), probe=(3, 8, 8)))
-
-
-def test_attention_and_timm_models_are_drawn_anew() -> None:
-    import timm
-
-    for backbone in (
-        timm.create_model("test_vit", num_classes=0, img_size=32),
-        timm.create_model("test_resnet"),
-    ):
-        encoder = Encoder(backbone, probe=(3, 32, 32))
-        torch.manual_seed(1)
-        first = reinitialized(encoder)
-        torch.manual_seed(1)
-        again = reinitialized(encoder)
-        for (name, a), (_, b) in zip(first.named_parameters(), again.named_parameters(), strict=True):
-            assert torch.equal(a, b) and a.isfinite().all(), name
-        weights = [
-            p for n, p in first.backbone.named_parameters() if n.endswith("fc1.weight") or "conv1" in n
-        ]
-        trained = [p for n, p in backbone.named_parameters() if n.endswith("fc1.weight") or "conv1" in n]
-        assert not any(torch.equal(a, b) for a, b in zip(weights, trained, strict=True) if a.dim() > 1)
-
-
 @pytest.fixture(scope="module")
 def module() -> nn.Module:
     torch.manual_seed(2)
@@ -164,7 +126,7 @@ def run(module: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_baseline_of_a_run_is_the_same_module_untrained(run: Path, module: nn.Module) -> None:
     loaded = load_run(open_run(run), backbone=module)
-    baseline = random_baseline(loaded)
+    baseline = untrained_copy(loaded.encoder, torch.rand(8, 3, 32, 32)).encoder
     trained = loaded.encoder.backbone.state_dict()
     untrained = baseline.backbone.state_dict()
     assert {k: t.shape for k, t in trained.items()} == {k: t.shape for k, t in untrained.items()}

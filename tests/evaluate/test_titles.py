@@ -13,6 +13,7 @@ from equissl.config.components import bibtex_of
 from equissl.config.registry import Entry
 from equissl.evaluate import titles
 from equissl.evaluate.audit.audit import audit
+from equissl.evaluate.audit.options import AuditOptions
 from equissl.evaluate.base import Evaluation, Score
 from equissl.evaluate.context import EncoderEvaluation
 from equissl.evaluate.factors.absolute import Factors
@@ -57,7 +58,11 @@ def test_scores_of_the_network_probe() -> None:
 
 def test_scores_of_an_audit() -> None:
     context = example_context(270)
-    scores = audit(context.encoder, context.datasets["test"], factors=("hue", "horizontal_flip"))
+    scores = audit(
+        context.encoder,
+        context.datasets["test"],
+        AuditOptions(factors=("hue", "horizontal_flip"), count=150, draws=1),
+    )
     check(scores)
     assert {s.group for s in scores} == {titles.AUDIT}
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from equissl.cli.main import main
 from equissl.config.parse import parse
-from equissl.evaluate.audit.audit import MIN_IMAGES
+from equissl.evaluate.audit.options import MIN_IMAGES
 
 
 @pytest.fixture

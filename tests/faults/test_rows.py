@@ -17,6 +17,7 @@ from equissl.data.image_folder import ImageFolder, write_images
 from equissl.data.threediebench import ThreeDIEBench
 from equissl.errors import UserError
 from equissl.evaluate.audit.audit import audit
+from equissl.evaluate.audit.options import AuditOptions
 from equissl.evaluate.features import extract
 from equissl.runs.load import LoadedEncoder, load_encoder
 
@@ -121,7 +122,7 @@ def test_evaluations_never_see_a_stand_in(tmp_path: Path, encoder: LoadedEncoder
     rows = test.readable(torch.arange(len(test)))
     assert rows.tolist() == [k for k in range(len(test)) if k not in bad]
     assert {b.path for b in test.bad_images} == {test.files[k] for k in bad}
-    scores = audit(encoder.encoder, data.open("train"), count=60, factors=["brightness"])
+    scores = audit(encoder.encoder, data.open("train"), AuditOptions(factors=("brightness",)))
     assert scores
 
 

@@ -23,6 +23,7 @@ from equissl.data.image_folder import ImageFolder, write_images
 from equissl.data.tensors import as_images
 from equissl.encoder.backbone import EncoderConfig
 from equissl.errors import UserError
+from equissl.evaluate.audit.options import AuditOptions
 from equissl.invariance.simclr import SimCLR
 from equissl.recipe import Recipe
 from equissl.runs.folder import Run
@@ -74,7 +75,7 @@ def test_an_audit_of_all_images_takes_all(run: Run, tmp_path: Path) -> None:
     write_images(tmp_path, {"train": 20, "test": 30})
     loaded = load_encoder(str(run.path))
     assert isinstance(loaded, LoadedRun)
-    scores = audit_run(loaded, open_data(tmp_path, 16), "all", factors=["brightness"])
+    scores = audit_run(loaded, open_data(tmp_path, 16), "all", AuditOptions(factors=("brightness",)))
     assert {s.count for s in scores} == {s.count for s in audit(loaded, tmp_path, factors=["brightness"])}
     assert len(open_data(tmp_path, 16).open_all()) == 50  # 20 are too few for an audit
 

@@ -147,9 +147,9 @@ def test_the_newest_step_replaces_older_ones(tmp_path: Path) -> None:
 
 
 def test_each_architecture_has_its_own_random_encoder(tmp_path: Path) -> None:
-    rows = [row(m, "audit/hue", v) for m, v in (("resnet18", 0.4), ("vit", 0.5))]
-    rows += [row(m, "audit/hue", v, baseline="random") for m, v in (("resnet18", 0.1), ("vit", 0.2))]
-    rows += [row(m, "audit/hue", 0.0, baseline="constant") for m in ("resnet18", "vit")]
+    rows = [row(m, "factor/hue", v) for m, v in (("resnet18", 0.4), ("vit", 0.5))]
+    rows += [row(m, "factor/hue", v, baseline="random") for m, v in (("resnet18", 0.1), ("vit", 0.2))]
+    rows += [row(m, "factor/hue", 0.0, baseline="constant") for m in ("resnet18", "vit")]
     (tmp_path / "scores.jsonl").write_text(lines(rows))
     table = comparison([tmp_path])
     assert [c.title for c in table.columns] == [
@@ -159,7 +159,7 @@ def test_each_architecture_has_its_own_random_encoder(tmp_path: Path) -> None:
         "Random encoder (vit)",
         "Constant",
     ]
-    assert [c and c.text(2) for c in table.lines(AUDIT)[0].cells] == [
+    assert [c and c.text(2) for c in table.lines(FACTORS)[0].cells] == [
         "0.40",
         "0.50",
         "0.10",

@@ -13,6 +13,7 @@ from equissl.augment.color.color_jitter import ColorJitter
 from equissl.augment.color.grayscale import Grayscale
 from equissl.augment.filters.gaussian_blur import GaussianBlur
 from equissl.augment.geometry.flip import HorizontalFlip
+from equissl.augment.geometry.quarter_turn import QuarterTurn
 from equissl.augment.geometry.random_resized_crop import RandomResizedCrop
 from equissl.augment.geometry.rotate import Rotate
 from equissl.params import Params, Space
@@ -52,6 +53,7 @@ class _CropInPlace(Augmentation):
 AUDITS: Mapping[str, Augmentation] = {
     "crop": _CropInPlace(),
     "horizontal_flip": HorizontalFlip(p=0.5),
+    "quarter_turns": QuarterTurn(),
     # Mirrored, not black, outside the image: black corners would reveal the angle.
     "rotation": Rotate(degrees=(-180.0, 180.0), padding_mode="reflection"),
     "hue": ColorJitter(0, 0, 0, hue=0.5, p=1),
@@ -62,6 +64,7 @@ AUDITS: Mapping[str, Augmentation] = {
     "grayscale": Grayscale(p=0.5),
 }
 NEEDS_COLOR = frozenset({"hue", "saturation", "contrast", "grayscale"})  # need three channels
+NEEDS_SQUARE = frozenset({"quarter_turns"})
 
 
 def factors_of(name: str) -> tuple[str, ...]:
@@ -73,9 +76,10 @@ def factors_of(name: str) -> tuple[str, ...]:
 def audited_augmentation(name: str) -> Augmentation:
     """The augmentation of the audit ``name``.
 
-    Where it is applied to some images only, all are cropped first: otherwise features that have not moved at
-    all would tell.
+    Where it is applied to some images only, all are cropped a little first: otherwise features that have not
+    moved at all would tell. (With crops of 30 to 80 % of the area, raw pixels read a flip at 0.65; with these
+    at 0.82.)
     """
     augment = AUDITS[name]
     optional = augment.space.select(factors_of(name))
-    return Pipeline((_CropInPlace(), augment)) if any(f.discrete for f in optional) else augment
+    return Pipeline((_CropInPlace((0.8, 1.0)), augment)) if any(f.discrete for f in optional) else augment

@@ -53,7 +53,7 @@ class Sensitivity(EncoderEvaluation):
         if self.unavailable_reason(context):
             return
         plain = context.features("test")
-        for name in suitable_audits(self.augmentations, context.channels()):
+        for name in suitable_audits(self.augmentations, context.image_shape()):
             views = [context.features("test", AUDITS[name], view) for view in range(self.num_views)]
             applied = torch.cat([applied_rows(AUDITS[name], view.params) for view in views])
             groups = plain.groups.repeat(self.num_views)[applied]

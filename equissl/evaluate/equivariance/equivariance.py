@@ -42,7 +42,7 @@ class Equivariance(EncoderEvaluation):
 
     def run(self, context: EvaluationContext) -> Iterator[Score]:
         dataset, index = context.datasets["test"], context.rows["test"]
-        names = suitable_audits(self.augmentations, context.channels())
+        names = suitable_audits(self.augmentations, context.image_shape())
         for name, module in context.modules.items():
             read = set(module.space.names)
             for score in equivariance_scores(

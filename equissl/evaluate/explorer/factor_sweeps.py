@@ -76,7 +76,7 @@ def factor_sweeps(
     free = set(space.names) - set(recorded.space.names)
     if set(BOX) & free:
         yield from _crops(image, recorded, steps)
-    for audit in suitable_audits((), image.shape[1]):
+    for audit in suitable_audits((), tuple(image.shape[1:])):
         for name in factors_of(audit):
             if name in free and name not in BOX:
                 yield _augmented(AUDITS[audit], name, image, recorded, steps)

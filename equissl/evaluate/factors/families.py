@@ -62,7 +62,7 @@ class Families(EncoderEvaluation):
 
     def unavailable_reason(self, context: EvaluationContext) -> str:
         reason = too_few_pairs_reason(context)
-        grey = "color" in self.families and context.channels() != 3
+        grey = "color" in self.families and context.image_shape()[0] != 3
         return reason or ("the family color needs images with three channels" if grey else "")
 
     def run(self, context: EvaluationContext) -> Iterator[Score]:
