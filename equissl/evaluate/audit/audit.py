@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -40,6 +40,7 @@ def audit(
     device: torch.device | str = "cpu",
     progress: Progress = no_progress,
     model: str = "",
+    keep: Callable[[Mapping[str, Readout], Tensor], object] | None = None,
 ) -> list[Score]:
     """How well the parameters of each augmentation, applied alone, can be read from both images' features.
 
@@ -53,6 +54,7 @@ def audit(
     Args:
         device: where the encoder is.
         model: what messages call the encoder.
+        keep: called with what was read from the encoder's features, by factor, and the audited images (N,).
 
     Raises:
         UserError: a colour factor of images without colour, fewer than 40 different images, or the copies of
@@ -95,6 +97,8 @@ def audit(
                 seed,
             )
         }
+    if keep is not None:
+        keep(readouts[""], index)
     return list(_scores(readouts, options, len(index), distinct, kept))
 
 

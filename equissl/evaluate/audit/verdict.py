@@ -102,11 +102,11 @@ def verdicts(factors: Mapping[str, Evidence], margin: float = MARGIN) -> dict[st
     - "undecided": the images are too few to say.
     """
     found = {n: _verdict_parts(e, margin) for n, e in factors.items()}
-    kept = _holm({n: max(f.to_untrained.p_above(), f.to_statistics.p_above()) for n, f in found.items()})
-    lost = _holm({n: f.to_untrained.p_below() for n, f in found.items()})
-    alike = _holm({n: f.p_alike for n, f in found.items()})
-    plain = _holm({n: f.p_plain for n, f in found.items()})
-    readable = _holm({n: f.p_chance for n, f in found.items()})
+    kept = holm({n: max(f.to_untrained.p_above(), f.to_statistics.p_above()) for n, f in found.items()})
+    lost = holm({n: f.to_untrained.p_below() for n, f in found.items()})
+    alike = holm({n: f.p_alike for n, f in found.items()})
+    plain = holm({n: f.p_plain for n, f in found.items()})
+    readable = holm({n: f.p_chance for n, f in found.items()})
     results = {}
     for name, parts in found.items():
         word: Word
@@ -144,7 +144,7 @@ def _verdict_parts(evidence: Evidence, margin: float) -> _Parts:
     return _Parts(to_untrained, to_statistics, alike, plain, min(1.0, min(above) * len(above)))
 
 
-def _holm(p_values: Mapping[str, float], alpha: float = ALPHA) -> dict[str, bool]:
+def holm(p_values: Mapping[str, float], alpha: float = ALPHA) -> dict[str, bool]:
     """Which hypotheses are rejected at a family-wise level (Holm, Scand. J. Stat. 6, 1979)."""
     rejected = dict.fromkeys(p_values, False)
     for k, name in enumerate(sorted(p_values, key=p_values.__getitem__)):
