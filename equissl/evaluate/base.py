@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, ClassVar
 
 import torch
@@ -60,6 +60,11 @@ class FeatureTable:
             self.parts,
             None if self.rows is None else self.rows[rows],
         )
+
+    def part(self, name: str) -> FeatureTable:
+        """The columns of part ``name`` alone."""
+        own = self.vectors[:, self.parts[name]]
+        return replace(self, vectors=own, parts={"all": slice(0, own.shape[1])})
 
     def canonical_order(self) -> Tensor:
         """Rows by group and then by the features themselves, (N,), however the images were ordered."""

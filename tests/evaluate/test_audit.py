@@ -179,3 +179,19 @@ def test_an_outlier_does_not_ruin_the_rest() -> None:
     pairs = FeatureTable(torch.cat([before, after], 1), torch.zeros(300), params, torch.arange(300), parts)
     predictions = relative_probe(pairs, change, fit, held_out).predictions
     assert predictions[50].abs() < 20
+
+
+def test_named_parts_have_rows_of_their_own() -> None:
+    class Both(nn.Module):
+        """The images' brightness, and a column for each that says nothing of it."""
+
+        def forward(self, images: Tensor) -> Tensor:
+            mean = images.mean((1, 2, 3))[:, None]
+            return torch.cat([mean, torch.linspace(0, 1, len(images))[:, None]], 1)
+
+    encoder = Encoder(Both(), {"mean": 1, "number": 1}, probe=(3, 24, 24))
+    scores = audit(encoder, make_images(), replace(QUICK, factors=("brightness",)))
+    values = {s.part: s.value for s in scores if not s.baseline}
+    assert values["mean"] > 0.3 > 0.1 > values["number"] and list(values) == ["all", "mean", "number"]
+    references = {s.part for s in scores if s.baseline == "statistics"}
+    assert references == {"all"} and len([s for s in scores if s.baseline == "constant"]) == 3

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -51,6 +52,8 @@ def audit(
     random weights), "shuffled" (targets of other images), and features that are computed from pixels
     (``audit.references``).
 
+    Each named part of the features has rows of its own, whose references are those of the whole.
+
     Args:
         device: where the encoder is.
         model: what messages call the encoder.
@@ -73,7 +76,8 @@ def audit(
     passes = _Passes(dataset, index, image, seed, batch_size, progress)
     passes.total = (1 + copies + len(REFERENCES)) * (len(names) * options.draws + 1) * len(index)
     weights = resample_weights(groups, seed=seed)
-    readouts: dict[str, dict[str, Readout]] = {}  # row -> factor -> what was read
+    # Part of the features -> row -> factor -> what was read. References are features as a whole.
+    readouts: dict[str, dict[str, dict[str, Readout]]] = {part: {} for part in ("all", *encoder.parts)}
     kept: tuple[str, ...] = ()
     for row in ("", *(f"random {k}" for k in range(copies)), *REFERENCES):
         network, called, where = encoder, model, device
@@ -85,21 +89,22 @@ def audit(
             network, called = copied.encoder, f"the untrained baseline, {row}"
             kept = copied.kept
         plain = passes.features(network, called, where)
-        readouts[row] = {
-            r.factor.name: r
-            for name in names
-            for r in read_factors(
-                plain,
-                [passes.features(network, called, where, name, k) for k in range(options.draws)],
-                factors_of(name),
-                weights,
-                options.precision,
-                seed,
-            )
-        }
+        for name in names:
+            changed = [passes.features(network, called, where, name, k) for k in range(options.draws)]
+            for part, found in readouts.items():
+                if row in REFERENCES and part != "all":
+                    found[row] = readouts["all"][row]
+                    continue
+                own = [view.part(part) for view in changed]
+                read = read_factors(plain.part(part), own, factors_of(name), weights, options.precision, seed)
+                found.setdefault(row, {}).update({r.factor.name: r for r in read})
     if keep is not None:
-        keep(readouts[""], index)
-    return list(_scores(readouts, options, len(index), distinct, kept))
+        keep(readouts["all"][""], index)
+    return [
+        score
+        for part, found in readouts.items()
+        for score in _scores(found, options, len(index), distinct, kept, part)
+    ]
 
 
 def suitable_audits(factors: Sequence[str], shape: tuple[int, ...], cropped: bool = False) -> Sequence[str]:
@@ -167,8 +172,9 @@ def _scores(
     count: int,
     distinct: int,
     kept: Sequence[str],
+    part: str,
 ) -> Iterator[Score]:
-    seed = options.seed
+    of = partial(_score, count=count, seed=options.seed, part=part)
     random = [rows for name, rows in readouts.items() if name.startswith("random")]
     own = readouts[""]
     found = _verdicts(readouts, random)
@@ -191,17 +197,17 @@ def _scores(
             for name, d in (("untrained", verdict.to_untrained), ("statistics", verdict.to_statistics)):
                 interval = d.interval()
                 extra[f"to_{name}"] = [interval.value, interval.low, interval.high]
-        yield _score(readout, readout.score.interval(), "", count, seed, extra)
+        yield of(readout, readout.score.interval(), "", extra=extra)
         chance = readout.chance
-        yield _score(readout, Estimate(chance, chance, chance), "constant", count, seed)
-        yield _score(readout, readout.shuffled.interval(), "shuffled", count, seed)
+        yield of(readout, Estimate(chance, chance, chance), "constant")
+        yield of(readout, readout.shuffled.interval(), "shuffled")
         for row, rows in readouts.items():
-            if row in REFERENCES and factor in rows:
-                yield _score(rows[factor], rows[factor].score.interval(), row, count, seed)
+            if row in REFERENCES and factor in rows and part == "all":
+                yield of(rows[factor], rows[factor].score.interval(), row)
         if networks := [r[factor] for r in random if factor in r]:
             each = [n.score.value for n in networks]
             more = {"each": each, "kept": list(kept)}
-            yield _score(networks[0], _mean([n.score for n in networks]), "random", count, seed, more)
+            yield of(networks[0], _mean([n.score for n in networks]), "random", extra=more)
 
 
 def _verdicts(
@@ -253,8 +259,10 @@ def _score(
     readout: Readout,
     result: Estimate,
     baseline: str,
+    *,
     count: int,
     seed: int,
+    part: str,
     extra: Mapping[str, object] | None = None,
 ) -> Score:
     return Score.of(
@@ -262,6 +270,7 @@ def _score(
         result,
         unit="R2" if readout.score.regress else "balanced accuracy",
         count=count,
+        part=part,
         baseline=baseline,
         seed=seed,
         extra=extra or {},

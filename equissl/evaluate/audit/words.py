@@ -11,6 +11,7 @@ FEW_IMAGES = 200  # below which flips scored significantly below chance
 
 def sentences(scores: Sequence[Score]) -> list[str]:
     """What an audit found, one sentence for each factor; first a warning where images are few."""
+    scores = [s for s in scores if s.part == "all"]
     rows = [s for s in scores if s.name.startswith("audit/") and not s.baseline]
     found = [_sentence(s, {b.baseline: b for b in scores if b.name == s.name and b.baseline}) for s in rows]
     distinct = min((_number(s.extra.get("distinct")) for s in rows), default=FEW_IMAGES)
