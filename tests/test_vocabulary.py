@@ -37,7 +37,7 @@ PRIVATE = {
     "as_single": "to_float32",
     "to_plain": "to_dict",
     "from_plain": "from_dict",
-    "read_change": "relative_probe",
+    "read_change": "read_factors",
     "resting": "frozen",
     "predictchange": "AugSelf",
     "predicttransform": "ESSL",

@@ -16,9 +16,7 @@ from equissl.evaluate.audit.audit import audit
 from equissl.evaluate.audit.factors import AUDITS, audited_augmentation, factors_of
 from equissl.evaluate.audit.options import AuditOptions
 from equissl.evaluate.audit.references import REFERENCES
-from equissl.evaluate.base import FeatureTable, Score
-from equissl.evaluate.factors.pairs import pair_table
-from equissl.evaluate.probes.kernel_ridge import relative_probe
+from equissl.evaluate.base import Score
 from equissl.params import Params, Real, Space
 from equissl.random import Stream
 
@@ -147,38 +145,6 @@ def test_grey_images_get_the_audits_that_suit_them() -> None:
     assert not {s.name for s in scores} & {"audit/hue", "audit/contrast"}
     done = [d for d, _ in progress]
     assert done == sorted(done) and progress[-1] == (60 * 4 * 7, 60 * 4 * 7)
-
-
-def test_pairs_hold_the_change() -> None:
-    space = Space((Real("size"),))
-
-    def table(sizes: list[float], groups: Tensor) -> FeatureTable:
-        values = torch.tensor(sizes)[:, None]
-        return FeatureTable(
-            values, torch.zeros(2), Params.of(space, {"size": values}), groups, {"all": slice(0, 1)}
-        )
-
-    same = torch.arange(2)
-    pairs = pair_table(table([1.0, 2.0], same), table([4.0, 9.0], same))
-    assert pairs.vectors.tolist() == [[1.0, 4.0], [2.0, 9.0]]
-    assert pairs.params.values["size"][:, 0].tolist() == [3.0, 7.0]
-    with pytest.raises(ValueError, match="different images"):
-        pair_table(table([1.0, 2.0], same), table([1.0, 2.0], same + 1))
-
-
-def test_an_outlier_does_not_ruin_the_rest() -> None:
-    """Untrained networks yield features hundreds of deviations out; one must not decide R2."""
-    stream = Stream.of(torch.arange(300), "outlier")
-    change = stream.normal("change")
-    before = stream.normal("before", 30)
-    after = before + change @ Stream.of(torch.arange(1), "way").normal("way", 30)
-    fit, held_out = torch.arange(200), torch.arange(200, 300)
-    after[250] += 1000
-    params = Params.of(Space((Real("change"),)), {"change": change})
-    parts = {"plain": slice(0, 30), "changed": slice(30, 60)}
-    pairs = FeatureTable(torch.cat([before, after], 1), torch.zeros(300), params, torch.arange(300), parts)
-    predictions = relative_probe(pairs, change, fit, held_out).predictions
-    assert predictions[50].abs() < 20
 
 
 def test_named_parts_have_rows_of_their_own() -> None:

@@ -5,7 +5,7 @@ import torch
 
 from equissl.evaluate.metrics import r2
 from equissl.evaluate.probes.base import group_split
-from equissl.evaluate.probes.logistic import LOGISTIC_PENALTIES, logistic
+from equissl.evaluate.probes.logistic import LOGISTIC_PENALTIES, LogisticSettings, logistic
 from equissl.evaluate.probes.mlp import mlp
 from equissl.evaluate.probes.ridge import RIDGE_PENALTIES, ridge
 from equissl.evaluate.probes.scaler import StandardScaler
@@ -113,6 +113,21 @@ def test_network_recognises_classes_by_their_own_numbers() -> None:
     y = torch.where(x[:, 0] * x[:, 1] > 0, 7, 3)
     predictions = mlp(x[:200], y[:200], torch.arange(200), x[200:]).predictions
     assert (predictions == y[200:]).double().mean() > 0.85
+
+
+def test_logistic_is_at_its_minimum_where_few_images_have_many_columns() -> None:
+    """With scikit-learn's tolerance, 118 of these 1,000 classes are others."""
+    from sklearn.linear_model import LogisticRegression
+
+    g, penalty = generator(), 1e-4
+    y = torch.randint(10, (1040,), generator=g)
+    x = torch.randn(1040, 64, generator=g) + 0.35 * torch.randn(10, 64, generator=g)[y]
+    settings = LogisticSettings((penalty,))
+    result = logistic(x[:40], y[:40], torch.arange(40), x[40:], settings=settings)
+    z = StandardScaler.fit(x[:40]).transform(x).double().numpy()
+    model = LogisticRegression(C=1 / (penalty * 40), max_iter=50_000, tol=1e-10).fit(z[:40], y[:40].numpy())
+    assert result.converged
+    assert (result.predictions != torch.from_numpy(model.predict(z[40:]))).sum() <= 1
 
 
 def test_logistic_equals_scikit_learn_and_its_penalty_is_the_best_on_held_out_groups() -> None:

@@ -47,7 +47,7 @@ class LinearProbe(Evaluation):
     penalties: tuple[float, ...] = (1.0, 0.1, 0.01, 0.001, 0.0001)
     objective: Literal["mean", "sum"] = "mean"
     standardize: bool = True
-    max_iter: int = 500
+    max_iter: int = 2000
     seed: int = 0
 
     def __post_init__(self) -> None:

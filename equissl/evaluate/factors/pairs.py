@@ -11,28 +11,6 @@ from equissl.augment.base import Augmentation
 from equissl.data.base import Split
 from equissl.evaluate.base import FeatureTable
 from equissl.evaluate.context import EvaluationContext
-from equissl.params import between
-
-
-def pair_table(plain: FeatureTable, changed: FeatureTable) -> FeatureTable:
-    """Features [plain, changed] (N, 2D) of the same images, with the change of each factor as ``params``.
-
-    Parts: "plain" and "changed".
-
-    Raises:
-        ValueError: the tables are not of the same images.
-    """
-    if not torch.equal(plain.groups, changed.groups):
-        raise ValueError("the two tables hold different images")
-    width = plain.vectors.shape[1]
-    vectors = torch.cat([plain.vectors, changed.vectors], 1)
-    change = between(plain.params, changed.params, changed.params.space)
-    return replace(plain, vectors=vectors, params=change, parts=pair_parts(width))
-
-
-def pair_parts(width: int) -> dict[str, slice]:
-    """The parts of two features of ``width`` columns side by side."""
-    return {"plain": slice(0, width), "changed": slice(width, 2 * width)}
 
 
 @dataclass(frozen=True)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import ClassVar, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from equissl.config.validation import check_bounds
 from equissl.evaluate.base import Evaluation, FeatureTable, Score
-from equissl.evaluate.factors.pairs import pair_parts
 from equissl.evaluate.factors.scoring import (
     constant_prediction,
     factor_scores,
@@ -22,8 +22,9 @@ from equissl.evaluate.factors.scoring import (
     varies,
 )
 from equissl.evaluate.probes.base import ProbeResult
-from equissl.evaluate.probes.kernel_ridge import relative_probe
+from equissl.evaluate.probes.kernel_probe import kernel_probe
 from equissl.evaluate.probes.network import fit_pair_network, joined, random_pairs
+from equissl.evaluate.probes.pair_kernels import PairFeatures, pair_kernels
 from equissl.params import Factor, Space, between
 from equissl.random import Stream
 
@@ -39,10 +40,11 @@ class RelativeFactors(Evaluation):
 
     Args:
         factors: names; all that vary if empty.
-        probe: "kernel" (products of features and their differences, exact), "ridge" (linear; logistic
-            regression for classes), "mlp" (scikit-learn's, stopped early) or "sie", the benchmark's own
-            (``probes.network``): one pair of every object, a new one in each epoch, and one of every
-            test object; discrete factors are left out.
+        probe: "kernel" (the audit's kernels of both images' features, ``probes.pair_kernels``; kernel and
+            penalty by leave-one-group-out), "ridge" (linear; logistic regression for classes), "mlp"
+            (scikit-learn's, stopped early) or "sie", the benchmark's own (``probes.network``): one pair of
+            every object, a new one in each epoch, and one of every test object; discrete factors are left
+            out.
         limit: training pairs, at most, of all probes but "sie"; the kernel's time grows with its cube.
         epochs: of the probe "sie".
         seed: of the pairs and the probe.
@@ -78,11 +80,13 @@ class RelativeFactors(Evaluation):
         first, second = _pair_rows(train, self.seed)
         kept = Stream.of(torch.arange(len(first)), self.seed, "pairs").keys.argsort()[: self.limit]
         train_rows, test_rows = (first[kept], second[kept]), _pair_rows(test, self.seed)
-        for factor in self._selected(test.params.space):
-            targets = _change(factor, train, *train_rows), _change(factor, test, *test_rows)
-            if varies(targets[0]) and varies(targets[1]):
-                pairs = _joined(train, *train_rows), _joined(test, *test_rows)
-                yield from self._scores(factor, *pairs, *targets)
+        changes = [
+            (f, _change(f, train, *train_rows), _change(f, test, *test_rows))
+            for f in self._selected(test.params.space)
+        ]
+        changes = [(f, y, y_test) for f, y, y_test in changes if varies(y) and varies(y_test)]
+        if changes:
+            yield from self._scores(changes, _joined(train, *train_rows), _joined(test, *test_rows))
 
     def _sie_scores(self, train: FeatureTable, test: FeatureTable) -> Iterator[Score]:
         pairs = random_pairs(test.groups, self.seed, self.epochs)  # as the last epoch of training would draw
@@ -109,33 +113,40 @@ class RelativeFactors(Evaluation):
         return selected_factors(space, self.factors, "relativefactors.factors")
 
     def _scores(
-        self, factor: Factor, train: FeatureTable, test: FeatureTable, y: Tensor, y_test: Tensor
+        self, changes: Sequence[tuple[Factor, Tensor, Tensor]], train: FeatureTable, test: FeatureTable
     ) -> Iterator[Score]:
         half = train.vectors.shape[1] // 2
+        targets = [y for _, y, _ in changes]
         for part, columns in {"all": slice(0, half), **train.parts}.items():
             sides = [slice(s + columns.start, s + columns.stop) for s in (0, half)]
             few = [replace(t, vectors=torch.cat([t.vectors[:, s] for s in sides], 1)) for t in (train, test)]
-            result = self._fit(few[0], few[1], y, y_test)
-            extra = {"probe": self.probe, "penalty": result.penalty}
-            yield from factor_scores(
-                "relative", factor, result.predictions, y_test, test.groups, part, seed=self.seed, extra=extra
-            )
-        constant = constant_prediction(y, len(test))
-        yield from factor_scores(
-            "relative", factor, constant, y_test, test.groups, baseline="constant", seed=self.seed
-        )
+            fits = self._fits(few[0], few[1], targets)
+            for (factor, _, y_test), (probe, result) in zip(changes, fits, strict=True):
+                extra = {"probe": probe, "penalty": result.penalty}
+                shown = result.predictions, y_test, test.groups
+                yield from factor_scores("relative", factor, *shown, part, seed=self.seed, extra=extra)
+        for factor, y, y_test in changes:
+            shown = constant_prediction(y, len(test)), y_test, test.groups
+            yield from factor_scores("relative", factor, *shown, baseline="constant", seed=self.seed)
 
-    def _fit(self, train: FeatureTable, test: FeatureTable, y: Tensor, y_test: Tensor) -> ProbeResult:
+    def _fits(
+        self, train: FeatureTable, test: FeatureTable, targets: Sequence[Tensor]
+    ) -> list[tuple[str, ProbeResult]]:
         if self.probe != "kernel":
-            return fit_factor_probe(self.probe, train.vectors, y, train.groups, test.vectors, self.seed)
-        vectors = torch.cat([train.vectors, test.vectors])
-        # Groups of either split are numbered apart; the targets of the test pairs are not used.
+            data = train.vectors, train.groups, test.vectors
+            fits = [fit_factor_probe(self.probe, data[0], y, *data[1:], self.seed) for y in targets]
+            return [(self.probe, fit) for fit in fits]
+        # Groups of either split are numbered apart.
         groups = torch.cat([train.groups, test.groups + int(train.groups.max()) + 1])
-        labels = torch.cat([train.labels, test.labels])
-        parts = pair_parts(vectors.shape[1] // 2)
-        pairs = FeatureTable(vectors, labels, Space().neutral(len(vectors)), groups, parts)
-        fit, held_out = torch.arange(len(vectors)).tensor_split([len(train)])
-        return relative_probe(pairs, torch.cat([y, y_test]), fit, held_out, self.seed)
+        plain, changed = torch.cat([train.vectors, test.vectors]).tensor_split(2, 1)
+        kernels, _ = pair_kernels(PairFeatures.of(plain, changed, seed=self.seed))
+        fit, held_out = torch.arange(len(plain)).tensor_split([len(train)])
+        numbers = [y if y.is_floating_point() else F.one_hot(y) for y in targets]
+        found = kernel_probe(kernels, numbers, groups, fit, held_out)
+        return [
+            (name, r if y.is_floating_point() else replace(r, predictions=r.predictions.argmax(1)))
+            for y, (name, r) in zip(targets, found, strict=True)
+        ]
 
     @classmethod
     def example(cls) -> RelativeFactors:

@@ -138,7 +138,7 @@ def cross_fit(
             found = {key: float(e[k, part].sum()) for key, e in errors.items()}
             if sparse is not None:
                 found |= {("sparse", float(size)): e for size, e in sparse.inner_errors(k).items()}
-            probe, penalty = _simplest(found, len(fit))
+            probe, penalty = simplest(found, len(fit))
             chosen = (
                 sparse.fit(k, int(penalty))
                 if sparse is not None and probe == "sparse"
@@ -186,7 +186,7 @@ class GroupBlocks:
         return result
 
 
-def _simplest(errors: Mapping[tuple[str, float], float], count: int) -> tuple[str, float]:
+def simplest(errors: Mapping[tuple[str, float], float], count: int) -> tuple[str, float]:
     """The first, so the one of the strongest penalty, that is not clearly worse than the best.
 
     Without this allowance, by which errors differ by chance, weak penalties are chosen where there is

@@ -18,6 +18,10 @@ from equissl.evaluate.probes.scaler import StandardScaler
 
 # Per image, on standardised features; strong to weak, so that the stronger of two equals is chosen.
 LOGISTIC_PENALTIES = (1.0, 0.1, 0.01, 0.001, 0.0001)
+# Of the gradient, per penalty: a weight is within the gradient / penalty of the minimum. scikit-learn's own
+# tolerance, 1e-4 for all penalties, moved accuracies by up to 0.016 (40 images of 64 columns) and 0.004
+# (1,200 images of 2,048).
+_TOLERANCE, _LARGEST_TOLERANCE = 1e-3, 1e-5
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ class LogisticSettings:
     penalties: tuple[float, ...] = LOGISTIC_PENALTIES
     objective: Literal["mean", "sum"] = "mean"
     standardize: bool = True
-    max_iter: int = 500
+    max_iter: int = 2000
 
 
 def logistic(
@@ -111,15 +115,16 @@ def _fit_inputs(
     )
 
     def predictor(fitted: Any) -> Callable[[Tensor], Tensor]:
-        return lambda rows: torch.from_numpy(fitted.predict(rows.numpy()))
+        return lambda rows: torch.from_numpy(fitted.predict(rows.double().numpy()))
 
     fits = []
     for penalty in penalties:
         # scikit-learn sums over images; "mean" is a weight per image, as in ridge regression.
-        model.set_params(C=1 / (penalty * len(x)))
+        tolerance = min(_LARGEST_TOLERANCE, _TOLERANCE * penalty)
+        model.set_params(C=1 / (penalty * len(x)), tol=tolerance)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", ConvergenceWarning)
-            model.fit(x.numpy(), y.numpy())
+            model.fit(x.double().numpy(), y.numpy())
         converged = not any(issubclass(w.category, ConvergenceWarning) for w in caught)
         fits.append((predictor(copy.deepcopy(model)), converged))
     return fits
