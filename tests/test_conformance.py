@@ -95,6 +95,7 @@ EVALUATION_NAMES = [
     "finetune",
     "homography",
     "knn",
+    "linearmaps",
     "linearprobe",
     "objectprobe",
     "relativefactors",

@@ -1,0 +1,189 @@
+"""Whether features change linearly with the images, for any encoder, without labels or training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+
+from equissl.evaluate.audit.references import reference
+from equissl.evaluate.base import Score
+from equissl.evaluate.context import EncoderEvaluation, EvaluationContext
+from equissl.evaluate.equivariance.changes import CHANGES, PRODUCTS, check_changes, suitable_changes
+from equissl.evaluate.equivariance.fitted_maps import FittedMaps, Ratio
+from equissl.evaluate.probes.pair_kernels import PRECISION
+from equissl.evaluate.statistics import Estimate
+from equissl.evaluate.titles import LINEAR_MAPS, title
+
+MIN_IMAGES = 10
+REFERENCES = ("pixels", "statistics")
+Measured = Mapping[str, tuple[FittedMaps, Mapping[str, Ratio]]]  # part -> maps, and ratios by score name
+
+
+@dataclass(frozen=True)
+class LinearMaps(EncoderEvaluation):
+    """Error of a linear map fitted to a change of the images, for every part; 1 is the identity's, 0 exact.
+
+    "map/CHANGE" is sum |phi(g x) - M_g phi(x)|^2 / sum |phi(g x) - phi(x)|^2, each image mapped by a ridge
+    regression that was fitted without its fold (``fitted_maps``), in units of each column's deviation. Its
+    baselines: "identity" (1), "shift" (the mean change is added), "constant" (the mean of all changed images:
+    0.5 where the features of g x say nothing of x), "pixels" and "statistics" (maps of a thumbnail and of
+    twelve numbers of the image). "moved/CHANGE" is how far features move, in units of the
+    distance between two images; where that is below the precision, there is no error to measure.
+    "product/FIRST+SECOND" is how far two maps, one after the other, are from the map of both changes
+    together (or from no change), in units of the changes; features that a map hardly moves pass, so read it
+    beside "map". Source of the map: arXiv:1411.5908, section 3; folds, units and products are ours.
+
+    Args:
+        changes: names in ``changes.CHANGES``; all that suit the images if empty.
+        precision: least amplitude of what counts as a move.
+        seed: of the folds and the resamples.
+    """
+
+    paper: ClassVar[str] = "arXiv:1411.5908"
+    bibtex: ClassVar[str] = r"""
+    @inproceedings{lenc2015equivariance,
+      title = {{Understanding image representations by measuring their equivariance and equivalence}},
+      author = {Lenc, Karel and Vedaldi, Andrea},
+      booktitle = {IEEE Conference on Computer Vision and Pattern Recognition},
+      year = {2015},
+      eprint = {1411.5908},
+      archivePrefix = {arXiv},
+    }
+    """
+    name: ClassVar[str] = "linearmaps"
+    scores: ClassVar[tuple[str, ...]] = ("map", "moved", "product")
+
+    changes: tuple[str, ...] = ()
+    precision: float = PRECISION
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_changes(self.changes)
+
+    def unavailable_reason(self, context: EvaluationContext) -> str:
+        groups = context.datasets["test"].groups[context.rows["test"]]
+        count = len(torch.unique(groups))
+        return f"it needs {MIN_IMAGES} test images, but there are {count}" if count < MIN_IMAGES else ""
+
+    def run(self, context: EvaluationContext) -> Iterator[Score]:
+        if self.unavailable_reason(context):
+            return
+        measured = self.measure(context)
+        yield from own_scores(measured, self)
+        shape = context.image_shape()
+        for name in REFERENCES:
+            encoder = reference(name, shape)
+            with_it = replace(context, encoder=encoder, modules={}, device="cpu", model=name)
+            for score in ratio_scores(self.measure(with_it), self.seed, name):
+                if score.name in measured["all"][1]:
+                    yield score
+
+    def measure(self, context: EvaluationContext) -> Measured:
+        """Maps and ratios of every part of the features."""
+        plain = context.features("test")
+        names = suitable_changes(self.changes, context.image_shape())
+        views = {name: context.features("test", CHANGES[name]) for name in names}
+        found = {}
+        for part, x in plain.by_part().items():
+            changed = {name: view.by_part()[part] for name, view in views.items()}
+            maps = FittedMaps.of(x, changed, plain.groups, self.seed)
+            found[part] = maps, self._ratios(maps)
+        return found
+
+    def _ratios(self, maps: FittedMaps) -> dict[str, Ratio]:
+        moving = [n for n in maps.fits if maps.amplitude(n).value > self.precision]
+        ratios = {f"map/{n}": maps.error(n) for n in moving}
+        products = [p for p in PRODUCTS if all(n in moving for n in p if n)]
+        return ratios | {product_name(*p): maps.product_error(*p) for p in products}
+
+    @classmethod
+    def example(cls) -> LinearMaps:
+        return cls(("horizontal_flip",))
+
+
+def product_name(first: str, second: str, product: str) -> str:
+    """The name of a product's score."""
+    return f"product/{first}+{second}"
+
+
+def own_scores(measured: Measured, evaluation: LinearMaps) -> Iterator[Score]:
+    """The rows of the encoder itself, with the baselines "identity", "shift" and "constant"."""
+    seed = evaluation.seed
+    for part, (maps, ratios) in measured.items():
+        for change in maps.changed:
+            moves = f"map/{change}" in ratios
+            yield Score.of(
+                f"moved/{change}",
+                maps.amplitude(change).interval(),
+                unit="ratio",
+                count=len(maps.plain),
+                part=part,
+                seed=seed,
+                extra={"moves": moves, "precision": evaluation.precision},
+                title=title(change, "moved" if moves else "does not move"),
+                group=LINEAR_MAPS,
+            )
+    yield from ratio_scores(measured, seed)
+    maps, ratios = measured["all"]
+    for change in maps.fits:
+        if f"map/{change}" in ratios:
+            one = Estimate(1.0, 1.0, 1.0)
+            yield _score(f"map/{change}", one, maps, "all", "identity", seed)
+            for baseline, ratio in (
+                ("shift", maps.shift_error(change)),
+                ("constant", maps.constant_error(change)),
+            ):
+                yield _score(f"map/{change}", ratio.interval(), maps, "all", baseline, seed)
+    for product in PRODUCTS:
+        if product_name(*product) in ratios:
+            shift = maps.product_shift_error(*product).interval()
+            yield _score(product_name(*product), shift, maps, "all", "shift", seed)
+
+
+def ratio_scores(measured: Measured, seed: int, baseline: str = "") -> Iterator[Score]:
+    """A row for each ratio; of a baseline for the whole features only."""
+    for part, (maps, ratios) in measured.items():
+        if baseline and part != "all":
+            continue
+        for name, ratio in ratios.items():
+            extra = {"live": maps.live, "width": maps.width, **_details(name, maps)}
+            yield _score(name, ratio.interval(), maps, part, baseline, seed, extra)
+
+
+def _details(name: str, maps: FittedMaps) -> dict[str, object]:
+    kind, _, which = name.partition("/")
+    if kind == "map":
+        return {"penalties": [fold.penalty for fold in maps.fits[which]]}
+    for product in PRODUCTS:
+        if product_name(*product) == name and product[2]:
+            return {"product": product[2], "composed": maps.composed_error(*product)}
+    return {"product": "unchanged"}
+
+
+def _score(
+    name: str,
+    result: Estimate,
+    maps: FittedMaps,
+    part: str,
+    baseline: str,
+    seed: int,
+    extra: Mapping[str, object] | None = None,
+) -> Score:
+    kind, _, which = name.partition("/")
+    words = " then ".join(which.split("+"))
+    return Score.of(
+        name,
+        result,
+        unit="ratio",
+        count=len(maps.plain),
+        part=part,
+        baseline=baseline,
+        seed=seed,
+        extra=extra or {},
+        title=title(words, "error of a linear map" if kind == "map" else "against one map"),
+        group=LINEAR_MAPS,
+        higher_is_better=False,
+    )
