@@ -26,9 +26,9 @@ from equissl.data.solids import Solids
 from equissl.distributed import limit_threads
 from equissl.encoder.encoder import Encoder
 from equissl.encoder.untrained import untrained_copy
-from equissl.evaluate.audit.factors import audited_augmentation
+from equissl.evaluate.audit.factors import audited
 from equissl.evaluate.audit.interval import Resampled, resample_weights
-from equissl.evaluate.audit.readout import read_factors
+from equissl.evaluate.audit.readout import Views, read_factors
 from equissl.evaluate.audit.references import ImageStatistics, Luminance, Pixels
 from equissl.evaluate.base import FeatureTable
 from equissl.evaluate.features import extract
@@ -75,9 +75,9 @@ PAIRS = (
 
 @dataclass(frozen=True)
 class Pool:
-    """Features of all images of one encoder: plain, and two draws of each audit by name."""
+    """Features of all images of one encoder: of each audit by name, plain and two draws."""
 
-    plain: FeatureTable
+    plain: Mapping[str, FeatureTable]
     changed: Mapping[str, tuple[FeatureTable, FeatureTable]]
 
 
@@ -93,19 +93,19 @@ def pool(name: str, dataset: Dataset, audits: set[str], progress: Progress) -> P
             encoder, dataset.batch(torch.arange(256)).images["image"].float() / 255
         ).encoder
     table = lambda **more: extract(encoder, dataset, dataset_params=False, progress=progress, **more)  # noqa: E731
-    changed = {
-        a: tuple(table(augment=audited_augmentation(a), view_index=k) for k in range(2))
-        for a in sorted(audits)
-    }
-    return Pool(table(), changed)  # type: ignore[arg-type]
+    items = {a: audited(a) for a in sorted(audits)}
+    changed = {a: tuple(table(augment=i.augment, view_index=k) for k in range(2)) for a, i in items.items()}
+    sources = {a: table(augment=i.source, view_index=2) for a, i in items.items()}
+    return Pool(sources, changed)  # type: ignore[arg-type]
 
 
 def one_repeat(features: Pool, factor: str, count: int, seed: int) -> Resampled:
-    rows = torch.randperm(len(features.plain), generator=torch.Generator().manual_seed(seed))[:count]
+    plain = features.plain[audit_of(factor)]
+    rows = torch.randperm(len(plain), generator=torch.Generator().manual_seed(seed))[:count]
     changed = [view[rows] for view in features.changed[audit_of(factor)]]
-    plain = features.plain[rows]
+    plain = plain[rows]
     weights = resample_weights(plain.groups, seed=seed)
-    (readout,) = read_factors(plain, changed, [factor], weights, seed=seed)
+    (readout,) = read_factors(Views.of(plain, changed, [factor], seed=seed), weights, control=False)
     return readout.score
 
 
@@ -138,7 +138,7 @@ def main() -> None:
             mean, deviation = float(scores.mean()), float(scores.std())
             covered = float(((ends[:, 0] <= mean) & (mean <= ends[:, 1])).double().mean())
             width = float((ends[:, 1] - ends[:, 0]).mean()) / (3.92 * deviation)
-            columns = features.plain.vectors.shape[1]
+            columns = next(iter(features.plain.values())).vectors.shape[1]
             line = f"{name:14} {factor:16} {columns:5} {mean:6.3f} {deviation:6.4f}"
             print(f"{line} {100 * covered:6.1f} % {width:6.2f}", flush=True)
 

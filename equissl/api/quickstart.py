@@ -21,7 +21,9 @@ from equissl.runs.folder import Run, check_free, open_run
 from equissl.runs.load import load_run
 from equissl.training.options import Options
 
-AUDIT = AuditOptions(count=400, factors=("crop", "hue", "rotation", "brightness"))
+AUDIT = AuditOptions(
+    count=400, draws=2, untrained=3, minutes=0, factors=("crop", "hue", "rotation", "brightness")
+)
 
 
 def quickstart(

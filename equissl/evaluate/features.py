@@ -6,13 +6,12 @@ from contextlib import nullcontext
 from dataclasses import replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from equissl.augment.base import Augmentation
 from equissl.augment.batched import as_float
 from equissl.data.base import Dataset
 from equissl.data.batch import Batch
-from equissl.encoder.encoder import Encoder
 from equissl.encoder.modes import channels_last, eval_mode
 from equissl.errors import UserError, nearest
 from equissl.evaluate.base import FeatureTable
@@ -25,7 +24,7 @@ from equissl.views import View
 
 
 def extract(
-    encoder: Encoder,
+    encoder: nn.Module,
     dataset: Dataset,
     *,
     index: Tensor | None = None,
@@ -43,6 +42,7 @@ def extract(
     """Features of a dataset in evaluation mode; the encoder is left in the mode it was in.
 
     Args:
+        encoder: an ``Encoder``, or another module from images in [0, 1] to ``Encoded``.
         index: (N,) which samples, in this order; all if absent.
         augment: applied to every image first; its parameters join the factors of the dataset in ``params``.
         dataset_params: False leaves the factors of the dataset out of ``params``.

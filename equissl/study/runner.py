@@ -40,6 +40,7 @@ from equissl.training import checkpoint
 from equissl.training.options import Options
 from equissl.training.setup import check_weights
 
+AUDITED = 400  # images of an audit at most: the time of its probes grows faster than their number
 _PROTOCOL = ("evaluations", "settings", "audits", "tasks", "images")  # equal for all runs of a folder
 
 
@@ -249,7 +250,9 @@ def _evaluate(study: Study, folder: Path, device: str, display: Display, trusted
         evaluate_run(folder, options=evaluation, progress=display, trusted=trusted)
     if study.audits and "audit" not in _scored_by(folder):
         loaded = load_run(open_run(folder), trusted)
-        options = AuditOptions(count=min(study.images, AuditOptions.count), factors=study.audits)
+        options = AuditOptions(
+            count=min(study.images, AUDITED), draws=2, untrained=3, minutes=0, factors=study.audits
+        )
         audit_run(loaded, options=options, device=device, progress=display)
     for task in study.tasks:
         if task.name not in _scored_by(folder):

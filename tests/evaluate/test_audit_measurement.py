@@ -10,7 +10,7 @@ from torch import Tensor
 
 from equissl.errors import NonFiniteError
 from equissl.evaluate.audit.interval import resample_weights
-from equissl.evaluate.audit.readout import Readout, read_factors
+from equissl.evaluate.audit.readout import Readout, Views, read_factors
 from equissl.evaluate.base import FeatureTable
 from equissl.params import Binary, Circular, Params, Real, Space
 
@@ -38,7 +38,7 @@ def read(
 ) -> Readout:
     weights = resample_weights(torch.arange(len(plain)), 100)
     view = table(changed, factor, values)
-    (found,) = read_factors(table(plain), [view], [factor.name], weights, **options)  # type: ignore[arg-type]
+    (found,) = read_factors(Views.of(table(plain), [view], [factor.name], **options), weights)  # type: ignore[arg-type]
     return found
 
 

@@ -2,33 +2,38 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from equissl.augment.base import Augmentation
 from equissl.data.base import Dataset
 from equissl.encoder.encoder import Encoder
+from equissl.encoder.modes import eval_mode
 from equissl.encoder.untrained import CALIBRATION_IMAGES, untrained_copy
 from equissl.errors import UserError
 from equissl.evaluate.audit.duplicates import distinct_images
-from equissl.evaluate.audit.factors import AUDITS, NEEDS_COLOR, NEEDS_SQUARE, audited_augmentation, factors_of
-from equissl.evaluate.audit.interval import Resampled, resample_weights
+from equissl.evaluate.audit.factors import AUDITS, NEEDS_COLOR, NEEDS_SQUARE, Audited, audited
+from equissl.evaluate.audit.interval import resample_weights
+from equissl.evaluate.audit.joint import JointEncoder, Passes
 from equissl.evaluate.audit.options import MIN_IMAGES, AuditOptions, check_names
-from equissl.evaluate.audit.readout import Readout, read_factors
+from equissl.evaluate.audit.plan import TRIAL_IMAGES, Speed, choose, measure
+from equissl.evaluate.audit.readout import Readout, Views, learning_curve, read_absolute, read_factors
 from equissl.evaluate.audit.references import REFERENCES, reference
-from equissl.evaluate.audit.verdict import Evidence, Verdict, verdicts
+from equissl.evaluate.audit.scores import MODEL, RANDOM, audit_scores
+from equissl.evaluate.audit.store import Finding, Readouts, ReadoutStore
 from equissl.evaluate.base import FeatureTable, Score
-from equissl.evaluate.features import extract, plain_images
-from equissl.evaluate.statistics import Estimate
-from equissl.evaluate.titles import AUDIT, title
-from equissl.progress import Progress, no_progress
+from equissl.evaluate.cache import fingerprint, weights_fingerprint
+from equissl.evaluate.features import plain_images
+from equissl.progress import Progress, no_progress, say_nothing
 from equissl.random import shuffled
 
 __all__ = ["AUDITS", "MIN_IMAGES", "AuditOptions", "audit", "check_names", "suitable_audits"]
+
+_SOURCE_VIEW = 1_000_000  # the view of the plain images where they are cropped: no draw has this number
 
 
 def audit(
@@ -40,8 +45,10 @@ def audit(
     batch_size: int = 256,
     device: torch.device | str = "cpu",
     progress: Progress = no_progress,
-    model: str = "",
+    say: Callable[[str], None] = say_nothing,
+    store: Path | None = None,
     keep: Callable[[Mapping[str, Readout], Tensor], object] | None = None,
+    model: str = "",
 ) -> list[Score]:
     """How well the parameters of each augmentation, applied alone, can be read from both images' features.
 
@@ -56,55 +63,49 @@ def audit(
 
     Args:
         device: where the encoder is.
-        model: what messages call the encoder.
+        say: gets one line that says what will be done and how long it takes.
+        store: a folder that keeps what was read after each augmentation, from which the same audit goes on.
         keep: called with what was read from the encoder's features, by factor, and the audited images (N,).
+        model: what messages call the encoder.
 
     Raises:
         UserError: a colour factor of images without colour, fewer than 40 different images, or the copies of
             the encoder with random weights are no baseline.
     """
     seed = options.seed
-    index = dataset.readable(shuffled(len(dataset), seed, "audit")[: options.count].sort().values)
-    index = distinct_images(dataset, index, image, batch_size)
+    index = dataset.readable(shuffled(len(dataset), seed, "audit"))
+    passes = Passes(dataset, image, seed, batch_size, device, model)
+    shape = tuple(dataset.batch(index[:1]).images[image].shape[1:])
+    named = suitable_audits([f for f in options.factors if isinstance(f, str)], shape, cropped=True)
+    audits = [audited(item) for item in (options.factors or named)]
+    if not any(p.is_floating_point() for p in encoder.parameters()):  # all copies would be itself
+        options = replace(options, untrained=0)
+    references = JointEncoder({name: reference(name, shape).to(device) for name in REFERENCES})
+    speed = _speed(passes, encoder, references, audits, index[:TRIAL_IMAGES])
+    options, seconds = choose(options, speed, len(audits), len(index))
+    say(_announcement(options, len(audits), seconds))
+    index = distinct_images(dataset, index[: options.count].sort().values, image, batch_size)
     groups = dataset.groups[index]
     if (distinct := len(torch.unique(groups))) < MIN_IMAGES:
         raise UserError(f"audit: it needs at least {MIN_IMAGES} different images, but there are {distinct}")
-    shape = tuple(dataset.batch(index[:1]).images[image].shape[1:])
-    names = suitable_audits(options.factors, shape, cropped=True)
-    # Of an encoder without weights all copies would be itself.
-    copies = options.untrained if any(p.is_floating_point() for p in encoder.parameters()) else 0
-    passes = _Passes(dataset, index, image, seed, batch_size, progress)
-    passes.total = (1 + copies + len(REFERENCES)) * (len(names) * options.draws + 1) * len(index)
-    weights = resample_weights(groups, seed=seed)
-    # Part of the features -> row -> factor -> what was read. References are features as a whole.
-    readouts: dict[str, dict[str, dict[str, Readout]]] = {part: {} for part in ("all", *encoder.parts)}
-    kept: tuple[str, ...] = ()
-    for row in ("", *(f"random {k}" for k in range(copies)), *REFERENCES):
-        network, called, where = encoder, model, device
-        if row in REFERENCES:
-            network, called, where = reference(row, shape), row, "cpu"
-        elif row:
-            calibration = plain_images(dataset, index[:CALIBRATION_IMAGES], image, device)
-            copied = untrained_copy(encoder, calibration, int(row.split()[1]))
-            network, called = copied.encoder, f"the untrained baseline, {row}"
-            kept = copied.kept
-        plain = passes.features(network, called, where)
-        for name in names:
-            changed = [passes.features(network, called, where, name, k) for k in range(options.draws)]
-            for part, found in readouts.items():
-                if row in REFERENCES and part != "all":
-                    found[row] = readouts["all"][row]
-                    continue
-                own = [view.part(part) for view in changed]
-                read = read_factors(plain.part(part), own, factors_of(name), weights, options.precision, seed)
-                found.setdefault(row, {}).update({r.factor.name: r for r in read})
+    calibration = plain_images(dataset, index[:CALIBRATION_IMAGES], image, device)
+    copies = [untrained_copy(encoder, calibration, k) for k in range(options.untrained or 0)]
+    networks = {MODEL: encoder} | {f"{RANDOM} {k}": copied.encoder for k, copied in enumerate(copies)}
+    joint = JointEncoder(networks | references.by_name())
+    key = fingerprint(weights_fingerprint(encoder), dataset.fingerprint(index), replace(options, minutes=0.0))
+    kept = ReadoutStore(store, f"{key} {image} {device}")
+    reading = _Reading(joint, passes, index, options, resample_weights(groups, seed=seed))
+    found = {item.name: kept.read(item.name, item.augment.space) for item in audits}
+    missing = [item for item in audits if found[item.name] is None]
+    passes.progress, passes.total, passes.done = progress, reading.images(missing), 0
+    for item in missing:
+        found[item.name] = read = reading.read(item)
+        kept.write(item.name, read)
+    trained = copies[0].kept if copies else ()
+    readouts = [f for f in found.values() if f is not None]
     if keep is not None:
-        keep(readouts["all"][""], index)
-    return [
-        score
-        for part, found in readouts.items()
-        for score in _scores(found, options, len(index), distinct, kept, part)
-    ]
+        keep({n: f.readout for r in readouts for n, f in r.get((MODEL, "all"), {}).items()}, index)
+    return list(audit_scores(readouts, options, len(index), distinct, trained))
 
 
 def suitable_audits(factors: Sequence[str], shape: tuple[int, ...], cropped: bool = False) -> Sequence[str]:
@@ -128,153 +129,67 @@ def suitable_audits(factors: Sequence[str], shape: tuple[int, ...], cropped: boo
 
 
 @dataclass
-class _Passes:
-    """Passes over the images, with progress over all of them."""
+class _Reading:
+    """What is read from all encoders' features of the same images."""
 
-    dataset: Dataset
+    network: JointEncoder
+    passes: Passes
     index: Tensor
-    image: str
-    seed: int
-    batch_size: int
-    progress: Progress
-    total: int = 0
-    done: int = 0
+    options: AuditOptions
+    weights: Tensor
+    plain: dict[Augmentation | None, FeatureTable] = field(default_factory=dict)
 
-    def features(
-        self, network: Encoder, model: str, device: torch.device | str, audit: str = "", draw: int = 0
-    ) -> FeatureTable:
-        """Features of the plain images, or of those that an audit's augmentation changed."""
+    def images(self, audits: Sequence[Audited]) -> int:
+        """How many images all passes have."""
+        sources = len({item.source for item in audits})
+        return (len(audits) * (self.options.draws or 1) + sources) * len(self.index)
 
-        def report(what: str, done: int, of: int) -> None:
-            self.progress("audit", self.done + done, self.total)
-
-        table = extract(
-            network,
-            self.dataset,
-            index=self.index,
-            augment=audited_augmentation(audit) if audit else None,
-            image=self.image,
-            dataset_params=False,
-            view_index=draw,
-            seed=self.seed,
-            batch_size=self.batch_size,
-            device=device,
-            progress=report,
-            model=model,
-        )
-        self.done += len(self.index)
-        return table
-
-
-def _scores(
-    readouts: Mapping[str, Mapping[str, Readout]],
-    options: AuditOptions,
-    count: int,
-    distinct: int,
-    kept: Sequence[str],
-    part: str,
-) -> Iterator[Score]:
-    of = partial(_score, count=count, seed=options.seed, part=part)
-    random = [rows for name, rows in readouts.items() if name.startswith("random")]
-    own = readouts[""]
-    found = _verdicts(readouts, random)
-    for factor, readout in own.items():
-        extra = {
-            "probe": readout.chosen,
-            "probes": dict(readout.probes),
-            "amplitude": readout.amplitude,
-            "live": readout.live,
-            "width": readout.width,
-            "precision": options.precision,
-            "draws": options.draws,
-            "distinct": distinct,
-            "bits": bits(readout),
-            "unit": readout.factor.unit,
-        }
-        if factor in found:
-            verdict = found[factor]
-            extra |= {"verdict": verdict.word}
-            for name, d in (("untrained", verdict.to_untrained), ("statistics", verdict.to_statistics)):
-                interval = d.interval()
-                extra[f"to_{name}"] = [interval.value, interval.low, interval.high]
-        yield of(readout, readout.score.interval(), "", extra=extra)
-        chance = readout.chance
-        yield of(readout, Estimate(chance, chance, chance), "constant")
-        yield of(readout, readout.shuffled.interval(), "shuffled")
-        for row, rows in readouts.items():
-            if row in REFERENCES and factor in rows and part == "all":
-                yield of(rows[factor], rows[factor].score.interval(), row)
-        if networks := [r[factor] for r in random if factor in r]:
-            each = [n.score.value for n in networks]
-            more = {"each": each, "kept": list(kept)}
-            yield of(networks[0], _mean([n.score for n in networks]), "random", extra=more)
-
-
-def _verdicts(
-    readouts: Mapping[str, Mapping[str, Readout]], random: Sequence[Mapping[str, Readout]]
-) -> Mapping[str, Verdict]:
-    if len(random) < 2:  # no spread over initialisations
-        return {}
-    return verdicts(
-        {
-            factor: Evidence(
-                readout.score,
-                [rows[factor].score for rows in random],
-                readouts["statistics"][factor].score,
-                [readouts["pixels"][factor].score],
-                readout.chance,
+    def read(self, item: Audited) -> Readouts:
+        if item.source not in self.plain:
+            self.plain[item.source] = self.passes.features(
+                self.network, self.index, item.source, _SOURCE_VIEW, "plain images"
             )
-            for factor, readout in readouts[""].items()
-            if all(factor in rows for rows in readouts.values())
+        plain = self.plain[item.source]
+        changed = [
+            self.passes.features(self.network, self.index, item.augment, k, item.name)
+            for k in range(self.options.draws or 1)
+        ]
+        views = Views.of(plain, changed, item.factors, self.options.precision, self.options.seed)
+        found: dict[tuple[str, str], dict[str, Finding]] = {}
+        for name in plain.parts:
+            row, _, part = name.partition("/")
+            found[row, part] = self._findings(views.of_part(name), row)
+        return found
+
+    def _findings(self, views: Views, row: str) -> dict[str, Finding]:
+        absolute = {} if row in REFERENCES else read_absolute(views, self.weights)
+        curves = learning_curve(views) if row == MODEL else {}
+        return {
+            r.factor.name: Finding(r, absolute.get(r.factor.name), curves.get(r.factor.name))
+            for r in read_factors(views, self.weights, control=row == MODEL)
         }
+
+
+def _speed(
+    passes: Passes, encoder: Encoder, references: JointEncoder, audits: Sequence[Audited], index: Tensor
+) -> Speed:
+    joint = JointEncoder({MODEL: encoder})
+    images = plain_images(passes.dataset, index, passes.image, passes.device)
+    with eval_mode(joint), torch.inference_mode():
+        width = joint(images[:1]).vector.shape[1]
+    return measure(
+        lambda count: passes.features(joint, index[:count]),
+        lambda item, count: passes.features(references, index[:count], item.augment),
+        audits,
+        width,
     )
 
 
-def bits(readout: Readout) -> float:
-    """Usable information in bits: -1/2 log2(1 - R2) for each number, as of Gaussians; classes by accuracy."""
-    value = readout.score.value
-    if readout.score.regress:
-        return -0.5 * math.log2(1 - min(max(value, 0.0), 1 - 1e-6)) * readout.targets.shape[1]
-    classes = round(1 / readout.chance)
-    p = min(max(value, readout.chance), 1.0)
-    other = (1 - p) * math.log2((1 - p) / (classes - 1)) if p < 1 else 0.0
-    return math.log2(classes) + p * math.log2(p) + other
-
-
-def _mean(scores: Sequence[Resampled]) -> Estimate:
-    """The mean of several networks' scores, with the interval of images and initialisations together."""
-    mean = Resampled(
-        torch.stack([s.values for s in scores]).mean(0),
-        torch.stack([s.resamples for s in scores]).mean(0),
-        scores[0].regress,
-    )
-    spread = (
-        float(torch.tensor([s.value for s in scores]).double().var()) / len(scores) if len(scores) > 1 else 0
-    )
-    half = 1.96 * math.sqrt(mean.variance() + spread)
-    return Estimate(mean.value, mean.value - half, min(1.0, mean.value + half))
-
-
-def _score(
-    readout: Readout,
-    result: Estimate,
-    baseline: str,
-    *,
-    count: int,
-    seed: int,
-    part: str,
-    extra: Mapping[str, object] | None = None,
-) -> Score:
-    return Score.of(
-        f"audit/{readout.factor.name}",
-        result,
-        unit="R2" if readout.score.regress else "balanced accuracy",
-        count=count,
-        part=part,
-        baseline=baseline,
-        seed=seed,
-        extra=extra or {},
-        title=title(readout.factor.name),
-        group=AUDIT,
-        higher_is_better=True,
+def _announcement(options: AuditOptions, audits: int, seconds: float) -> str:
+    assert options.count is not None and options.draws is not None and options.untrained is not None
+    passes = options.count * (audits * options.draws + 2) * (1 + options.untrained)
+    time = f"{seconds / 60:.0f} minutes" if seconds >= 90 else f"{max(seconds, 1):.0f} seconds"
+    return (
+        f"audit: {options.count} images, {audits} augmentations, {options.draws} times each, "
+        f"{options.untrained} networks with random weights: {passes:,} forward passes, about {time}"
     )

@@ -67,19 +67,43 @@ NEEDS_COLOR = frozenset({"hue", "saturation", "contrast", "grayscale"})  # need 
 NEEDS_SQUARE = frozenset({"quarter_turns"})
 
 
+_SMALL_CROP = _CropInPlace((0.9, 1.0))
+
+
+@dataclass(frozen=True)
+class Audited:
+    """An augmentation whose parameters are read from the features of plain and changed images.
+
+    Args:
+        name: how an audit is asked for it.
+        augment: makes the changed images.
+        factors: names of the parameters that are read.
+        source: makes the plain images; None leaves them as they are.
+    """
+
+    name: str
+    augment: Augmentation
+    factors: tuple[str, ...]
+    source: Augmentation | None = None
+
+
+def audited(item: str | Augmentation) -> Audited:
+    """The audit of that name, or of an augmentation of the user's own.
+
+    Both images are cropped a little where the augmentation is applied to some images only, as features that
+    have not moved at all would tell; and where it turns them, as its interpolation would. (Of 400 images of
+    CIFAR-10, raw pixels read a flip at 0.86 with these crops, at 0.82 with one of 80 to 100 % of the area of
+    the changed image alone and at 0.65 with one of 30 to 80 %.)
+    """
+    if not isinstance(item, str):
+        return Audited(type(item).__name__, item, item.space.names)
+    augment, factors = AUDITS[item], factors_of(item)
+    if item == "rotation" or any(f.discrete for f in augment.space.select(factors)):
+        return Audited(item, Pipeline((_SMALL_CROP, augment)), factors, _SMALL_CROP)
+    return Audited(item, augment, factors)
+
+
 def factors_of(name: str) -> tuple[str, ...]:
     """The factors of the audit ``name``: the one of that name, or all of its augmentation."""
     names = AUDITS[name].space.names
     return (name,) if name in names else names
-
-
-def audited_augmentation(name: str) -> Augmentation:
-    """The augmentation of the audit ``name``.
-
-    Where it is applied to some images only, all are cropped a little first: otherwise features that have not
-    moved at all would tell. (With crops of 30 to 80 % of the area, raw pixels read a flip at 0.65; with these
-    at 0.82.)
-    """
-    augment = AUDITS[name]
-    optional = augment.space.select(factors_of(name))
-    return Pipeline((_CropInPlace((0.8, 1.0)), augment)) if any(f.discrete for f in optional) else augment

@@ -67,25 +67,26 @@ def _split_variance(values: Tensor) -> float:
     return float(values.var()) / len(values) if len(values) > 1 else 0.0
 
 
-def resampled_r2(fits: Sequence[CrossFit], targets: Sequence[Tensor], weights: Tensor) -> Resampled:
-    """R2, pooled over columns, of repeats of a cross-fit.
+def resampled(
+    fits: Sequence[CrossFit], targets: Sequence[Tensor], weights: Tensor, regress: bool
+) -> Resampled:
+    """R2, pooled over columns, or balanced accuracy of one-hot targets, of repeats of a cross-fit.
 
     Args:
         targets: (N, c) of each repeat.
         weights: (N, R), of ``resample_weights``.
     """
+    statistic = _r2 if regress else _accuracy
     once = torch.ones(len(weights), 1, dtype=torch.float64)
-    values = [_r2(fit.reweighted(once), y, once) for fit, y in zip(fits, targets, strict=True)]
-    resamples = [_r2(fit.reweighted(weights), y, weights) for fit, y in zip(fits, targets, strict=True)]
-    return Resampled(torch.cat(values), torch.stack(resamples).mean(0), regress=True)
+    values = [statistic(fit.reweighted(once), y, once) for fit, y in zip(fits, targets, strict=True)]
+    resamples = [statistic(fit.reweighted(weights), y, weights) for fit, y in zip(fits, targets, strict=True)]
+    return Resampled(torch.cat(values), torch.stack(resamples).mean(0), regress)
 
 
-def resampled_accuracy(fits: Sequence[CrossFit], targets: Sequence[Tensor], weights: Tensor) -> Resampled:
-    """Balanced accuracy of repeats of a cross-fit on one-hot targets (N, c)."""
-    once = torch.ones(len(weights), 1, dtype=torch.float64)
-    values = [_accuracy(fit.reweighted(once), y, once) for fit, y in zip(fits, targets, strict=True)]
-    resamples = [_accuracy(fit.reweighted(weights), y, weights) for fit, y in zip(fits, targets, strict=True)]
-    return Resampled(torch.cat(values), torch.stack(resamples).mean(0), regress=False)
+def fit_score(fit: CrossFit, targets: Tensor, regress: bool) -> float:
+    """R2 or balanced accuracy of a cross-fit on its own images."""
+    once = torch.ones(len(targets), 1, dtype=torch.float64)
+    return float((_r2 if regress else _accuracy)(fit.reweighted(once), targets, once))
 
 
 def _r2(predictions: Tensor, targets: Tensor, weights: Tensor) -> Tensor:

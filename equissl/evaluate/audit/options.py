@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from equissl.augment.base import Augmentation
 from equissl.config.validation import Checked, check_bounds
 from equissl.errors import UserError, nearest
 from equissl.evaluate.audit.factors import AUDITS
@@ -17,35 +19,39 @@ class AuditOptions(Checked):
     """How many images an audit reads, how often and how exactly.
 
     Args:
-        count: images at most. The time of the probes grows with its cube.
-        draws: repeats, each with new parameters of the augmentations and other folds.
+        count: images at most; the time of the probes grows faster than its square. If None, 400, or fewer
+            where they would take more than ``minutes``.
+        draws: repeats, each with new parameters of the augmentations and other folds. If None, 2, or 1.
         untrained: copies of the encoder with random weights, for the baseline "random" and the verdicts;
-            below two there are no verdicts.
-        factors: names in ``AUDITS``; all if empty.
+            below two there are no verdicts. If None, 3, or 2.
+        factors: names in ``AUDITS``, or augmentations of your own; all of ``AUDITS`` if empty.
         precision: to which features are read: the deviation of the noise that is added to every column, in
             units of the column's deviation between images.
+        minutes: that what is not given is chosen for; 0 for as long as it takes.
         seed: of the choice of images, the augmentations, the noise and the folds.
 
     Raises:
         UserError: a number is too small, or an unknown name.
     """
 
-    count: int = 400
-    draws: int = 2
-    untrained: int = 3
-    factors: tuple[str, ...] = ()
+    count: int | None = None
+    draws: int | None = None
+    untrained: int | None = None
+    factors: tuple[str | Augmentation, ...] = ()
     precision: float = PRECISION
+    minutes: float = 10.0
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_bounds(self, "count", low=MIN_IMAGES)
-        check_bounds(self, "draws", low=1)
-        check_bounds(self, "untrained", "precision", low=0)
+        for name, low in (("count", MIN_IMAGES), ("draws", 1), ("untrained", 0)):
+            if getattr(self, name) is not None:
+                check_bounds(self, name, low=low)
+        check_bounds(self, "precision", "minutes", low=0)
         check_names(self.factors)
 
 
-def check_names(names: tuple[str, ...]) -> None:
+def check_names(names: Sequence[str | Augmentation]) -> None:
     """Raise UserError with every name that is no audit."""
-    unknown = [n for n in names if n not in AUDITS]
+    unknown = [n for n in names if isinstance(n, str) and n not in AUDITS]
     if unknown:
         raise UserError([f"factors: no audit is called {n!r}; {nearest(n, AUDITS)}" for n in unknown])

@@ -87,6 +87,23 @@ def pair_kernels(pairs: PairFeatures) -> tuple[dict[str, Tensor], Tensor]:
     return {name: k / k.diagonal().mean() for name, k in kernels.items()}, z
 
 
+def image_kernels(pairs: PairFeatures) -> tuple[dict[str, Tensor], Tensor]:
+    """The same of the changed images alone: "linear", "whitened" and "kernel", and columns.
+
+    The kernel is 1 + <a, a'> + exp(-|a - a'|^2 / 2).
+    """
+    a = pairs.changed
+    if not a.shape[1]:
+        return pair_kernels(pairs)
+    z = _standardized(a)
+    kernels = {
+        "linear": _gram(_scaled(z)),
+        "whitened": _whitened(z),
+        "kernel": _change_kernel(_scaled(z.clamp(-_CLAMP, _CLAMP))),
+    }
+    return {name: k / k.diagonal().mean() for name, k in kernels.items()}, z
+
+
 def _standardized(x: Tensor) -> Tensor:
     return (x - x.mean(0)) / x.std(0, correction=0).clamp(min=1e-300)
 

@@ -1,0 +1,174 @@
+"""Score rows of an audit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+
+import torch
+
+from equissl.evaluate.audit.interval import Resampled
+from equissl.evaluate.audit.options import AuditOptions
+from equissl.evaluate.audit.readout import Readout
+from equissl.evaluate.audit.references import REFERENCES
+from equissl.evaluate.audit.store import Finding, Readouts
+from equissl.evaluate.audit.verdict import Evidence, Verdict, verdicts
+from equissl.evaluate.base import Score
+from equissl.evaluate.metrics import angular_error, balanced_accuracy, component_r2
+from equissl.evaluate.statistics import Estimate
+from equissl.evaluate.titles import AUDIT, title
+from equissl.params import Circular
+
+MODEL, RANDOM = "model", "random"  # names of rows; of the latter followed by a number
+Rows = Mapping[str, Mapping[str, Finding]]  # row -> factor -> what was read
+
+
+def audit_scores(
+    readouts: Sequence[Readouts], options: AuditOptions, count: int, distinct: int, trained: Sequence[str]
+) -> Iterator[Score]:
+    """The rows of all factors, for each part of the features.
+
+    Args:
+        readouts: of each audit.
+        count, distinct: number of images, and of groups of them.
+        trained: parameters of the untrained copies that could not be drawn.
+    """
+    parts = dict.fromkeys(part for found in readouts for row, part in found if row == MODEL)
+    for part in parts:
+        rows: dict[str, dict[str, Finding]] = {}
+        for found in readouts:
+            for (row, of), findings in found.items():
+                if of == part or row in REFERENCES:
+                    rows.setdefault(row, {}).update(findings)
+        yield from _part_scores(rows, part, options, count, distinct, trained)
+
+
+def _part_scores(
+    rows: Rows, part: str, options: AuditOptions, count: int, distinct: int, trained: Sequence[str]
+) -> Iterator[Score]:
+    random = [found for row, found in rows.items() if row.startswith(RANDOM)]
+    found = _verdicts(rows, random)
+    for factor, finding in rows[MODEL].items():
+        readout = finding.readout
+
+        def score(
+            result: Estimate,
+            baseline: str = "",
+            extra: Mapping[str, object] | None = None,
+            readout: Readout = readout,
+        ) -> Score:
+            return Score.of(
+                f"audit/{readout.factor.name}",
+                result,
+                unit="R2" if readout.score.regress else "balanced accuracy",
+                count=count,
+                part=part,
+                baseline=baseline,
+                seed=options.seed,
+                extra=extra or {},
+                title=title(readout.factor.name),
+                group=AUDIT,
+                higher_is_better=True,
+            )
+
+        extra = _facts(finding) | {
+            "precision": options.precision,
+            "draws": options.draws,
+            "distinct": distinct,
+        }
+        if factor in found:
+            extra |= _verdict_facts(found[factor])
+        yield score(readout.score.interval(), "", extra)
+        yield score(Estimate(readout.chance, readout.chance, readout.chance), "constant")
+        if readout.shuffled is not None:
+            yield score(readout.shuffled.interval(), "shuffled")
+        if part == "all":
+            for row in REFERENCES:
+                if factor in rows.get(row, {}):
+                    yield score(rows[row][factor].readout.score.interval(), row)
+        if networks := [r[factor] for r in random if factor in r]:
+            each = [n.readout.score.value for n in networks]
+            more: dict[str, object] = {"each": each, "kept": list(trained)}
+            if absolutes := [n.absolute for n in networks if n.absolute is not None]:
+                more["absolute"] = _numbers(_mean(absolutes))
+            yield score(_mean([n.readout.score for n in networks]), RANDOM, more)
+
+
+def _facts(finding: Finding) -> dict[str, object]:
+    readout = finding.readout
+    facts: dict[str, object] = {
+        "probe": readout.chosen,
+        "probes": dict(readout.probes),
+        "amplitude": readout.amplitude,
+        "live": readout.live,
+        "width": readout.width,
+        "bits": bits(readout),
+        "unit": readout.factor.unit,
+    }
+    if finding.absolute is not None:
+        facts["absolute"] = _numbers(finding.absolute.interval())
+    if finding.curve is not None:
+        points = {**finding.curve, len(readout.targets): readout.score.value}
+        facts["learning_curve"] = {str(n): value for n, value in sorted(points.items())}
+    if isinstance(factor := readout.factor, Circular):
+        predictions, targets = readout.predictions, readout.targets.double()
+        facts["degrees"] = float(angular_error(factor.relative(), predictions, targets).median())
+        signs = [(x[:, 1] > 0).long() for x in (predictions, targets)]
+        facts["sign"] = balanced_accuracy(*signs)
+        facts["cosine_r2"], facts["sine_r2"] = component_r2(predictions, targets)
+    return facts
+
+
+def _verdict_facts(verdict: Verdict) -> dict[str, object]:
+    return {
+        "verdict": verdict.word,
+        "to_untrained": _numbers(verdict.to_untrained.interval()),
+        "to_statistics": _numbers(verdict.to_statistics.interval()),
+    }
+
+
+def _verdicts(rows: Rows, random: Sequence[Mapping[str, Finding]]) -> Mapping[str, Verdict]:
+    if len(random) < 2:  # no spread over initialisations
+        return {}
+    return verdicts(
+        {
+            factor: Evidence(
+                finding.readout.score,
+                [found[factor].readout.score for found in random],
+                rows["statistics"][factor].readout.score,
+                [rows["pixels"][factor].readout.score],
+                finding.readout.chance,
+            )
+            for factor, finding in rows[MODEL].items()
+            if all(factor in found for found in rows.values())
+        }
+    )
+
+
+def bits(readout: Readout) -> float:
+    """Usable information in bits: -1/2 log2(1 - R2) for each number, as of Gaussians; classes by accuracy."""
+    value = readout.score.value
+    if readout.score.regress:
+        return -0.5 * math.log2(1 - min(max(value, 0.0), 1 - 1e-6)) * readout.targets.shape[1]
+    classes = round(1 / readout.chance)
+    p = min(max(value, readout.chance), 1.0)
+    other = (1 - p) * math.log2((1 - p) / (classes - 1)) if p < 1 else 0.0
+    return math.log2(classes) + p * math.log2(p) + other
+
+
+def _mean(scores: Sequence[Resampled]) -> Estimate:
+    """The mean of several networks' scores, with the interval of images and initialisations together."""
+    mean = Resampled(
+        torch.stack([s.values for s in scores]).mean(0),
+        torch.stack([s.resamples for s in scores]).mean(0),
+        scores[0].regress,
+    )
+    spread = (
+        float(torch.tensor([s.value for s in scores]).double().var()) / len(scores) if len(scores) > 1 else 0
+    )
+    half = 1.96 * math.sqrt(mean.variance() + spread)
+    return Estimate(mean.value, mean.value - half, min(1.0, mean.value + half))
+
+
+def _numbers(estimate: Estimate) -> list[float]:
+    return [estimate.value, estimate.low, estimate.high]
