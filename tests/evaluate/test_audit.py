@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,19 +10,21 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import equissl
+from equissl.augment.filters.gaussian_blur import GaussianBlur
 from equissl.data.base import InMemoryDataset
 from equissl.encoder.encoder import Encoder
 from equissl.errors import UserError
 from equissl.evaluate.audit.audit import audit
 from equissl.evaluate.audit.factors import AUDITS, audited, factors_of
 from equissl.evaluate.audit.options import AuditOptions
+from equissl.evaluate.audit.plan import Speed, choose
 from equissl.evaluate.audit.references import REFERENCES
 from equissl.evaluate.base import Score
 from equissl.params import Params, Real, Space
 from equissl.random import Stream
 
 COUNT = 100
-QUICK = AuditOptions(count=COUNT, draws=1)
+QUICK = AuditOptions(count=COUNT, draws=1, minutes=0)
 
 
 class Thumbnail(nn.Module):
@@ -124,7 +127,7 @@ def test_mistakes_are_explained() -> None:
     with pytest.raises(UserError, match=r"'rotatoin'.*did you mean 'rotation'"):
         AuditOptions(factors=("rotatoin",))
     with pytest.raises(UserError, match=r"at least 40 different images.*30"):
-        audit(encoder, make_images(count=30))
+        audit(encoder, make_images(count=30), AuditOptions(minutes=0))
     with pytest.raises(UserError, match=r"'hue' needs colour images.*1 channels"):
         audit(encoder, make_images(1), AuditOptions(factors=("hue",)))
     with pytest.raises(UserError, match="an audit has no setting 'cuont'; did you mean 'count'"):
@@ -141,7 +144,7 @@ def test_grey_images_get_the_audits_that_suit_them() -> None:
     assert {s.name for s in scores} >= {"audit/brightness", "audit/rotation"}
     assert not {s.name for s in scores} & {"audit/hue", "audit/contrast"}
     done = [d for d, _ in progress]
-    assert done == sorted(done) and progress[-1] == (60 * 4 * 7, 60 * 4 * 7)
+    assert done == sorted(done) and progress[-1] == (60 * 8, 60 * 8)  # 6 audits, two kinds of plain images
 
 
 def test_named_parts_have_rows_of_their_own() -> None:
@@ -158,3 +161,79 @@ def test_named_parts_have_rows_of_their_own() -> None:
     assert values["mean"] > 0.3 > 0.1 > values["number"] and list(values) == ["all", "mean", "number"]
     references = {s.part for s in scores if s.baseline == "statistics"}
     assert references == {"all"} and len([s for s in scores if s.baseline == "constant"]) == 3
+
+
+def untrained_network() -> Encoder:
+    torch.manual_seed(0)
+    return wrapped(nn.Sequential(nn.Conv2d(3, 8, 5, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten()))
+
+
+def test_an_interrupted_audit_goes_on_where_it_was(tmp_path: Path) -> None:
+    options = replace(QUICK, count=60, factors=("brightness", "hue"))
+    seen: list[str] = []
+
+    def stop_at_hue(what: str, done: int, total: int) -> None:
+        seen.append(what)
+        if "hue" in what:
+            raise KeyboardInterrupt
+
+    straight = audit(untrained_network(), make_images(), options)
+    with pytest.raises(KeyboardInterrupt):
+        audit(untrained_network(), make_images(), options, store=tmp_path, progress=stop_at_hue)
+    seen.clear()
+    again = audit(
+        untrained_network(), make_images(), options, store=tmp_path, progress=lambda *a: seen.append(a[0])
+    )
+    assert again == straight and "audit: brightness" not in seen
+    seen.clear()
+    (tmp_path / "hue.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0{}      ")
+    audit(untrained_network(), make_images(), options, store=tmp_path, progress=lambda *a: seen.append(a[0]))
+    assert {s.partition(": ")[2] for s in seen} == {"plain images", "hue"}  # what cannot be read is made anew
+    other = replace(options, seed=1)
+    assert audit(untrained_network(), make_images(), other, store=tmp_path)[0].value != straight[0].value
+
+
+def test_a_factor_is_read_from_one_image_and_from_fewer_images_too() -> None:
+    rows = {
+        (s.name, s.baseline): s
+        for s in audit(untrained_network(), make_images(), replace(QUICK, factors=("brightness", "hue")))
+    }
+    hue, brightness = rows["audit/hue", ""].extra, rows["audit/brightness", ""]
+    absolute, curve = brightness.extra["absolute"], brightness.extra["learning_curve"]
+    assert absolute[0] < brightness.value  # the plain image tells how bright it was before
+    assert list(curve) == ["25", "50", "100"] and curve["100"] == brightness.value
+    assert 0 <= hue["degrees"] <= 180 and 0 <= hue["sign"] <= 1 and hue["sine_r2"] <= 1
+    assert "absolute" in rows["audit/hue", "random"].extra
+
+
+def test_an_augmentation_of_ones_own_is_a_factor() -> None:
+    scores = audit(
+        untrained_network(),
+        make_images(),
+        replace(QUICK, factors=(GaussianBlur(sigma=(0.1, 4.0), p=1.0), "hue")),
+    )
+    assert {s.name for s in scores} == {"audit/blur_sigma", "audit/hue"}
+
+
+def test_what_does_not_fit_into_the_time_is_left_out_and_what_is_given_is_not() -> None:
+    slow = Speed(views=0.0, forward=0.1, fit=0.0, growing=0.0)
+    options, seconds = choose(AuditOptions(minutes=10), slow, 10, 1000)
+    assert (options.count, options.draws, options.untrained) == (100, 1, 2)
+    assert seconds == pytest.approx(100 * 12 * 3 * 0.1)
+    options, seconds = choose(AuditOptions(minutes=10, count=1000), slow, 10, 700)
+    assert options.count == 1000 and seconds == pytest.approx(700 * 12 * 3 * 0.1)
+    assert choose(AuditOptions(), None, 10, 1000)[0].count == 400
+    fast, seconds = choose(AuditOptions(minutes=0.0), None, 10, 1000)
+    assert (fast.count, fast.draws, fast.untrained, seconds) == (400, 2, 3, 0.0)
+
+
+def test_the_cost_is_announced_before_the_work() -> None:
+    said: list[str] = []
+    audit(
+        untrained_network(), make_images(), AuditOptions(count=60, factors=("brightness",)), say=said.append
+    )
+    assert len(said) == 1
+    assert (
+        said[0].startswith("audit: 60 images, 1 augmentations, 2 times each, 3 networks")
+        and "about" in said[0]
+    )

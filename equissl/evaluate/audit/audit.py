@@ -81,9 +81,9 @@ def audit(
     if not any(p.is_floating_point() for p in encoder.parameters()):  # all copies would be itself
         options = replace(options, untrained=0)
     references = JointEncoder({name: reference(name, shape).to(device) for name in REFERENCES})
-    speed = _speed(passes, encoder, references, audits, index[:TRIAL_IMAGES])
+    speed = _speed(passes, encoder, references, audits, index[:TRIAL_IMAGES]) if options.minutes else None
     options, seconds = choose(options, speed, len(audits), len(index))
-    say(_announcement(options, len(audits), seconds))
+    say(_announcement(options, min(options.count or 0, len(index)), len(audits), seconds))
     index = distinct_images(dataset, index[: options.count].sort().values, image, batch_size)
     groups = dataset.groups[index]
     if (distinct := len(torch.unique(groups))) < MIN_IMAGES:
@@ -185,11 +185,11 @@ def _speed(
     )
 
 
-def _announcement(options: AuditOptions, audits: int, seconds: float) -> str:
-    assert options.count is not None and options.draws is not None and options.untrained is not None
-    passes = options.count * (audits * options.draws + 2) * (1 + options.untrained)
-    time = f"{seconds / 60:.0f} minutes" if seconds >= 90 else f"{max(seconds, 1):.0f} seconds"
+def _announcement(options: AuditOptions, count: int, audits: int, seconds: float) -> str:
+    draws, untrained = options.draws or 1, options.untrained or 0
+    passes = count * (audits * draws + 2) * (1 + untrained)
+    time = f"{seconds / 60:.0f} minutes" if seconds >= 90 else f"{seconds:.0f} seconds"
     return (
-        f"audit: {options.count} images, {audits} augmentations, {options.draws} times each, "
-        f"{options.untrained} networks with random weights: {passes:,} forward passes, about {time}"
+        f"audit: {count} images, {audits} augmentations, {draws} times each, {untrained} networks with "
+        f"random weights: {passes:,} forward passes" + (f", about {time}" if seconds else "")
     )

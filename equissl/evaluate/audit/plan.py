@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
@@ -73,21 +72,23 @@ def measure(
     return Speed(made, network, max(small - growing * _SIZES[0] ** _GROWTH, 0.0), growing)
 
 
-def choose(options: AuditOptions, speed: Speed, audits: int, available: int) -> tuple[AuditOptions, float]:
+def choose(
+    options: AuditOptions, speed: Speed | None, audits: int, available: int
+) -> tuple[AuditOptions, float]:
     """The options with a number in each field, and the seconds that they will take.
 
     What is given stays as it is. What is not is the most that fits into ``options.minutes``.
 
     Args:
+        speed: None to choose the most, whatever it takes.
         available: number of images there are.
     """
-    limit = options.minutes * 60 or math.inf
     for count, draws, untrained in CHOICES:
-        count = min(count if options.count is None else options.count, available)
+        count = count if options.count is None else options.count
         draws = draws if options.draws is None else options.draws
         untrained = untrained if options.untrained is None else options.untrained
-        seconds = speed.seconds(count, draws, untrained, audits)
-        if seconds <= limit:
+        seconds = speed.seconds(min(count, available), draws, untrained, audits) if speed else 0.0
+        if seconds <= options.minutes * 60:
             break
     return replace(options, count=count, draws=draws, untrained=untrained), seconds
 

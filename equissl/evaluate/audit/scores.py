@@ -34,7 +34,7 @@ def audit_scores(
         trained: parameters of the untrained copies that could not be drawn.
     """
     parts = dict.fromkeys(part for found in readouts for row, part in found if row == MODEL)
-    for part in parts:
+    for part in sorted(parts, key=lambda name: name != "all"):  # the whole first
         rows: dict[str, dict[str, Finding]] = {}
         for found in readouts:
             for (row, of), findings in found.items():
