@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -23,7 +23,7 @@ from equissl.evaluate.audit import audit as readability
 from equissl.evaluate.audit.options import AuditOptions
 from equissl.evaluate.base import Score
 from equissl.params import Params, Space
-from equissl.progress import Progress, no_progress
+from equissl.progress import Progress, no_progress, say_nothing
 from equissl.runs.load import Loaded, LoadedEncoder, LoadedRun, load_encoder
 from equissl.runs.scores import record_scores
 
@@ -36,6 +36,8 @@ def audit(
     size: int = 0,
     device: str = "cpu",
     progress: Progress = no_progress,
+    say: Callable[[str], None] = say_nothing,
+    store: Path | None = None,
     **settings: Any,
 ) -> list[Score]:
     """Which augmentation factors can be read from an encoder's features; needs no labels.
@@ -45,6 +47,8 @@ def audit(
         images: (N, C, H, W) uint8 or float in [0, 1]; a dataset; or a folder, whose images become squares as
             those that the model was trained on.
         size: side at which a folder is read; 0 for the model's own, or 224 for a module that states none.
+        say: gets one line that says what will be done and how long it takes.
+        store: a folder that keeps what was read, so that the same audit goes on after an interruption.
         settings: fields of ``AuditOptions`` by name, instead of ``options``.
 
     Returns:
@@ -88,6 +92,8 @@ def audit(
         options,
         device=device,
         progress=progress,
+        say=say,
+        store=store,
         model=loaded.name if isinstance(loaded, LoadedEncoder | LoadedRun) else "",
     )
 
@@ -100,6 +106,8 @@ def audit_run(
     *,
     device: str = "cpu",
     progress: Progress = no_progress,
+    say: Callable[[str], None] = say_nothing,
+    store: Path | None = None,
 ) -> list[Score]:
     """Audit a run and record the scores in its ``scores.jsonl``; arguments as of ``audit``.
 
@@ -109,7 +117,7 @@ def audit_run(
     """
     data = data or loaded.data
     dataset = data.open_all(progress) if split == "all" else data.open(split, progress)
-    scores = audit(loaded, dataset, options, device=device, progress=progress)
+    scores = audit(loaded, dataset, options, device=device, progress=progress, say=say, store=store)
     record_scores(loaded, scores, "audit", data, data.whole if split == "all" else split)
     return scores
 

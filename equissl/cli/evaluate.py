@@ -5,7 +5,9 @@ from __future__ import annotations
 import itertools
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -18,7 +20,7 @@ from equissl.data.files.scan import existing_folder
 from equissl.data.folder import open_data
 from equissl.errors import UserError
 from equissl.evaluate import protocol
-from equissl.evaluate.audit.options import AuditOptions, check_names
+from equissl.evaluate.audit.options import MOST_IMAGES, AuditOptions, check_names
 from equissl.evaluate.audit.words import sentences
 from equissl.evaluate.base import Score
 from equissl.progress import Display
@@ -27,7 +29,7 @@ from equissl.runs.load import Loaded, LoadedRun, inputs_and_weights
 from equissl.storage import write_rows
 from equissl.text import file_name
 
-AUDIT_NUMBERS = ("count", "draws", "untrained", "precision", "seed")
+AUDIT_NUMBERS = ("count", "draws", "untrained", "precision", "minutes", "seed")
 
 
 def evaluate(args: Arguments) -> int:
@@ -79,9 +81,12 @@ def audit(args: Arguments) -> int:
         models = shared.load_models(names, args, display.say)
         folders: list[Path] = []
         found: dict[str, list[str]] = {}
+        options = AuditOptions(factors=tuple(args["factors"]), **{n: args[n] for n in AUDIT_NUMBERS})
+        options = replace(options, minutes=options.minutes / len(names))
         for name, model in zip(names, models, strict=True):
-            folder, scores = _audit_one(name, model, args, display, out, folders)
+            folder, scores = _audit_one(name, model, args, options, display, out, folders)
             folders.append(folder)
+            options = _as_audited(options, scores)  # what is compared is measured alike
             found[model.name] = sentences(scores)
         display.finish()
         _show(folders)
@@ -103,30 +108,53 @@ def _check_labels(args: Arguments) -> None:
 
 
 def _audit_one(
-    name: str, loaded: Loaded, args: Arguments, display: Display, out: Path, taken: Sequence[Path]
+    name: str,
+    loaded: Loaded,
+    args: Arguments,
+    options: AuditOptions,
+    display: Display,
+    out: Path,
+    taken: Sequence[Path],
 ) -> tuple[Path, list[Score]]:
     """Audit one model into a folder of rows; a run keeps its own rows too."""
-    display.say(f"auditing {loaded.name}: {args['count']} images at {loaded.config.size} px, for each factor")
+    display.say(f"auditing {loaded.name} at {loaded.config.size} px")
     data = open_data(
         args["data"],
         loaded.config.size,
-        limit=args["count"],
+        limit=args["count"] or MOST_IMAGES,
         fit=loaded.fit,
         intensity=loaded.intensity,
     )
-    options = AuditOptions(factors=tuple(args["factors"]), **{n: args[n] for n in AUDIT_NUMBERS})
     device = shared.device(args)
-    if isinstance(loaded, LoadedRun):
-        scores = audits.audit_run(loaded, data, "all", options, device=device, progress=display)
-    else:
-        scores = audits.audit(loaded, data.open_all(display), options, device=device, progress=display)
     same_name = [n for n in args.positionals if Path(n).name == Path(name).name]
     label = loaded.name if len(same_name) < 2 else name  # two runs may have folders of one name
     folder = _free_folder(out, label, taken)
+    store = folder / "readouts"
+    if isinstance(loaded, LoadedRun):
+        scores = audits.audit_run(
+            loaded, data, "all", options, device=device, progress=display, say=display.say, store=store
+        )
+    else:
+        scores = audits.audit(
+            loaded,
+            data.open_all(display),
+            options,
+            device=device,
+            progress=display,
+            say=display.say,
+            store=store,
+        )
     facts = {"model": label, "data": str(args["data"]), "split": data.whole, "step": loaded.step}
     facts |= inputs_and_weights(loaded)
     write_rows(folder / "scores.jsonl", [{**s.row(), **facts} for s in scores])
     return folder, scores
+
+
+def _as_audited(options: AuditOptions, scores: Sequence[Score]) -> AuditOptions:
+    """The options with the numbers that were chosen for these scores."""
+    chosen = next((s.extra for s in scores if not s.baseline), {})
+    numbers: dict[str, Any] = {"count": chosen.get("limit"), "draws": chosen.get("draws")}
+    return replace(options, **numbers)
 
 
 def _free_folder(out: Path, label: str, taken: Sequence[Path]) -> Path:

@@ -12,6 +12,7 @@ from equissl.evaluate.audit.factors import AUDITS
 from equissl.evaluate.probes.pair_kernels import PRECISION
 
 MIN_IMAGES = 40  # or groups of them
+MOST_IMAGES = 400  # unless more are asked for
 
 
 @dataclass(frozen=True, kw_only=True)
