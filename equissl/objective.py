@@ -94,6 +94,14 @@ class Predictive(Protocol):
 
 
 @runtime_checkable
+class Moves(Predictive, Protocol):
+    """A predictor that starts from an embedding, so that one prediction can follow another."""
+
+    def move(self, source: Tensor, change: Params) -> Tensor:
+        """Predicted embedding of the changed image from the source's, (B, d), as ``target`` makes it."""
+
+
+@runtime_checkable
 class Reconstructs(Protocol):
     """Equivariance module that reconstructs images of views."""
 

@@ -88,6 +88,7 @@ EVALUATION_NAMES = [
     "alignment",
     "augmentedprobe",
     "collapse",
+    "composition",
     "equivariance",
     "factors",
     "families",

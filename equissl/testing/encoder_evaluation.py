@@ -83,6 +83,9 @@ class _Identity:
     def target(self, target: Encoded) -> Tensor:
         return target.vector
 
+    def move(self, source: Tensor, change: Params) -> Tensor:
+        return source
+
 
 def _images(count: int) -> Tensor:
     noise = Stream.of(torch.arange(count), "images").uniform("pixels", 3 * 256)
