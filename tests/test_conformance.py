@@ -102,6 +102,7 @@ EVALUATION_NAMES = [
     "relativefactors",
     "retrieval",
     "sensitivity",
+    "sensitivitycurves",
     "sgdprobe",
 ]
 
