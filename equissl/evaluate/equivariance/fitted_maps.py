@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -17,12 +17,13 @@ from torch import Tensor
 from equissl.evaluate.audit.interval import resample_weights
 from equissl.evaluate.probes.cross_fit import INTERCEPT, CrossFit, FoldFit, cross_fit, fold_numbers
 from equissl.evaluate.statistics import Z95, Estimate
+from equissl.random import Stream
 
 FOLDS = 5
 RESAMPLES = 100  # their spread is used, not their tails
 _ROUNDING = 1e-6  # of a column's largest value: what varies less is rounding
 _LEAST = 1e-12  # what is less than this of the change is rounding
-_CHUNK = 1 << 24  # numbers of a temporary tensor
+_DIRECTIONS = 32
 
 
 @dataclass(frozen=True)
@@ -34,15 +35,8 @@ class Ratio:
 
     @staticmethod
     def of(errors: Tensor, changes: Tensor, weights: Tensor) -> Ratio:
-        """sum(errors) / sum(changes) of images that count ``weights`` (N, R) times.
-
-        Args:
-            errors: (N,), or (N, R) where they depend on the resample.
-            changes: (N,).
-        """
-        once, resampled = (errors, errors) if errors.dim() == 1 else (errors[:, 0], errors[:, 1:])
-        top = weights.T @ resampled if errors.dim() == 1 else (weights * resampled).sum(0)
-        return Ratio(float(once.sum() / changes.sum()), top / (weights.T @ changes))
+        """sum(errors) / sum(changes), (N,) each, of images that count ``weights`` (N, R) times."""
+        return Ratio(float(errors.sum() / changes.sum()), (weights.T @ errors) / (weights.T @ changes))
 
     def interval(self) -> Estimate:
         """95 %, normal on the scale of the logarithm."""
@@ -112,20 +106,25 @@ class FittedMaps:
 
     def error(self, change: str) -> Ratio:
         """sum |phi(g x) - M_g phi(x)|^2 / sum |phi(g x) - phi(x)|^2; 1 for M_g the identity."""
-        target = self.changed[change] - self.plain
-        weights = self.weights
-        errors = torch.empty(len(target), 1 + weights.shape[1], dtype=torch.float64)
+        target, weights = self.changed[change] - self.plain, self.weights
+        errors = torch.empty(len(target), dtype=torch.float64)
+        # How refitting changes the sum is measured on a few random directions of the features.
+        directions = _directions(target.shape[1])
+        projected = target @ directions
+        before, after = torch.zeros(2, weights.shape[1], dtype=torch.float64)
         for fold in self.fits[change]:
-            residual = target[fold.held_out] - fold.predictions
-            errors[fold.held_out, 0] = residual.square().sum(1)
-            step = max(1, _CHUNK // max(1, fold.residuals.numel()))
-            for start in range(0, weights.shape[1], step):
-                columns = slice(start, start + step)
-                moved = fold.reweighted(weights[:, columns])
-                errors[fold.held_out, 1 + start : 1 + start + moved.shape[0]] = (
-                    (target[fold.held_out] - moved).square().sum(2).T
-                )
-        return Ratio.of(errors, self._squares(change), weights)
+            rows = fold.held_out
+            errors[rows] = (target[rows] - fold.predictions).square().sum(1)
+            few = replace(
+                fold,
+                predictions=fold.predictions @ directions,
+                residuals=fold.residuals @ directions,
+            )
+            refitted = (projected[rows] - few.reweighted(weights)).square().sum(2)  # (R, h)
+            before += weights[rows].T @ (projected[rows] - few.predictions).square().sum(1)
+            after += (weights[rows].T * refitted).sum(1)
+        ratio = Ratio.of(errors, self._squares(change), weights)
+        return Ratio(ratio.value, ratio.resamples * after / before.clamp(min=1e-300))
 
     def shift_error(self, change: str) -> Ratio:
         """As ``error``, of adding the mean change of the other folds."""
@@ -178,3 +177,12 @@ class FittedMaps:
 
     def _both(self, first: str, second: str) -> Tensor:
         return (self._squares(first) + self._squares(second)) / 2
+
+
+def _directions(width: int) -> Tensor:
+    """Orthonormal directions (D, d), all of them if there are few."""
+    if width <= _DIRECTIONS:
+        return torch.eye(width, dtype=torch.float64)
+    drawn = Stream.of(torch.arange(width), "directions").normal("d", _DIRECTIONS).double()
+    directions: Tensor = torch.linalg.qr(drawn)[0]
+    return directions

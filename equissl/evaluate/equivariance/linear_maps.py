@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
 
+from equissl.encoder.encoder import Encoder
 from equissl.evaluate.audit.references import reference
 from equissl.evaluate.base import Score
 from equissl.evaluate.context import EncoderEvaluation, EvaluationContext
 from equissl.evaluate.equivariance.changes import CHANGES, PRODUCTS, check_changes, suitable_changes
-from equissl.evaluate.equivariance.fitted_maps import FittedMaps, Ratio
+from equissl.evaluate.equivariance.fitted_maps import FittedMaps, Ratio, interval_of
 from equissl.evaluate.probes.pair_kernels import PRECISION
 from equissl.evaluate.statistics import Estimate
 from equissl.evaluate.titles import LINEAR_MAPS, title
@@ -69,15 +71,25 @@ class LinearMaps(EncoderEvaluation):
         return f"it needs {MIN_IMAGES} test images, but there are {count}" if count < MIN_IMAGES else ""
 
     def run(self, context: EvaluationContext) -> Iterator[Score]:
-        if self.unavailable_reason(context):
-            return
+        if not self.unavailable_reason(context):
+            yield from self.compare(context)
+
+    def compare(self, context: EvaluationContext, untrained: Sequence[Encoder] = ()) -> Iterator[Score]:
+        """As ``run``, with copies of the encoder that have random weights as the baseline "random".
+
+        Then ``extra["to_untrained"]`` of an error is [its ratio to theirs, low, high], on the same images and
+        folds, and ``extra["verdict"]`` says "below untrained", "above untrained" or "as untrained".
+        """
         measured = self.measure(context)
-        yield from own_scores(measured, self)
+        called = [replace(context, encoder=e, modules={}, model="an untrained copy") for e in untrained]
+        copies = [self.measure(c)["all"] for c in called]
+        yield from own_scores(measured, self, [ratios for _, ratios in copies])
+        yield from random_scores(measured["all"][1], copies, self.seed)
         shape = context.image_shape()
         for name in REFERENCES:
             encoder = reference(name, shape)
             with_it = replace(context, encoder=encoder, modules={}, device="cpu", model=name)
-            for score in ratio_scores(self.measure(with_it), self.seed, name):
+            for score in ratio_scores({"all": self.measure(with_it)["all"]}, self.seed, name):
                 if score.name in measured["all"][1]:
                     yield score
 
@@ -109,7 +121,9 @@ def product_name(first: str, second: str, product: str) -> str:
     return f"product/{first}+{second}"
 
 
-def own_scores(measured: Measured, evaluation: LinearMaps) -> Iterator[Score]:
+def own_scores(
+    measured: Measured, evaluation: LinearMaps, copies: Sequence[Mapping[str, Ratio]]
+) -> Iterator[Score]:
     """The rows of the encoder itself, with the baselines "identity", "shift" and "constant"."""
     seed = evaluation.seed
     for part, (maps, ratios) in measured.items():
@@ -126,31 +140,65 @@ def own_scores(measured: Measured, evaluation: LinearMaps) -> Iterator[Score]:
                 title=title(change, "moved" if moves else "does not move"),
                 group=LINEAR_MAPS,
             )
-    yield from ratio_scores(measured, seed)
+    yield from ratio_scores(measured, seed, copies=copies)
     maps, ratios = measured["all"]
     for change in maps.fits:
         if f"map/{change}" in ratios:
-            one = Estimate(1.0, 1.0, 1.0)
-            yield _score(f"map/{change}", one, maps, "all", "identity", seed)
-            for baseline, ratio in (
-                ("shift", maps.shift_error(change)),
-                ("constant", maps.constant_error(change)),
-            ):
-                yield _score(f"map/{change}", ratio.interval(), maps, "all", baseline, seed)
+            rows = {
+                "identity": Estimate(1.0, 1.0, 1.0),
+                "shift": maps.shift_error(change).interval(),
+                "constant": maps.constant_error(change).interval(),
+            }
+            for baseline, result in rows.items():
+                yield _score(f"map/{change}", result, maps, "all", baseline, seed)
     for product in PRODUCTS:
         if product_name(*product) in ratios:
             shift = maps.product_shift_error(*product).interval()
             yield _score(product_name(*product), shift, maps, "all", "shift", seed)
 
 
-def ratio_scores(measured: Measured, seed: int, baseline: str = "") -> Iterator[Score]:
-    """A row for each ratio; of a baseline for the whole features only."""
+def ratio_scores(
+    measured: Measured, seed: int, baseline: str = "", copies: Sequence[Mapping[str, Ratio]] = ()
+) -> Iterator[Score]:
+    """A row for each ratio.
+
+    Args:
+        copies: ratios of untrained copies.
+    """
     for part, (maps, ratios) in measured.items():
-        if baseline and part != "all":
-            continue
         for name, ratio in ratios.items():
             extra = {"live": maps.live, "width": maps.width, **_details(name, maps)}
+            others = [c[name] for c in copies if name in c]
+            if len(others) > 1 and name.startswith("map/"):
+                against = to_untrained(ratio, others)
+                extra["to_untrained"] = [against.value, against.low, against.high]
+                side = "below" if against.high < 1 else "above" if against.low > 1 else "as"
+                extra["verdict"] = f"{side} untrained"
             yield _score(name, ratio.interval(), maps, part, baseline, seed, extra)
+
+
+def random_scores(
+    own: Mapping[str, Ratio], copies: Sequence[tuple[FittedMaps, Mapping[str, Ratio]]], seed: int
+) -> Iterator[Score]:
+    """The geometric mean over untrained copies, of the ratios that the encoder has."""
+    for name in own:
+        found = [(maps, ratios[name]) for maps, ratios in copies if name in ratios]
+        if not found:
+            continue
+        logs = torch.tensor([r.value for _, r in found], dtype=torch.float64).clamp(min=1e-12).log()
+        images = torch.stack([r.logs() for _, r in found]).mean(0).var()
+        spread = math.sqrt(float(images + (logs.var() / len(logs) if len(logs) > 1 else 0)))
+        result = interval_of(math.exp(float(logs.mean())), spread)
+        each = {"each": [r.value for _, r in found]}
+        yield _score(name, result, found[0][0], "all", "random", seed, each)
+
+
+def to_untrained(own: Ratio, others: Sequence[Ratio]) -> Estimate:
+    """A ratio over the geometric mean of untrained copies', resample by resample."""
+    logs = torch.tensor([r.value for r in others], dtype=torch.float64).clamp(min=1e-12).log()
+    images = (own.logs() - torch.stack([r.logs() for r in others]).mean(0)).var()
+    spread = math.sqrt(float(images + logs.var() / len(logs)))
+    return interval_of(math.exp(math.log(max(own.value, 1e-12)) - float(logs.mean())), spread)
 
 
 def _details(name: str, maps: FittedMaps) -> dict[str, object]:
