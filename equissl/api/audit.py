@@ -20,8 +20,10 @@ from equissl.encoder.encoder import Encoder
 from equissl.encoder.features import stated_size
 from equissl.errors import UserError, nearest
 from equissl.evaluate.audit import audit as readability
+from equissl.evaluate.audit.equivariance import audit_equivariance
 from equissl.evaluate.audit.options import AuditOptions
 from equissl.evaluate.base import Score
+from equissl.objective import Predictive
 from equissl.params import Params, Space
 from equissl.progress import Progress, no_progress, say_nothing
 from equissl.runs.load import Loaded, LoadedEncoder, LoadedRun, load_encoder
@@ -52,7 +54,8 @@ def audit(
         settings: fields of ``AuditOptions`` by name, instead of ``options``.
 
     Returns:
-        Scores "audit/<factor>", with the baselines of ``evaluate.audit.audit``.
+        Scores "audit/<factor>", with the baselines of ``evaluate.audit.audit``; with ``equivariance=True``
+        those of ``evaluate.audit.equivariance`` too.
 
     Raises:
         UserError: an unknown factor or setting, or the model cannot be loaded or reads no such images.
@@ -86,16 +89,13 @@ def audit(
     dataset = images.open("test", progress) if isinstance(images, Data) else _dataset(images)
     device = resolve_device(device)
     encoder.to(device)
-    return readability.audit(
-        encoder,
-        dataset,
-        options,
-        device=device,
-        progress=progress,
-        say=say,
-        store=store,
-        model=loaded.name if isinstance(loaded, LoadedEncoder | LoadedRun) else "",
-    )
+    name = loaded.name if isinstance(loaded, LoadedEncoder | LoadedRun) else ""
+    shared: Any = {"device": device, "progress": progress, "model": name}
+    scores = readability.audit(encoder, dataset, options, say=say, store=store, **shared)
+    if options.equivariance:
+        say("equivariance: linear maps, curves, and predictors if there are any")
+        scores += audit_equivariance(encoder, dataset, scores, modules=_predictors(loaded, device), **shared)
+    return scores
 
 
 def audit_run(
@@ -120,6 +120,13 @@ def audit_run(
     scores = audit(loaded, dataset, options, device=device, progress=progress, say=say, store=store)
     record_scores(loaded, scores, "audit", data, data.whole if split == "all" else split)
     return scores
+
+
+def _predictors(loaded: object, device: str) -> dict[str, Predictive]:
+    if not isinstance(loaded, LoadedRun):
+        return {}
+    loaded.model.to(device)
+    return {n: m for n, m in loaded.model.modules_by_name.items() if isinstance(m, Predictive)}
 
 
 def with_settings(options: AuditOptions, settings: Mapping[str, Any]) -> AuditOptions:

@@ -23,13 +23,14 @@ from equissl.evaluate import protocol
 from equissl.evaluate.audit.options import MOST_IMAGES, AuditOptions, check_names
 from equissl.evaluate.audit.words import sentences
 from equissl.evaluate.base import Score
+from equissl.evaluate.equivariance.words import map_sentences
 from equissl.progress import Display
 from equissl.runs.folder import open_run
 from equissl.runs.load import Loaded, LoadedRun, inputs_and_weights
 from equissl.storage import write_rows
 from equissl.text import file_name
 
-AUDIT_NUMBERS = ("count", "draws", "untrained", "precision", "minutes", "seed")
+AUDIT_NUMBERS = ("count", "draws", "untrained", "precision", "minutes", "seed", "equivariance")
 
 
 def evaluate(args: Arguments) -> int:
@@ -87,7 +88,7 @@ def audit(args: Arguments) -> int:
             folder, scores = _audit_one(name, model, args, options, display, out, folders)
             folders.append(folder)
             options = _as_audited(options, scores)  # what is compared is measured alike
-            found[model.name] = sentences(scores)
+            found[model.name] = [*sentences(scores), *map_sentences(scores)]
         display.finish()
         _show(folders)
         for model_name, lines in found.items():

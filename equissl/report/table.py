@@ -175,7 +175,9 @@ def _gather(samples: Samples, column: int, model: Model, baseline: str) -> None:
 
 
 def _is_shown(row: Measure) -> bool:
-    if row.name.startswith("audit/") and row.baseline:  # its other references stay in scores.jsonl
+    if (
+        row.name.startswith(("audit/", "map/", "product/")) and row.baseline
+    ):  # their other references stay in scores.jsonl
         return row.baseline in BASELINES and not (row.baseline == "constant" and row.value == 0)
     return row.baseline not in IMPLIED and not row.name.startswith(LEFT_OUT)
 

@@ -20,6 +20,7 @@ _TYPES = {
     "FILE": Path,
     "MIN,MAX": tuple[float, ...],
     "R,G,B": tuple[float, ...],
+    "true|false": bool,
 }
 _NAME = re.compile(r"[A-Za-z_][\w.-]*")
 
@@ -30,7 +31,8 @@ class Key:
 
     Args:
         usage: as the help shows it. What follows "=" is the type: N (integer), X (float), DIR or FILE (path),
-            "NAME,..." (a list), alternatives ("timm|onnx"; an upper-case one stands for a path), else a text.
+            "true|false", "NAME,..." (a list), other alternatives ("timm|onnx"; an upper-case one stands for a
+            path), else a text.
         choices: values to complete, or what they are in ``outline.CHOICES``.
         low, high: inclusive bounds of a number.
     """
@@ -54,7 +56,7 @@ class Key:
     @property
     def type(self) -> Any:
         """For pydantic."""
-        if self.alternatives and self.metavar.islower():
+        if self.alternatives and self.metavar.islower() and self.metavar not in _TYPES:
             return Literal[self.alternatives]
         return _TYPES.get(self.metavar, tuple[str, ...] if self.metavar.endswith(",...") else str)
 

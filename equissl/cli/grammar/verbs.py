@@ -225,6 +225,7 @@ VERBS = (
             Key("draws=N", "times each factor changes each image; absent: 2 or 1", None, low=1),
             Key("untrained=N", "networks with random weights to compare with; absent: 3 or 2", None, low=0),
             Key("precision=X", "noise added to features, in their deviations between images", 0.01, low=0),
+            Key("equivariance=true|false", "also how features change with images; twice the time", False),
             _SEED,
             _DEVICE,
             _TRUST,

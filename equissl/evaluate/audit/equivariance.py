@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -13,6 +13,7 @@ from equissl.encoder.encoder import Encoder
 from equissl.encoder.untrained import CALIBRATION_IMAGES, untrained_copy
 from equissl.evaluate.audit.curves import SensitivityCurves
 from equissl.evaluate.audit.duplicates import distinct_images
+from equissl.evaluate.audit.options import MOST_IMAGES
 from equissl.evaluate.base import Score
 from equissl.evaluate.context import EvaluationContext
 from equissl.evaluate.equivariance.composition import Composition
@@ -26,12 +27,10 @@ from equissl.random import shuffled
 def audit_equivariance(
     encoder: Encoder,
     dataset: Dataset,
+    audited: Sequence[Score],
     *,
-    count: int,
-    untrained: int = 2,
     modules: Mapping[str, Predictive] | None = None,
     image: str = "image",
-    seed: int = 0,
     device: torch.device | str = "cpu",
     progress: Progress = no_progress,
     model: str = "",
@@ -39,13 +38,17 @@ def audit_equivariance(
     """How features change with the images: linear maps, curves, and composition where there is a predictor.
 
     Args:
-        count: images at most, those of the audit.
-        untrained: copies of the encoder with random weights, as the baseline "random" of the maps.
+        audited: scores of the audit, whose images and number of untrained copies are taken.
         modules: that predict embeddings, on ``device``.
 
     Raises:
         UserError: the copies of the encoder are no baseline.
     """
+    own = next((s for s in audited if not s.baseline), Score("", 0.0))
+    each = next((s.extra["each"] for s in audited if s.baseline == "random" and "each" in s.extra), ())
+    copies = len(each) if isinstance(each, Sequence) else 0
+    limit, seed = own.extra.get("limit"), own.seed
+    count = limit if isinstance(limit, int) else MOST_IMAGES
     index = dataset.readable(shuffled(len(dataset), seed, "audit")[:count].sort().values)
     index = distinct_images(dataset, index, image)
     context = EvaluationContext(
@@ -60,7 +63,7 @@ def audit_equivariance(
         model=model,
     )
     maps = LinearMaps(seed=seed)
-    scores = list(maps.compare(context, _copies(context, index, untrained)))
+    scores = list(maps.compare(context, _copies(context, index, copies)))
     for evaluation in (SensitivityCurves(), Composition()):
         scores += evaluation.run(context)
     return [s if s.paper else replace(s, paper=maps.paper if _is_map(s) else "") for s in scores]

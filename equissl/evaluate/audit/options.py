@@ -29,6 +29,8 @@ class AuditOptions(Checked):
         precision: to which features are read: the deviation of the noise that is added to every column, in
             units of the column's deviation between images.
         minutes: that what is not given is chosen for; 0 for as long as it takes.
+        equivariance: measure how features change with the images too (``audit.equivariance``), which is not
+            in the ``minutes``.
         seed: of the choice of images, the augmentations, the noise and the folds.
 
     Raises:
@@ -41,6 +43,7 @@ class AuditOptions(Checked):
     factors: tuple[str | Augmentation, ...] = ()
     precision: float = PRECISION
     minutes: float = 10.0
+    equivariance: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
