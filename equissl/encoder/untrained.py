@@ -28,23 +28,37 @@ class Untrained:
     Args:
         encoder: in evaluation mode.
         kept: names of parameters and buffers that are as they were trained.
+        calibrated: its running statistics are of images.
     """
 
     encoder: Encoder
     kept: tuple[str, ...]
+    calibrated: bool = True
 
 
-def untrained_copy(encoder: Encoder, images: Tensor, seed: int = 0) -> Untrained:
+def untrained_copies(encoder: Encoder, images: Tensor, count: int) -> list[Untrained]:
+    """Copies with seeds 0 ... count - 1, every second one as networks are when they are built.
+
+    That is, with running means of 0 and variances of 1, if the encoder has normalisation layers with running
+    statistics at all. What can be read from an untrained network depends on them: of ResNet-18 on CIFAR-10 at
+    64 px, rotation at R2 0.18 as built and -0.01 with statistics of the images.
+    """
+    both = any(_has_statistics(m) for m in encoder.modules())
+    return [untrained_copy(encoder, images, k, calibrate=not both or k % 2 == 0) for k in range(count)]
+
+
+def untrained_copy(encoder: Encoder, images: Tensor, seed: int = 0, calibrate: bool = True) -> Untrained:
     """A copy of an encoder with new weights, whatever built it, and statistics of these images.
 
     Weights of layers are normal with variance 2 / fan-in (He et al., arXiv:1502.01852), weights of
     normalisation layers 1, biases 0. Every other parameter, such as a position embedding or a layer scale, is
     normal with the mean and the deviation that it had. Running statistics of normalisation layers become
-    those of ``images``.
+    those of ``images``, or 0 and 1.
 
     Args:
         images: (B, C, H, W) in [0, 1] on the encoder's device, at least 2.
         seed: the weights of a parameter depend on it and on the parameter's name.
+        calibrate: take running statistics from the images.
 
     Raises:
         UserError: the features of the copy are not finite, or hardly differ between the images.
@@ -58,7 +72,7 @@ def untrained_copy(encoder: Encoder, images: Tensor, seed: int = 0) -> Untrained
                 kept.append(name)
             else:
                 parameter.copy_(drawn)
-        _recalibrate(untrained, images)
+        _recalibrate(untrained, images if calibrate else images[:0])
         with eval_mode(untrained):
             features = untrained(images).vector.double()
     own = {id(b) for m in untrained.modules() if isinstance(m, _NormBase) for b in m.buffers(recurse=False)}
@@ -74,7 +88,7 @@ def untrained_copy(encoder: Encoder, images: Tensor, seed: int = 0) -> Untrained
         raise UserError(
             f"the untrained baseline (seed {seed}): its features {said}; leave it out with untrained=0"
         )
-    return Untrained(untrained, tuple(kept))
+    return Untrained(untrained, tuple(kept), calibrate)
 
 
 def _parameters(encoder: Encoder) -> Iterator[tuple[str, nn.Module, nn.Parameter]]:
@@ -111,9 +125,16 @@ def _normal(name: str, like: Tensor, seed: int) -> Tensor:
     return torch.randn(like.shape, generator=generator).to(like.device)
 
 
+def _has_statistics(module: nn.Module) -> bool:
+    return isinstance(module, _NormBase) and module.track_running_stats
+
+
 def _recalibrate(encoder: nn.Module, images: Tensor) -> None:
-    """Running statistics become those of the images; the rest of the encoder stays in evaluation mode."""
-    norms = [m for m in encoder.modules() if isinstance(m, _NormBase) and m.track_running_stats]
+    """Running statistics become those of the images; the rest of the encoder stays in evaluation mode.
+
+    Without images they are reset.
+    """
+    norms = [m for m in encoder.modules() if isinstance(m, _NormBase) and _has_statistics(m)]
     momenta = [m.momentum for m in norms]
     for m in norms:
         m.reset_running_stats()

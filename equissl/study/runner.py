@@ -251,7 +251,7 @@ def _evaluate(study: Study, folder: Path, device: str, display: Display, trusted
     if study.audits and "audit" not in _scored_by(folder):
         loaded = load_run(open_run(folder), trusted)
         options = AuditOptions(
-            count=min(study.images, AUDITED), draws=2, untrained=3, minutes=0, factors=study.audits
+            count=min(study.images, AUDITED), draws=2, untrained=4, minutes=0, factors=study.audits
         )
         audit_run(loaded, options=options, device=device, progress=display)
     for task in study.tasks:

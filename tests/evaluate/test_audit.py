@@ -218,13 +218,13 @@ def test_an_augmentation_of_ones_own_is_a_factor() -> None:
 def test_what_does_not_fit_into_the_time_is_left_out_and_what_is_given_is_not() -> None:
     slow = Speed(views=0.0, forward=0.1, fit=0.0, growing=0.0)
     options, seconds = choose(AuditOptions(minutes=10), slow, 10, 1000)
-    assert (options.count, options.draws, options.untrained) == (100, 1, 2)
-    assert seconds == pytest.approx(100 * 12 * 3 * 0.1)
+    assert (options.count, options.draws, options.untrained) == (100, 1, 3)
+    assert seconds == pytest.approx(100 * 12 * 4 * 0.1)
     options, seconds = choose(AuditOptions(minutes=10, count=1000), slow, 10, 700)
-    assert options.count == 1000 and seconds == pytest.approx(700 * 12 * 3 * 0.1)
+    assert options.count == 1000 and seconds == pytest.approx(700 * 12 * 4 * 0.1)
     assert choose(AuditOptions(), None, 10, 1000)[0].count == 400
     fast, seconds = choose(AuditOptions(minutes=0.0), None, 10, 1000)
-    assert (fast.count, fast.draws, fast.untrained, seconds) == (400, 2, 3, 0.0)
+    assert (fast.count, fast.draws, fast.untrained, seconds) == (400, 2, 4, 0.0)
 
 
 def test_the_cost_is_announced_before_the_work() -> None:
@@ -234,6 +234,6 @@ def test_the_cost_is_announced_before_the_work() -> None:
     )
     assert len(said) == 1
     assert (
-        said[0].startswith("audit: 60 images, 1 augmentations, 2 times each, 3 networks")
+        said[0].startswith("audit: 60 images, 1 augmentations, 2 times each, 4 networks")
         and "about" in said[0]
     )

@@ -21,7 +21,7 @@ def evidence(
     model: float, untrained: float, statistics: float, own: float = 0.01, spread: float = 0.005
 ) -> Evidence:
     three = [score(untrained + d * spread, own, seed=10 + d) for d in (-1, 0, 1)]
-    return Evidence(score(model, own), three, score(statistics, own, seed=3), [score(0.0, own, seed=4)])
+    return Evidence(score(model, own), [three], score(statistics, own, seed=3), [score(0.0, own, seed=4)])
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_differences_are_paired() -> None:
 
 def test_the_spread_of_few_initialisations_widens_the_interval() -> None:
     narrow, wide = (evidence(0.6, 0.4, 0.3, spread=s) for s in (0.001, 0.05))
-    first, second = (difference(e.model, e.untrained) for e in (narrow, wide))
+    first, second = (difference(e.model, e.untrained[0]) for e in (narrow, wide))
     assert second.freedom < 4 and second.interval().high - second.interval().low > 0.2
     assert first.freedom > 30
 
@@ -68,6 +68,21 @@ def test_noise_against_noise_is_hardly_ever_kept_or_lost() -> None:
         factors = {}
         for k in range(12):
             common = torch.randn(400, generator=generator, dtype=torch.float64)
-            factors[str(k)] = Evidence(noisy(common), [noisy(common) for _ in range(3)], noisy(common))
+            factors[str(k)] = Evidence(noisy(common), [[noisy(common) for _ in range(3)]], noisy(common))
         wrong += any(v.word in ("kept", "lost") for v in verdicts(factors).values())
     assert wrong <= 0.1 * sets
+
+
+@pytest.mark.parametrize(
+    ("model", "word"), [(0.8, "kept"), (0.4, "as untrained"), (0.1, "lost"), (0.52, "as untrained")]
+)
+def test_networks_that_were_initialised_in_two_ways_have_no_common_mean(model: float, word: str) -> None:
+    """Better than untrained is better than both kinds, and worse is worse than both."""
+    families = [
+        [score(value + d * 0.005, seed=seed + d) for d in (-1, 1)] for value, seed in ((0.3, 20), (0.5, 30))
+    ]
+    found = verdicts({"x": Evidence(score(model), families, score(0.2, seed=3))})["x"]
+    assert found.word == word
+    assert found.to_untrained.value == pytest.approx(min(model - 0.3, model - 0.5, key=abs), abs=0.01)
+    single = [[score(0.3, seed=20)], [score(0.5, seed=30)]]  # one of each: together their spread is known
+    assert verdicts({"x": Evidence(score(model), single, score(0.2, seed=3))})["x"].to_untrained.freedom < 3

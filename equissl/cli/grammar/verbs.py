@@ -223,7 +223,7 @@ VERBS = (
             Key("minutes=X", "for which count, draws and untrained are chosen; 0: any time", 10.0, low=0),
             Key("count=N", "number of images, at least 40; absent: at most 400", None, low=40),
             Key("draws=N", "times each factor changes each image; absent: 2 or 1", None, low=1),
-            Key("untrained=N", "networks with random weights to compare with; absent: 3 or 2", None, low=0),
+            Key("untrained=N", "networks with random weights to compare with; absent: 4 or 3", None, low=0),
             Key("precision=X", "noise added to features, in their deviations between images", 0.01, low=0),
             Key("equivariance=true|false", "also how features change with images; twice the time", False),
             _SEED,

@@ -13,7 +13,7 @@ from equissl.augment.base import Augmentation
 from equissl.data.base import Dataset
 from equissl.encoder.encoder import Encoder
 from equissl.encoder.modes import eval_mode
-from equissl.encoder.untrained import CALIBRATION_IMAGES, untrained_copy
+from equissl.encoder.untrained import CALIBRATION_IMAGES, untrained_copies
 from equissl.errors import UserError
 from equissl.evaluate.audit.duplicates import distinct_images
 from equissl.evaluate.audit.factors import AUDITS, NEEDS_COLOR, NEEDS_SQUARE, Audited, audited
@@ -23,7 +23,7 @@ from equissl.evaluate.audit.options import MIN_IMAGES, AuditOptions, check_names
 from equissl.evaluate.audit.plan import TRIAL_IMAGES, Speed, choose, measure
 from equissl.evaluate.audit.readout import Readout, Views, learning_curve, read_absolute, read_factors
 from equissl.evaluate.audit.references import REFERENCES, reference
-from equissl.evaluate.audit.scores import MODEL, RANDOM, audit_scores
+from equissl.evaluate.audit.scores import MODEL, audit_scores, row_of_untrained
 from equissl.evaluate.audit.store import Finding, Readouts, ReadoutStore
 from equissl.evaluate.base import FeatureTable, Score
 from equissl.evaluate.cache import fingerprint, weights_fingerprint
@@ -89,8 +89,10 @@ def audit(
     if (distinct := len(torch.unique(groups))) < MIN_IMAGES:
         raise UserError(f"audit: it needs at least {MIN_IMAGES} different images, but there are {distinct}")
     calibration = plain_images(dataset, index[:CALIBRATION_IMAGES], image, device)
-    copies = [untrained_copy(encoder, calibration, k) for k in range(options.untrained or 0)]
-    networks = {MODEL: encoder} | {f"{RANDOM} {k}": copied.encoder for k, copied in enumerate(copies)}
+    copies = untrained_copies(encoder, calibration, options.untrained or 0)
+    networks = {MODEL: encoder} | {
+        row_of_untrained(k, copied.calibrated): copied.encoder for k, copied in enumerate(copies)
+    }
     joint = JointEncoder(networks | references.by_name())
     key = fingerprint(weights_fingerprint(encoder), dataset.fingerprint(index), replace(options, minutes=0.0))
     kept = ReadoutStore(store, f"{key} {image} {device}")

@@ -24,7 +24,7 @@ class AuditOptions(Checked):
             where they would take more than ``minutes``.
         draws: repeats, each with new parameters of the augmentations and other folds. If None, 2, or 1.
         untrained: copies of the encoder with random weights, for the baseline "random" and the verdicts;
-            below two there are no verdicts. If None, 3, or 2.
+            below two there are no verdicts. If None, 4, or 3.
         factors: names in ``AUDITS``, or augmentations of your own; all of ``AUDITS`` if empty.
         precision: to which features are read: the deviation of the noise that is added to every column, in
             units of the column's deviation between images.

@@ -15,7 +15,7 @@ from equissl.evaluate.probes.cross_fit import cross_fit, fold_numbers
 from equissl.evaluate.probes.pair_kernels import PairFeatures, pair_kernels
 
 # From most to least: what is left out first costs least information.
-CHOICES = ((MOST_IMAGES, 2, 3), (MOST_IMAGES, 1, 3), (300, 1, 3), (200, 1, 3), (200, 1, 2), (100, 1, 2))
+CHOICES = ((MOST_IMAGES, 2, 4), (MOST_IMAGES, 1, 4), (300, 1, 4), (200, 1, 4), (200, 1, 3), (100, 1, 3))
 TRIAL_IMAGES = 32
 _SIZES = (100, 300)  # of the trial of the probes
 _GROWTH = 2.5  # of their time with the number of images, between its square and its cube

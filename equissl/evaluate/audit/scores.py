@@ -19,7 +19,8 @@ from equissl.evaluate.statistics import Estimate
 from equissl.evaluate.titles import AUDIT, title
 from equissl.params import Circular
 
-MODEL, RANDOM = "model", "random"  # names of rows; of the latter followed by a number
+MODEL, RANDOM = "model", "random"  # names of rows
+AS_BUILT = "as built"  # of an untrained network whose running statistics are not of the images
 Rows = Mapping[str, Mapping[str, Finding]]  # row -> factor -> what was read
 
 
@@ -46,8 +47,8 @@ def audit_scores(
 def _part_scores(
     rows: Rows, part: str, options: AuditOptions, count: int, distinct: int, trained: Sequence[str]
 ) -> Iterator[Score]:
-    random = [found for row, found in rows.items() if row.startswith(RANDOM)]
-    found = _verdicts(rows, random)
+    random = {row: found for row, found in rows.items() if row.startswith(RANDOM)}
+    found = _verdicts(rows)
     for factor, finding in rows[MODEL].items():
         readout = finding.readout
 
@@ -86,9 +87,12 @@ def _part_scores(
             for row in REFERENCES:
                 if factor in rows.get(row, {}):
                     yield score(rows[row][factor].readout.score.interval(), row)
-        if networks := [r[factor] for r in random if factor in r]:
-            each = [n.readout.score.value for n in networks]
-            more: dict[str, object] = {"each": each, "kept": list(trained)}
+        if networks := [r[factor] for r in random.values() if factor in r]:
+            more: dict[str, object] = {
+                "each": [n.readout.score.value for n in networks],
+                "as_built": [row.endswith(AS_BUILT) for row in random],
+                "kept": list(trained),
+            }
             if absolutes := [n.absolute for n in networks if n.absolute is not None]:
                 more["absolute"] = _numbers(_mean(absolutes))
             yield score(_mean([n.readout.score for n in networks]), RANDOM, more)
@@ -127,14 +131,23 @@ def _verdict_facts(verdict: Verdict) -> dict[str, object]:
     }
 
 
-def _verdicts(rows: Rows, random: Sequence[Mapping[str, Finding]]) -> Mapping[str, Verdict]:
-    if len(random) < 2:  # no spread over initialisations
+def row_of_untrained(number: int, calibrated: bool) -> str:
+    """The name of the row of an untrained network."""
+    return f"{RANDOM} {number}" + ("" if calibrated else f" {AS_BUILT}")
+
+
+def _verdicts(rows: Rows) -> Mapping[str, Verdict]:
+    families: dict[bool, list[Mapping[str, Finding]]] = {}
+    for row, found in rows.items():
+        if row.startswith(RANDOM):
+            families.setdefault(row.endswith(AS_BUILT), []).append(found)
+    if sum(map(len, families.values())) < 2:  # no spread over initialisations
         return {}
     return verdicts(
         {
             factor: Evidence(
                 finding.readout.score,
-                [found[factor].readout.score for found in random],
+                [[found[factor].readout.score for found in family] for family in families.values()],
                 rows["statistics"][factor].readout.score,
                 [rows["pixels"][factor].readout.score],
                 finding.readout.chance,

@@ -23,14 +23,15 @@ class Evidence:
 
     Args:
         model: from the encoder's features.
-        untrained: from those of networks of its kind with random weights, each of another initialisation.
+        untrained: from those of networks of its kind with random weights, in families that were initialised
+            in one way each.
         statistics: from statistics of the images.
         others: from anything else that may show that the factor can be read at all.
         chance: the score of a constant.
     """
 
     model: Resampled
-    untrained: Sequence[Resampled]
+    untrained: Sequence[Sequence[Resampled]]
     statistics: Resampled
     others: Sequence[Resampled] = ()
     chance: float = 0.0
@@ -66,7 +67,7 @@ class Verdict:
     """What the audit says of one factor.
 
     Args:
-        to_untrained: the model's score minus the mean of the untrained networks'.
+        to_untrained: the model's score minus the mean of the untrained networks of the nearest family.
         to_statistics: minus that of statistics of the images.
     """
 
@@ -75,19 +76,41 @@ class Verdict:
     to_statistics: Difference
 
 
-def difference(model: Resampled, others: Sequence[Resampled]) -> Difference:
+def difference(
+    model: Resampled, others: Sequence[Resampled], spread: tuple[float, int] | None = None
+) -> Difference:
     """A score minus the mean of others, resample by resample.
 
     Where there are several others their spread counts too, as they are a sample of all initialisations; its
     degrees of freedom follow Welch and Satterthwaite.
+
+    Args:
+        spread: variance over initialisations and its degrees of freedom, if not those of ``others``.
     """
     resamples = model.resamples - torch.stack([o.resamples for o in others]).mean(0)
     repeats = model.values - torch.stack([o.values for o in others]).mean(0)
     images = float(resamples.var()) + (float(repeats.var()) / len(repeats) if len(repeats) > 1 else 0.0)
-    count = len(others)
-    spread = float(torch.tensor([o.value for o in others]).double().var()) / count if count > 1 else 0.0
-    freedom = (images + spread) ** 2 / (spread**2 / (count - 1)) if spread > 0 else math.inf
-    return Difference(float(repeats.mean()), math.sqrt(images + spread), freedom)
+    variance, own_freedom = spread or pooled_variance([others])
+    variance /= len(others)
+    freedom = (images + variance) ** 2 / (variance**2 / own_freedom) if variance > 0 else math.inf
+    return Difference(float(repeats.mean()), math.sqrt(images + variance), freedom)
+
+
+def pooled_variance(families: Sequence[Sequence[Resampled]]) -> tuple[float, int]:
+    """The variance of scores within families, and its degrees of freedom."""
+    values = [torch.tensor([o.value for o in family], dtype=torch.float64) for family in families]
+    freedom = sum(len(v) - 1 for v in values)
+    squares = sum(float((v - v.mean()).square().sum()) for v in values)
+    return (squares / freedom if freedom else 0.0), freedom
+
+
+def to_untrained(evidence: Evidence) -> list[Difference]:
+    """Differences to each family; to all as one where no family has two networks."""
+    families = [family for family in evidence.untrained if family]
+    spread = pooled_variance(families)
+    if not spread[1]:
+        return [difference(evidence.model, [o for family in families for o in family])]
+    return [difference(evidence.model, family, spread) for family in families]
 
 
 def verdicts(factors: Mapping[str, Evidence], margin: float = MARGIN) -> dict[str, Verdict]:
@@ -96,14 +119,14 @@ def verdicts(factors: Mapping[str, Evidence], margin: float = MARGIN) -> dict[st
     - "not readable": nothing reads the factor above chance, neither the features nor the references.
     - "kept": read better than from untrained networks of the kind and than from image statistics.
     - "lost": read worse than from untrained networks.
-    - "as untrained": the difference to untrained networks is within the margin.
+    - "as untrained": within the margin of untrained networks, or between two families of them.
     - "as image statistics": at least as untrained, but not better than image statistics by more than the
       margin.
     - "undecided": the images are too few to say.
     """
     found = {n: _verdict_parts(e, margin) for n, e in factors.items()}
-    kept = holm({n: max(f.to_untrained.p_above(), f.to_statistics.p_above()) for n, f in found.items()})
-    lost = holm({n: f.to_untrained.p_below() for n, f in found.items()})
+    kept = holm({n: max(f.p_better, f.to_statistics.p_above()) for n, f in found.items()})
+    lost = holm({n: f.p_worse for n, f in found.items()})
     alike = holm({n: f.p_alike for n, f in found.items()})
     plain = holm({n: f.p_plain for n, f in found.items()})
     readable = holm({n: f.p_chance for n, f in found.items()})
@@ -128,6 +151,8 @@ def verdicts(factors: Mapping[str, Evidence], margin: float = MARGIN) -> dict[st
 class _Parts:
     to_untrained: Difference
     to_statistics: Difference
+    p_better: float
+    p_worse: float
     p_alike: float
     p_plain: float
     p_chance: float
@@ -135,13 +160,22 @@ class _Parts:
 
 def _verdict_parts(evidence: Evidence, margin: float) -> _Parts:
     m = margin if evidence.model.regress else margin / 2
-    to_untrained = difference(evidence.model, evidence.untrained)
+    families = to_untrained(evidence)
     to_statistics = difference(evidence.model, [evidence.statistics])
-    not_below = to_untrained.p_above(-m)
-    alike, plain = (max(not_below, d.p_below(m)) for d in (to_untrained, to_statistics))
-    rows = [evidence.model, *evidence.untrained, evidence.statistics, *evidence.others]
+    not_below = min(d.p_above(-m) for d in families)
+    not_above = min(d.p_below(m) for d in families)
+    networks = [o for family in evidence.untrained for o in family]
+    rows = [evidence.model, *networks, evidence.statistics, *evidence.others]
     above = [Difference(r.value, math.sqrt(r.variance())).p_above(evidence.chance) for r in rows]
-    return _Parts(to_untrained, to_statistics, alike, plain, min(1.0, min(above) * len(above)))
+    return _Parts(
+        min(families, key=lambda d: abs(d.value)),
+        to_statistics,
+        max(d.p_above() for d in families),
+        max(d.p_below() for d in families),
+        max(not_below, not_above),
+        max(not_below, to_statistics.p_below(m)),
+        min(1.0, min(above) * len(above)),
+    )
 
 
 def holm(p_values: Mapping[str, float], alpha: float = ALPHA) -> dict[str, bool]:
