@@ -78,7 +78,12 @@ def test_evaluate_audit_report(
     words = [f"data={photos}", "count=60", "factors=brightness,crop", "size=16", f"out={tmp_path / 'audit'}"]
     assert main(["audit", str(run), "timm/test_resnet", *words, "device=cpu"]) == 0
     assert "- brightness: " in capsys.readouterr().out
-    assert (tmp_path / "audit" / "report.html").is_file()
+    shown = json.loads((tmp_path / "audit" / "audit.json").read_text())
+    assert [m["random_weights"] for m in shown["models"]] == [False, True]
+    assert "A recipe" not in shown["models"][1]["claim"] and len(shown["models"][0]["factors"]) == 5
+    assert {c["model"] for c in shown["comparisons"]} == {"first"}
+    page = (tmp_path / "audit" / "report.html").read_text()
+    assert page.count('alt="Brightness, changed') >= 1 and "nothing to audit" in page
     again = [json.loads(line) for line in (run / "scores.jsonl").read_text().splitlines()]
     assert len(again) > len(rows) and {r["by"] for r in again} == {"evaluate", "audit"}
     assert main(["report", str(run), f"out={tmp_path / 'page.html'}"]) == 0

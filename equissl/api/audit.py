@@ -22,6 +22,8 @@ from equissl.errors import UserError, nearest
 from equissl.evaluate.audit import audit as readability
 from equissl.evaluate.audit.equivariance import audit_equivariance
 from equissl.evaluate.audit.options import AuditOptions
+from equissl.evaluate.audit.readout import Readout
+from equissl.evaluate.audit.record import AuditRecord
 from equissl.evaluate.base import Score
 from equissl.objective import Predictive
 from equissl.params import Params, Space
@@ -40,6 +42,7 @@ def audit(
     progress: Progress = no_progress,
     say: Callable[[str], None] = say_nothing,
     store: Path | None = None,
+    keep: Callable[[AuditRecord], object] | None = None,
     **settings: Any,
 ) -> list[Score]:
     """Which augmentation factors can be read from an encoder's features; needs no labels.
@@ -51,6 +54,7 @@ def audit(
         size: side at which a folder is read; 0 for the model's own, or 224 for a module that states none.
         say: gets one line that says what will be done and how long it takes.
         store: a folder that keeps what was read, so that the same audit goes on after an interruption.
+        keep: called with predictions and images, for ``write_audit``.
         settings: fields of ``AuditOptions`` by name, instead of ``options``.
 
     Returns:
@@ -89,9 +93,14 @@ def audit(
     dataset = images.open("test", progress) if isinstance(images, Data) else _dataset(images)
     device = resolve_device(device)
     encoder.to(device)
+
+    def record(readouts: Mapping[str, Readout], index: Tensor) -> None:
+        if keep is not None:
+            keep(AuditRecord(readouts, dataset, index, options))
+
     name = loaded.name if isinstance(loaded, LoadedEncoder | LoadedRun) else ""
     shared: Any = {"device": device, "progress": progress, "model": name}
-    scores = readability.audit(encoder, dataset, options, say=say, store=store, **shared)
+    scores = readability.audit(encoder, dataset, options, say=say, store=store, keep=record, **shared)
     if options.equivariance:
         say("equivariance: linear maps, curves, and predictors if there are any")
         scores += audit_equivariance(encoder, dataset, scores, modules=_predictors(loaded, device), **shared)
@@ -108,8 +117,9 @@ def audit_run(
     progress: Progress = no_progress,
     say: Callable[[str], None] = say_nothing,
     store: Path | None = None,
+    keep: Callable[[AuditRecord], object] | None = None,
 ) -> list[Score]:
-    """Audit a run and record the scores in its ``scores.jsonl``; arguments as of ``audit``.
+    """Audit a run and record scores, predictions and example images in it; arguments as of ``audit``.
 
     Args:
         data: the recipe's own if absent.
@@ -117,7 +127,14 @@ def audit_run(
     """
     data = data or loaded.data
     dataset = data.open_all(progress) if split == "all" else data.open(split, progress)
-    scores = audit(loaded, dataset, options, device=device, progress=progress, say=say, store=store)
+    kept: list[AuditRecord] = []
+    scores = audit(
+        loaded, dataset, options, device=device, progress=progress, say=say, store=store, keep=kept.append
+    )
+    for record in kept:
+        record.write(loaded.run.path)
+        if keep is not None:
+            keep(record)
     record_scores(loaded, scores, "audit", data, data.whole if split == "all" else split)
     return scores
 

@@ -14,20 +14,21 @@ from rich.console import Console
 from equissl import report
 from equissl.api import audit as audits
 from equissl.api.evaluate import EvaluationOptions, evaluate_run
+from equissl.api.write_audit import write_audit, write_audit_report
 from equissl.cli import shared
 from equissl.cli.grammar.arguments import Arguments
 from equissl.data.files.scan import existing_folder
 from equissl.data.folder import open_data
 from equissl.errors import UserError
 from equissl.evaluate import protocol
+from equissl.evaluate.audit.comparison import paired_rows
 from equissl.evaluate.audit.options import MOST_IMAGES, AuditOptions, check_names
-from equissl.evaluate.audit.words import sentences
+from equissl.evaluate.audit.record import AuditRecord
 from equissl.evaluate.base import Score
 from equissl.evaluate.equivariance.words import map_sentences
 from equissl.progress import Display
 from equissl.runs.folder import open_run
 from equissl.runs.load import Loaded, LoadedRun, inputs_and_weights
-from equissl.storage import write_rows
 from equissl.text import file_name
 
 AUDIT_NUMBERS = ("count", "draws", "untrained", "precision", "minutes", "seed", "equivariance")
@@ -81,20 +82,23 @@ def audit(args: Arguments) -> int:
         names = list(dict.fromkeys(args.positionals))
         models = shared.load_models(names, args, display.say)
         folders: list[Path] = []
-        found: dict[str, list[str]] = {}
+        maps: dict[str, list[str]] = {}
         options = AuditOptions(factors=tuple(args["factors"]), **{n: args[n] for n in AUDIT_NUMBERS})
         options = replace(options, minutes=options.minutes / len(names))
         for name, model in zip(names, models, strict=True):
             folder, scores = _audit_one(name, model, args, options, display, out, folders)
             folders.append(folder)
             options = _as_audited(options, scores)  # what is compared is measured alike
-            found[model.name] = [*sentences(scores), *map_sentences(scores)]
+            maps[model.name] = map_sentences(scores)
         display.finish()
-        _show(folders)
-        for model_name, lines in found.items():
-            print(model_name, *(f"- {line}" for line in lines), sep="\n")
+        console = Console()
+        console.print(report.audit_text(folders, console.width, paired_rows(folders)))
+        for model_name, lines in maps.items():
+            if lines:
+                print(f"\nequivariance of {model_name}", *(f"- {line}" for line in lines), sep="\n")
         if args["out"] is not None:
-            print(f"report: {report.write(folders, out / 'report.html')}")
+            for path in write_audit_report(folders, out):
+                print(f"{path.stem}: {path}")
     return 0
 
 
@@ -126,29 +130,19 @@ def _audit_one(
         fit=loaded.fit,
         intensity=loaded.intensity,
     )
-    device = shared.device(args)
     same_name = [n for n in args.positionals if Path(n).name == Path(name).name]
     label = loaded.name if len(same_name) < 2 else name  # two runs may have folders of one name
     folder = _free_folder(out, label, taken)
-    store = folder / "readouts"
+    kept: list[AuditRecord] = []
+    how: dict[str, Any] = {"device": shared.device(args), "progress": display, "say": display.say}
+    how |= {"store": folder / "readouts", "keep": kept.append}
     if isinstance(loaded, LoadedRun):
-        scores = audits.audit_run(
-            loaded, data, "all", options, device=device, progress=display, say=display.say, store=store
-        )
+        scores = audits.audit_run(loaded, data, "all", options, **how)
     else:
-        scores = audits.audit(
-            loaded,
-            data.open_all(display),
-            options,
-            device=device,
-            progress=display,
-            say=display.say,
-            store=store,
-        )
+        scores = audits.audit(loaded, data.open_all(display), options, **how)
     facts = {"model": label, "data": str(args["data"]), "split": data.whole, "step": loaded.step}
     facts |= inputs_and_weights(loaded)
-    write_rows(folder / "scores.jsonl", [{**s.row(), **facts} for s in scores])
-    return folder, scores
+    return write_audit(folder, scores, kept[0], facts), scores
 
 
 def _as_audited(options: AuditOptions, scores: Sequence[Score]) -> AuditOptions:

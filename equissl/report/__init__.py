@@ -2,7 +2,7 @@
 
 from equissl.report.findings import headline
 from equissl.report.html import check_page
-from equissl.report.page import comparison, warnings_of, write
+from equissl.report.page import audit_text, comparison, run_folders, warnings_of, write, write_audits
 from equissl.report.preview import Parameter, Preview, Section, write_preview
 from equissl.report.rows import NotARun
 from equissl.report.steering import steering_of
@@ -15,12 +15,15 @@ __all__ = [
     "Preview",
     "Section",
     "Table",
+    "audit_text",
     "check_page",
     "comparison",
     "headline",
+    "run_folders",
     "steering_of",
     "text",
     "warnings_of",
     "write",
+    "write_audits",
     "write_preview",
 ]

@@ -84,13 +84,13 @@ def factor_bars(table: Table, shape: Shape) -> str:
     models = table.models()
     heights = [len(lines) * (len(models) + 1.2) * BAR for _, lines in panels]
     with matplotlib_style(SETTINGS):
-        figure = _figure(shape.width, sum(heights) + 0.6 * len(panels))
+        figure = new_figure(shape.width, sum(heights) + 0.6 * len(panels))
         axes = figure.subplots(len(panels), 1, squeeze=False, height_ratios=heights)[:, 0]
         for ax, (title, lines) in zip(axes, panels, strict=True):
             _bars(ax, table, lines)
             heading = names.short(title)
             ax.set_title(textwrap.fill(heading, 30) if shape.columns == 1 else heading)
-        return _svg(figure, f"bars-{shape.name}", _bars_description(table, panels))
+        return to_svg(figure, f"bars-{shape.name}", _bars_description(table, panels))
 
 
 def curves(models: Sequence[Model], shape: Shape) -> str:
@@ -105,13 +105,15 @@ def curves(models: Sequence[Model], shape: Shape) -> str:
     lines = len(keys) * sum(len(m.runs) for m in models)
     points = min(max(MAX_POINTS // lines, 40), 200)
     with matplotlib_style(SETTINGS):
-        figure = _figure(shape.width, 1.75 * rows)
+        figure = new_figure(shape.width, 1.75 * rows)
         axes = figure.subplots(rows, shape.columns, squeeze=False).ravel()
         for ax, key in zip(axes, keys, strict=False):
             _curve(ax, models, key, points)
         for ax in axes[len(keys) :]:
             ax.set_axis_off()
-        return _svg(figure, f"curves-{shape.name}", f"Training curves: {', '.join(map(names.label, keys))}.")
+        return to_svg(
+            figure, f"curves-{shape.name}", f"Training curves: {', '.join(map(names.label, keys))}."
+        )
 
 
 def curves_left_out(models: Sequence[Model]) -> int:
@@ -250,7 +252,7 @@ def matplotlib_style(settings: Any) -> Iterator[None]:
         yield
 
 
-def _figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
@@ -258,7 +260,7 @@ def _figure(width: float, height: float) -> Figure:
     return figure
 
 
-def _svg(figure: Figure, name: str, description: str) -> str:
+def to_svg(figure: Figure, name: str, description: str) -> str:
     out = io.StringIO()
     figure.savefig(out, format="svg", transparent=True, metadata={"Date": None})
     svg = out.getvalue()

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from equissl.report import display_names as names
 from equissl.report.groups import ACCURACY, READ
-from equissl.report.table import Line, Table, leader
+from equissl.report.table import Line, Table, leader, without_audits
 
 MAX_FACTORS = 3  # named before "and N more"
 
@@ -19,9 +19,11 @@ MAX_FACTORS = 3  # named before "and N more"
 def headline(table: Table) -> str:
     """One sentence on which factors the models keep and how accurate they are.
 
-    A single model is compared with its random encoder.
+    A single model is compared with its random encoder. Audits count only where there is nothing else: their
+    claims follow a stricter rule (``audit.words``).
     """
-    sentence = _sentence(table)
+    others = without_audits(table)
+    sentence = _sentence(others if others.groups else table)
     return sentence[:1].upper() + sentence[1:]
 
 

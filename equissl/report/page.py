@@ -10,14 +10,18 @@ from typing import Any
 from urllib.parse import quote
 
 from equissl.report import figures
+from equissl.report.audit import section, words
+from equissl.report.audit.files import write_files
+from equissl.report.audit.readings import Audit, audits
+from equissl.report.audit.terminal import as_text
 from equissl.report.findings import headline
 from equissl.report.html import save, template
 from equissl.report.models import Model, models
 from equissl.report.papers import papers
-from equissl.report.rows import LabelledImage, Query, read
+from equissl.report.rows import LabelledImage, Query, Row, read
 from equissl.report.run_summary import notes, summary, warnings
 from equissl.report.steering import Steering, page_beside, read_steering, write_steering
-from equissl.report.table import Table, build
+from equissl.report.table import Table, build, without_audits
 
 MAX_IMAGE_CHARACTERS = 1_500_000  # on the page, so that it stays below 3 MB
 MAX_SAMPLES = 4  # whose reconstructions are shown, per model
@@ -61,10 +65,22 @@ def warnings_of(runs: Sequence[Path]) -> list[str]:
     return [line for model in _models(runs) for line in warnings(model)]
 
 
-def write(runs: Sequence[Path], out: Path) -> Path:
+def run_folders(paths: Sequence[Path]) -> list[Path]:
+    """The folders, with those of all its models in place of the folder that an audit wrote."""
+    found: list[Path] = []
+    for path in paths:
+        whole = (path / "audit.json").is_file() and not (path / "scores.jsonl").exists()
+        found += sorted(p.parent for p in path.glob("*/scores.jsonl")) if whole else [path]
+    return found
+
+
+def write(runs: Sequence[Path], out: Path, paired: Sequence[Row] = ()) -> Path:
     """Write the report of some run folders to ``out``, whole or not at all; the same runs, the same bytes.
 
     The steering explorer, if a run has one, is a page of its own (``steering.page_beside``).
+
+    Args:
+        paired: differences between audits (``evaluate.audit.comparison.paired_rows``).
 
     Raises:
         NotARun: one of them is no run.
@@ -75,18 +91,42 @@ def write(runs: Sequence[Path], out: Path) -> Path:
     beside = page_beside(out).name if any(s.explorers for s in steered) else ""
     if beside:
         write_steering(steered, page_beside(out))
-    return save(render(compared, steered, beside), out)
+    return save(render(compared, steered, beside, paired), out)
 
 
-def render(compared: Sequence[Model], steered: Sequence[Steering] = (), beside: str = "") -> str:
+def write_audits(runs: Sequence[Path], folder: Path, paired: Sequence[Row] = ()) -> list[Path]:
+    """Write ``audit.json`` and ``audit.md`` of the audits in some run folders.
+
+    Raises:
+        NotARun: one of them is no run.
+    """
+    return write_files(audits(_models(runs)), folder, paired)
+
+
+def audit_text(runs: Sequence[Path], width: int = 80, paired: Sequence[Row] = ()) -> str:
+    """The audits in some run folders for a terminal; "" if there are none.
+
+    Raises:
+        NotARun: one of them is no run.
+    """
+    return as_text(audits(_models(runs)), width, paired)
+
+
+def render(
+    compared: Sequence[Model],
+    steered: Sequence[Steering] = (),
+    beside: str = "",
+    paired: Sequence[Row] = (),
+) -> str:
     """The page for some models.
 
     Args:
+        paired: as of ``write``.
         steered: the ``steering.json`` of their folders.
         beside: file name of the steering explorer, "" if there is none.
     """
     steering_notes = [f"{s.run}: {s.note}." for s in steered if s.note]
-    context = _context(compared) | {"steering": quote(beside), "steering_notes": steering_notes}
+    context = _context(compared, paired) | {"steering": quote(beside), "steering_notes": steering_notes}
     return template("report.html.j2").render(context)
 
 
@@ -102,14 +142,23 @@ def _models(runs: Sequence[Path]) -> tuple[Model, ...]:
     return models([read(Path(run)) for run in runs])
 
 
-def _context(compared: Sequence[Model]) -> dict[str, Any]:
+def _context(compared: Sequence[Model], paired: Sequence[Row] = ()) -> dict[str, Any]:
     table = build(compared)
+    audited = audits(compared)
+    others = without_audits(table) if audited else table
+    audit_only = bool(audited) and not any(run.recipe or run.log for m in compared for run in m.runs)
+    shown = section.context(audited, paired)
     lines = [line for group in table.groups for line in group.lines]
     cells = [cell for line in lines for cell in line.cells if cell]
     searches, left_out = _searches(compared)
     runs = list({run.folder: run for m in compared for run in m.runs}.values())
     return {
-        "headline": headline(table),
+        **shown,
+        "audit_only": audit_only,
+        "more_than_audits": bool(others.groups),
+        "headline": headline(table)
+        if not audited or (others.groups and not audit_only)
+        else audit_headline(audited, shown),
         "table": table,
         "baselines": {c.baseline for c in table.columns if c.baseline},
         "counts": sorted({c.count for c in cells if c.count}),
@@ -118,7 +167,7 @@ def _context(compared: Sequence[Model]) -> dict[str, Any]:
         "models": compared,
         "scored": [column.index for column in table.columns if column.kind == "model"],
         "logged": [index for index, m in enumerate(compared) if any(run.log for run in m.runs)],
-        "bars": [figures.factor_bars(table, shape) for shape in figures.SHAPES],
+        "bars": [figures.factor_bars(others, shape) for shape in figures.SHAPES],
         "curves": [figures.curves(compared, shape) for shape in figures.SHAPES],
         "curves_left_out": figures.curves_left_out(compared),
         "samples": _samples(compared),
@@ -134,6 +183,15 @@ def _context(compared: Sequence[Model]) -> dict[str, Any]:
         ],
         "papers": papers(runs),
     }
+
+
+def audit_headline(audited: Sequence[Audit], shown: Mapping[str, Any]) -> str:
+    """The one claim of a page of audits: what one encoder keeps, or how two of them differ."""
+    if len(audited) == 1:
+        return words.claim(audited[0])
+    if pairs := shown["comparisons"]:
+        return f"On the same {audited[0].images} images, {pairs[0]['claim']}."
+    return f"{len(audited)} audits; they are of different images, so that differences are not paired."
 
 
 def _samples(compared: Sequence[Model]) -> list[ReconstructedSample]:

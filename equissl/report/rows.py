@@ -15,6 +15,8 @@ EVIDENCE = ("recipe.json", "log.jsonl", "scores.jsonl")  # any one of them makes
 EXPECTED = (*EVIDENCE, "environment.json", "neighbours.json")
 LARGEST = 1e100  # of a number: means, variances and axes of larger ones overflow
 RECONSTRUCTIONS = "reconstructions.json"
+AUDIT_EXAMPLES = "audit_examples.json"
+FACTS = ("weights", "mean", "std", "size", "fit")  # of a row, beside those that have a field
 IMAGE = re.compile(r"data:image/(png|jpeg|webp|gif);base64,[A-Za-z0-9+/=]+")
 
 
@@ -26,7 +28,8 @@ class NotARun(ValueError):
 class Measure:
     """One line of ``scores.jsonl``: the fields of ``evaluate.base.Score``, and where it came from.
 
-    ``seed`` is the probe's; a run's own is in its recipe.
+    ``seed`` is the probe's; a run's own is in its recipe. ``extra`` and ``facts`` (``FACTS``) do not make two
+    measures different.
     """
 
     name: str
@@ -45,6 +48,8 @@ class Measure:
     title: str = ""
     group: str = ""
     higher_is_better: bool | None = None
+    extra: Row = field(default_factory=dict, compare=False)
+    facts: Row = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True)
@@ -87,6 +92,7 @@ class Run:
         components: what the recipe is made of and what scored it, with papers.
         reconstructions: by the decoders of modules that have one.
         views: view name -> its images, which were reconstructed.
+        examples: audited factor -> its example images, unchecked.
     """
 
     folder: Path
@@ -101,6 +107,7 @@ class Run:
     components: tuple[Row, ...] = ()
     reconstructions: tuple[Reconstruction, ...] = ()
     views: Mapping[str, tuple[LabelledImage, ...]] = field(default_factory=dict)
+    examples: Row = field(default_factory=dict)
 
     def model_names(self) -> tuple[str, ...]:
         """The models scored in this folder; the folder's own name if there is no score yet."""
@@ -131,9 +138,10 @@ def read(folder: Path) -> Run:
     neighbours = _object(folder / "neighbours.json", problems)
     reconstructed = _object(folder / RECONSTRUCTIONS, problems)
     views = reconstructed.get("views")
+    examples = _object(folder / AUDIT_EXAMPLES, problems).get("factors")
     components = tuple(_list_of_objects(folder / "components.json", problems))
     missing = [name for name in EXPECTED if not (folder / name).is_file()]
-    if missing:
+    if missing and not _is_audit(folder):
         problems.insert(0, f"{', '.join(missing)} not found: the run wrote none, or not yet")
     return Run(
         folder=folder,
@@ -148,6 +156,7 @@ def read(folder: Path) -> Run:
         components=components,
         reconstructions=tuple(_reconstructions(reconstructed.get("reconstructions"))),
         views={text(n): _images(p) for n, p in views.items()} if isinstance(views, dict) else {},
+        examples=examples if isinstance(examples, dict) else {},
     )
 
 
@@ -161,6 +170,11 @@ def number(value: object) -> float | None:
 def text(value: object) -> str:
     """Text as it is, numbers in words, "" for nothing."""
     return "" if value is None else str(value)
+
+
+def _is_audit(folder: Path) -> bool:
+    """Whether an audit alone wrote the folder, which has no training to tell of."""
+    return (folder / AUDIT_EXAMPLES).is_file() and not (folder / "recipe.json").is_file()
 
 
 def _check(folder: Path) -> None:
@@ -248,6 +262,8 @@ def _measures(rows: list[Row], problems: list[str]) -> Iterator[Measure]:
             title=text(row.get("title")),
             group=text(row.get("group")),
             higher_is_better=better if isinstance(better := row.get("higher_is_better"), bool) else None,
+            extra=extra if isinstance(extra := row.get("extra"), dict) else {},
+            facts={n: row[n] for n in FACTS if n in row},
         )
     if lost:
         problems.append(

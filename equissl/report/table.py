@@ -140,6 +140,15 @@ def build(models: Sequence[Model]) -> Table:
     return Table(tuple(columns), tuple(Group(h, tuple(x for x in lines if x.group == h)) for h in headings))
 
 
+def without_audits(table: Table) -> Table:
+    """The table without the rows of audits, whose claims follow a rule of their own."""
+    groups = (
+        Group(g.title, tuple(line for line in g.lines if not line.name.startswith("audit/")))
+        for g in table.groups
+    )
+    return replace(table, groups=tuple(g for g in groups if g.lines))
+
+
 def leader(line: Line, columns: Iterable[int]) -> int | None:
     """The column that is clearly better than each of the others (``statistics.compare``), if one is."""
     cells = {c: cell for c in columns if (cell := line.cells[c]) is not None}

@@ -215,7 +215,7 @@ VERBS = (
         "MODEL...",
         keys=(
             _NEEDED_DATA,
-            Key("out=DIR", "folder for scores.jsonl and report.html; absent: none"),
+            Key("out=DIR", "folder for report.html, audit.json and rows; absent: none"),
             _WEIGHTS,
             Key("factors=FACTOR,...", "which to audit; all if absent", (), choices="audits"),
             _SIZE,

@@ -1,0 +1,239 @@
+"""The audits in some run folders as typed, frozen data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from equissl.report import display_names as names
+from equissl.report.models import Model
+from equissl.report.rows import IMAGE, Measure, Row, Run, number, text
+
+PREFIX = "audit/"
+ANGLES = ("radians", "turns", "degrees")
+REFERENCES = {"pixels": "thumbnail", "statistics": "image statistics", "luminance": "luminance"}
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A number with its 95 % interval, if there is one."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Example:
+    """One image before and after a factor's change, as data URIs, with the change in words.
+
+    Args:
+        read: what a probe read from the features instead; "" for an example that is only shown.
+    """
+
+    image: str
+    original: str
+    changed: str
+    change: str
+    read: str = ""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One factor as it is read from one encoder.
+
+    Args:
+        factor: its name; ``augmentation`` that of what changed it, or the factor's own.
+        measure: "R2" or "balanced accuracy".
+        chance: score of a constant.
+        ceiling: what can be read from the pixels at all, None where it was not measured.
+        verdict: a word of ``evaluate.audit.verdict``, "" without untrained networks.
+        untrained: scores of networks of its kind with random weights.
+        references: what else was read from the same images, "pixels", "statistics", "luminance".
+        probes: probe -> score; ``probe`` is the one that was chosen.
+        curve: number of images -> score.
+        is_angle: it is a cosine and a sine, of an angle or a hue.
+    """
+
+    factor: str
+    title: str
+    augmentation: str
+    measure: str
+    score: Interval
+    chance: float
+    verdict: str = ""
+    count: int = 0
+    untrained: tuple[float, ...] = ()
+    references: Mapping[str, Interval] = field(default_factory=dict)
+    shuffled: Interval | None = None
+    to_untrained: Interval | None = None
+    to_statistics: Interval | None = None
+    probe: str = ""
+    probes: Mapping[str, float] = field(default_factory=dict)
+    amplitude: float | None = None
+    bits: float | None = None
+    ceiling: float | None = None
+    absolute: Interval | None = None
+    degrees: float | None = None
+    sign: float | None = None
+    curve: Mapping[int, float] = field(default_factory=dict)
+    live: int = 0
+    width: int = 0
+    example: Example | None = None
+    worst: tuple[Example, ...] = ()
+    is_angle: bool = False
+
+    @property
+    def symbol(self) -> str:
+        """What the score is called beside a number."""
+        return names.unit(self.measure) if self.measure == "R2" else "accuracy"
+
+    @property
+    def top(self) -> float:
+        """The score that counts as all: the ceiling where it is known and above chance, otherwise 1."""
+        return self.ceiling if self.ceiling is not None and self.ceiling > self.chance + 0.01 else 1.0
+
+    @property
+    def share(self) -> float:
+        """The score between chance (0) and the ceiling (1)."""
+        return (self.score.value - self.chance) / (self.top - self.chance)
+
+
+@dataclass(frozen=True)
+class Audit:
+    """One encoder's audit.
+
+    Args:
+        facts: what the rows say of data, weights and inputs.
+        distinct: images that are no copies of one another, None if unknown.
+        layers: layer -> factor -> score, from the first to the last.
+        series: number of its colour.
+    """
+
+    name: str
+    run: Run
+    readings: tuple[Reading, ...]
+    facts: Row
+    count: int
+    distinct: int | None
+    layers: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    series: int = 0
+
+    @property
+    def random(self) -> bool:
+        """Whether its weights are random, so that there is nothing to audit."""
+        return text(self.facts.get("weights")).startswith("random")
+
+    @property
+    def images(self) -> int:
+        return self.count if self.distinct is None else self.distinct
+
+
+def audits(models: Sequence[Model]) -> tuple[Audit, ...]:
+    """The audits of some models, one per run that has rows of one."""
+    found = [a for k, m in enumerate(models) for run in m.runs if (a := _audit(m, run, k))]
+    return tuple(found)
+
+
+def _audit(model: Model, run: Run, series: int) -> Audit | None:
+    rows = [m for m in model.rows(run) if m.name.startswith(PREFIX)]
+    if not (own := [m for m in rows if not m.baseline]):
+        return None
+    last = own[-1]
+    rows = [m for m in rows if (m.data, m.split, m.step) == (last.data, last.split, last.step)]
+    by_name: dict[str, list[Measure]] = {}
+    layers: dict[str, dict[str, float]] = {}
+    for row in rows:
+        if row.part == "all":
+            by_name.setdefault(row.name, []).append(row)
+        elif not row.baseline:
+            layers.setdefault(row.part, {})[row.name.removeprefix(PREFIX)] = row.value
+    readings = [r for of_one in by_name.values() if (r := _reading(of_one, run.examples))]
+    if not readings:
+        return None
+    distinct = number(last.extra.get("distinct"))
+    return Audit(
+        name=model.name if len(model.runs) == 1 else f"{model.name}, {run.folder.name}",
+        run=run,
+        readings=tuple(readings),
+        facts={"data": last.data, "split": last.split, "seed": last.seed, **last.facts, **_protocol(last)},
+        count=max(r.count for r in readings),
+        distinct=None if distinct is None else int(distinct),
+        layers=layers,
+        series=series,
+    )
+
+
+def _protocol(row: Measure) -> Row:
+    return {n: v for n in ("precision", "draws") if (v := number(row.extra.get(n))) is not None}
+
+
+def _reading(rows: Sequence[Measure], examples: Row) -> Reading | None:
+    own = next((m for m in reversed(rows) if not m.baseline), None)
+    if own is None:
+        return None
+    beside = {m.baseline: m for m in rows}
+    factor, extra = own.name.removeprefix(PREFIX), own.extra
+    shown = examples.get(factor)
+    shown = shown if isinstance(shown, Mapping) else {}
+    worst = shown.get("worst")
+    chance = beside["constant"].value if "constant" in beside else 0.0
+    return Reading(
+        factor=factor,
+        title=own.title or names.label(factor),
+        augmentation=text(shown.get("augmentation")) or factor,
+        measure=own.unit or "R2",
+        score=Interval(own.value, own.low, own.high),
+        chance=min(chance, 0.99),
+        verdict=text(extra.get("verdict")),
+        count=own.count,
+        untrained=_numbers(beside["random"].extra.get("each")) if "random" in beside else (),
+        references={n: _interval(beside[n]) for n in REFERENCES if n in beside},
+        shuffled=_interval(beside["shuffled"]) if "shuffled" in beside else None,
+        to_untrained=_triple(extra.get("to_untrained")),
+        to_statistics=_triple(extra.get("to_statistics")),
+        probe=text(extra.get("probe")),
+        probes=_by_name(extra.get("probes")),
+        amplitude=number(extra.get("amplitude")),
+        bits=number(extra.get("bits")),
+        ceiling=number(extra.get("ceiling")),
+        absolute=_triple(extra.get("absolute")),
+        degrees=number(extra.get("degrees")),
+        sign=number(extra.get("sign")),
+        curve=dict(
+            sorted((int(k), v) for k, v in _by_name(extra.get("learning_curve")).items() if k.isdecimal())
+        ),
+        live=int(number(extra.get("live")) or 0),
+        width=int(number(extra.get("width")) or 0),
+        example=next(_examples([shown]), None),
+        worst=tuple(_examples(worst)) if isinstance(worst, list) else (),
+        is_angle=text(extra.get("unit")) in ANGLES,
+    )
+
+
+def _examples(rows: Sequence[object]) -> Iterator[Example]:
+    for row in rows:
+        if isinstance(row, Mapping):
+            original, changed = (text(row.get(n)) for n in ("original", "changed"))
+            if IMAGE.fullmatch(original) and IMAGE.fullmatch(changed):  # nothing that loads or runs something
+                change = text(row.get("change", row.get("true")))
+                yield Example(text(row.get("image")), original, changed, change, text(row.get("read")))
+
+
+def _interval(row: Measure) -> Interval:
+    return Interval(row.value, row.low, row.high)
+
+
+def _triple(values: object) -> Interval | None:
+    clean = _numbers(values)
+    return Interval(*clean) if len(clean) == 3 else None
+
+
+def _numbers(values: object) -> tuple[float, ...]:
+    clean = [number(v) for v in values] if isinstance(values, list) else []
+    return tuple(v for v in clean if v is not None) if None not in clean else ()
+
+
+def _by_name(values: object) -> dict[str, float]:
+    pairs = values.items() if isinstance(values, Mapping) else ()
+    return {str(n): v for n, value in pairs if (v := number(value)) is not None}

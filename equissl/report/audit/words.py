@@ -1,0 +1,259 @@
+"""What an audit found, in words: the same sentences in the terminal, on the page, in JSON and in Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from equissl.report import display_names as names
+from equissl.report.audit.readings import Audit, Interval, Reading
+from equissl.report.rows import text
+from equissl.text import printable
+
+FEW_IMAGES = 200  # below which flips scored significantly below chance
+MOST, SOME = 0.75, 0.25  # of the way from chance to the ceiling
+SUFFICES = 0.9  # of the best probe's score
+GONE = 0.4  # of the best probe's score is left to a linear one,
+THERE = 0.2  # and the best probe's lies this far above it
+NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+LINEAR = ("linear", "whitened", "sparse")  # probes that a linear head can copy
+# Augmentation, which the names of its factors begin with -> what its factors matter for.
+MATTERS_FOR: Mapping[str, str] = {
+    "crop": "detection, counting and measuring",
+    "horizontal_flip": "text, handedness and the sides of a body",
+    "quarter_turns": "which side is up, in scans, aerial and microscope images",
+    "rotation": "orientation and pose",
+    "hue": "ripeness, stains, species and whatever goes by colour",
+    "saturation": "fading, haze and the health of plants",
+    "brightness": "exposure, time of day and density",
+    "contrast": "haze, density and the quality of scans",
+    "blur": "focus, grain and small defects",
+    "grayscale": "whether an image has colour",
+}
+DOWNSTREAM: Mapping[str, str] = {
+    "kept": "frozen features will do",
+    "partly kept": "frozen features will do, with errors",
+    "slightly kept": "frozen features help little",
+    "as untrained": "training added nothing",
+    "as image statistics": "a dozen image statistics do as well",
+    "partly lost": "frozen features do worse than those of an untrained network",
+    "lost": "frozen features will not do; train them further, or repair them",
+}
+
+
+def warnings(audit: Audit) -> Iterator[str]:
+    """What must be known before any number is read; first that there are few images."""
+    if audit.images < FEW_IMAGES:
+        yield (
+            f"Only {audit.images} different images: below {FEW_IMAGES}, scores say little, "
+            "and what looks lost or kept may change with other images."
+        )
+    if audit.random:
+        yield (
+            "The weights are random. Name trained ones, such as timm/NAME@pretrained or timm/NAME@FILE; "
+            "what follows is what an untrained network reads."
+        )
+    if audit.distinct is not None and audit.distinct < audit.count:
+        copies = audit.count - audit.distinct
+        yield f"{copies} of {audit.count} images share an object with others, so that {audit.distinct} count."
+
+
+def claim(audit: Audit) -> str:
+    """The audit in one sentence."""
+    by_degree: dict[str, list[Reading]] = {}
+    for reading in audit.readings:
+        by_degree.setdefault(_kind(reading), []).append(reading)
+    clauses = [
+        words.format(listed(by_degree[kind], audit.readings))
+        for kind, words in _CLAUSES.items()
+        if kind in by_degree
+    ]
+    only = "only " if audit.images < FEW_IMAGES else ""
+    where = f"On {only}{audit.images} images, {_name(audit)}"
+    if audit.random:
+        return (
+            f"{_name(audit).removesuffix(' (random weights)')} has random weights: there is nothing to audit."
+        )
+    return f"{where} {'; it '.join(clauses)}."
+
+
+_CLAUSES: Mapping[str, str] = {
+    "kept": "keeps {}",
+    "partly kept": "keeps part of {}",
+    "lost": "has lost {}",
+    "partly lost": "has lost part of {} that untrained networks hold",
+    "as untrained": "reads {} no better than untrained networks",
+    "as image statistics": "reads {} no better than image statistics do",
+    "read": "reads {} (compared with no untrained networks)",
+    "undecided": "leaves {} undecided",
+    "not readable": "cannot be judged by {}, which nothing reads from these images",
+}
+
+
+def degree(reading: Reading) -> str:
+    """The verdict with its extent: "partly kept" is better than untrained, but far from all."""
+    if not reading.verdict:
+        return "read" if reading.score.value > reading.chance else "not readable"
+    if reading.verdict == "kept":
+        return (
+            "kept" if reading.share >= MOST else "partly kept" if reading.share >= SOME else "slightly kept"
+        )
+    if reading.verdict == "lost":
+        return "partly lost" if reading.share >= SOME else "lost"
+    return reading.verdict
+
+
+def _kind(reading: Reading) -> str:
+    """The degree as far as a claim tells degrees apart."""
+    return {"slightly kept": "partly kept"}.get(degree(reading), degree(reading))
+
+
+def sentence(reading: Reading) -> str:
+    """One factor: the verdict, the score, how far from untrained networks and statistics, and which probe."""
+    name = lower(reading.title)
+    kind = degree(reading)
+    score = f"{reading.symbol} {interval(reading.score)}"
+    if kind == "not readable":
+        at = "at or below chance" if reading.score.value <= reading.chance else "not surely above chance"
+        return f"{name}: not readable on these images ({score}, {at}; no reference is surely above it either)"
+    count = len(reading.untrained)
+    number = NUMBERS[count] if count < len(NUMBERS) else str(count)
+    whats = (
+        (reading.to_untrained, f"{number} untrained networks of its kind"),
+        (reading.to_statistics, "image statistics"),
+    )
+    parts = [score, *(_compared(found, what) for found, what in whats if found and clear(found))]
+    if alike := [what for found, what in whats if found and not clear(found)]:
+        parts.append(f"not clearly other than {' or '.join(alike)}")
+    verdict = "" if kind == "read" else f"{kind}: "
+    return f"{name}: {verdict}{', '.join(parts)}{_probe(reading)}"
+
+
+def _compared(found: Interval, what: str) -> str:
+    return f"{abs(found.value):.2f} {'more' if found.value > 0 else 'less'} than {what}"
+
+
+def _probe(reading: Reading) -> str:
+    """What kind of head reads it. A linear one cannot read the angle between two images (docs/audit.md)."""
+    if not reading.probes or reading.share < 0.1 or reading.measure != "R2":
+        return ""
+    best = max(reading.probes.values())
+    linear = max((v for n, v in reading.probes.items() if n in LINEAR), default=best)
+    if linear >= SUFFICES * best:
+        return "; a linear head suffices"
+    if reading.is_angle:
+        return "; a kernel probe reads it"
+    if linear <= GONE * best and best - linear >= THERE:
+        return f"; linearly gone (R² {_plain(linear)}), but there for a kernel probe ({_plain(best)})"
+    return f"; a linear head reads {_plain(linear)}, a kernel probe {_plain(best)}"
+
+
+def downstream(reading: Reading) -> str:
+    """What the verdict means for who uses the features; "" where nothing can be said."""
+    matters = next((w for n, w in MATTERS_FOR.items() if reading.factor.startswith(n)), "")
+    found = DOWNSTREAM.get(degree(reading), "")
+    return f"Matters for {matters}: {found}." if matters and found else ""
+
+
+def to_repair(audit: Audit) -> tuple[str, ...]:
+    """Augmentations whose factors the encoder holds no better than untrained networks do."""
+    weak = [r for r in audit.readings if r.verdict in ("lost", "as untrained")]
+    return () if audit.random else tuple(dict.fromkeys(_augmentation(r) for r in weak))
+
+
+def repair(audit: Audit) -> tuple[str, str]:
+    """A sentence on how to get back what is missing, and the command; ("", "") if nothing is."""
+    keep = to_repair(audit)
+    if not keep:
+        return "", ""
+    command = f"equissl pretrain data=DIR out=RUN keep={','.join(keep)}"
+    return f"A recipe that keeps {names.listed([lower(k) for k in keep])}, for your own images:", command
+
+
+def differences(rows: Sequence[Mapping[str, object]], first: str, second: str) -> str:
+    """Two encoders compared, in one sentence.
+
+    Args:
+        rows: paired differences, with the fields "title" and "word".
+    """
+    groups = {w: [text(r["title"]) for r in rows if r["word"] == w] for w in ("more", "less")}
+    clauses = []
+    for word, (a, b) in (("more", (first, second)), ("less", (second, first))):
+        if titles := groups[word]:
+            clauses.append(f"{a} reads {names.listed([lower(t) for t in titles])} better than {b}")
+    if not clauses:
+        return f"No clear difference between {first} and {second} on the same images"
+    return "; ".join(clauses)
+
+
+def comparison_sentence(row: Mapping[str, object], first: str, second: str) -> str:
+    """One factor of two encoders."""
+    found = Interval(*(float(str(row[k])) for k in ("value", "low", "high")))
+    name = lower(text(row["title"]))
+    match row["word"]:
+        case "more":
+            return f"{name}: {first} reads it better, by {interval(found)}"
+        case "less":
+            return f"{name}: {second} reads it better, by {interval(_negated(found))}"
+        case "alike":
+            return f"{name}: alike ({signed(found)})"
+    return f"{name}: undecided ({signed(found)})"
+
+
+def listed(readings: Sequence[Reading], of: Sequence[Reading]) -> str:
+    """Factors in a sentence; those of one augmentation that are all there go by its name."""
+    total = _counts(of)
+    here = _counts(readings)
+    titles: dict[str, None] = {}
+    for reading in readings:
+        family = reading.factor.partition("_")[0]
+        whole = here[family] == total[family] > 1
+        titles[family if whole else lower(reading.title)] = None
+    return names.listed(list(titles))
+
+
+def _counts(readings: Sequence[Reading]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for reading in readings:
+        family = reading.factor.partition("_")[0]
+        counts[family] = counts.get(family, 0) + 1
+    return counts
+
+
+def _augmentation(reading: Reading) -> str:
+    return next((n for n in MATTERS_FOR if reading.factor.startswith(n)), reading.factor)
+
+
+def _name(audit: Audit) -> str:
+    return printable(audit.name)
+
+
+def clear(found: Interval) -> bool:
+    """Whether an interval excludes 0."""
+    return found.low is not None and found.high is not None and found.low * found.high > 0
+
+
+def interval(found: Interval) -> str:
+    """``0.41 [0.36, 0.46]``."""
+    if found.low is None or found.high is None:
+        return _plain(found.value)
+    return f"{_plain(found.value)} [{_plain(found.low)}, {_plain(found.high)}]"
+
+
+def signed(found: Interval) -> str:
+    """``+0.30 [0.24, 0.36]``."""
+    mark = "+" if round(found.value, 2) > 0 else ""
+    return f"{mark}{interval(found)}"
+
+
+def _negated(found: Interval) -> Interval:
+    low, high = (None if v is None else -v for v in (found.high, found.low))
+    return Interval(-found.value, low, high)
+
+
+def lower(title: str) -> str:
+    """A title inside a sentence: ``Crop left`` -> "crop left", but ``HSV`` stays."""
+    return title[:1].lower() + title[1:] if title[1:2].islower() else title
+
+
+def _plain(value: float) -> str:
+    return names.decimal(value, 2)

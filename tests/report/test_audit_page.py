@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from report.fake_audits import PIXEL, build_audit, factor
+from report.test_page import Page
+
+from equissl.report import audit_text, run_folders, write, write_audits
+from equissl.report.audit import words
+from equissl.report.audit.readings import Audit, audits
+from equissl.report.models import models
+from equissl.report.rows import read
+
+FACTORS = {
+    "hue": factor(0.41, probes={"linear": 0.41, "kernel": 0.4}),
+    "crop_top": factor(0.1, "lost", 0.6),
+    "crop_left": factor(0.12, "lost", 0.6),
+    "brightness": factor(0.5, "as untrained", 0.5, to_statistics=[-0.1, -0.2, 0.1]),
+    "blur_sigma": factor(0.0, "not readable", 0.0),
+}
+
+
+def opened(folder: Path) -> Audit:
+    (audit,) = audits(models([read(folder)]))
+    return audit
+
+
+def sentence_of(tmp_path: Path, **found: Any) -> str:
+    audit = opened(build_audit(tmp_path / "one", {"hue": factor(**found)}))
+    return words.sentence(audit.readings[0])
+
+
+def test_the_claim_names_every_factor_by_its_verdict(tmp_path: Path) -> None:
+    audit = opened(build_audit(tmp_path / "one", FACTORS))
+    assert words.claim(audit) == (
+        "On 400 images, timm/resnet18 keeps part of hue; it has lost crop; "
+        "it reads brightness no better than untrained networks; "
+        "it cannot be judged by blur sigma, which nothing reads from these images."
+    )
+    assert words.to_repair(audit) == ("crop", "brightness")
+    assert words.repair(audit)[1].endswith("keep=crop,brightness")
+    assert list(words.warnings(audit)) == []
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (
+            {"value": 0.41},
+            "hue: partly kept: R² 0.41 [0.36, 0.46], 0.21 more than three untrained networks of its kind, "
+            "0.22 more than image statistics; a linear head suffices",
+        ),
+        ({"value": 0.9}, "hue: kept: R² 0.90"),
+        ({"value": 0.41, "ceiling": 0.5}, "hue: kept: "),
+        ({"value": 0.1}, "hue: slightly kept: "),
+        ({"value": 0.5, "verdict": "lost", "untrained": 0.8}, "hue: partly lost: "),
+        ({"value": 0.89, "probes": {"linear": 0.16, "kernel": 0.89}}, "linearly gone (R² 0.16), but there"),
+        (
+            {"value": 0.89, "probes": {"linear": 0.0, "kernel": 0.9}, "unit": "turns"},
+            "; a kernel probe reads",
+        ),
+        ({"value": 0.01, "verdict": "not readable"}, "hue: not readable on these images"),
+    ],
+)
+def test_each_verdict_has_its_sentence(tmp_path: Path, found: dict[str, Any], said: str) -> None:
+    assert said in sentence_of(tmp_path, **found)
+
+
+def test_few_images_and_random_weights_come_first(tmp_path: Path) -> None:
+    few = {"hue": factor(0.41, distinct=60)}
+    folder = build_audit(tmp_path / "one", few, "timm/resnet18 (random weights)", "random, seed 0", count=60)
+    lines = audit_text([folder]).split("\n")
+    assert lines[1].startswith("warning: Only 60 different images")
+    html = write([folder], tmp_path / "page.html").read_text()
+    assert "timm/resnet18 has random weights: there is nothing to audit." in html
+    assert 0 < html.index("Only 60 different images") < html.index("<h1>")
+
+
+def test_the_page_shows_what_the_rows_hold(tmp_path: Path) -> None:
+    more = {
+        "rotation": factor(
+            0.7, ceiling=0.9, absolute=[0.5, 0.4, 0.6], degrees=12.0, learning_curve={"100": 0.5, "200": 0.6}
+        )
+    }
+    folder = build_audit(tmp_path / "one", {**FACTORS, **more})
+    rows = (folder / "scores.jsonl").read_text()
+    layers = [json.loads(rows.split("\n")[0]) | {"part": f"layer{k}"} for k in range(3)]
+    (folder / "scores.jsonl").write_text(rows + "".join(json.dumps(r) + "\n" for r in layers))
+    html = write([folder], tmp_path / "page.html").read_text()
+    parsed = Page(html)
+    text = re.sub(r"\s+", " ", "".join(parsed.words))
+    assert parsed.open == []
+    for said in ("keeps rotation; it keeps part of hue", "median error12°"):
+        assert said in text, said
+    for said in ("from the changed image alone", "layer2", "with 200 images", "equissl audit timm/resnet18"):
+        assert said in text, said
+    assert "No neighbours were recorded" not in text and "Nothing was logged" not in text
+    assert html.count(PIXEL) == 4 * 6
+    assert all(target.startswith(("data:image/png", "#")) for _, _, target in parsed.links)
+
+
+def test_names_of_models_and_folders_are_shown_and_not_obeyed(tmp_path: Path) -> None:
+    evil = "<script>alert(1)</script>|`x`\x1b[31m"
+    folder = build_audit(tmp_path / "one", FACTORS, model=evil, weights=evil)
+    html = write([folder], tmp_path / "page.html").read_text()
+    assert "<script" not in html and "\x1b" not in html + audit_text([folder])
+    _, card = write_audits([folder], tmp_path)
+    assert "\\<script\\>" in card.read_text() and "\x1b" not in card.read_text()
+
+
+def test_images_that_are_none_are_left_out(tmp_path: Path) -> None:
+    folder = build_audit(tmp_path / "one", {"hue": factor(0.5)})
+    path = folder / "audit_examples.json"
+    path.write_text(path.read_text().replace(PIXEL, "https://example.org/x.png"))
+    html = write([folder], tmp_path / "page.html").read_text()
+    assert "example.org" not in html and "<img" not in html
+
+
+def test_json_and_markdown_say_the_same(tmp_path: Path) -> None:
+    folders = [build_audit(tmp_path / n, FACTORS, model=n) for n in "ab"]
+    difference = {"value": 0.2, "low": 0.1, "high": 0.3, "word": "more"}
+    paired = [{"name": "audit/hue", "folder": str(folders[0]), "other": str(folders[1]), **difference}]
+    data, card = write_audits(folders, tmp_path, paired)
+    content, text = json.loads(data.read_text()), card.read_text()
+    assert content["schema"] == 1 and [m["name"] for m in content["models"]] == ["a", "b"]
+    hue = content["models"][0]["factors"]["hue"]
+    assert (hue["value"], hue["verdict"], hue["degree"]) == (0.41, "kept", "partly kept")
+    assert hue["untrained"] == pytest.approx([0.18, 0.2, 0.23])
+    said = "hue: a reads it better, by 0.20 [0.10, 0.30]"
+    assert content["comparisons"][0]["factors"]["hue"]["sentence"] == said
+    assert said.replace("[", "\\[").replace("]", "\\]") in text
+    assert said in audit_text(folders, 120, paired)
+    html = write(folders, tmp_path / "page.html", paired).read_text()
+    assert "On the same 400 images, a reads hue better than b." in html
+    assert run_folders([tmp_path]) == folders
+
+
+def test_the_terminal_fits_80_columns(tmp_path: Path) -> None:
+    folder = build_audit(tmp_path / "one", FACTORS)
+    lines = audit_text([folder], 80).split("\n")
+    assert max(map(len, lines)) <= 80
+    assert any(
+        re.match(r"Hue +█{5}·{7}  0\.41 \[0\.36, 0\.46\] +0\.18\.\.0\.23 +partly kept", x) for x in lines
+    )
+    assert max(map(len, audit_text([folder], 40).split("\n")[:12])) <= 40
