@@ -9,6 +9,7 @@ from equissl.config.public import lazy_exports
 
 if TYPE_CHECKING:
     from equissl.api.audit import audit
+    from equissl.api.audit_files import write_audit, write_audit_report
     from equissl.api.embed import embed
     from equissl.api.evaluate import EvaluationOptions, evaluate_run
     from equissl.api.export import export
@@ -51,6 +52,8 @@ _FUNCTIONS = {
     "resume": "api.pretrain",
     "select_recipe": "auto.selection",
     "train": "training.loop",
+    "write_audit": "api.audit_files",
+    "write_audit_report": "api.audit_files",
 }
 
 __all__ = [
@@ -84,6 +87,8 @@ __all__ = [
     "resume",
     "select_recipe",
     "train",
+    "write_audit",
+    "write_audit_report",
 ]
 
 __getattr__, __dir__ = lazy_exports(__name__, also=_FUNCTIONS)

@@ -13,8 +13,8 @@ from rich.console import Console
 
 from equissl import report
 from equissl.api import audit as audits
+from equissl.api.audit_files import write_audit, write_audit_report
 from equissl.api.evaluate import EvaluationOptions, evaluate_run
-from equissl.api.write_audit import write_audit, write_audit_report
 from equissl.cli import shared
 from equissl.cli.grammar.arguments import Arguments
 from equissl.data.files.scan import existing_folder
