@@ -200,15 +200,19 @@ def _reading(rows: Sequence[Measure], examples: Row) -> Reading | None:
         absolute=_triple(extra.get("absolute")),
         degrees=number(extra.get("degrees")),
         sign=number(extra.get("sign")),
-        curve=dict(
-            sorted((int(k), v) for k, v in _by_name(extra.get("learning_curve")).items() if k.isdecimal())
-        ),
+        curve=_curve(extra.get("learning_curve"), own),
         live=int(number(extra.get("live")) or 0),
         width=int(number(extra.get("width")) or 0),
         example=next(_examples([shown]), None),
         worst=tuple(_examples(worst)) if isinstance(worst, list) else (),
         is_angle=text(extra.get("unit")) in ANGLES,
     )
+
+
+def _curve(values: object, own: Measure) -> dict[int, float]:
+    """Number of images -> score, with that of all images at the end."""
+    points = {int(k): v for k, v in _by_name(values).items() if k.isdecimal()}
+    return dict(sorted({**points, own.count: own.value}.items())) if points else {}
 
 
 def _examples(rows: Sequence[object]) -> Iterator[Example]:
