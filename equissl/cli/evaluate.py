@@ -92,7 +92,7 @@ def audit(args: Arguments) -> int:
             maps[model.name] = map_sentences(scores)
         display.finish()
         console = Console()
-        console.print(report.audit_text(folders, console.width, paired_rows(folders)))
+        print(report.audit_text(folders, console.width, paired_rows(folders)))
         for model_name, lines in maps.items():
             if lines:
                 print(f"\nequivariance of {model_name}", *(f"- {line}" for line in lines), sep="\n")
