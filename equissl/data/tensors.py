@@ -46,12 +46,35 @@ def as_images(images: Tensor | NDArray[Any]) -> Tensor:
 
 
 def check_values(images: Tensor, label: str) -> None:
-    """Raises UserError if floating-point images have values outside [0, 1], or NaN; ``label`` names them."""
+    """Checks that floating-point images (N, ...) lie in [0, 1] and are finite; ``label`` names them.
+
+    Raises:
+        UserError: they do not; says what they look like, and what to pass instead.
+    """
     if not images.is_floating_point() or not images.numel():
         return
-    low, high = float(images.min()), float(images.max())
-    if not (low >= -_TOLERANCE and high <= 1 + _TOLERANCE):  # also where one is NaN
+    low, high = (float(v) for v in images.aminmax())
+    if low >= -_TOLERANCE and high <= 1 + _TOLERANCE:  # neither holds where one is NaN
+        return
+    bad = ~images.flatten(1).isfinite().all(1)
+    if bool(bad.any()):
         raise UserError(
-            f"{label}: floating-point numbers must lie in [0, 1], got {low:g} to {high:g}; do not normalise "
-            "them (the model does), and divide those of 0 to 255 by 255"
+            f"{label}: {int(bad.sum())} of {len(images)} hold NaN or infinity, the first is number "
+            f"{int(bad.nonzero()[0, 0])}; leave them out"
         )
+    raise UserError(
+        f"{label}: floating-point numbers must lie in [0, 1], got {low:g} to {high:g}; {_advice(low, high)}"
+    )
+
+
+def _advice(low: float, high: float) -> str:
+    """What images with values from ``low`` to ``high`` look like."""
+    if low >= 0:
+        most = next((m for m in (255, 4095, 65535) if high <= m), 0)
+        return f"divide by {most}" if most else "divide them by their white"
+    if low >= -1.001 and high <= 1.001:
+        return "they look scaled to [-1, 1]: pass (images + 1) / 2 and, if the model wants that, mean=std=0.5"
+    return (
+        "they look normalised: do not normalise them but say how the model does it, by its mean= and std= "
+        "for images in [0, 1]"
+    )

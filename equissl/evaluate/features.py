@@ -13,6 +13,7 @@ from equissl.augment.batched import as_float
 from equissl.data.base import Dataset
 from equissl.data.batch import Batch
 from equissl.encoder.modes import channels_last, eval_mode
+from equissl.encoder.non_finite import first_not_finite, is_finite
 from equissl.errors import UserError, nearest
 from equissl.evaluate.base import FeatureTable
 from equissl.evaluate.finite import check_finite
@@ -62,7 +63,7 @@ def extract(
         raise UserError(f"image={image!r}: the dataset has none; {nearest(image, dataset.spaces)}")
     if not len(index):
         raise ValueError("no images to take features of")
-    vectors, params, parts, kept = [], [], {}, []
+    vectors, params, parts, kept, origin = [], [], {}, [], ""
     on_cpu = torch.device(device).type == "cpu"
     with eval_mode(encoder), channels_last(encoder) if on_cpu else nullcontext(), torch.inference_mode():
         for rows in torch.split(index, batch_size):
@@ -76,6 +77,8 @@ def extract(
             view = make_view(batch, augment, image, view_index, seed)
             encoded = encoder(view.images)
             vectors.append(encoded.vector.float().cpu())
+            if not origin and not is_finite(vectors[-1]):
+                origin = first_not_finite(encoder, view.images)
             params.append(view.params.to("cpu"))
             parts = dict(encoded.parts)
             progress("features", sum(map(len, vectors)), len(index))
@@ -86,7 +89,7 @@ def extract(
     joined = torch.cat(vectors)
     every = dataset.files
     files = [every[k] for k in index.tolist()] if every else ()
-    check_finite(joined, f"the features of {model}" if model else "the features", files)
+    check_finite(joined, f"the features of {model}" if model else "the features", files, origin)
     return FeatureTable(
         joined,
         dataset.labels[index],

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +14,7 @@ from equissl.augment.record import Record
 from equissl.augment.table import Table
 from equissl.config.serialize import to_dict
 from equissl.data.loader import batches
+from equissl.encoder.non_finite import is_finite, not_finite_outputs
 from equissl.errors import UserError
 from equissl.runs.folder import Run
 from equissl.training import checkpoint
@@ -78,11 +77,13 @@ def replay(run: Run, step: int, plan: Plan, learner: Learner) -> StepReplay:
     epoch, batch = divmod(step - 1, plan.steps_per_epoch)
     found = [f"{name}, before the step" for name in [snapshot.non_finite()] if name]
     made, table = _views(plan, epoch, batch, learner.fabric.device)
-    found += [f"images of view {n}" for n, v in made.items() if not _finite(v.images)]
-    with _first_not_finite(learner.model) as seen:
+    found += [f"images of view {n}" for n, v in made.items() if not is_finite(v.images)]
+    with not_finite_outputs(learner.model) as seen:
         terms, problem = _forward_and_backward(learner.model, made)
-    gradients = [n for n, p in learner.model.named_parameters() if p.grad is not None and not _finite(p.grad)]
-    found += [*seen[:1], *(f"loss term {n}" for n, v in terms.items() if not _finite(v))]
+    gradients = [
+        n for n, p in learner.model.named_parameters() if p.grad is not None and not is_finite(p.grad)
+    ]
+    found += [*seen[:1], *(f"loss term {n}" for n, v in terms.items() if not is_finite(v))]
     found += [problem] * bool(problem) + [f"gradient of {n}" for n in gradients[:1]]
     set_lr(learner.optimizer, plan.lr_at(step - 1), plan.recipe.optimizer.lr)
     getattr(learner.optimizer, "optimizer", learner.optimizer).step()
@@ -142,39 +143,3 @@ def _forward_and_backward(model: nn.Module, views: Mapping[str, View]) -> tuple[
         except RuntimeError as error:
             problem = f"backward: {str(error).splitlines()[0]}"
     return {**{n: t.detach() for n, t in terms.items()}, "loss": loss.detach()}, problem
-
-
-@contextmanager
-def _first_not_finite(model: nn.Module) -> Iterator[list[str]]:
-    """Names of the modules whose outputs are not finite, in the order in which they are computed."""
-    seen: list[str] = []
-
-    def look(name: str) -> Callable[[nn.Module, Any, Any], None]:
-        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
-            if not all(_finite(t) for t in _tensors(output)):
-                seen.append(f"output of {name} ({type(module).__name__})")
-
-        return hook
-
-    handles = [m.register_forward_hook(look(name)) for name, m in model.named_modules() if name]
-    try:
-        yield seen
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _finite(values: Tensor) -> bool:
-    return bool(values.isfinite().all())
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif dataclasses.is_dataclass(value):
-        yield from _tensors(list(vars(value).values()))
-    elif isinstance(value, Mapping):
-        yield from _tensors(list(value.values()))
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _tensors(item)
