@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
-from equissl.data.base import Data, Dataset, InMemoryDataset
-from equissl.data.folder import open_data
-from equissl.data.tensors import as_images
+from equissl.data.base import Data, Dataset
+from equissl.data.given_images import Images, image_shape, is_resized, open_images
 from equissl.distributed import limit_threads, resolve_device
-from equissl.encoder.encoder import Encoder
-from equissl.encoder.features import stated_size
+from equissl.encoder.layers import with_layers
 from equissl.errors import UserError, nearest
 from equissl.evaluate.audit import audit as readability
 from equissl.evaluate.audit.equivariance import audit_equivariance
@@ -26,18 +21,23 @@ from equissl.evaluate.audit.readout import Readout
 from equissl.evaluate.audit.record import AuditRecord
 from equissl.evaluate.base import Score
 from equissl.objective import Predictive
-from equissl.params import Params, Space
 from equissl.progress import Progress, no_progress, say_nothing
-from equissl.runs.load import Loaded, LoadedEncoder, LoadedRun, load_encoder
+from equissl.runs.given import Given, load_given
+from equissl.runs.load import Loaded, LoadedRun, inputs_and_weights
 from equissl.runs.scores import record_scores
 
 
 def audit(
-    model: nn.Module | Encoder | Loaded | Path | str,
-    images: Tensor | NDArray[Any] | Dataset | Data | Path | str,
+    model: Given,
+    images: Images,
     options: AuditOptions = AuditOptions(),
     *,
+    layer: str | Sequence[str] = (),
     size: int = 0,
+    mean: Sequence[float] = (),
+    std: Sequence[float] = (),
+    preprocess: object = None,
+    trusted: Sequence[str] = (),
     device: str = "cpu",
     progress: Progress = no_progress,
     say: Callable[[str], None] = say_nothing,
@@ -48,10 +48,17 @@ def audit(
     """Which augmentation factors can be read from an encoder's features; needs no labels.
 
     Args:
-        model: a module (B, C, H, W) -> features taking images in [0, 1], or a name as on the command line.
-        images: (N, C, H, W) uint8 or float in [0, 1]; a dataset; or a folder, whose images become squares as
-            those that the model was trained on.
-        size: side at which a folder is read; 0 for the model's own, or 224 for a module that states none.
+        model: a module or a function (B, C, H, W) -> features, or a name as on the command line.
+        images: (N, C, H, W) uint8 or float in [0, 1], as a tensor, an array or a list; a list of images of
+            Pillow or of paths; a folder; or a dataset. What has no fixed size becomes squares as those that
+            the model was trained on.
+        layer: names of the backbone's modules, "tokens" (its feature map at 4 x 4 places), or "all", four to
+            six depths. Each has rows of its own, by ``part`` of the scores; "all" there is the output.
+        size: side at which images are read; 0 for the model's own, or 224 for a module that states none.
+        mean, std: per channel, of images in [0, 1]; the model's own if empty, or 0 and 1 if it states none.
+        preprocess: what states size, mean and std of a module or function: an image processor of Hugging
+            Face, torchvision's ``weights.transforms()``, or timm's data configuration.
+        trusted: packages whose code a stored file may run, as ``trust=``.
         say: gets one line that says what will be done and how long it takes.
         store: a folder that keeps what was read, so that the same audit goes on after an interruption.
         keep: called with predictions and images, for ``write_audit``.
@@ -59,10 +66,12 @@ def audit(
 
     Returns:
         Scores "audit/<factor>", with the baselines of ``evaluate.audit.audit``; with ``equivariance=True``
-        those of ``evaluate.audit.equivariance`` too.
+        those of ``evaluate.audit.equivariance`` too. ``extra["inputs"]`` says how the images were made and
+        where the weights come from.
 
     Raises:
-        UserError: an unknown factor or setting, or the model cannot be loaded or reads no such images.
+        UserError: an unknown factor, setting or layer, the model cannot be loaded or reads no such images, or
+            the images are none.
 
     Example:
         >>> import torch, equissl
@@ -74,23 +83,20 @@ def audit(
     """
     limit_threads()
     options = with_settings(options, settings)
-    images = as_images(images) if isinstance(images, Tensor | np.ndarray) else images
-    loaded = (
-        load_encoder(str(model), size=size, seed=options.seed) if isinstance(model, Path | str) else model
+    loaded, dataset = _loaded_with_images(
+        model,
+        images,
+        size,
+        progress,
+        mean=mean,
+        std=std,
+        preprocess=preprocess,
+        seed=options.seed,
+        trusted=trusted,
     )
-    if isinstance(loaded, LoadedEncoder | LoadedRun):
-        encoder, own_size = loaded.encoder, loaded.config.size
-    else:
-        encoder = loaded if isinstance(loaded, Encoder) else _plain_encoder(loaded, images, size)
-        own_size = encoder.size
-    if isinstance(images, Path | str):
-        as_trained: Any = (
-            {"fit": loaded.fit, "intensity": loaded.intensity}
-            if isinstance(loaded, LoadedEncoder | LoadedRun)
-            else {}
-        )
-        images = open_data(images, size or own_size, **as_trained).open_all(progress)
-    dataset = images.open("test", progress) if isinstance(images, Data) else _dataset(images)
+    encoder = loaded.encoder
+    if layers := (layer,) if isinstance(layer, str) else tuple(layer):
+        encoder = with_layers(encoder, layers, image_shape(dataset))
     device = resolve_device(device)
     encoder.to(device)
 
@@ -98,13 +104,14 @@ def audit(
         if keep is not None:
             keep(AuditRecord(readouts, dataset, index, options))
 
-    name = loaded.name if isinstance(loaded, LoadedEncoder | LoadedRun) else ""
-    shared: Any = {"device": device, "progress": progress, "model": name}
+    shared: Any = {"device": device, "progress": progress, "model": loaded.name}
     scores = readability.audit(encoder, dataset, options, say=say, store=store, keep=record, **shared)
     if options.equivariance:
         say("equivariance: linear maps, curves, and predictors if there are any")
-        scores += audit_equivariance(encoder, dataset, scores, modules=_predictors(loaded, device), **shared)
-    return scores
+        predictors = _predictors(loaded, device)
+        scores += audit_equivariance(loaded.encoder, dataset, scores, modules=predictors, **shared)
+    facts = {"inputs": inputs_and_weights(loaded)}
+    return [s if s.baseline else replace(s, extra={**s.extra, **facts}) for s in scores]
 
 
 def audit_run(
@@ -113,6 +120,7 @@ def audit_run(
     split: Literal["test", "all"] = "test",
     options: AuditOptions = AuditOptions(),
     *,
+    layer: str | Sequence[str] = (),
     device: str = "cpu",
     progress: Progress = no_progress,
     say: Callable[[str], None] = say_nothing,
@@ -128,9 +136,8 @@ def audit_run(
     data = data or loaded.data
     dataset = data.open_all(progress) if split == "all" else data.open(split, progress)
     kept: list[AuditRecord] = []
-    scores = audit(
-        loaded, dataset, options, device=device, progress=progress, say=say, store=store, keep=kept.append
-    )
+    how: Any = {"device": device, "progress": progress, "say": say, "store": store, "keep": kept.append}
+    scores = audit(loaded, dataset, options, layer=layer, **how)
     for record in kept:
         record.write(loaded.run.path)
         if keep is not None:
@@ -160,23 +167,28 @@ def with_settings(options: AuditOptions, settings: Mapping[str, Any]) -> AuditOp
     return replace(options, **settings)
 
 
-def _plain_encoder(module: nn.Module, images: object, size: int) -> Encoder:
-    if isinstance(images, Tensor):
-        shape = tuple(images.shape[1:])
-    elif isinstance(images, Dataset):
-        shape = tuple(next(iter(images.batch(torch.tensor([0])).images.values())).shape[1:])
-    else:
-        size = size or stated_size(module) or 224
-        shape = (3, size, size)
-    channels, height, width = shape
-    try:
-        return Encoder(module, None, (0.0,) * channels, (1.0,) * channels, (channels, height, width))
-    except ValueError as error:
-        raise UserError(f"model: {error}") from error
+def _loaded_with_images(
+    model: Given,
+    images: Images,
+    size: int,
+    progress: Progress,
+    **given: Any,
+) -> tuple[Loaded, Dataset]:
+    """The model, built for the size of images that have one, and the images, otherwise in its size.
 
-
-def _dataset(images: Tensor | Dataset) -> Dataset:
-    if isinstance(images, Dataset):
-        return images
-    none = torch.full((len(images),), -1)
-    return InMemoryDataset(images, Params.of(Space(), {}, count=len(images)), none)
+    Raises:
+        UserError: ``size`` is not that of images that are not resized.
+    """
+    if is_resized(images):
+        loaded = load_given(model, size=size, **given)
+        return loaded, open_images(images, size or loaded.config.size, loaded.fit, loaded.intensity, progress)
+    dataset = open_images(images, size, progress=progress)
+    if not len(dataset):
+        raise UserError("images: there are none")
+    shape = image_shape(dataset)
+    if size and set(shape[1:]) != {size}:
+        raise UserError(
+            f"size={size}: the images are of {shape[1]} x {shape[2]} px and stay as they are; resize them, "
+            "or pass images of Pillow, paths or a folder"
+        )
+    return load_given(model, shape=shape, size=shape[2] if shape[1] == shape[2] else 0, **given), dataset

@@ -19,10 +19,14 @@ from equissl.cli import shared
 from equissl.cli.grammar.arguments import Arguments
 from equissl.data.files.scan import existing_folder
 from equissl.data.folder import open_data
+from equissl.encoder.layers import with_layers
+from equissl.encoder.named import describe_inputs
+from equissl.encoder.untrained import untrained_reason
 from equissl.errors import UserError
 from equissl.evaluate import protocol
 from equissl.evaluate.audit.comparison import paired_rows
 from equissl.evaluate.audit.options import MOST_IMAGES, AuditOptions, check_names
+from equissl.evaluate.audit.profile import profile
 from equissl.evaluate.audit.record import AuditRecord
 from equissl.evaluate.base import Score
 from equissl.evaluate.equivariance.words import map_sentences
@@ -81,21 +85,24 @@ def audit(args: Arguments) -> int:
         out: Path = args["out"] or Path(scratch)
         names = list(dict.fromkeys(args.positionals))
         models = shared.load_models(names, args, display.say)
+        for model in models if args["layer"] else ():
+            with_layers(model.encoder, args["layer"])  # before any image is read
         folders: list[Path] = []
-        maps: dict[str, list[str]] = {}
+        found: list[tuple[str, list[str]]] = []
         options = AuditOptions(factors=tuple(args["factors"]), **{n: args[n] for n in AUDIT_NUMBERS})
         options = replace(options, minutes=options.minutes / len(names))
         for name, model in zip(names, models, strict=True):
             folder, scores = _audit_one(name, model, args, options, display, out, folders)
             folders.append(folder)
             options = _as_audited(options, scores)  # what is compared is measured alike
-            maps[model.name] = map_sentences(scores)
+            words = [*(f"depth: {line}" for line in profile(scores))]
+            words += [f"equivariance: {line}" for line in map_sentences(scores)]
+            found.append((_used(model, scores), words))
         display.finish()
         console = Console()
         print(report.audit_text(folders, console.width, paired_rows(folders)))
-        for model_name, lines in maps.items():
-            if lines:
-                print(f"\nequivariance of {model_name}", *(f"- {line}" for line in lines), sep="\n")
+        for used, words in found:
+            print(f"\n{used}", *(f"- {line}" for line in words), sep="\n")
         if args["out"] is not None:
             for path in write_audit_report(folders, out):
                 print(f"{path.stem}: {path}")
@@ -123,6 +130,8 @@ def _audit_one(
 ) -> tuple[Path, list[Score]]:
     """Audit one model into a folder of rows; a run keeps its own rows too."""
     display.say(f"auditing {loaded.name} at {loaded.config.size} px")
+    if reason := untrained_reason(loaded.encoder):
+        display.say(f"{loaded.name}: not compared with untrained copies, as {reason}")
     data = open_data(
         args["data"],
         loaded.config.size,
@@ -135,7 +144,7 @@ def _audit_one(
     folder = _free_folder(out, label, taken)
     kept: list[AuditRecord] = []
     how: dict[str, Any] = {"device": shared.device(args), "progress": display, "say": display.say}
-    how |= {"store": folder / "readouts", "keep": kept.append}
+    how |= {"layer": args["layer"], "store": folder / "readouts", "keep": kept.append}
     if isinstance(loaded, LoadedRun):
         scores = audits.audit_run(loaded, data, "all", options, **how)
     else:
@@ -150,6 +159,13 @@ def _as_audited(options: AuditOptions, scores: Sequence[Score]) -> AuditOptions:
     chosen = next((s.extra for s in scores if not s.baseline), {})
     numbers: dict[str, Any] = {"count": chosen.get("limit"), "draws": chosen.get("draws")}
     return replace(options, **numbers)
+
+
+def _used(loaded: Loaded, scores: Sequence[Score]) -> str:
+    """A line on what was audited: the images, how they were made, and where the weights come from."""
+    count = max((s.count for s in scores), default=0)
+    inputs = describe_inputs(loaded.name, loaded.config).removeprefix("images for ")
+    return f"{inputs}; {count} images" + (f"; weights: {loaded.weights}" if loaded.weights else "")
 
 
 def _free_folder(out: Path, label: str, taken: Sequence[Path]) -> Path:

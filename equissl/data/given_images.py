@@ -1,4 +1,4 @@
-"""Images as a user holds them: a tensor, an array, pictures of Pillow, paths, a folder or a dataset."""
+"""Images as a user holds them: a tensor, an array, Pillow images, paths, a folder or a dataset."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ def open_images(
     """A dataset of images.
 
     Args:
-        images: (N, C, H, W) uint8 or floats in [0, 1], as a tensor, an array or a list of (C, H, W); pictures
+        images: (N, C, H, W) uint8 or floats in [0, 1], as a tensor, an array or a list of (C, H, W); images
             of Pillow; paths of files; a folder, of which every image is read; a dataset; or its
             configuration, of which the test split is opened.
-        size: side in pixels of the squares that pictures and files become; tensors stay as they are.
+        size: side in pixels of the squares that images of Pillow and files become; tensors stay as they are.
         how: these become squares.
-        intensity: black and white of pictures with more than 8 bits; absent, that of all pictures of a list
+        intensity: black and white of images with more than 8 bits; absent, that of all images of a list
             or files of a folder is decided, or that of each file of a list.
 
     Raises:
@@ -78,7 +78,7 @@ def open_images(
         files = tuple(str(p) for p in items)
         reader = ImageReader(size, how, max_bad_fraction=1.0, intensity=known)
         return reader.load(Listing(Path(), files, (-1,) * len(files)), progress)
-    if kind == "picture":
+    if kind == "pillow":
         known = known or decide([extremes(p) for p in items if kind_of(p.mode)])
         return _in_memory(torch.stack([_square(p, k, size, how, known) for k, p in enumerate(items)]))
     arrays = [torch.as_tensor(a) for a in items]
@@ -89,8 +89,22 @@ def open_images(
     return _in_memory(as_images(torch.stack(arrays)))
 
 
+def is_resized(images: object) -> bool:
+    """Whether images become squares of a size that is asked for: those of Pillow, files and folders."""
+    if isinstance(images, Path | str):
+        return True
+    return isinstance(images, Sequence) and bool(images) and _kind(images[0]) in ("pillow", "path")
+
+
+def image_shape(dataset: Dataset) -> tuple[int, int, int]:
+    """(C, H, W) of a dataset's images."""
+    images = next(iter(dataset.batch(torch.tensor([0])).images.values()))
+    channels, height, width = images.shape[1:]
+    return channels, height, width
+
+
 _EXPECTED = (
-    "expected a tensor or an array (N, C, H, W), a list of these (C, H, W), of pictures of Pillow or of "
+    "expected a tensor or an array (N, C, H, W), a list of these (C, H, W), of images of Pillow or of "
     "paths, a folder, or a dataset"
 )
 
@@ -99,13 +113,13 @@ def _kind(item: object) -> str:
     if isinstance(item, Tensor | np.ndarray):
         return "array"
     if isinstance(item, Image.Image):
-        return "picture"
+        return "pillow"
     return "path" if isinstance(item, Path | str) else ""
 
 
-def _square(picture: Image.Image, number: int, size: int, how: Fit, intensity: IntensityRange) -> Tensor:
+def _square(image: Image.Image, number: int, size: int, how: Fit, intensity: IntensityRange) -> Tensor:
     try:
-        upright = Upright(ImageOps.exif_transpose(picture), None, intensity)
+        upright = Upright(ImageOps.exif_transpose(image), None, intensity)
         pixels = np.array(fit(upright, size, how))
     except Exception as error:  # Pillow opens files when they are first used, and raises almost any
         raise UserError(f"images: number {number} cannot be read: {error}") from error

@@ -58,6 +58,10 @@ class BackboneConfig(Checked, ABC):
     def __post_init__(self) -> None:
         check_bounds(self, "size", low=1, high=MAX_WIDTH)
         check_bounds(self, "std", above=0)
+        if any(abs(m) > 1 for m in self.mean):
+            raise ValueError(
+                f"mean={self.mean} and std are for images in [0, 1]; divide those of 0 to 255 by 255"
+            )
         if not self.mean or len(self.mean) != len(self.std):
             raise ValueError(f"one mean and one std per channel, got {self.mean} and {self.std}")
         for name, width in self.parts.items():

@@ -13,7 +13,9 @@ from torch import Tensor, nn
 
 Features = tuple[Tensor, Tensor | None]
 
-_EXPECTED = "expected one tensor (B, D) or (B, D, h, w); wrap the module in one that returns it"
+_EXPECTED = (
+    "expected one tensor (B, D), (B, D, h, w) or (B, tokens, D); wrap the module in one that returns it"
+)
 
 
 def features(backbone: nn.Module, x: Tensor) -> Features:
@@ -30,18 +32,6 @@ def features(backbone: nn.Module, x: Tensor) -> Features:
         return _features(backbone, x)
     vector, grid = _features(backbone, x.to(dtype))
     return vector.to(x.dtype), None if grid is None else grid.to(x.dtype)
-
-
-def stated_size(backbone: nn.Module) -> int:
-    """Side in pixels of the images that a module of timm or Hugging Face is for; 0 if it does not say."""
-    stated = getattr(backbone, "pretrained_cfg", None)
-    sizes = [
-        getattr(getattr(backbone, "patch_embed", None), "img_size", None),
-        stated.get("input_size") if isinstance(stated, Mapping) else None,
-        getattr(getattr(backbone, "config", None), "image_size", None),
-    ]
-    sides = [s[-1] if isinstance(s, tuple | list) and s else s for s in sizes]
-    return next((s for s in sides if isinstance(s, int)), 0)
 
 
 def patch_size(backbone: nn.Module) -> int:
@@ -64,15 +54,18 @@ def _features(backbone: nn.Module, x: Tensor) -> Features:
     grid = _grid(backbone, maps, (x.shape[2], x.shape[3])) if before and isinstance(maps, Tensor) else None
     if before and isinstance(classifier, nn.Linear):
         vector = classifier(vector)
-        grid = None if grid is None else classifier(grid.movedim(1, 3)).movedim(3, 1)
+        if grid is not None:  # a layer between pooling and classifier may change the width
+            fits = grid.shape[1] == classifier.in_features
+            grid = classifier(grid.movedim(1, 3)).movedim(3, 1) if fits else None
     return vector, grid
 
 
 def read_output(out: Any) -> Features:
     """What a module returned, as pooled features and a feature map.
 
-    Accepted are a tensor (B, D) or (B, D, h, w); one of each; tokens (B, 1 + h * w, D) under
-    ``last_hidden_state``; DINOv2's ``x_norm_clstoken``; and the ``pooler_output`` of Hugging Face.
+    Accepted are a tensor (B, D) or (B, D, h, w); one of each; tokens (B, h * w, D) or, after a class token,
+    (B, 1 + h * w, D), alone or under ``last_hidden_state``; DINOv2's ``x_norm_clstoken``; and the
+    ``pooler_output`` of Hugging Face.
 
     Raises:
         ValueError: it has several readings; the message says what came.
@@ -81,14 +74,18 @@ def read_output(out: Any) -> Features:
     >>> vector.shape, grid.shape
     (torch.Size([2, 8]), torch.Size([2, 8, 3, 3]))
     """
+    if isinstance(out, Tensor) and out.dim() == 3:
+        return _tokens(out)
     named = _named(out)
     if "x_norm_clstoken" in named:
         return named["x_norm_clstoken"], _square(named.get("x_norm_patchtokens"))
     hidden, pooled = named.get("last_hidden_state"), named.get("pooler_output")
     grid = hidden if hidden is not None and hidden.dim() == 4 else None
     if hidden is not None and hidden.dim() == 3:
-        vector, grid = _tokens(hidden)
-        pooled = vector if pooled is None else pooled
+        if pooled is None:
+            pooled, grid = _tokens(hidden)
+        else:  # registers may stand between the class token and those of patches
+            grid = _square(hidden) if _square(hidden) is not None else _square(hidden[:, 1:])
     if pooled is not None and pooled.dim() in (2, 4):
         return pooled.flatten(1), grid
     vectors = [t for t in named.values() if t.dim() == 2]
@@ -128,7 +125,7 @@ def _tokens(hidden: Tensor) -> tuple[Tensor, Tensor | None]:
     grid = _square(hidden[:, 1:])
     if grid is None:
         raise ValueError(
-            f"the backbone's last_hidden_state has {hidden.shape[1]} tokens, which are neither a square of "
+            f"the backbone returns {hidden.shape[1]} tokens, which are neither a square of "
             f"patches nor a class token before one; {_EXPECTED}"
         )
     return hidden[:, 0], grid

@@ -36,6 +36,15 @@ class Untrained:
     calibrated: bool = True
 
 
+def untrained_reason(encoder: Encoder) -> str:
+    """Why no untrained copy of an encoder can be made, as a clause; "" if one can."""
+    if any(isinstance(m, torch.jit.ScriptModule) for m in encoder.modules()):
+        return "a program of TorchScript does not say what its parameters are of"
+    if not any(p.is_floating_point() for p in encoder.parameters()):
+        return "it has no weights that torch could draw anew"
+    return ""
+
+
 def untrained_copies(encoder: Encoder, images: Tensor, count: int) -> list[Untrained]:
     """Copies with seeds 0 ... count - 1, every second one as networks are when they are built.
 
@@ -74,7 +83,7 @@ def untrained_copy(encoder: Encoder, images: Tensor, seed: int = 0, calibrate: b
                 parameter.copy_(drawn)
         _recalibrate(untrained, images if calibrate else images[:0])
         with eval_mode(untrained):
-            features = untrained(images).vector.double()
+            features = untrained(images).part("all").double()
     own = {id(b) for m in untrained.modules() if isinstance(m, _NormBase) for b in m.buffers(recurse=False)}
     own |= {id(untrained.mean), id(untrained.std)}
     kept += [

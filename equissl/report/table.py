@@ -184,6 +184,8 @@ def _gather(samples: Samples, column: int, model: Model, baseline: str) -> None:
 
 
 def _is_shown(row: Measure) -> bool:
+    if row.name.startswith("audit/") and row.part != "all":  # layers and parts are shown as a profile
+        return False
     if (
         row.name.startswith(("audit/", "map/", "product/")) and row.baseline
     ):  # their other references stay in scores.jsonl

@@ -20,6 +20,7 @@ from equissl.data.files.pixels import Fit
 from equissl.digest import digest
 from equissl.encoder.backbone import BackboneConfig
 from equissl.encoder.encoder import Encoder
+from equissl.encoder.functions import PROGRAM_SUFFIXES
 from equissl.encoder.named import INPUT_PREFIXES, describe_inputs, named_config, split_weights
 from equissl.encoder.weights import Say, silent
 from equissl.errors import UserError
@@ -132,7 +133,8 @@ def load_encoder(
 
     Args:
         name: a run folder, an exported folder, ``timm/NAME``, ``timm/NAME@pretrained``,
-            ``torchvision/NAME@WEIGHTS`` or ``hf-hub:OWNER/NAME``; ``timm/NAME@FILE`` reads its weights.
+            ``torchvision/NAME@WEIGHTS`` or ``hf-hub:OWNER/NAME``; ``timm/NAME@FILE`` reads its weights; a
+            file ``.onnx``, or ``.pt2`` of torch.export.
         weights: instead of ``@FILE``. Random weights if both are absent.
         size: side of the images; 0 for the model's own.
         mean, std: per channel; the model's own if empty.
@@ -155,6 +157,10 @@ def load_encoder(
             f"weights={source} is for timm/NAME and torchvision/NAME, but {model!r} brings its own"
         )
     folder = Path(model)
+    if folder.suffix in PROGRAM_SUFFIXES:
+        from equissl.runs.given import load_program  # which needs the classes above
+
+        return load_program(folder, size=size, mean=mean, std=std, trusted=trusted, say=say or silent)
     if (folder / "recipe.json").is_file():
         if mean or std:
             raise UserError(
@@ -166,7 +172,7 @@ def load_encoder(
     if folder.exists():
         raise UserError(f"{name!r} is neither a run folder (recipe.json) nor an exported one (config.json)")
     raise UserError(
-        f"no model {name!r}: expected a run folder, an exported folder, or timm/NAME@pretrained, "
+        f"no model {name!r}: expected a run folder, an exported folder, FILE.onnx, timm/NAME@pretrained, "
         f"timm/NAME@FILE, torchvision/NAME@WEIGHTS or hf-hub:OWNER/NAME; {nearest_run(folder)}"
     )
 

@@ -17,7 +17,7 @@ from equissl.errors import UserError
 PIXELS = torch.randint(0, 256, (5, 3, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
 
 
-def pictures() -> list[Image.Image]:
+def pillow_images() -> list[Image.Image]:
     return [Image.fromarray(x.permute(1, 2, 0).numpy()) for x in PIXELS]
 
 
@@ -30,7 +30,7 @@ def pictures() -> list[Image.Image]:
         lambda: (PIXELS / 255).double().numpy(),
         lambda: list(PIXELS),
         lambda: [x.numpy() for x in PIXELS],
-        pictures,
+        pillow_images,
     ],
 )
 def test_all_forms_give_the_same_images(make: Callable[[], Images]) -> None:
@@ -38,7 +38,7 @@ def test_all_forms_give_the_same_images(make: Callable[[], Images]) -> None:
     assert torch.equal(dataset.batch(torch.arange(5)).images["image"], PIXELS)
 
 
-def test_files_and_pictures_become_squares(tmp_path: Path) -> None:
+def test_files_and_pillow_images_become_squares(tmp_path: Path) -> None:
     write_images(tmp_path, {"a": 4}, side=12)
     paths = sorted((tmp_path / "a").iterdir())
     (tmp_path / "broken.png").write_bytes(b"no image")
@@ -79,8 +79,8 @@ def test_sixteen_bits_are_read_with_one_range() -> None:
             lambda: [PIXELS[0], PIXELS[1, :, :4]],
             r"one shape, got \(3, 8, 8\) \(number 0\), \(3, 4, 8\) \(num",
         ),
-        (lambda: [*pictures(), {"pixels": 3}], "number 5 is of type dict"),
-        (lambda: [*pictures(), "a.png"], "number 5 is of type str"),
+        (lambda: [*pillow_images(), {"pixels": 3}], "number 5 is of type dict"),
+        (lambda: [*pillow_images(), "a.png"], "number 5 is of type str"),
         (list, r"images: expected a tensor .* got \[\]"),
         (lambda: 7, "images: expected a tensor .* got 7"),
         (lambda: ["/nowhere/a.png"], "none of the 1 images can be read"),

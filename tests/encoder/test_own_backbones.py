@@ -54,6 +54,12 @@ ACCEPTED: dict[str, tuple[Callable[[Tensor], Any], bool]] = {
     "dictionary of one": (lambda m: {"features": m.mean((2, 3))}, False),
     "pooled tokens": (lambda m: {"last_hidden_state": tokens(m), "pooler_output": m.mean((2, 3))}, True),
     "class token": (lambda m: OrderedDict(last_hidden_state=with_class(m), pooler_output=None), True),
+    "tokens alone": (tokens, True),
+    "a class token and tokens": (with_class, True),
+    "registers beside a pooled vector": (
+        lambda m: {"last_hidden_state": tokens(m)[:, :3], "pooler_output": m.mean((2, 3))},
+        False,
+    ),
     "patch tokens": (lambda m: SimpleNamespace(last_hidden_state=tokens(m)), True),
     "a convolutional network of Hugging Face": (
         lambda m: {"last_hidden_state": m, "pooler_output": m.mean((2, 3), keepdim=True)},
@@ -67,9 +73,8 @@ REFUSED: dict[str, tuple[Callable[[Tensor], Any], str]] = {
         r"a tuple of tensors \(0: \(2, 4\), 1: \(2, 4\)\)",
     ),
     "a pyramid": (lambda m: [m, m[:, :, :1]], "which has several readings"),
-    "tokens": (tokens, r"a tensor \(2, 4, 4\)"),
     "no tensor": (lambda m: None, "a NoneType without tensors"),
-    "registers": (lambda m: {"last_hidden_state": tokens(m)[:, :3]}, "has 3 tokens"),
+    "registers": (lambda m: {"last_hidden_state": tokens(m)[:, :3]}, "returns 3 tokens"),
 }
 
 
@@ -165,6 +170,7 @@ def test_a_folder_is_read_at_the_module_s_size(tmp_path: Path) -> None:
     seen.clear()
     equissl.audit(Encoder(network, probe=(3, 24, 24)), tmp_path, factors=["brightness"])
     assert set(seen) == {(24, 24)}
-    from equissl.encoder.features import stated_size
+    from equissl.encoder.stated import stated_inputs
 
-    assert stated_size(timm.create_model("test_vit", img_size=48)) == 48 and stated_size(network) == 0
+    assert stated_inputs(timm.create_model("test_vit", img_size=48)).size == 48
+    assert stated_inputs(network).size == 0

@@ -218,6 +218,7 @@ VERBS = (
             Key("out=DIR", "folder for report.html, audit.json and rows; absent: none"),
             _WEIGHTS,
             Key("factors=FACTOR,...", "which to audit; all if absent", (), choices="audits"),
+            Key("layer=NAME,...", "layers to read besides the output; all: four to six depths", ()),
             _SIZE,
             *_INPUTS,
             Key("minutes=X", "for which count, draws and untrained are chosen; 0: any time", 10.0, low=0),
@@ -235,6 +236,8 @@ VERBS = (
             "equissl audit runs/first runs/second photos out=audit",
             "equissl audit timm/resnet50@pretrained timm/resnet18@moco.pth photos",
             "equissl audit torchvision/resnet50@IMAGENET1K_V2 photos",
+            "equissl audit timm/resnet50@pretrained photos layer=all",
+            "equissl audit model.onnx photos mean=0.5,0.5,0.5 std=0.5,0.5,0.5",
         ),
     ),
     Verb(

@@ -13,7 +13,7 @@ from equissl.augment.base import Augmentation
 from equissl.data.base import Dataset
 from equissl.encoder.encoder import Encoder
 from equissl.encoder.modes import eval_mode
-from equissl.encoder.untrained import CALIBRATION_IMAGES, untrained_copies
+from equissl.encoder.untrained import CALIBRATION_IMAGES, untrained_copies, untrained_reason
 from equissl.errors import UserError
 from equissl.evaluate.audit.duplicates import distinct_images
 from equissl.evaluate.audit.factors import AUDITS, NEEDS_COLOR, NEEDS_SQUARE, Audited, audited
@@ -28,6 +28,7 @@ from equissl.evaluate.audit.store import Finding, Readouts, ReadoutStore
 from equissl.evaluate.base import FeatureTable, Score
 from equissl.evaluate.cache import fingerprint, weights_fingerprint
 from equissl.evaluate.features import plain_images
+from equissl.evaluate.probes.pair_kernels import PairFeatures
 from equissl.progress import Progress, no_progress, say_nothing
 from equissl.random import shuffled
 
@@ -78,7 +79,7 @@ def audit(
     shape = tuple(dataset.batch(index[:1]).images[image].shape[1:])
     named = suitable_audits([f for f in options.factors if isinstance(f, str)], shape, cropped=True)
     audits = [audited(item) for item in (options.factors or named)]
-    if not any(p.is_floating_point() for p in encoder.parameters()):  # all copies would be itself
+    if untrained_reason(encoder):
         options = replace(options, untrained=0)
     references = JointEncoder({name: reference(name, shape).to(device) for name in REFERENCES})
     speed = _speed(passes, encoder, references, audits, index[:TRIAL_IMAGES]) if options.minutes else None
@@ -151,6 +152,7 @@ class _Reading:
             self.plain[item.source] = self.passes.features(
                 self.network, self.index, item.source, _SOURCE_VIEW, "plain images"
             )
+            _check_alive(self.plain[item.source].part(f"{MODEL}/all"), self.passes.model)
         plain = self.plain[item.source]
         changed = [
             self.passes.features(self.network, self.index, item.augment, k, item.name)
@@ -170,6 +172,14 @@ class _Reading:
             r.factor.name: Finding(r, absolute.get(r.factor.name), curves.get(r.factor.name))
             for r in read_factors(views, self.weights, control=row == MODEL)
         }
+
+
+def _check_alive(table: FeatureTable, model: str) -> None:
+    if not PairFeatures.of(table.vectors, table.vectors).live:
+        raise UserError(
+            f"{model or 'the encoder'} gives the same features for all {len(table)} images: the network is "
+            "dead, or mean= and std= are not those that it was trained with"
+        )
 
 
 def _speed(
