@@ -98,7 +98,7 @@ def describe(factor: Factor, change: float) -> str:
         case "factor":
             return f"\N{MULTIPLICATION SIGN} {1 + change:.2f}"
         case "fraction":
-            return f"{100 * change:+.0f} % of the side"
+            return f"{100 * change:+.0f} %"
         case "pixels":
             return f"{change:+.1f} px"
     return f"{change:+.2f} {factor.unit}".rstrip()

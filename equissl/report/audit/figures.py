@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 Line = tuple[int, list[float], list[float]]  # colour, x, y
 MAX_PANELS = 30
+LOWEST = -0.1  # how far below 0 does not matter
 
 
 def profiles(audits: Sequence[Audit], shape: Shape) -> str:
@@ -60,11 +61,11 @@ def _draw(panels: Mapping[str, list[Line]], shape: Shape, name: str, axis: str, 
 
 def _panel(ax: Axes, lines: Sequence[Line], axis: str) -> None:
     for index, x, y in lines:
-        ax.plot(x, y, color=color(index), linewidth=1.6, marker="o", markersize=3.5)
+        ax.plot(x, [max(v, LOWEST) for v in y], color=color(index), linewidth=1.6, marker="o", markersize=3.5)
     ticks = sorted({v for _, x, _ in lines for v in x})
     ticks = ticks if len(ticks) < 7 else ticks[:: math.ceil(len(ticks) / 6)]
     ax.set_xticks(ticks, [f"{t:.0f}" for t in ticks])
-    ax.set_ylim(-0.1, 1.05)
+    ax.set_ylim(LOWEST - 0.05, 1.05)
     ax.set_xlabel(axis)
     ax.axhline(0, color=MUTED, linewidth=0.8)
     ax.tick_params(length=0, labelcolor=MUTED)

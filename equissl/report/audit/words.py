@@ -139,7 +139,7 @@ def _probe(reading: Reading) -> str:
     best = max(reading.probes.values())
     linear = max((v for n, v in reading.probes.items() if n in LINEAR), default=best)
     if linear >= SUFFICES * best:
-        return "; a linear head suffices"
+        return "" if reading.verdict == "lost" else "; a linear head suffices"
     if reading.is_angle:
         return "; a kernel probe reads it"
     if linear <= GONE * best and best - linear >= THERE:
