@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from equissl.api.quickstart import quickstart
     from equissl.api.render import render_3diebench, render_solids
     from equissl.api.replay_step import replay_step
+    from equissl.api.subspace import subspace
     from equissl.auto.selection import select_recipe
     from equissl.data.export import export_dataset
     from equissl.data.folder import open_data
@@ -51,6 +52,7 @@ _FUNCTIONS = {
     "replay_step": "api.replay_step",
     "resume": "api.pretrain",
     "select_recipe": "auto.selection",
+    "subspace": "api.subspace",
     "train": "training.loop",
     "write_audit": "api.audit_files",
     "write_audit_report": "api.audit_files",
@@ -86,6 +88,7 @@ __all__ = [
     "replay_step",
     "resume",
     "select_recipe",
+    "subspace",
     "train",
     "write_audit",
     "write_audit_report",

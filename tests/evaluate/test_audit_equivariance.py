@@ -7,21 +7,30 @@ import torch
 from torch import nn
 
 import equissl
+from equissl.data.base import InMemoryDataset
+from equissl.encoder.encoder import Encoder
+from equissl.evaluate.audit.equivariance import audit_equivariance
+from equissl.evaluate.base import Score
 from equissl.evaluate.equivariance.fitted_maps import Ratio
 from equissl.evaluate.equivariance.linear_maps import to_untrained
 from equissl.evaluate.equivariance.words import map_sentences
+from equissl.params import Params, Space
 from equissl.random import Stream
 
 
-def test_an_audit_measures_equivariance_if_asked() -> None:
+def test_what_was_audited_is_measured_beside_as_many_untrained_copies() -> None:
     images = Stream.of(torch.arange(50), "x").uniform("x", 3 * 64).view(50, 3, 8, 8)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         network = nn.Sequential(nn.Conv2d(3, 8, 3, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    options = {"factors": ("brightness",), "draws": 1, "untrained": 2}
-    scores = equissl.audit(network, images, equivariance=True, **options)  # type: ignore[arg-type]
+    data = InMemoryDataset(images, Params.of(Space(), {}, count=50), torch.full((50,), -1))
+    audited = [
+        Score("audit/hue", 0.5, extra={"limit": 50}),
+        Score("audit/hue", 0.1, baseline="random", extra={"each": [0.1, 0.1]}),
+    ]
+    scores = audit_equivariance(Encoder(network, probe=(3, 8, 8)), data, audited)
     kinds = {s.name.partition("/")[0] for s in scores}
-    assert kinds == {"audit", "map", "moved", "product", "curve"}  # nothing predicts, so nothing composes
+    assert kinds == {"map", "moved", "product", "curve"}  # nothing predicts, so nothing composes
     rows = {s.baseline: s for s in scores if s.name == "map/hue_quarter" and s.part == "all"}
     assert set(rows) == {"", "random", "identity", "shift", "constant", "pixels", "statistics"}
     assert len(rows["random"].extra["each"]) == 2 and "verdict" in rows[""].extra  # type: ignore[arg-type]

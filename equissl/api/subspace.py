@@ -1,0 +1,106 @@
+"""The directions of an encoder's features that carry a factor, written to a file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from equissl.data.folder import open_data
+from equissl.distributed import limit_threads, resolve_device
+from equissl.errors import UserError
+from equissl.evaluate.audit.duplicates import distinct_images
+from equissl.evaluate.audit.options import MIN_IMAGES, MOST_IMAGES, check_names
+from equissl.evaluate.audit.subspace import FactorSubspace, erase_factor
+from equissl.evaluate.base import Score
+from equissl.evaluate.context import EvaluationContext
+from equissl.progress import Progress, no_progress
+from equissl.random import shuffled
+from equissl.runs.load import Loaded, LoadedEncoder, LoadedRun, inputs_and_weights, load_encoder
+from equissl.storage import atomic_open
+
+
+def subspace(
+    model: Loaded | Path | str,
+    data: Path | str,
+    factor: str,
+    out: Path | str | None = None,
+    *,
+    factors: Sequence[str] = (),
+    labels: str = "none",
+    count: int = MOST_IMAGES,
+    seed: int = 0,
+    device: str = "cpu",
+    progress: Progress = no_progress,
+) -> tuple[FactorSubspace, list[Score]]:
+    """The directions that carry a factor in half of the images, and what is read in the others without them.
+
+    Args:
+        model: a name as of ``load_encoder``, or what it returned.
+        data: a folder of images.
+        factor: an audit, such as "hue".
+        out: also write ``basis`` (D, k), ``readers`` (D, k), ``mean`` (D,), ``factor`` and ``model`` (JSON
+            with the weights and the normalisation) to this ``.npz`` file.
+        factors: other audits, to see what they lose.
+        labels: as of ``open_data``; with labels the accuracy of nearest neighbours is scored too.
+        count: images at most, the same as those of an audit.
+
+    Raises:
+        UserError: an unknown factor or one that does not vary, fewer than 40 different images, or ``out`` has
+            another ending.
+
+    Example:
+        >>> import tempfile
+        >>> from equissl.data.image_folder import write_images
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> write_images(folder, {"cats": 30, "dogs": 30})
+        >>> found, scores = subspace("timm/test_resnet", folder, "brightness", folder / "brightness.npz")
+        >>> found.basis.shape[1], [s.name for s in scores]
+        (1, ['erased/brightness'])
+    """
+    path = None if out is None else Path(out)
+    check_file(path)
+    check_names((factor, *factors))
+    limit_threads()
+    loaded = model if isinstance(model, LoadedEncoder | LoadedRun) else load_encoder(str(model), seed=seed)
+    as_trained = {"fit": loaded.fit, "intensity": loaded.intensity}
+    opened = open_data(data, loaded.config.size, labels, **as_trained)  # type: ignore[arg-type]
+    dataset = opened.open_all(progress)
+    index = dataset.readable(shuffled(len(dataset), seed, "audit")[:count].sort().values)
+    index = distinct_images(dataset, index)
+    if len(index) < MIN_IMAGES:
+        raise UserError(
+            f"{data}: it needs at least {MIN_IMAGES} different images, but there are {len(index)}"
+        )
+    device = resolve_device(device)
+    loaded.encoder.to(device)
+    context = EvaluationContext(
+        loaded.encoder,
+        {"test": dataset},
+        {"test": index},
+        seed=seed,
+        device=device,
+        progress=progress,
+        model=loaded.name,
+    )
+    found, scores = erase_factor(context, factor, factors)
+    if path is not None:
+        facts = json.dumps({"name": loaded.name, **inputs_and_weights(loaded)})
+        with atomic_open(path, "wb") as file:
+            np.savez(
+                file,
+                basis=found.basis.numpy(),
+                readers=found.readers.numpy(),
+                mean=found.mean.numpy(),
+                factor=np.array(factor),
+                model=np.array(facts),
+            )
+    return found, scores
+
+
+def check_file(out: Path | None) -> None:
+    """Raises UserError unless ``out`` ends in .npz."""
+    if out is not None and out.suffix != ".npz":
+        raise UserError(f"out={out}: expected a file that ends in .npz")
