@@ -106,7 +106,7 @@ class Audit:
     Args:
         facts: what the rows say of data, weights and inputs.
         distinct: images that are no copies of one another, None if unknown.
-        layers: layer -> factor -> score, from the first to the last.
+        layers: part or layer -> factor -> score, from the first to the last; "output" is all of the features.
         series: number of its colour.
     """
 
@@ -151,6 +151,8 @@ def _audit(model: Model, run: Run, series: int) -> Audit | None:
     readings = [r for of_one in by_name.values() if (r := _reading(of_one, run.examples))]
     if not readings:
         return None
+    if layers:
+        layers["output"] = {r.factor: r.score.value for r in readings}
     distinct = number(last.extra.get("distinct"))
     return Audit(
         name=model.name if len(model.runs) == 1 else f"{model.name}, {run.folder.name}",

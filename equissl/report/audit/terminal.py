@@ -38,10 +38,6 @@ def _audit(audit: Audit, width: int) -> Iterator[str]:
         yield ""
     for reading in audit.readings:
         yield from _item(words.sentence(reading), width)
-    if audit.layers:
-        parts = list(audit.layers)
-        span = names.listed(parts) if len(parts) < 4 else f"{len(parts)}, {parts[0]} to {parts[-1]}"
-        yield from _wrapped(f"parts and layers, on the page: {span}", width)
     sentence, command = words.repair(audit)
     if sentence:
         yield ""
