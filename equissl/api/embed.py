@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,8 @@ from equissl.distributed import limit_threads, resolve_device
 from equissl.errors import UserError
 from equissl.evaluate.features import extract
 from equissl.progress import Progress, no_progress
-from equissl.runs.load import Loaded, LoadedEncoder, LoadedRun, inputs_and_weights, load_encoder
+from equissl.runs.given import Given, load_given
+from equissl.runs.load import inputs_and_weights
 from equissl.storage import atomic_open, write_json
 from equissl.tables import write_csv
 
@@ -41,10 +42,15 @@ class Embeddings:
 
 
 def embed(
-    model: Loaded | Path | str,
+    model: Given,
     data: Path | str,
     out: Path | str | None = None,
     *,
+    size: int = 0,
+    mean: Sequence[float] = (),
+    std: Sequence[float] = (),
+    preprocess: object = None,
+    trusted: Sequence[str] = (),
     seed: int = 0,
     device: str = "cpu",
     progress: Progress = no_progress,
@@ -55,10 +61,11 @@ def embed(
     8 bits are read with the same intensity range.
 
     Args:
-        model: a name as of ``load_encoder``, such as a run folder or ``timm/NAME@pretrained``; or what it
-            returned.
+        model: a name as of ``load_encoder``, such as a run folder or ``timm/NAME@pretrained``; what it
+            returned; or a module or a function of images.
         out: also write them, to a ``.npz`` file (``files``, ``features``, ``skipped``, and ``model``, JSON
             with the weights and the normalisation) or a ``.csv`` file, with that JSON beside it.
+        size, mean, std, preprocess, trusted: as of ``audit``.
         seed: of random weights.
 
     Raises:
@@ -71,6 +78,7 @@ def embed(
         >>> folder = Path(tempfile.mkdtemp())
         >>> write_images(folder, {"cats": 2, "dogs": 1})
         >>> lines = []
+        >>> from equissl.runs.load import load_encoder
         >>> loaded = load_encoder("timm/test_resnet", say=lines.append)  # or the name of a run folder
         >>> lines[-1][:46]
         'warning: timm/test_resnet has RANDOM weights ('
@@ -81,7 +89,9 @@ def embed(
     path = None if out is None else Path(out)
     check_suffix(path)
     limit_threads()
-    loaded = model if isinstance(model, LoadedEncoder | LoadedRun) else load_encoder(str(model), seed=seed)
+    loaded = load_given(
+        model, size=size, mean=mean, std=std, preprocess=preprocess, seed=seed, trusted=trusted
+    )
     folder = ImageFolder(
         path=str(data),
         size=loaded.config.size,

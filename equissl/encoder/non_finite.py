@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -21,7 +22,7 @@ def not_finite_outputs(model: nn.Module) -> Iterator[list[str]]:
     def look(name: str) -> Callable[[nn.Module, Any, Any], None]:
         def hook(module: nn.Module, inputs: Any, output: Any) -> None:
             if not all(is_finite(t) for t in _tensors(output)):
-                seen.append(f"output of {name} ({type(module).__name__})")
+                seen.append(f"output of {_own_name(name)} ({type(module).__name__})")
 
         return hook
 
@@ -36,14 +37,19 @@ def not_finite_outputs(model: nn.Module) -> Iterator[list[str]]:
 def first_not_finite(model: nn.Module, images: Tensor) -> str:
     """What of a network in evaluation mode is not finite first, for these images: "output of layer1 (ReLU)".
 
-    A parameter comes before any output; "" if all are finite.
+    A parameter comes before any output; "" if all are finite. Layers are called as by their backbone.
     """
     for name, values in (*model.named_parameters(), *model.named_buffers()):
         if not is_finite(values):
-            return f"{'parameter' if isinstance(values, nn.Parameter) else 'buffer'} {name}"
+            return f"{'parameter' if isinstance(values, nn.Parameter) else 'buffer'} {_own_name(name)}"
     with torch.no_grad(), eval_mode(model), not_finite_outputs(model) as seen:
         model(images)
     return seen[0] if seen else ""
+
+
+def _own_name(name: str) -> str:
+    """A name inside a backbone, without those of what equissl wraps it in."""
+    return re.sub(r"^(encoders\.\d+\.)?(backbone\.)+", "", name)
 
 
 def is_finite(values: Tensor) -> bool:

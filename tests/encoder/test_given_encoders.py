@@ -14,12 +14,13 @@ from torch import Tensor, nn
 from torchvision import models
 
 import equissl
+from equissl.data.image_folder import write_images
 from equissl.encoder.encoder import Encoder
 from equissl.encoder.functions import FunctionBackbone
 from equissl.encoder.published import IMAGENET
 from equissl.encoder.stated import StatedInputs, stated_inputs
 from equissl.encoder.untrained import untrained_reason
-from equissl.errors import UserError
+from equissl.errors import NonFiniteError, UserError
 from equissl.runs.given import load_given
 from equissl.runs.load import load_encoder
 
@@ -179,3 +180,36 @@ def test_a_program_of_torch_export_needs_trust(tmp_path: Path) -> None:
     (tmp_path / "text.pt2").write_text("no archive")
     with pytest.raises(UserError, match=r"text\.pt2 is not a program"):
         load_encoder(str(tmp_path / "text.pt2"), trusted=("equissl",))
+
+
+def test_embed_takes_a_module_as_well(tmp_path: Path) -> None:
+    write_images(tmp_path, {"a": 3}, side=16)
+    table = equissl.embed(network(), tmp_path, size=16, mean=(0.5,) * 3, std=(0.25,) * 3)
+    assert table.features.shape == (3, 8)
+    assert (table.model["mean"], table.model["std"], table.model["size"]) == ([0.5] * 3, [0.25] * 3, 16)
+
+
+def test_the_layer_where_numbers_stop_being_finite_is_named() -> None:
+    broken = network()
+    with torch.no_grad():
+        broken[2].weight[0] = torch.nan  # type: ignore[union-attr, index]
+
+    class Root(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            return (images - 0.5).sqrt()
+
+    with pytest.raises(
+        NonFiniteError, match=r"first is number 0\); parameter 2\.weight is the first that is not"
+    ):
+        equissl.audit(broken, IMAGES, factors=("brightness",), minutes=0, untrained=0)
+    rooted = nn.Sequential(nn.Identity(), Root(), nn.AdaptiveAvgPool2d(4), nn.Flatten())
+    with pytest.raises(NonFiniteError, match=r"output of 1 \(Root\) is the first that is not"):
+        equissl.audit(rooted, IMAGES, factors=("brightness",), minutes=0)
+
+
+def test_a_dead_network_is_said() -> None:
+    dead = nn.Sequential(network(), nn.Threshold(1e9, 0.0))
+    with pytest.raises(
+        UserError, match="Sequential gives the same features for all 45 images: the network is dead"
+    ):
+        equissl.audit(dead, IMAGES, factors=("brightness",), minutes=0, untrained=0)
