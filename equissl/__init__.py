@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from equissl.api.preview import preview_views
     from equissl.api.quickstart import quickstart
     from equissl.api.render import render_3diebench, render_solids
+    from equissl.api.repair import repair
     from equissl.api.replay_step import replay_step
     from equissl.api.subspace import subspace
     from equissl.auto.selection import select_recipe
@@ -49,6 +50,7 @@ _FUNCTIONS = {
     "quickstart": "api.quickstart",
     "render_3diebench": "api.render",
     "render_solids": "api.render",
+    "repair": "api.repair",
     "replay_step": "api.replay_step",
     "resume": "api.pretrain",
     "select_recipe": "auto.selection",
@@ -85,6 +87,7 @@ __all__ = [
     "quickstart",
     "render_3diebench",
     "render_solids",
+    "repair",
     "replay_step",
     "resume",
     "select_recipe",

@@ -13,7 +13,7 @@ from equissl.errors import UserError
 from equissl.objective import Base, BaseOutput, Equivariance, Objective
 from equissl.views import View, joint_mask
 
-BatchNormMode = Literal["all_views", "per_view"]
+BatchNormMode = Literal["all_views", "per_view", "frozen"]
 
 
 class Model(nn.Module):
@@ -25,7 +25,8 @@ class Model(nn.Module):
         weights: module name -> its factor in the sum.
         encoded_views: the views to encode, in order.
         batch_norm: "all_views" encodes views of one image size in a single pass, so BatchNorm sees them
-            together (EquiMod); "per_view" encodes one view after the other (SimSiam, E-SSL).
+            together (EquiMod); "per_view" encodes one view after the other (SimSiam, E-SSL); "frozen" is as
+            "all_views", but the encoder's BatchNorm keeps the running statistics that it has (fine-tuning).
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Model(nn.Module):
         self.modules_by_name = dict(modules)
         self.weights, self.batch_norm = dict(weights), batch_norm
         self.encoded_views = tuple(encoded_views)
+        self._freeze_batch_norm()
 
     def forward(self, views: Mapping[str, View]) -> dict[str, Tensor]:
         """Named terms whose sum is the loss, e.g. "base/contrast", "equimod/contrast"."""
@@ -76,6 +78,16 @@ class Model(nn.Module):
                 encoded[name] = joint.rows(start, stop)
                 start = stop
         return encoded
+
+    def train(self, mode: bool = True) -> Model:
+        super().train(mode)
+        self._freeze_batch_norm()
+        return self
+
+    def _freeze_batch_norm(self) -> None:
+        for module in self.encoder.modules() if self.batch_norm == "frozen" else ():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()
 
     def after_step(self, progress: float) -> None:
         """Update EMA encoders, queues and schedules; ``progress``: fraction of all steps done, in (0, 1]."""

@@ -53,7 +53,7 @@ class Recipe(Checked):
             take for negatives. Every round takes one image of each object; those that do not fill the
             round's last batch are left out.
         seed: of weights and every random stream.
-        batch_norm: whether BatchNorm sees all views together or one by one.
+        batch_norm: whether the encoder's BatchNorm sees all views together or one by one, or is "frozen".
         precision: of the forward pass; "auto" is settled when a run starts, see ``training.precision``.
         clip_gradient: largest gradient norm; 0 never clips.
         channels_last: memory layout; faster on most CPUs and GPUs.

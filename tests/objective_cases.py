@@ -26,6 +26,7 @@ from equissl.invariance.barlow_twins import BarlowTwins
 from equissl.invariance.byol import BYOL
 from equissl.invariance.dino import DINO
 from equissl.invariance.dinov2 import DINOv2
+from equissl.invariance.feature_distillation import FeatureDistillation
 from equissl.invariance.ibot import IBOT
 from equissl.invariance.moco import MoCo
 from equissl.invariance.moco_v3 import MoCoV3
@@ -47,6 +48,7 @@ BASES = {
     "moco": MoCo.Config(**SMALL, queue_size=12),  # no multiple of the batches
     "moco-v3": MoCoV3.Config(**SMALL, predictor=(24, 8)),
     "barlow-twins": BarlowTwins.Config(**SMALL),
+    "feature-distillation": FeatureDistillation.Config(),
     "vicreg": VICReg.Config(**SMALL),
     "dino": DINO.Config(**SMALL, num_prototypes=20, freeze_prototypes=0.0),
     "ibot": IBOT.Config(distillation=DISTILLATION),

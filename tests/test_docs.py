@@ -100,7 +100,7 @@ def check_names_and_settings(verb: str, arguments: Arguments) -> None:
     if values.get("recipe") or (settings and verb in ("pretrain", "check")):
         with_settings(select_recipe(name=values["recipe"] or "quickstart.invariant").recipe, settings)
     if values.get("keep") or values.get("ignore"):
-        resolve(values["keep"], values["ignore"])
+        resolve(values["keep"], values.get("ignore", ()))
     if verb == "study" and arguments.positionals and ":" not in arguments.positionals[0]:
         build_study(arguments.positionals[0], settings)
     if verb == "evaluate":

@@ -20,14 +20,16 @@ from equissl.augment import presets
 from equissl.distributed import world_size
 from equissl.encoder.backbone import EncoderConfig
 from equissl.encoder.encoder import Encoded
+from equissl.evaluate.metrics import r2
 from equissl.invariance.barlow_twins import barlow_twins_terms
 from equissl.invariance.dino import DINO
+from equissl.invariance.feature_distillation import FeatureDistillation
 from equissl.invariance.moco import MoCo
 from equissl.invariance.moco_v3 import MoCoV3
 from equissl.invariance.simsiam import SimSiam, simsiam_loss
 from equissl.invariance.vicreg import VICReg, vicreg_terms
 from equissl.losses.contrastive import info_nce
-from equissl.losses.distillation import dino_loss
+from equissl.losses.distillation import dino_loss, relative_error
 from equissl.model import Model
 from equissl.nn.ema import Teacher
 from equissl.nn.sync_batch_norm import synchronise_batch_norm
@@ -341,3 +343,67 @@ def test_sharded_equals_single_process(tmp_path: Path) -> None:
         for key, value in whole["state"].items():
             assert torch.equal(a["state"][key], b["state"][key]), f"{name} {key} differs between ranks"
             torch.testing.assert_close(a["state"][key], value, msg=f"{name} {key}")
+
+
+def test_relative_error_is_what_r2_leaves() -> None:
+    generator = torch.Generator().manual_seed(0)
+    targets = torch.randn(30, 5, generator=generator)
+    predictions = targets + 0.3 * torch.randn(30, 5, generator=generator)
+    assert float(relative_error(predictions, targets)) == pytest.approx(
+        1 - r2(predictions, targets), abs=1e-5
+    )
+
+
+def distillation(**options: Any) -> tuple[Model, dict[str, View]]:
+    """Feature distillation of an encoder whose BatchNorm is frozen, and views of eight images."""
+    encoder, views = tiny_encoder(), make_views(tiny_batch(8), tiny_views(), seed=0)
+    base = FeatureDistillation.Config(**options).build(encoder, {})
+    return Model(encoder, base, {}, {}, ["a", "b"], "frozen"), views
+
+
+@pytest.mark.parametrize("regressor", ["linear", "none"])
+def test_feature_distillation_begins_at_zero(regressor: str) -> None:
+    model, views = distillation(regressor=regressor)
+    assert model(views)["base/forgotten"].item() == pytest.approx(0, abs=1e-8)
+    assert model.train()(views)["base/forgotten"].item() == pytest.approx(0, abs=1e-8)
+
+
+def test_the_teacher_of_feature_distillation_is_never_trained() -> None:
+    model, views = distillation()
+    base = model.base
+    assert isinstance(base, FeatureDistillation)
+    before = {n: v.clone() for n, v in model.state_dict().items()}
+    optimizer = torch.optim.SGD((p for p in model.parameters() if p.requires_grad), 0.1)
+    with torch.no_grad():  # away from the teacher
+        model.encoder.backbone[0].weight.mul_(1.5)
+    for _ in range(2):
+        optimizer.zero_grad()
+        model(views)["base/forgotten"].backward()
+        optimizer.step()
+    changed = {n for n, v in model.state_dict().items() if not torch.equal(v, before[n])}
+    assert not {n for n in changed if "teacher" in n or "running" in n or "num_batches" in n}
+    assert {"encoder.backbone.0.weight", "base.regressor.weight"} <= changed
+    assert all(p.grad is None for p in base.teacher.parameters())
+    assert not any(m.training for m in base.teacher.modules())
+
+
+def test_a_regressor_finds_the_old_features_in_scaled_ones() -> None:
+    model, views = distillation()
+    fixed, _ = distillation(regressor="none")
+    for m in (model, fixed):
+        with torch.no_grad():
+            for p in (m.encoder.backbone[3].weight, m.encoder.backbone[3].bias):
+                p.mul_(2.0)
+    assert isinstance(model.base, FeatureDistillation)
+    with torch.no_grad():
+        model.base.regressor.weight.copy_(0.5 * torch.eye(16))
+    assert model(views)["base/forgotten"].item() == pytest.approx(0, abs=1e-8)
+    assert fixed(views)["base/forgotten"].item() > 0.5
+
+
+def test_frozen_batch_norm_sees_no_batch() -> None:
+    model, views = distillation()
+    alone = {n: View(v.images[:1], v.params[torch.tensor([0])]) for n, v in views.items()}
+    torch.testing.assert_close(model.encode(alone)["a"].vector, model.encode(views)["a"].vector[:1])
+    assert model.training and model.encoder.training
+    assert not model.train().encoder.backbone[1].training

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 
 from torch import Tensor
 
+from equissl.augment.base import Augmentation
 from equissl.auto import identifiability
 from equissl.data.base import Data
 from equissl.equivariance._parameter_targets import (
@@ -49,15 +50,34 @@ def feasibility_warnings(recipe: Recipe, seed: int = 0) -> list[str]:
     Raises:
         UserError: no view samples a kept factor.
     """
+    checked = _checked(recipe, seed)
+    if checked is None:
+        return []
+    keep, images = checked
+    lines = [*_unidentifiable(recipe, keep, images, seed), *_color_checks(recipe, keep, images, seed)]
+    return [*lines, *_orientation_checks(keep, images, seed)]
+
+
+def unidentifiable(recipe: Recipe, seed: int = 0) -> list[str]:
+    """Those lines of ``feasibility_warnings`` that say that a kept factor hardly changes these images."""
+    checked = _checked(recipe, seed)
+    return [] if checked is None else _unidentifiable(recipe, *checked, seed)
+
+
+def _checked(recipe: Recipe, seed: int) -> tuple[Mapping[str, Sequence[str]], Tensor] | None:
+    """The factors that are kept, with the names that they are recorded under, and images to measure on.
+
+    Raises:
+        UserError: no view samples one of them.
+    """
     module = recipe.modules["kept"].module if "kept" in recipe.modules else None
     if not isinstance(module, AugSelf.Config):
-        return []
+        return None
     images = _images(recipe.data, seed)
     if len(images) < MIN_IMAGES:
-        return []
-    augment = recipe.views[module.pair[1]].augment
+        return None
     keep = {name: _recorded_factors(target) for name, target in module.targets.items()}
-    varying = identifiability.varying_factors(images, augment, seed).names
+    varying = identifiability.varying_factors(images, _moved(recipe), seed).names
     missing = [k for k, names in keep.items() if not set(names) <= set(varying)]
     if missing:
         raise UserError(
@@ -66,16 +86,27 @@ def feasibility_warnings(recipe: Recipe, seed: int = 0) -> list[str]:
                 for k in missing
             ]
         )
-    lines: list[str] = []
+    return keep, images
+
+
+def _moved(recipe: Recipe) -> Augmentation:
+    """The augmentation of the view in which the kept factors vary."""
+    return recipe.views[recipe.modules["kept"].module.reads()[1]].augment
+
+
+def _unidentifiable(
+    recipe: Recipe, keep: Mapping[str, Sequence[str]], images: Tensor, seed: int
+) -> list[str]:
+    lines = []
     for k, names in keep.items():
-        size = identifiability.relative_effect(images, augment, names, seed)
+        size = identifiability.relative_effect(images, _moved(recipe), names, seed)
         if size < MIN_RELATIVE_EFFECT:
             change, cause = _CHANGES.get(k, (f"A change of {k}", "are they uniform?"))
             lines.append(
                 f"keep={k}: not identifiable on these images. {change} changes them by {100 * size:.1f} % of "
                 f"the mean distance between images (threshold {100 * MIN_RELATIVE_EFFECT:.0f} %); {cause}"
             )
-    return [*lines, *_color_checks(recipe, keep, images, seed), *_orientation_checks(keep, images, seed)]
+    return lines
 
 
 def _recorded_factors(target: AnyParameterTarget) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -121,10 +121,8 @@ def resolve(keep: Sequence[str] = (), ignore: Sequence[str] = ()) -> Requirement
     if not ignore:
         varied, source = set(DEFAULT_IGNORE) - kept, "as in SimCLR"
     reasons: list[str] = []
-    warnings: list[str] = []
+    warnings = _conflicts(kept)
     for (k, i), reason in CONFLICTS.items():
-        if k in kept and i in kept and (i, k) != ("rotation", "quarter_turns"):
-            warnings.append(f"keep={k},{i}: both vary in the same view, and {reason}; expect a worse {k}")
         if k in kept and i in varied:
             line = f"ignore={i}: removed from the views, because {k} is kept and {reason}"
             (warnings if ignore else reasons).append(line)
@@ -148,6 +146,22 @@ def resolve(keep: Sequence[str] = (), ignore: Sequence[str] = ()) -> Requirement
     return Requirements(_in_order(kept), _in_order(varied), lines, tuple(warnings))
 
 
+def kept_factors(names: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
+    """The factors that names stand for, in the order they are applied, and what to expect of several of them.
+
+    >>> kept_factors(["color", "crop_left"])[0]
+    ('crop', 'brightness', 'contrast', 'saturation', 'hue')
+
+    Raises:
+        UserError: unknown names, or none.
+    """
+    problems: list[str] = [] if names else [f"keep=FACTOR,... is missing. Name some of {', '.join(FACTORS)}"]
+    kept = _expand(names, "keep", problems)
+    if problems:
+        raise UserError(problems)
+    return _in_order(kept), _conflicts(kept)
+
+
 def build_recipe(recipe: Recipe, requirements: Requirements) -> Recipe:
     """``recipe`` with the views and the AugSelf module that meet requirements."""
     size, keep, ignore = recipe.encoder.size, requirements.keep, requirements.ignore
@@ -156,7 +170,7 @@ def build_recipe(recipe: Recipe, requirements: Requirements) -> Recipe:
     modules: dict[str, Weighted] = {}
     if keep:
         views["moved"] = ViewSpec(policy(size, ignore, keep))
-        module = AugSelf.Config(pair=("a", "moved"), targets=_targets(keep), hidden=(256,))
+        module = AugSelf.Config(pair=("a", "moved"), targets=change_targets(keep), hidden=(256,))
         modules = {"kept": Weighted(module=module)}
     about = f"keep {', '.join(keep) or 'nothing'}; ignore {', '.join(ignore)}"
     return replace(
@@ -192,7 +206,8 @@ def policy(size: int, ignore: Sequence[str], keep: Sequence[str] = (), vary_kept
     return Pipeline(tuple(step for name, step in steps.items() if name in needed))
 
 
-def _targets(keep: Sequence[str]) -> dict[str, AnyParameterTarget]:
+def change_targets(keep: Sequence[str]) -> dict[str, AnyParameterTarget]:
+    """What is predicted of each factor: its change from one view to another that ``policy`` makes."""
     targets: dict[str, AnyParameterTarget] = {}
     for name in keep:
         if name in JITTER and name != "hue":
@@ -205,6 +220,15 @@ def _targets(keep: Sequence[str]) -> dict[str, AnyParameterTarget]:
 def _recorded(name: str) -> tuple[str, ...]:
     """The names under which an augmentation records a factor."""
     return {"crop": CROP, "blur": ("blur_sigma",)}.get(name, (name,))
+
+
+def _conflicts(kept: Collection[str]) -> list[str]:
+    """What to expect of factors that are kept together."""
+    return [
+        f"keep={k},{other}: both vary in the same view, and {reason}; expect a worse {k}"
+        for (k, other), reason in CONFLICTS.items()
+        if k in kept and other in kept and (other, k) != ("rotation", "quarter_turns")
+    ]
 
 
 def _expand(names: Sequence[str], key: str, problems: list[str]) -> set[str]:

@@ -15,6 +15,7 @@ RETRIEVAL = "Retrieval of the predicted image"
 HOMOGRAPHY = "Corners of a warped image"
 ANGLES = "Median angular error"
 R2_VARIANTS = "Other definitions of R²"
+RETENTION = "What the features hold of the original's"
 SENSITIVITY = "Sensitivity of the features"
 COLLAPSE = "Collapse indicators"
 DIAGNOSTICS = (SENSITIVITY, COLLAPSE)  # neither end is better by itself

@@ -1,4 +1,4 @@
-"""Self-distillation losses (DINO, iBOT) and the centering of teacher outputs (DINO, SwAV)."""
+"""Distillation losses (DINO, iBOT, of features) and the centering of teacher outputs (DINO, SwAV)."""
 
 from __future__ import annotations
 
@@ -57,6 +57,21 @@ def patch_loss(student: Tensor, targets: Tensor, mask: Tensor, temperature: floa
         log_probabilities = (to_float32(student) / temperature).log_softmax(2)
         losses = -(targets * log_probabilities).sum(2)
         return ((losses * mask).sum(1) / mask.sum(1).clamp(min=1)).mean()
+
+
+def relative_error(predictions: Tensor, targets: Tensor) -> Tensor:
+    """Squared error over the variance of the targets between rows: (n, d), (n, d) -> (), at least 0.
+
+    0 is exact, 1 what the mean of the targets would give; 1 - R2, pooled over columns. The variance is over
+    the rows of all processes, of which each has as many.
+
+    >>> targets = torch.tensor([[0.0], [2.0]])
+    >>> float(relative_error(targets, targets)), float(relative_error(torch.ones(2, 1), targets))
+    (0.0, 1.0)
+    """
+    error = (predictions - targets).square().sum(1).mean()
+    variance = mean((targets - mean(targets.mean(0))).square().mean(0)).sum()
+    return error / variance.clamp(min=1e-12)
 
 
 def centered_softmax(logits: Tensor, center: Tensor, temperature: float | Tensor) -> Tensor:

@@ -53,6 +53,11 @@ _REQUIREMENTS = (
     Key("keep=FACTOR,...", "factors that features keep; makes a recipe", (), choices="factors"),
     Key("ignore=FACTOR,...", "factors that features ignore; SimCLR's if absent", (), choices="factors"),
 )
+_STEPS = (
+    Key("log_every=N", "steps between logged rows", 10, low=1),
+    Key("save_every=N", "steps between checkpoints; 0: every five minutes and at the end", 0),
+    Key("stop_after=N", "stop after this step as if interrupted; 0: never", 0),
+)
 _RUNNING = (
     _DEVICE,
     Key("devices=N", "number of processes that share a batch", 1, low=1),
@@ -62,9 +67,7 @@ _RUNNING = (
         ("tensorboard",),
         choices=("tensorboard", "wandb", "mlflow"),
     ),
-    Key("log_every=N", "steps between logged rows", 10, low=1),
-    Key("save_every=N", "steps between checkpoints; 0: every five minutes and at the end", 0),
-    Key("stop_after=N", "stop after this step as if interrupted; 0: never", 0),
+    *_STEPS,
 )
 
 _RESUMING = (
@@ -238,6 +241,37 @@ VERBS = (
             "equissl audit torchvision/resnet50@IMAGENET1K_V2 photos",
             "equissl audit timm/resnet50@pretrained photos layer=all",
             "equissl audit model.onnx photos mean=0.5,0.5,0.5 std=0.5,0.5,0.5",
+        ),
+    ),
+    Verb(
+        "repair",
+        "Fine-tune an encoder until forgotten factors can be read again, with an audit before and after. "
+        "The same command continues where it stopped.",
+        "repair:run",
+        "MODEL",
+        keys=(
+            _NEEDED_DATA,
+            Key("keep=FACTOR,...", "factors that features are to hold", (), choices="factors"),
+            _OUT,
+            Key("test=DIR", "folder of held-out images; absent: a fifth of data=, or its test split"),
+            _LABELS,
+            _LIMIT,
+            _WEIGHTS,
+            _SIZE,
+            *_INPUTS,
+            Key("factors=FACTOR,...", "which to audit; all if absent", (), choices="audits"),
+            Key("count=N", "number of images of the audits, at least 40", 400, low=40),
+            Key("draws=N", "times that each image is changed by each factor", 1, low=1),
+            Key("untrained=N", "networks of its kind with random weights to compare with", 3, low=0),
+            _SEED,
+            _TRUST,
+            _DEVICE,
+            *_STEPS,
+        ),
+        settings="recipe",
+        examples=(
+            "equissl repair runs/first photos keep=hue out=runs/first-hue",
+            "equissl repair timm/resnet18@moco.pth photos keep=hue,crop out=repaired",
         ),
     ),
     Verb(
