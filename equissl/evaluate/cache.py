@@ -21,6 +21,7 @@ from equissl.params import Params, Space
 from equissl.storage import parse_json, write_bytes
 
 SUFFIX = ".safetensors"
+_CODE = ("augment", "encoder", "params", "evaluate/audit", "evaluate/probes")  # what is kept depends on
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def _code() -> str:
     """A version number does not change while the code is being worked on."""
     root = Path(__file__).parents[1]
     digest = hashlib.blake2b(digest_size=8)
-    files = [p for name in ("augment", "encoder", "params") for p in sorted((root / name).rglob("*.*"))]
+    files = [p for name in _CODE for p in sorted((root / name).rglob("*.*"))]
     sources = [p for p in files if p.suffix in (".py", ".c")]
     for path in (*sources, root / "random.py", root / "views.py", Path(__file__).with_name("features.py")):
         digest.update(path.read_bytes())

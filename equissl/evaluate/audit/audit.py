@@ -188,12 +188,12 @@ def _speed(
     joint = JointEncoder({MODEL: encoder})
     images = plain_images(passes.dataset, index, passes.image, passes.device)
     with eval_mode(joint), torch.inference_mode():
-        width = joint(images[:1]).vector.shape[1]
+        parts = joint(images[:1]).parts.values()
     return measure(
         lambda count: passes.features(joint, index[:count]),
         lambda item, count: passes.features(references, index[:count], item.augment),
         audits,
-        width,
+        [columns.stop - columns.start for columns in parts],
     )
 
 

@@ -33,19 +33,21 @@ class Speed:
         forward: seconds of one image through the network.
         fit: seconds of the probes of one draw of one audit, whatever the number of images,
         growing: and what is to be multiplied with that number to the power of 2.5.
+        parts: of the features, each of which has probes of its own.
     """
 
     views: float
     forward: float
     fit: float
     growing: float
+    parts: int = 1
 
     def seconds(self, count: int, draws: int, untrained: int, audits: int) -> float:
         """Of an audit of ``count`` images."""
         networks = 1 + untrained
         views = (audits * draws + 2) / max(audits, 1) * count * self.views
         forward = (audits * draws + 2) * count * networks * self.forward
-        probes = _MODEL + _UNTRAINED * untrained + len(REFERENCES)
+        probes = (_MODEL + _UNTRAINED * untrained) * self.parts + len(REFERENCES)
         return views + forward + draws * audits * probes * (self.fit + self.growing * float(count**_GROWTH))
 
 
@@ -53,23 +55,24 @@ def measure(
     forward: Callable[[int], object],
     views: Callable[[Audited, int], object],
     audits: Sequence[Audited],
-    width: int,
+    widths: Sequence[int],
 ) -> Speed:
     """Times a few images and probes on random numbers; takes a second or two.
 
     Args:
         forward: passes n images through the network.
         views: makes n images of an audit, and the features that need no network.
-        width: of the features.
+        widths: of the parts of the features.
     """
     forward(TRIAL_IMAGES)
     network = _seconds(lambda: forward(TRIAL_IMAGES)) / TRIAL_IMAGES
     for audit in audits:
         views(audit, 2)
     made = sum(_seconds(lambda a=audit: views(a, TRIAL_IMAGES)) for audit in audits) / TRIAL_IMAGES  # type: ignore[misc]
+    width = round(sum(widths) / len(widths))
     small, large = (min(_trial_fit(size, width) for _ in range(2)) for size in _SIZES)
     growing = max(large - small, 0.0) / (_SIZES[1] ** _GROWTH - _SIZES[0] ** _GROWTH)
-    return Speed(made, network, max(small - growing * _SIZES[0] ** _GROWTH, 0.0), growing)
+    return Speed(made, network, max(small - growing * _SIZES[0] ** _GROWTH, 0.0), growing, len(widths))
 
 
 def choose(
