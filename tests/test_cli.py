@@ -284,7 +284,7 @@ def test_all_mistakes_are_reported_together(tmp_path: Path, capsys: pytest.Captu
         (["study", "grid", "out=x", "lr=1"], "did you mean 'optimizer.lr'"),
         (
             ["audit", "nothing", "data=."],
-            "expected a run folder, an exported folder, or timm/NAME@pretrained",
+            "expected a run folder, an exported folder, FILE.onnx, timm/NAME@pretrained",
         ),
         (["audit", "data=."], "MODEL... is missing. Usage: equissl audit MODEL... DATA"),
         (["audit", "."], "MODEL... is missing"),

@@ -165,8 +165,8 @@ def repair(audit: Audit) -> tuple[str, str]:
     keep = to_repair(audit)
     if not keep:
         return "", ""
-    command = f"equissl pretrain data=DIR out=RUN keep={','.join(keep)}"
-    return f"A recipe that keeps {names.listed([lower(k) for k in keep])}, for your own images:", command
+    command = f"equissl repair MODEL data=DIR out=OUT keep={','.join(keep)}"
+    return f"To fine-tune it until it holds {names.listed([lower(k) for k in keep])}:", command
 
 
 def differences(rows: Sequence[Mapping[str, object]], first: str, second: str) -> str:
