@@ -200,8 +200,16 @@ def _speed(
 def _announcement(options: AuditOptions, count: int, audits: int, seconds: float) -> str:
     draws, untrained = options.draws or 1, options.untrained or 0
     passes = count * (audits * draws + 2) * (1 + untrained)
-    time = f"{seconds / 60:.0f} minutes" if seconds >= 90 else f"{seconds:.0f} seconds"
-    return (
-        f"audit: {count} images, {audits} augmentations, {draws} times each, {untrained} networks with "
-        f"random weights: {passes:,} forward passes" + (f", about {time}" if seconds else "")
-    )
+    parts = [
+        f"{count} images",
+        _numbered(audits, "augmentation"),
+        f"{_numbered(draws, 'time')} each",
+        f"{_numbered(untrained, 'network')} with random weights: {passes:,} forward passes",
+    ]
+    if seconds:
+        parts.append(f"about {seconds / 60:.0f} minutes" if seconds >= 90 else f"about {seconds:.0f} seconds")
+    return f"audit: {', '.join(parts)}"
+
+
+def _numbered(count: int, word: str) -> str:
+    return f"{count} {word}" + ("" if count == 1 else "s")
