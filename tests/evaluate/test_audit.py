@@ -230,11 +230,10 @@ def test_what_does_not_fit_into_the_time_is_left_out_and_what_is_given_is_not() 
 
 def test_the_cost_is_announced_before_the_work() -> None:
     said: list[str] = []
-    audit(
-        untrained_network(), make_images(), AuditOptions(count=60, factors=("brightness",)), say=said.append
-    )
+    options = AuditOptions(count=60, untrained=1, factors=("brightness",))
+    audit(untrained_network(), make_images(), options, say=said.append)
     assert len(said) == 1
     assert (
-        said[0].startswith("audit: 60 images, 1 augmentations, 2 times each, 4 networks")
+        said[0].startswith("audit: 60 images, 1 augmentation, 2 times each, 1 network with")
         and "about" in said[0]
     )

@@ -11,7 +11,7 @@ from equissl.augment.base import Augmentation
 from equissl.augment.color.color_jitter import ColorJitter
 from equissl.errors import UserError, nearest
 from equissl.evaluate.audit.factors import AUDITS, NEEDS_COLOR
-from equissl.evaluate.audit.sensitivity import distance_to_others
+from equissl.evaluate.audit.sensitivity import distance_to_others, needs_two_images
 from equissl.evaluate.base import Score
 from equissl.evaluate.context import EncoderEvaluation, EvaluationContext
 from equissl.evaluate.equivariance.changes import fixed
@@ -65,8 +65,7 @@ class SensitivityCurves(EncoderEvaluation):
             raise UserError([f"changes: no curve is called {n!r}; {nearest(n, CURVES)}" for n in unknown])
 
     def unavailable_reason(self, context: EvaluationContext) -> str:
-        count = len(context.rows["test"])
-        return "" if count > 1 else f"it needs 2 test images or more, but there is {count}"
+        return needs_two_images(context)
 
     def run(self, context: EvaluationContext) -> Iterator[Score]:
         if self.unavailable_reason(context):

@@ -46,8 +46,7 @@ class Sensitivity(EncoderEvaluation):
         check_bounds(self, "num_views", low=1)
 
     def unavailable_reason(self, context: EvaluationContext) -> str:
-        count = len(context.rows["test"])
-        return "" if count > 1 else f"it needs 2 test images or more, but there is {count}"
+        return needs_two_images(context)
 
     def run(self, context: EvaluationContext) -> Iterator[Score]:
         if self.unavailable_reason(context):
@@ -84,6 +83,12 @@ class Sensitivity(EncoderEvaluation):
     @classmethod
     def example(cls) -> Sensitivity:
         return cls(("brightness", "horizontal_flip"), num_views=2)
+
+
+def needs_two_images(context: EvaluationContext) -> str:
+    """Why distances between images cannot be measured; "" if they can."""
+    count = len(context.rows["test"])
+    return "" if count > 1 else f"it needs 2 test images or more, but there is {count}"
 
 
 def distance_to_others(x: Tensor) -> Tensor:
