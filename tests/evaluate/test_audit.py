@@ -18,7 +18,7 @@ from equissl.evaluate.audit.audit import audit
 from equissl.evaluate.audit.factors import AUDITS, audited, factors_of
 from equissl.evaluate.audit.options import AuditOptions
 from equissl.evaluate.audit.plan import Speed, choose
-from equissl.evaluate.audit.references import REFERENCES
+from equissl.evaluate.audit.references import REFERENCES, ImageStatistics
 from equissl.evaluate.base import Score
 from equissl.params import Params, Real, Space
 from equissl.random import Stream
@@ -237,3 +237,14 @@ def test_the_cost_is_announced_before_the_work() -> None:
         said[0].startswith("audit: 60 images, 1 augmentation, 2 times each, 1 network with")
         and "about" in said[0]
     )
+
+
+@pytest.mark.parametrize(("module", "adds"), [(Thumbnail(), True), (ImageStatistics(), False)])
+def test_what_features_add_to_image_statistics(module: nn.Module, adds: bool) -> None:
+    scores = audit(wrapped(module), make_images(), replace(QUICK, factors=("rotation",)))
+    own = next(s for s in scores if not s.baseline)
+    statistics = next(s for s in scores if s.baseline == "statistics")
+    together, (added, low, high) = own.extra["with_statistics"], own.extra["added"]
+    assert added == pytest.approx(together[0] - statistics.value)
+    assert low > 0.1 if adds else low < 0.05 and abs(added) < 0.1 and high < 0.2
+    assert own.extra["ceiling"] >= own.value and own.extra["limit"] == COUNT

@@ -21,7 +21,14 @@ from equissl.evaluate.audit.interval import resample_weights
 from equissl.evaluate.audit.joint import JointEncoder, Passes
 from equissl.evaluate.audit.options import MIN_IMAGES, AuditOptions, check_names
 from equissl.evaluate.audit.plan import TRIAL_IMAGES, Speed, choose, measure
-from equissl.evaluate.audit.readout import Readout, Views, learning_curve, read_absolute, read_factors
+from equissl.evaluate.audit.readout import (
+    Readout,
+    Views,
+    learning_curve,
+    read_absolute,
+    read_factors,
+    read_together,
+)
 from equissl.evaluate.audit.references import REFERENCES, reference
 from equissl.evaluate.audit.scores import MODEL, audit_scores, row_of_untrained
 from equissl.evaluate.audit.store import Finding, Readouts, ReadoutStore
@@ -163,6 +170,9 @@ class _Reading:
         for name in plain.parts:
             row, _, part = name.partition("/")
             found[row, part] = self._findings(views.of_part(name), row)
+        together = read_together(views.of_part(f"{MODEL}/all"), views.of_part("statistics/all"), self.weights)
+        own = found[MODEL, "all"]
+        found[MODEL, "all"] = {n: replace(f, together=together[n]) for n, f in own.items()}
         return found
 
     def _findings(self, views: Views, row: str) -> dict[str, Finding]:

@@ -20,8 +20,9 @@ TRIAL_IMAGES = 32
 _SIZES = (100, 300)  # of the trial of the probes
 _GROWTH = 2.5  # of their time with the number of images, between its square and its cube
 # Probes for each row, in units of those that read changes: of the model also targets of other images, the
-# changed images alone and a learning curve, of untrained networks also the changed images alone.
-_MODEL, _UNTRAINED = 2.1, 1.8
+# changed images alone, statistics beside them and a learning curve, of untrained networks also the
+# changed images alone.
+_MODEL, _UNTRAINED = 3.0, 1.8
 
 
 @dataclass(frozen=True)

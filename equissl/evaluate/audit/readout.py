@@ -14,7 +14,13 @@ from equissl.evaluate.audit.interval import Resampled, fit_score, resampled
 from equissl.evaluate.base import FeatureTable
 from equissl.evaluate.factors.scoring import factor_targets, varies
 from equissl.evaluate.probes.cross_fit import CrossFit, cross_fit, fold_numbers
-from equissl.evaluate.probes.pair_kernels import PRECISION, PairFeatures, image_kernels, pair_kernels
+from equissl.evaluate.probes.pair_kernels import (
+    PRECISION,
+    PairFeatures,
+    image_kernels,
+    joint_kernels,
+    pair_kernels,
+)
 from equissl.params import Factor, Space, between
 from equissl.random import shuffled
 
@@ -146,6 +152,19 @@ def read_absolute(views: Views, weights: Tensor) -> dict[str, Resampled]:
         _fit(image_kernels, pair, y, views.plain.groups, views.seed, k)
         for k, (pair, y) in enumerate(zip(views.pairs(), targets, strict=True))
     ]
+    return {
+        f.name: resampled([fit[j] for fit in fits], [y[j] for y in targets], weights, not f.discrete)
+        for j, f in enumerate(views.factors)
+    }
+
+
+def read_together(views: Views, other: Views, weights: Tensor) -> dict[str, Resampled]:
+    """The factors from two kinds of features of the same images together."""
+    targets = [[_numbers(views.targets[f.name][k]) for f in views.factors] for k in range(len(views.changed))]
+    fits = []
+    for k, (own, second) in enumerate(zip(views.pairs(), other.pairs(), strict=True)):
+        kernels, groups = joint_kernels(own, second), views.plain.groups
+        fits.append(cross_fit(kernels, None, targets[k], groups, fold_numbers(groups, FOLDS, views.seed, k)))
     return {
         f.name: resampled([fit[j] for fit in fits], [y[j] for y in targets], weights, not f.discrete)
         for j, f in enumerate(views.factors)

@@ -12,7 +12,7 @@ from equissl.evaluate.audit.options import AuditOptions
 from equissl.evaluate.audit.readout import Readout
 from equissl.evaluate.audit.references import REFERENCES
 from equissl.evaluate.audit.store import Finding, Readouts
-from equissl.evaluate.audit.verdict import Evidence, Verdict, verdicts
+from equissl.evaluate.audit.verdict import Evidence, Verdict, difference, verdicts
 from equissl.evaluate.base import Score
 from equissl.evaluate.metrics import angular_error, balanced_accuracy, component_r2
 from equissl.evaluate.statistics import Estimate
@@ -75,8 +75,16 @@ def _part_scores(
         extra = _facts(finding) | {
             "precision": options.precision,
             "draws": options.draws,
+            "untrained": options.untrained,
+            "limit": options.count,
             "distinct": distinct,
+            # A small network that is trained on thumbnails of a few hundred images reads hardly more.
+            "ceiling": max(r[factor].readout.score.value for r in rows.values() if factor in r),
         }
+        if finding.together is not None:
+            extra["with_statistics"] = _numbers(finding.together.interval())
+            statistics = rows["statistics"][factor].readout.score
+            extra["added"] = _numbers(difference(finding.together, [statistics]).interval())
         if factor in found:
             extra |= _verdict_facts(found[factor])
         yield score(readout.score.interval(), "", extra)

@@ -29,11 +29,16 @@ class Finding:
     Args:
         absolute: the score of the factor from the changed images alone.
         curve: number of images -> score.
+        together: the score from these features and statistics of the images together.
     """
 
     readout: Readout
     absolute: Resampled | None = None
     curve: Mapping[int, float] | None = None
+    together: Resampled | None = None
+
+
+_MORE = ("absolute", "together")  # scores of a finding beside those of its readout
 
 
 @dataclass(frozen=True)
@@ -91,7 +96,8 @@ def _packed(readouts: Readouts, key: str) -> bytes:
             rows.append({"row": row, "part": part, "factor": None})
         for name, finding in findings.items():
             prefix, r = f"{len(rows)}/", finding.readout
-            for what, score in (("score", r.score), ("shuffled", r.shuffled), ("absolute", finding.absolute)):
+            scores = {"score": r.score, "shuffled": r.shuffled}
+            for what, score in (scores | {n: getattr(finding, n) for n in _MORE}).items():
                 if score is not None:
                     tensors |= {
                         f"{prefix}{what}/values": score.values,
@@ -142,4 +148,4 @@ def _finding(
         tensors[f"{prefix}targets"],
     )
     points = {int(n): float(v) for n, v in curve} if isinstance(curve, list) else None
-    return Finding(readout, score("absolute"), points)
+    return Finding(readout, curve=points, **{n: score(n) for n in _MORE})
