@@ -22,7 +22,7 @@ from equissl.runs.load import load_run
 from equissl.training.options import Options
 
 AUDIT = AuditOptions(
-    count=400, draws=2, untrained=4, minutes=0, factors=("crop", "hue", "rotation", "brightness")
+    count=300, draws=1, untrained=3, minutes=0, factors=("crop", "hue", "rotation", "brightness")
 )
 
 
