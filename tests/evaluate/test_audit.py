@@ -248,3 +248,17 @@ def test_what_features_add_to_image_statistics(module: nn.Module, adds: bool) ->
     assert added == pytest.approx(together[0] - statistics.value)
     assert low > 0.1 if adds else low < 0.05 and abs(added) < 0.1 and high < 0.2
     assert own.extra["ceiling"] >= own.value and own.extra["limit"] == COUNT
+
+
+def test_copies_are_left_out_and_images_of_one_object_count() -> None:
+    images = make_images().images
+    again = torch.cat([images[:60], images[:20]])
+    params, none = Params.of(Space(), {}, count=80), torch.full((80,), -1)
+    copied = InMemoryDataset(again, params, none)
+    of_objects = InMemoryDataset(
+        again, params, none, group_ids=torch.cat([torch.arange(60), torch.arange(20)])
+    )
+    options = replace(QUICK, untrained=0, factors=("brightness",))
+    for dataset, count in ((copied, 60), (of_objects, 80)):
+        own = next(s for s in audit(wrapped(Thumbnail()), dataset, options) if not s.baseline)
+        assert (own.count, own.extra["copies"]) == (count, 80 - count)

@@ -92,7 +92,8 @@ def audit(
     speed = _speed(passes, encoder, references, audits, index[:TRIAL_IMAGES]) if options.minutes else None
     options, seconds = choose(options, speed, len(audits), len(index))
     say(_announcement(options, min(options.count or 0, len(index)), len(audits), seconds))
-    index = distinct_images(dataset, index[: options.count].sort().values, image, batch_size)
+    asked = index[: options.count].sort().values
+    index = distinct_images(dataset, asked, image, batch_size)
     groups = dataset.groups[index]
     if (distinct := len(torch.unique(groups))) < MIN_IMAGES:
         raise UserError(f"audit: it needs at least {MIN_IMAGES} different images, but there are {distinct}")
@@ -115,7 +116,7 @@ def audit(
     readouts = [f for f in found.values() if f is not None]
     if keep is not None:
         keep({n: f.readout for r in readouts for n, f in r.get((MODEL, "all"), {}).items()}, index)
-    return list(audit_scores(readouts, options, len(index), distinct, trained))
+    return list(audit_scores(readouts, options, len(index), len(asked) - len(index), trained))
 
 
 def suitable_audits(factors: Sequence[str], shape: tuple[int, ...], cropped: bool = False) -> Sequence[str]:

@@ -25,13 +25,13 @@ Rows = Mapping[str, Mapping[str, Finding]]  # row -> factor -> what was read
 
 
 def audit_scores(
-    readouts: Sequence[Readouts], options: AuditOptions, count: int, distinct: int, trained: Sequence[str]
+    readouts: Sequence[Readouts], options: AuditOptions, count: int, copies: int, trained: Sequence[str]
 ) -> Iterator[Score]:
     """The rows of all factors, for each part of the features.
 
     Args:
         readouts: of each audit.
-        count, distinct: number of images, and of groups of them.
+        count, copies: number of images that were read, and of copies of them that were left out.
         trained: parameters of the untrained copies that could not be drawn.
     """
     parts = dict.fromkeys(part for found in readouts for row, part in found if row == MODEL)
@@ -41,11 +41,11 @@ def audit_scores(
             for (row, of), findings in found.items():
                 if of == part or row in REFERENCES:
                     rows.setdefault(row, {}).update(findings)
-        yield from _part_scores(rows, part, options, count, distinct, trained)
+        yield from _part_scores(rows, part, options, count, copies, trained)
 
 
 def _part_scores(
-    rows: Rows, part: str, options: AuditOptions, count: int, distinct: int, trained: Sequence[str]
+    rows: Rows, part: str, options: AuditOptions, count: int, copies: int, trained: Sequence[str]
 ) -> Iterator[Score]:
     random = {row: found for row, found in rows.items() if row.startswith(RANDOM)}
     found = _verdicts(rows)
@@ -77,7 +77,8 @@ def _part_scores(
             "draws": options.draws,
             "untrained": options.untrained,
             "limit": options.count,
-            "distinct": distinct,
+            "distinct": count,
+            "copies": copies,
             # A small network that is trained on thumbnails of a few hundred images reads hardly more.
             "ceiling": max(r[factor].readout.score.value for r in rows.values() if factor in r),
         }

@@ -46,7 +46,7 @@ class Reading:
         factor: its name; ``augmentation`` that of what changed it, or the factor's own.
         measure: "R2" or "balanced accuracy".
         chance: score of a constant.
-        ceiling: what can be read from the pixels at all, None where it was not measured.
+        ceiling: the best of all that was read of the same images, None if unknown.
         verdict: a word of ``evaluate.audit.verdict``, "" without untrained networks.
         untrained: scores of networks of its kind with random weights.
         references: what else was read from the same images, "pixels", "statistics", "luminance".
@@ -106,6 +106,7 @@ class Audit:
     Args:
         facts: what the rows say of data, weights and inputs.
         distinct: images that are no copies of one another, None if unknown.
+        copies: images that were left out as they are copies of others.
         layers: part or layer -> factor -> score, from the first to the last; "output" is all of the features.
         series: number of its colour.
     """
@@ -116,6 +117,7 @@ class Audit:
     facts: Row
     count: int
     distinct: int | None
+    copies: int = 0
     layers: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     series: int = 0
 
@@ -161,6 +163,7 @@ def _audit(model: Model, run: Run, series: int) -> Audit | None:
         facts={"data": last.data, "split": last.split, "seed": last.seed, **last.facts, **_protocol(last)},
         count=max(r.count for r in readings),
         distinct=None if distinct is None else int(distinct),
+        copies=int(number(last.extra.get("copies")) or 0),
         layers=layers,
         series=series,
     )

@@ -150,7 +150,7 @@ def numbers(reading: Reading) -> Iterator[tuple[str, str]]:
     yield symbol, words.interval(reading.score)
     yield "chance", names.decimal(reading.chance, 2)
     if reading.ceiling is not None:
-        yield "ceiling, read from the pixels", names.decimal(reading.ceiling, 2)
+        yield "ceiling, the best of all", names.decimal(reading.ceiling, 2)
     if reading.untrained:
         yield "untrained networks", ", ".join(names.decimal(v, 2) for v in reading.untrained)
     for name, found in (("untrained", reading.to_untrained), ("image statistics", reading.to_statistics)):

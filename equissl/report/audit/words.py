@@ -52,9 +52,8 @@ def warnings(audit: Audit) -> Iterator[str]:
             "The weights are random. Name trained ones, such as timm/NAME@pretrained or timm/NAME@FILE; "
             "what follows is what an untrained network reads."
         )
-    if audit.distinct is not None and audit.distinct < audit.count:
-        copies = audit.count - audit.distinct
-        yield f"{copies} of {audit.count} images share an object with others, so that {audit.distinct} count."
+    if audit.copies:
+        yield f"{audit.copies} of {audit.copies + audit.count} images are copies of others and were left out."
 
 
 def claim(audit: Audit) -> str:
