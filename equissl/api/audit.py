@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from torch import Tensor
 
+from equissl.augment.base import Augmentation
 from equissl.data.base import Data, Dataset
 from equissl.data.given_images import Images, image_shape, is_resized, open_images
 from equissl.distributed import limit_threads, resolve_device
@@ -163,7 +164,9 @@ def with_settings(options: AuditOptions, settings: Mapping[str, Any]) -> AuditOp
     if unknown := [n for n in settings if n not in known]:
         raise UserError([f"an audit has no setting {n!r}; {nearest(n, known)}" for n in unknown])
     if "factors" in settings:
-        settings = {**settings, "factors": tuple(settings["factors"])}
+        given = settings["factors"]
+        one = isinstance(given, (str, Augmentation)) or not isinstance(given, Iterable)
+        settings = {**settings, "factors": (given,) if one else tuple(given)}
     return replace(options, **settings)
 
 

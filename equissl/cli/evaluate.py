@@ -33,6 +33,7 @@ from equissl.evaluate.equivariance.words import map_sentences
 from equissl.progress import Display
 from equissl.runs.folder import open_run
 from equissl.runs.load import Loaded, LoadedRun, inputs_and_weights
+from equissl.storage import make_folder
 from equissl.text import file_name
 
 AUDIT_NUMBERS = ("count", "draws", "untrained", "precision", "minutes", "seed", "equivariance")
@@ -141,7 +142,7 @@ def _audit_one(
     )
     same_name = [n for n in args.positionals if Path(n).name == Path(name).name]
     label = loaded.name if len(same_name) < 2 else name  # two runs may have folders of one name
-    folder = _free_folder(out, label, taken)
+    folder = make_folder(_free_folder(out, label, taken))  # before anything is measured
     kept: list[AuditRecord] = []
     how: dict[str, Any] = {"device": shared.device(args), "progress": display, "say": display.say}
     how |= {"layer": args["layer"], "store": folder / "readouts", "keep": kept.append}

@@ -16,7 +16,7 @@ from equissl.encoder.modes import eval_mode
 from equissl.encoder.untrained import CALIBRATION_IMAGES, untrained_copies, untrained_reason
 from equissl.errors import UserError
 from equissl.evaluate.audit.duplicates import distinct_images
-from equissl.evaluate.audit.factors import AUDITS, NEEDS_COLOR, NEEDS_SQUARE, Audited, audited
+from equissl.evaluate.audit.factors import AUDITS, NEEDS_COLOR, NEEDS_SQUARE, Audited, audited_once
 from equissl.evaluate.audit.interval import resample_weights
 from equissl.evaluate.audit.joint import JointEncoder, Passes
 from equissl.evaluate.audit.options import MIN_IMAGES, AuditOptions, check_names
@@ -29,7 +29,7 @@ from equissl.evaluate.audit.readout import (
     read_factors,
     read_together,
 )
-from equissl.evaluate.audit.references import REFERENCES, reference
+from equissl.evaluate.audit.references import REFERENCES, SMALLEST, reference
 from equissl.evaluate.audit.scores import MODEL, audit_scores, row_of_untrained
 from equissl.evaluate.audit.store import Finding, Readouts, ReadoutStore
 from equissl.evaluate.base import FeatureTable, Score
@@ -84,8 +84,13 @@ def audit(
     index = dataset.readable(shuffled(len(dataset), seed, "audit"))
     passes = Passes(dataset, image, seed, batch_size, device, model)
     shape = tuple(dataset.batch(index[:1]).images[image].shape[1:])
+    if min(shape[1:]) < SMALLEST:
+        raise UserError(
+            f"images of {shape[1]} x {shape[2]} px cannot be audited: "
+            f"they need at least {SMALLEST} px on each side"
+        )
     named = suitable_audits([f for f in options.factors if isinstance(f, str)], shape, cropped=True)
-    audits = [audited(item) for item in (options.factors or named)]
+    audits = audited_once(options.factors or named)
     if untrained_reason(encoder):
         options = replace(options, untrained=0)
     references = JointEncoder({name: reference(name, shape).to(device) for name in REFERENCES})
@@ -104,7 +109,8 @@ def audit(
     }
     joint = JointEncoder(networks | references.by_name())
     key = fingerprint(weights_fingerprint(encoder), dataset.fingerprint(index), replace(options, minutes=0.0))
-    kept = ReadoutStore(store, f"{key} {image} {device}")
+    rows = frozenset(networks | references.by_name())
+    kept = ReadoutStore(store, f"{key} {image} {device}", rows, len(index), options.draws or 1)
     reading = _Reading(joint, passes, index, options, resample_weights(groups, seed=seed))
     found = {item.name: kept.read(item.name, item.augment.space) for item in audits}
     missing = [item for item in audits if found[item.name] is None]
@@ -167,6 +173,11 @@ class _Reading:
             for k in range(self.options.draws or 1)
         ]
         views = Views.of(plain, changed, item.factors, self.options.precision, self.options.seed)
+        if not views.factors:
+            raise UserError(
+                f"factors: no parameter of {item.name} differs between images, so that there is "
+                "nothing to read; give it wider ranges, or p= above 0"
+            )
         found: dict[tuple[str, str], dict[str, Finding]] = {}
         for name in plain.parts:
             row, _, part = name.partition("/")

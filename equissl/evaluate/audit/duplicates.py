@@ -31,12 +31,13 @@ def distinct_images(dataset: Dataset, index: Tensor, image: str = "image", batch
 
 def copies(thumbnails: Tensor, groups: Tensor, chunk: int = 1024) -> Tensor:
     """Which images are copies of an earlier one of another group: (N, D), (N,) -> bool (N,)."""
-    others = torch.pdist(thumbnails[:chunk]).median() if len(thumbnails) > 1 else torch.zeros(())
+    different = torch.unique(thumbnails[:chunk], dim=0)  # many equal images would make the median nothing
+    others = torch.pdist(different).median() if len(different) > 1 else torch.zeros(())
     limit = min(ALIKE * thumbnails.shape[1] ** 0.5, ALIKE_TO_OTHERS * float(others))
     found = torch.zeros(len(thumbnails), dtype=torch.bool)
     order = torch.arange(len(thumbnails))
     for rows in torch.split(order, chunk):
-        near = torch.cdist(thumbnails[rows], thumbnails) <= limit
+        near = torch.cdist(thumbnails[rows], thumbnails, compute_mode="donot_use_mm_for_euclid_dist") <= limit
         near &= (order < rows[:, None]) & (groups != groups[rows][:, None])
         found[rows] = near.any(1)
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -16,6 +16,7 @@ from equissl.augment.geometry.flip import HorizontalFlip
 from equissl.augment.geometry.quarter_turn import QuarterTurn
 from equissl.augment.geometry.random_resized_crop import RandomResizedCrop
 from equissl.augment.geometry.rotate import Rotate
+from equissl.errors import UserError
 from equissl.params import Params, Space
 from equissl.random import Stream
 
@@ -101,6 +102,28 @@ def audited(item: str | Augmentation) -> Audited:
     if item == "rotation" or any(f.discrete for f in augment.space.select(factors)):
         return Audited(item, Pipeline((_SMALL_CROP, augment)), factors, _SMALL_CROP)
     return Audited(item, augment, factors)
+
+
+def audited_once(items: Sequence[str | Augmentation]) -> list[Audited]:
+    """The audits of some names and augmentations.
+
+    Raises:
+        UserError: two are called alike or have a factor of one name, so that scores would be mixed up, or an
+            augmentation has no parameter.
+    """
+    audits = [audited(item) for item in items]
+    problems = [f"factors: {a.name} has no parameter that could be read" for a in audits if not a.factors]
+    for what in ({a.name for a in audits}, {f for a in audits for f in a.factors}):
+        for name in sorted(what):
+            found = [a.name for a in audits if name == a.name or name in a.factors]
+            if len(found) > 1:
+                where = " and from ".join(found)
+                problems.append(
+                    f"factors: {name!r} would be read from {where}; audit them one after the other"
+                )
+    if problems:
+        raise UserError(list(dict.fromkeys(problems)))
+    return audits
 
 
 def factors_of(name: str) -> tuple[str, ...]:

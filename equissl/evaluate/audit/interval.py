@@ -44,6 +44,22 @@ class Resampled:
     resamples: Tensor
     regress: bool
 
+    @classmethod
+    def stored(cls, values: Tensor, resamples: Tensor, regress: bool) -> Resampled:
+        """A score from tensors of a file.
+
+        Raises:
+            ValueError: they are of another shape or type, or not finite.
+        """
+        if values.ndim != 1 or resamples.ndim != 1 or not (len(values) and len(resamples) > 1):
+            raise ValueError("scores have another shape")
+        if not (values.is_floating_point() and resamples.is_floating_point()):
+            raise ValueError("scores are no floating-point numbers")
+        values, resamples = values.double(), resamples.double()
+        if not bool(torch.cat([values, resamples]).isfinite().all()):
+            raise ValueError("scores are not finite")
+        return cls(values, resamples, regress)
+
     @property
     def value(self) -> float:
         return float(self.values.mean())

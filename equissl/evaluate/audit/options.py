@@ -12,6 +12,7 @@ from equissl.evaluate.audit.factors import AUDITS
 from equissl.evaluate.probes.pair_kernels import PRECISION
 
 MIN_IMAGES = 40  # or groups of them
+MOST_NOISE = 1000.0  # of ``precision``: nothing can be read beside it
 MOST_IMAGES = 400  # unless more are asked for
 
 
@@ -34,7 +35,7 @@ class AuditOptions(Checked):
         seed: of the choice of images, the augmentations, the noise and the folds.
 
     Raises:
-        UserError: a number is too small, or an unknown name.
+        UserError: a number is too small or too large, or an unknown name.
     """
 
     count: int | None = None
@@ -50,7 +51,8 @@ class AuditOptions(Checked):
         for name, low in (("count", MIN_IMAGES), ("draws", 1), ("untrained", 0)):
             if getattr(self, name) is not None:
                 check_bounds(self, name, low=low)
-        check_bounds(self, "precision", "minutes", low=0)
+        check_bounds(self, "minutes", low=0)
+        check_bounds(self, "precision", low=0, high=MOST_NOISE)
         check_names(self.factors)
 
 

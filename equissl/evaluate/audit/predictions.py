@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -106,13 +105,9 @@ def _checked(metadata: Mapping[str, object], tensors: Mapping[str, Tensor]) -> P
         raise ValueError("images, regress or seed are of another type")
     scores = {}
     for name, numbers in regress.items():
-        values, resamples = (tensors[f"{name}/{k}"].double() for k in ("values", "resamples"))
-        if values.ndim != 1 or resamples.ndim != 1 or not (len(values) and len(resamples) > 1):
-            raise ValueError(f"scores of {name} have another shape")
-        if not bool(torch.cat([values, resamples]).isfinite().all()):
-            raise ValueError(f"scores of {name} are not finite")
-        scores[str(name)] = Resampled(values, resamples, bool(numbers))
-        if len(tensors[f"{name}/targets"]) != len(images):
+        values, resamples = (tensors[f"{name}/{k}"] for k in ("values", "resamples"))
+        scores[name] = Resampled.stored(values, resamples, bool(numbers))
+        if any(tensors[f"{name}/{k}"].shape[:1] != (len(images),) for k in ("targets", "predictions")):
             raise ValueError(f"{name} has another number of images")
     return Predictions(
         tuple(map(str, images)),

@@ -54,6 +54,9 @@ REFERENCES: Mapping[str, type[nn.Module]] = {
 }
 
 
+SMALLEST = 3  # pixels of a side, for second differences
+
+
 def reference(name: str, shape: tuple[int, ...]) -> Encoder:
     """An encoder without weights for images (C, H, W)."""
     channels, height, width = shape

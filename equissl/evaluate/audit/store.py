@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from equissl.evaluate.audit.interval import Resampled
+from equissl.evaluate.audit.interval import RESAMPLES, Resampled
 from equissl.evaluate.audit.readout import Readout
 from equissl.params import Factor, Space
 from equissl.storage import parse_json, write_bytes
@@ -48,10 +49,15 @@ class ReadoutStore:
     Args:
         folder: created with the first file; None keeps nothing.
         key: a digest of all that the readouts depend on.
+        rows: names of the rows that each file must have.
+        count, draws: of images and of repeats.
     """
 
     folder: Path | None = None
     key: str = ""
+    rows: frozenset[str] = frozenset()
+    count: int = 0
+    draws: int = 1
 
     def read(self, audit: str, space: Space) -> Readouts | None:
         """What was read for an audit, if it is there.
@@ -59,23 +65,40 @@ class ReadoutStore:
         Args:
             space: the factors that the audit may have.
         """
-        return None if self.folder is None else read_readouts(self._path(audit), space, self.key)
+        if self.folder is None:
+            return None
+        found = _read_readouts(self._path(audit), space, self.key)
+        return found if found is not None and self._is_whole(found) else None
 
     def write(self, audit: str, readouts: Readouts) -> None:
         if self.folder is not None:
             write_bytes(self._path(audit), _packed(readouts, self.key))
+
+    def _is_whole(self, readouts: Readouts) -> bool:
+        """Whether all rows are there, of the same factors, images and repeats."""
+        findings = [f for part in readouts.values() for f in part.values()]
+        scores = [s for f in findings for s in _scores(f).values()]
+        return (
+            {row for row, _ in readouts} == self.rows
+            and all((row, "all") in readouts for row in self.rows)
+            and len({frozenset(part) for part in readouts.values()}) == 1
+            and all(len(f.readout.targets) == self.count for f in findings)
+            and all((len(s.values), len(s.resamples)) == (self.draws, RESAMPLES) for s in scores)
+        )
 
     def _path(self, audit: str) -> Path:
         assert self.folder is not None
         return self.folder / f"{file_name(audit)}.safetensors"
 
 
-def read_readouts(path: Path, space: Space, key: str = "") -> Readouts | None:
+def _read_readouts(path: Path, space: Space, key: str) -> Readouts | None:
     """The readouts in a file; None if there are none, or they have another key."""
+    if not path.is_file():  # opening a pipe would never end
+        return None
     try:
         with safe_open(path, framework="pt") as file:
             facts = parse_json((file.metadata() or {})["readouts"])
-            if key and facts["key"] != key:
+            if facts["key"] != key:
                 return None
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         result: dict[Key, dict[str, Finding]] = {}
@@ -83,7 +106,7 @@ def read_readouts(path: Path, space: Space, key: str = "") -> Readouts | None:
             part = result.setdefault((str(row["row"]), str(row["part"])), {})
             if row["factor"] is not None:
                 part[str(row["factor"])] = _finding(row, f"{k}/", tensors, space[str(row["factor"])])
-    except (OSError, SafetensorError, KeyError, ValueError, TypeError, AttributeError, IndexError):
+    except (OSError, SafetensorError, LookupError, ValueError, TypeError, AttributeError, ArithmeticError):
         return None
     return result
 
@@ -96,13 +119,11 @@ def _packed(readouts: Readouts, key: str) -> bytes:
             rows.append({"row": row, "part": part, "factor": None})
         for name, finding in findings.items():
             prefix, r = f"{len(rows)}/", finding.readout
-            scores = {"score": r.score, "shuffled": r.shuffled}
-            for what, score in (scores | {n: getattr(finding, n) for n in _MORE}).items():
-                if score is not None:
-                    tensors |= {
-                        f"{prefix}{what}/values": score.values,
-                        f"{prefix}{what}/resamples": score.resamples,
-                    }
+            for what, score in _scores(finding).items():
+                tensors |= {
+                    f"{prefix}{what}/values": score.values,
+                    f"{prefix}{what}/resamples": score.resamples,
+                }
             tensors |= {f"{prefix}predictions": r.predictions, f"{prefix}targets": r.targets}
             rows.append(
                 {
@@ -123,29 +144,67 @@ def _packed(readouts: Readouts, key: str) -> bytes:
     return save(packed, {"readouts": json.dumps({"key": key, "rows": rows})})
 
 
+def _scores(finding: Finding) -> dict[str, Resampled]:
+    scores = {"score": finding.readout.score, "shuffled": finding.readout.shuffled}
+    scores |= {n: getattr(finding, n) for n in _MORE}
+    return {n: s for n, s in scores.items() if s is not None}
+
+
 def _finding(
     row: Mapping[str, object], prefix: str, tensors: Mapping[str, Tensor], factor: Factor
 ) -> Finding:
-    regress = bool(row["regress"])
+    """
+    Raises:
+        ValueError: something is of another shape, type or range than an audit writes.
+    """
+    regress = not factor.discrete
 
     def score(what: str) -> Resampled | None:
         values = tensors.get(f"{prefix}{what}/values")
-        return None if values is None else Resampled(values, tensors[f"{prefix}{what}/resamples"], regress)
+        return (
+            values
+            if values is None
+            else Resampled.stored(values, tensors[f"{prefix}{what}/resamples"], regress)
+        )
 
     own, probes, curve = score("score"), row["probes"], row["curve"]
     if own is None or not isinstance(probes, Mapping):
         raise ValueError("the file lacks a score")
+    targets, predictions = tensors[f"{prefix}targets"], tensors[f"{prefix}predictions"]
+    _check_targets(targets, factor)
+    _check_targets(predictions, factor)
+    if len(targets) != len(predictions):
+        raise ValueError("targets and predictions are of different images")
     readout = Readout(
         factor,
         own,
         score("shuffled"),
-        {str(k): float(v) for k, v in probes.items()},
+        {str(k): _finite(v) for k, v in probes.items()},
         str(row["chosen"]),
-        float(str(row["amplitude"])),
-        int(str(row["live"])),
-        int(str(row["width"])),
-        tensors[f"{prefix}predictions"],
-        tensors[f"{prefix}targets"],
+        _finite(row["amplitude"]),
+        int(_finite(row["live"])),
+        int(_finite(row["width"])),
+        predictions,
+        targets,
     )
-    points = {int(n): float(v) for n, v in curve} if isinstance(curve, list) else None
+    points = {int(_finite(n)): _finite(v) for n, v in curve} if isinstance(curve, list) else None
     return Finding(readout, curve=points, **{n: score(n) for n in _MORE})
+
+
+def _check_targets(values: Tensor, factor: Factor) -> None:
+    relative = factor.relative()
+    if factor.discrete:
+        fits = values.dtype == torch.int64 and values.ndim == 1 and bool((values >= 0).all())
+        fits = fits and bool((values < len(relative.elements())).all())
+    else:
+        fits = values.is_floating_point() and values.shape[1:] == (relative.encoded_size,)
+        fits = fits and bool(values.isfinite().all())
+    if not fits:
+        raise ValueError(f"targets of {factor.name} are of another kind")
+
+
+def _finite(value: object) -> float:
+    number = float(str(value))
+    if not math.isfinite(number):
+        raise ValueError("a number is not finite")
+    return number

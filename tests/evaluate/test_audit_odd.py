@@ -1,0 +1,108 @@
+"""Audits of odd images and augmentations, and damaged files of what was read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+import equissl
+from equissl.augment.color.color_jitter import ColorJitter
+from equissl.errors import UserError
+from equissl.evaluate.audit.factors import AUDITS
+from equissl.evaluate.audit.store import ReadoutStore
+from equissl.evaluate.base import Score
+
+IMAGES = torch.rand(44, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+QUICK: dict[str, Any] = {"count": 44, "draws": 1, "untrained": 0, "minutes": 0.0}
+
+
+def audit(images: Tensor = IMAGES, **settings: Any) -> list[Score]:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(images[0].numel(), 4))
+    return equissl.audit(network, images, **(QUICK | {"factors": ("brightness",)} | settings))
+
+
+Change = Callable[[dict[str, Any], dict[str, Tensor]], object]
+DAMAGE: dict[str, Change] = {
+    "a row is missing": lambda facts, tensors: facts["rows"].pop(),
+    "a row has another name": lambda facts, tensors: facts["rows"][0].update(row="<script>"),
+    "infinite curve": lambda facts, tensors: facts["rows"][0].update(curve=[[float("inf"), 1]]),
+    "NaN": lambda facts, tensors: tensors["0/score/values"].fill_(float("nan")),
+    "fewer resamples": lambda facts, tensors: tensors.update(
+        {"0/score/resamples": tensors["0/score/resamples"][:9]}
+    ),
+    "scores of whole numbers": lambda facts, tensors: tensors.update(
+        {"0/absolute/values": tensors["0/absolute/values"].long()}
+    ),
+    "a target is missing": lambda facts, tensors: tensors.update({"0/targets": tensors["0/targets"][1:]}),
+    "targets of another shape": lambda facts, tensors: tensors.update(
+        {"0/predictions": tensors["0/predictions"].repeat(1, 2)}
+    ),
+}
+
+
+def test_what_is_not_as_an_audit_writes_it_is_read_anew(tmp_path: Path) -> None:
+    audit(store=tmp_path)
+    path, space = tmp_path / "brightness.safetensors", AUDITS["brightness"].space
+    content = path.read_bytes()
+    for damage, change in DAMAGE.items():
+        with safe_open(path, "pt") as file:
+            facts = json.loads(file.metadata()["readouts"])
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+        rows = frozenset(row["row"] for row in facts["rows"])
+        store = ReadoutStore(tmp_path, facts["key"], rows, len(IMAGES), 1)
+        change(facts, tensors)
+        path.unlink()
+        save_file({n: t.contiguous() for n, t in tensors.items()}, path, {"readouts": json.dumps(facts)})
+        assert store.read("brightness", space) is None, damage
+        path.unlink()
+        path.write_bytes(content)
+        assert store.read("brightness", space) is not None
+
+
+def test_equal_images_count_once_however_many_they_are() -> None:
+    images = torch.cat([IMAGES[:11], IMAGES[:1].expand(31, -1, -1, -1)])
+    with pytest.raises(UserError, match="at least 40 different images, but there are 11"):
+        audit(images)
+    with pytest.raises(UserError, match=r"but there are 1$"):
+        audit(IMAGES[:1].expand(44, -1, -1, -1))
+
+
+@pytest.mark.parametrize(
+    ("factors", "message"),
+    [
+        (
+            (ColorJitter(0.4, 0, 0, 0, p=1), ColorJitter(0, 0.4, 0, 0, p=1)),
+            "'ColorJitter' would be read from",
+        ),
+        (("brightness", ColorJitter(0.4, 0.4, 0, 0, p=1)), "'brightness' would be read from brightness and"),
+        (("hue", "hue"), "'hue' would be read from hue and from hue"),
+        ((ColorJitter(0.4, 0.4, 0, 0, p=0),), "no parameter of ColorJitter differs between images"),
+    ],
+)
+def test_factors_that_would_be_mixed_up_or_do_not_vary_are_refused(
+    factors: tuple[object, ...], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        audit(factors=factors)
+
+
+def test_factors_may_be_one_name() -> None:
+    assert audit(factors="brightness") == audit()
+    with pytest.raises(UserError, match="factors"):
+        audit(factors=None)
+
+
+def test_limits_are_said() -> None:
+    with pytest.raises(UserError, match=r"2 x 9 px cannot be audited: .* at least 3 px"):
+        audit(torch.rand(44, 3, 2, 9))
+    with pytest.raises(UserError, match=r"precision must be in \[0, 1000\]"):
+        audit(precision=1e300)
