@@ -96,7 +96,10 @@ def audit(
         trusted=trusted,
     )
     encoder = loaded.encoder
-    if layers := (layer,) if isinstance(layer, str) else tuple(layer):
+    layers = tuple(_several(layer))
+    if not all(isinstance(name, str) for name in layers):
+        raise UserError(f"layer={layer!r}: expected names of modules, such as 'layer4'")
+    if layers:
         encoder = with_layers(encoder, layers, image_shape(dataset))
     device = resolve_device(device)
     encoder.to(device)
@@ -154,6 +157,12 @@ def _predictors(loaded: object, device: str) -> dict[str, Predictive]:
     return {n: m for n, m in loaded.model.modules_by_name.items() if isinstance(m, Predictive)}
 
 
+def _several(given: Any) -> Sequence[Any]:
+    """What is given one by one or in a sequence; None and numbers are left to the checks of types."""
+    one = isinstance(given, (str, Augmentation)) or not isinstance(given, Iterable)
+    return (given,) if one else tuple(given)
+
+
 def with_settings(options: AuditOptions, settings: Mapping[str, Any]) -> AuditOptions:
     """The options with other values in some fields.
 
@@ -164,9 +173,7 @@ def with_settings(options: AuditOptions, settings: Mapping[str, Any]) -> AuditOp
     if unknown := [n for n in settings if n not in known]:
         raise UserError([f"an audit has no setting {n!r}; {nearest(n, known)}" for n in unknown])
     if "factors" in settings:
-        given = settings["factors"]
-        one = isinstance(given, (str, Augmentation)) or not isinstance(given, Iterable)
-        settings = {**settings, "factors": (given,) if one else tuple(given)}
+        settings = {**settings, "factors": tuple(_several(settings["factors"]))}
     return replace(options, **settings)
 
 

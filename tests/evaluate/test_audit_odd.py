@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import equissl
+from equissl.augment.base import Pipeline
 from equissl.augment.color.color_jitter import ColorJitter
+from equissl.augment.filters.gaussian_noise import GaussianNoise
+from equissl.augment.geometry.random_resized_crop import RandomResizedCrop
 from equissl.errors import UserError
 from equissl.evaluate.audit.factors import AUDITS
 from equissl.evaluate.audit.store import ReadoutStore
@@ -85,6 +89,8 @@ def test_equal_images_count_once_however_many_they_are() -> None:
         ),
         (("brightness", ColorJitter(0.4, 0.4, 0, 0, p=1)), "'brightness' would be read from brightness and"),
         (("hue", "hue"), "'hue' would be read from hue and from hue"),
+        ((Pipeline(()),), "Pipeline has no parameter that could be read"),
+        ((RandomResizedCrop(24),), "makes images of 24 x 24 px, but they are of 8 x 8"),
         ((ColorJitter(0.4, 0.4, 0, 0, p=0),), "no parameter of ColorJitter differs between images"),
     ],
 )
@@ -101,7 +107,21 @@ def test_factors_may_be_one_name() -> None:
         audit(factors=None)
 
 
+def test_parameters_that_are_only_replayed_are_not_read() -> None:
+    noise = GaussianNoise()
+    readable = {f"audit/{f.name}" for f in noise.space if f.encoded_size}
+    assert {s.name for s in audit(factors=noise)} == readable != {f"audit/{n}" for n in noise.space.names}
+
+
+def test_an_encoder_has_one_width() -> None:
+    calls = itertools.count()
+    with pytest.raises(UserError, match="another number of features each time"):
+        equissl.audit(lambda x: x.flatten(1)[:, : 10 + next(calls)], IMAGES, factors=("brightness",), **QUICK)
+
+
 def test_limits_are_said() -> None:
+    with pytest.raises(UserError, match="layer=5: expected names of modules"):
+        audit(layer=5)
     with pytest.raises(UserError, match=r"2 x 9 px cannot be audited: .* at least 3 px"):
         audit(torch.rand(44, 3, 2, 9))
     with pytest.raises(UserError, match=r"precision must be in \[0, 1000\]"):

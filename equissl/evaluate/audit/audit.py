@@ -91,6 +91,7 @@ def audit(
         )
     named = suitable_audits([f for f in options.factors if isinstance(f, str)], shape, cropped=True)
     audits = audited_once(options.factors or named)
+    _check_sizes(options.factors, shape[1:])
     if untrained_reason(encoder):
         options = replace(options, untrained=0)
     references = JointEncoder({name: reference(name, shape).to(device) for name in REFERENCES})
@@ -172,6 +173,11 @@ class _Reading:
             self.passes.features(self.network, self.index, item.augment, k, item.name)
             for k in range(self.options.draws or 1)
         ]
+        if any(view.parts != plain.parts for view in changed):
+            raise UserError(
+                f"{self.passes.model or 'the encoder'} gives another number of features each time; "
+                "an encoder gives the same for the same images"
+            )
         views = Views.of(plain, changed, item.factors, self.options.precision, self.options.seed)
         if not views.factors:
             raise UserError(
@@ -194,6 +200,20 @@ class _Reading:
             r.factor.name: Finding(r, absolute.get(r.factor.name), curves.get(r.factor.name))
             for r in read_factors(views, self.weights, control=row == MODEL)
         }
+
+
+def _check_sizes(factors: Sequence[str | Augmentation], size: tuple[int, ...]) -> None:
+    """Refuse augmentations after which the encoder would read images of another size."""
+    height, width = size
+    made = {type(f).__name__: f.output_size((height, width)) for f in factors if not isinstance(f, str)}
+    if wrong := {name: new for name, new in made.items() if new != (height, width)}:
+        raise UserError(
+            [
+                f"factors: {name} makes images of {new[0]} x {new[1]} px, but they are of "
+                f"{height} x {width}; give it their size"
+                for name, new in wrong.items()
+            ]
+        )
 
 
 def _check_alive(table: FeatureTable, model: str) -> None:

@@ -97,7 +97,8 @@ def audited(item: str | Augmentation) -> Audited:
     the changed image alone and at 0.65 with one of 30 to 80 %.)
     """
     if not isinstance(item, str):
-        return Audited(type(item).__name__, item, item.space.names)
+        readable = tuple(f.name for f in item.space if f.encoded_size)  # not those that are only replayed
+        return Audited(type(item).__name__, item, readable)
     augment, factors = AUDITS[item], factors_of(item)
     if item == "rotation" or any(f.discrete for f in augment.space.select(factors)):
         return Audited(item, Pipeline((_SMALL_CROP, augment)), factors, _SMALL_CROP)

@@ -43,7 +43,7 @@ def fit_factor_probe(
 
 def varies(targets: Tensor) -> bool:
     """Whether the targets are finite and differ between images at all."""
-    largest = float((targets - targets[:1]).abs().double().max()) if len(targets) else 0.0
+    largest = float((targets - targets[:1]).abs().double().max()) if targets.numel() else 0.0
     return 1e-6 < largest < math.inf
 
 
