@@ -255,7 +255,7 @@ SETTINGS = [
     ("seed", str(MAX_SEED + 1), rf"seed={MAX_SEED + 1}: seed must be in \[0, {MAX_SEED}\]"),
     ("seed", "-1", r"seed must be in \[0"),
     ("seed", "9" * 5000, "seed="),
-    ("batch_norm", "x", "batch_norm=x: input should be 'all_views' or 'per_view'"),
+    ("batch_norm", "x", "batch_norm=x: input should be 'all_views', 'per_view' or 'frozen'"),
     ("views", "{}", "views={}: change its parts"),
     ("views.a.augment.steps", "[]", "change its parts"),
     ("views.a.augment.steps.0", "equissl.training:AdamW", "expected a Augmentation"),
