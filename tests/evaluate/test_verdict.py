@@ -86,3 +86,14 @@ def test_networks_that_were_initialised_in_two_ways_have_no_common_mean(model: f
     assert found.to_untrained.value == pytest.approx(min(model - 0.3, model - 0.5, key=abs), abs=0.01)
     single = [[score(0.3, seed=20)], [score(0.5, seed=30)]]  # one of each: together their spread is known
     assert verdicts({"x": Evidence(score(model), single, score(0.2, seed=3))})["x"].to_untrained.freedom < 3
+
+
+def test_few_initialisations_are_enough_if_there_are_several_factors() -> None:
+    """Two networks that happen to agree are no proof; all factors together say how much networks differ."""
+    many = {str(k): evidence(0.8, 0.3, 0.2, spread=0.15) for k in range(8)}
+    pairs = {n: Evidence(e.model, [e.untrained[0][:2]], e.statistics) for n, e in many.items()}
+    alone = {"0": pairs["0"]}
+    assert verdicts(alone)["0"].word == "undecided" and verdicts(pairs)["0"].word == "kept"
+    lucky = Evidence(score(0.36), [[score(0.3, seed=k) for k in (20, 21)]], score(0.2, seed=3))
+    assert verdicts({"0": lucky})["0"].word == "kept"
+    assert verdicts({**pairs, "0": lucky})["0"].word != "kept"

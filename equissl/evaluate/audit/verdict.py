@@ -77,7 +77,10 @@ class Verdict:
 
 
 def difference(
-    model: Resampled, others: Sequence[Resampled], spread: tuple[float, int] | None = None
+    model: Resampled,
+    others: Sequence[Resampled],
+    spread: tuple[float, int] | None = None,
+    one_of_them: bool = False,
 ) -> Difference:
     """A score minus the mean of others, resample by resample.
 
@@ -86,12 +89,14 @@ def difference(
 
     Args:
         spread: variance over initialisations and its degrees of freedom, if not those of ``others``.
+        one_of_them: the hypothesis is that the model is one more of the others, which differs from their mean
+            as each of them does.
     """
     resamples = model.resamples - torch.stack([o.resamples for o in others]).mean(0)
     repeats = model.values - torch.stack([o.values for o in others]).mean(0)
     images = float(resamples.var()) + (float(repeats.var()) / len(repeats) if len(repeats) > 1 else 0.0)
     variance, own_freedom = spread or pooled_variance([others])
-    variance /= len(others)
+    variance *= 1 / len(others) + one_of_them
     freedom = (images + variance) ** 2 / (variance**2 / own_freedom) if variance > 0 else math.inf
     return Difference(float(repeats.mean()), math.sqrt(images + variance), freedom)
 
@@ -104,27 +109,50 @@ def pooled_variance(families: Sequence[Sequence[Resampled]]) -> tuple[float, int
     return (squares / freedom if freedom else 0.0), freedom
 
 
-def to_untrained(evidence: Evidence) -> list[Difference]:
-    """Differences to each family; to all as one where no family has two networks."""
+def common_spread(evidence: Sequence[Evidence]) -> tuple[float, int]:
+    """The variance over initialisations that factors have on average, and its degrees of freedom.
+
+    Two networks of a family say little about how much the score of one factor differs between networks; what
+    all factors say together is taken where it is larger.
+    """
+    found = [pooled_variance([f for f in e.untrained if f]) for e in evidence]
+    freedom = sum(f for _, f in found)
+    return (sum(v * f for v, f in found) / freedom if freedom else 0.0), freedom
+
+
+def to_untrained(
+    evidence: Evidence, common: tuple[float, int] = (0.0, 0), one_of_them: bool = False
+) -> list[Difference]:
+    """Differences to each family; to all as one where no family has two networks.
+
+    Args:
+        common: variance over initialisations and its degrees of freedom, of several factors.
+        one_of_them: as in ``difference``.
+    """
     families = [family for family in evidence.untrained if family]
-    spread = pooled_variance(families)
+    own = pooled_variance(families)
+    spread = max(own[0], common[0]), max(own[1], common[1])
     if not spread[1]:
-        return [difference(evidence.model, [o for family in families for o in family])]
-    return [difference(evidence.model, family, spread) for family in families]
+        every = [o for family in families for o in family]
+        return [difference(evidence.model, every, None, one_of_them)]
+    return [difference(evidence.model, family, spread, one_of_them) for family in families]
 
 
 def verdicts(factors: Mapping[str, Evidence], margin: float = MARGIN) -> dict[str, Verdict]:
     """The verdict on each factor, at a family-wise level of 5 % (Holm) for each of the words.
 
     - "not readable": nothing reads the factor above chance, neither the features nor the references.
-    - "kept": read better than from untrained networks of the kind and than from image statistics.
-    - "lost": read worse than from untrained networks.
+    - "kept": read better than from untrained networks of the kind, by more than they differ among each other,
+      and than from image statistics.
+    - "lost": read worse than from untrained networks, likewise.
     - "as untrained": within the margin of untrained networks, or between two families of them.
     - "as image statistics": at least as untrained, but not better than image statistics by more than the
       margin.
     - "undecided": the images are too few to say.
     """
-    found = {n: _verdict_parts(e, margin) for n, e in factors.items()}
+    kinds = {kind: [e for e in factors.values() if e.model.regress == kind] for kind in (True, False)}
+    common = {kind: common_spread(of) for kind, of in kinds.items()}
+    found = {n: _verdict_parts(e, margin, common[e.model.regress]) for n, e in factors.items()}
     kept = holm({n: max(f.p_better, f.to_statistics.p_above()) for n, f in found.items()})
     lost = holm({n: f.p_worse for n, f in found.items()})
     alike = holm({n: f.p_alike for n, f in found.items()})
@@ -158,9 +186,9 @@ class _Parts:
     p_chance: float
 
 
-def _verdict_parts(evidence: Evidence, margin: float) -> _Parts:
+def _verdict_parts(evidence: Evidence, margin: float, common: tuple[float, int]) -> _Parts:
     m = margin if evidence.model.regress else margin / 2
-    families = to_untrained(evidence)
+    families, tested = (to_untrained(evidence, common, one_of_them) for one_of_them in (False, True))
     to_statistics = difference(evidence.model, [evidence.statistics])
     not_below = min(d.p_above(-m) for d in families)
     not_above = min(d.p_below(m) for d in families)
@@ -170,8 +198,8 @@ def _verdict_parts(evidence: Evidence, margin: float) -> _Parts:
     return _Parts(
         min(families, key=lambda d: abs(d.value)),
         to_statistics,
-        max(d.p_above() for d in families),
-        max(d.p_below() for d in families),
+        max(d.p_above() for d in tested),
+        max(d.p_below() for d in tested),
         max(not_below, not_above),
         max(not_below, to_statistics.p_below(m)),
         min(1.0, min(above) * len(above)),
