@@ -74,7 +74,7 @@ STREAM = iter(IMAGES.repeat(2, 1, 1, 1))
 DATASETS: dict[str, tuple[Callable[[], Any], str]] = {
     "of 0 to 255": (lambda: Rows(lambda i: IMAGES[i].float()), r"must lie in \[0, 1\]"),
     "normalised": (lambda: Rows(lambda i: IMAGES[i] / 127.5 - 1), r"must lie in \[0, 1\]"),
-    "not a number": (lambda: Rows(lambda i: IMAGES[i] / 255 * float("nan")), r"must lie in \[0, 1\]"),
+    "not a number": (lambda: Rows(lambda i: IMAGES[i] / 255 * float("nan")), "hold NaN or infinity"),
     "int64": (lambda: Rows(lambda i: IMAGES[i].long()), "uint8 or float"),
     "one dimension missing": (lambda: Rows(lambda i: IMAGES[i, 0]), r"\(B, C, H, W\)"),
     "an array": (lambda: Rows(lambda i: IMAGES[i].numpy()), "ndarray"),

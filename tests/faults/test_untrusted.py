@@ -65,7 +65,7 @@ def test_the_stored_recipe_is_read() -> None:
         ("batch_size", 10**30, "batch_size must be an integer"),
         ("clip_gradient", float("nan"), "clip_gradient must be a number, got nan"),
         ("clip_gradient", float("inf"), "clip_gradient must be a number, got inf"),
-        ("batch_norm", "x", "batch_norm='x' does not exist; valid: all_views, per_view"),
+        ("batch_norm", "x", "batch_norm='x' does not exist; valid: all_views, frozen, per_view"),
         ("base.temperature", "hot", "base.temperature must be a number, got 'hot'"),
         ("base.temperature", -1, "base.temperature must be above 0, got -1"),
         ("base.projector", [8, "x"], r"base.projector must be a tuple of integers, got \(8, 'x'\)"),

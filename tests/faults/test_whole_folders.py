@@ -143,7 +143,7 @@ def test_images_of_every_kind_give_the_same_pixels() -> None:
     [
         (IMAGES * 255, "must lie in"),
         (IMAGES * 2 - 1, "must lie in"),
-        (IMAGES.where(IMAGES > 0.5, torch.nan), "must lie in"),
+        (IMAGES.where(IMAGES > 0.5, torch.nan), "hold NaN or infinity"),
         ((IMAGES * 255).long(), "expected uint8 or floating-point numbers, got torch.int64"),
         (IMAGES > 0.5, "got torch.bool"),
         (IMAGES.movedim(1, 3), "channels last"),

@@ -17,7 +17,7 @@ from equissl.evaluate.equivariance.changes import CHANGES, PRODUCTS, check_chang
 from equissl.evaluate.equivariance.fitted_maps import FittedMaps, Ratio, interval_of
 from equissl.evaluate.probes.pair_kernels import PRECISION
 from equissl.evaluate.statistics import Estimate
-from equissl.evaluate.titles import LINEAR_MAPS, title
+from equissl.evaluate.titles import LINEAR_MAPS, SENSITIVITY, title
 
 MIN_IMAGES = 10
 REFERENCES = ("pixels", "statistics")
@@ -138,7 +138,7 @@ def own_scores(
                 seed=seed,
                 extra={"moves": moves, "precision": evaluation.precision},
                 title=title(change, "moved" if moves else "does not move"),
-                group=LINEAR_MAPS,
+                group=SENSITIVITY,
             )
     yield from ratio_scores(measured, seed, copies=copies)
     maps, ratios = measured["all"]
