@@ -21,6 +21,7 @@ from equissl.params import Space
 from equissl.training.optim import LARS, OptimizerConfig, WarmupCosine
 from equissl.views import Between, SameAs, ViewSpec
 
+_PARTNER = " (a partner is another image of the same group: data.group=COLUMN of a table, or paired data)"
 Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
 
 
@@ -152,6 +153,7 @@ def check_views(recipe: Recipe, known: Mapping[str, Space]) -> None:
     """
     problems = [
         f"views.{name}.image: the data has no image {spec.image!r}; {nearest(spec.image, known)}"
+        f"{_PARTNER if spec.image == 'partner' else ''}"
         for name, spec in recipe.views.items()
         if spec.image not in known
     ]

@@ -208,7 +208,9 @@ MISTAKES: dict[str, tuple[Callable[[list[str], Path], list[str]], str]] = {
         "has random weights, so there is nothing to repair",
     ),
     "folder in use": (lambda w, p: swap(w, f"out={filled(p / 'full')}"), "is not an empty folder"),
-    "encoder set": (lambda w, p: [*w, "encoder.size=64"], "encoder.* and data.* cannot be set"),
+    "encoder set": (lambda w, p: [*w, "encoder.size=64"], "encoder.* cannot be set"),
+    "size set": (lambda w, p: [*w, "data.size=64"], "data.size cannot be set"),
+    "no such field": (lambda w, p: [*w, "data.gruop=a"], "data.gruop: no setting 'gruop' in ImageFolder"),
     "no setting": (lambda w, p: [*w, "epoch=3"], "epoch"),
 }
 

@@ -1,11 +1,11 @@
-"""Features of every image in a folder."""
+"""Features of every image in a folder, or of a table."""
 
 from __future__ import annotations
 
 import itertools
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,9 @@ import numpy as np
 from torch import Tensor
 
 from equissl.data.base import BadImage
-from equissl.data.image_folder import ImageFolder
+from equissl.data.folder import image_files
+from equissl.data.image_table import ImageTable
+from equissl.data.tables.schema import TableSchema
 from equissl.distributed import limit_threads, resolve_device
 from equissl.errors import UserError
 from equissl.evaluate.features import extract
@@ -29,7 +31,8 @@ class Embeddings:
     """Features of the images in a folder.
 
     Args:
-        files: N paths relative to the folder, as Python names files (``os.fsencode`` gives their bytes).
+        files: N paths relative to the folder, or to that of the table, as Python names files (``os.fsencode``
+            gives their bytes).
         features: (N, D), row by row those of ``files``.
         skipped: files that cannot be read, with the reason.
         model: its name, where its weights come from, and the normalisation and size of the images.
@@ -55,7 +58,7 @@ def embed(
     device: str = "cpu",
     progress: Progress = no_progress,
 ) -> Embeddings:
-    """Features of every image in a folder that can be read, split folders or not.
+    """Features of every image in a folder, or of a table, that can be read; split folders or not.
 
     Images become squares as those that the model was trained on, if that is known, and those with more than
     8 bits are read with the same intensity range.
@@ -92,15 +95,12 @@ def embed(
     loaded = load_given(
         model, size=size, mean=mean, std=std, preprocess=preprocess, seed=seed, trusted=trusted
     )
-    folder = ImageFolder(
-        path=str(data),
-        size=loaded.config.size,
-        fit=loaded.fit,
-        max_bad_fraction=1.0,
-        integer_range=loaded.intensity.integers,
-        float_range=loaded.intensity.floats,
+    images = image_files(
+        data, loaded.config.size, fit=loaded.fit, max_bad_fraction=1.0, intensity=loaded.intensity
     )
-    dataset = folder.open_all(progress)
+    if isinstance(images, ImageTable):
+        images = replace(images, schema=TableSchema())  # its factors and pairs are not asked for
+    dataset = images.open_all(progress)
     device = resolve_device(device)
     loaded.encoder.to(device)
     table = extract(

@@ -13,11 +13,10 @@ from torch import Tensor, nn
 
 from equissl.config.validation import Checked, check_bounds
 from equissl.data.base import Data, Dataset, Split
-from equissl.data.files.split import split_folders
-from equissl.data.folder import open_data
-from equissl.data.image_folder import ImageFolder
+from equissl.data.folder import data_settings, open_data, split_of_tests
 from equissl.distributed import limit_threads, resolve_device
 from equissl.encoder.untrained import CALIBRATION_IMAGES, untrained_copy
+from equissl.errors import UserError
 from equissl.evaluate import protocol
 from equissl.evaluate.base import Evaluation, Score
 from equissl.evaluate.cache import FeatureCache
@@ -48,7 +47,8 @@ class EvaluationOptions(Checked):
     Args:
         evaluations: names (``equissl list evaluations``), "usual", "all", or protocols of papers (keys of
             ``evaluate.protocol.PROTOCOLS``).
-        settings: of the evaluations, as text: "knn.k" -> "200".
+        settings: of the evaluations, as text: "knn.k" -> "200"; and of the data in a folder or a table that
+            are named, "data.group" -> "object".
         count: test images at most; 0 for all images of both splits.
         train_count: training images at most, 0 for all; ten times ``count``, at most 10,000, if absent.
         strict: refuse an evaluation that is named but impossible here, instead of leaving it out.
@@ -108,12 +108,14 @@ def evaluate_run(
     Raises:
         UserError: an unknown name or setting, or an evaluation asked for by name that is impossible here.
     """
-    evaluations = protocol.select_evaluations(options.evaluations, options.settings, options.seed)
+    of_data, of_evaluations = data_settings(options.settings)
+    check_data_settings(of_data, data)
+    evaluations = protocol.select_evaluations(options.evaluations, of_evaluations, options.seed)
     if threads := limit_threads():
         say(threads)
     loaded = load_run(open_run(Path(run)), trusted, backbone=backbone)
     size = loaded.config.size
-    as_trained: Any = {"fit": loaded.fit, "intensity": loaded.intensity}
+    as_trained: Any = {"fit": loaded.fit, "intensity": loaded.intensity, "settings": of_data}
     if isinstance(data, Path | str):  # nothing needs to be held out where test images come from elsewhere
         data = open_data(
             data,
@@ -123,14 +125,13 @@ def evaluate_run(
             limit=limit,
             **as_trained,
         )
-    data = data or loaded.data
+    data = (data or loaded.data).like(loaded.data)
     train_set = data.open("train", progress)
     test_split: Split = "test"
     if isinstance(test, Path | str):
-        folder = Path(test)
         test = open_data(test, size, labels, test_fraction=0.0, limit=limit, **as_trained)
-        if isinstance(test, ImageFolder) and not split_folders(folder):
-            test_split = "train"  # a folder without splits of its own is a test split as a whole
+        test = test.like(data)
+        test_split = split_of_tests(test)
     test_set = (test or data).open(test_split, progress)
     if shared := len(_files(data, train_set) & _files(test or data, test_set)):
         say(
@@ -153,9 +154,18 @@ def evaluate_run(
     return scores
 
 
+def check_data_settings(settings: Mapping[str, str], data: object) -> None:
+    """Raises UserError if there are settings of data, but no path of a folder or table."""
+    if settings and not isinstance(data, Path | str):
+        raise UserError(
+            f"data.{next(iter(settings))}=... is about data=DIR, which is missing: a run's own data stay as "
+            "they are"
+        )
+
+
 def _files(data: Data, dataset: Dataset) -> set[str]:
     """The paths of a dataset's images, links of the folder resolved; none for images that are not files."""
-    root = os.path.realpath(getattr(data, "path", ""))
+    root = os.path.realpath(data.root)
     return {f"{root}/{file}" for file in dataset.files}
 
 

@@ -17,6 +17,7 @@ from equissl.augment.table import cells
 from equissl.data.base import Dataset
 from equissl.data.batch import Batch
 from equissl.data.image_folder import ImageFolder
+from equissl.data.image_table import ImageTable
 from equissl.errors import UserError
 from equissl.evaluate.explorer.neighbors import data_uri
 from equissl.params import Params, between
@@ -52,7 +53,7 @@ def preview_views(
         raise UserError(f"count must be at least 1, got {count}")
     check_views(recipe, recipe.data.spaces)
     data = recipe.data
-    if isinstance(data, ImageFolder):
+    if isinstance(data, ImageFolder | ImageTable):
         data = replace(data, limit=count, test_fraction=0.0, max_bad_fraction=1.0)
     made = build_preview(recipe, name or "a recipe", data.open("train", progress), count, seed)
     write_preview(made, Path(out))

@@ -10,10 +10,8 @@ from typing import Any
 from equissl.auto.feasibility import feasibility_warnings, unidentifiable
 from equissl.auto.requirements import change_targets, kept_factors, policy
 from equissl.auto.selection import with_settings
-from equissl.data.base import Data, Dataset, Split
-from equissl.data.files.split import split_folders
-from equissl.data.folder import open_data
-from equissl.data.image_folder import ImageFolder
+from equissl.data.base import Data, Dataset
+from equissl.data.folder import data_settings, open_data, split_of_tests
 from equissl.encoder.backbone import BackboneConfig
 from equissl.equivariance.augself import AugSelf
 from equissl.errors import UserError
@@ -70,14 +68,15 @@ def plan_repair(
     kept, warnings = kept_factors(keep)
     loaded = model if not isinstance(model, Path | str) else load_encoder(str(model), trusted=trusted)
     begin = _begin(loaded)
-    train_data, train, test_set, source = _open(loaded, data, test, labels, limit, progress)
+    of_data, settings = data_settings(settings or {})
+    train_data, train, test_set, source = _open(loaded, data, test, labels, limit, progress, of_data)
     recipe = replace(repair_recipe(begin, train_data, kept, len(train)), seed=seed)
-    recipe = with_settings(recipe, settings or {}, tuple(trusted))
-    if recipe.encoder != begin or recipe.data != train_data:
-        raise UserError("encoder.* and data.* cannot be set: MODEL decides the encoder, data=DIR the images")
+    recipe = with_settings(recipe, settings, tuple(trusted))
+    if recipe.encoder != begin:
+        raise UserError("encoder.* cannot be set: MODEL decides the encoder")
     if problems := unidentifiable(recipe):
         raise UserError(problems)
-    warnings += feasibility_warnings(recipe)
+    warnings += [*train_data.remarks(), *feasibility_warnings(recipe)]
     reasons = (recipe.about, *(f"warning: {line}" for line in warnings))
     return Repair(loaded, recipe, train, test_set, source, reasons)
 
@@ -149,6 +148,7 @@ def _open(
     labels: str,
     limit: int | None,
     progress: Progress,
+    settings: Mapping[str, str],
 ) -> tuple[Data, Dataset, Dataset, str]:
     """The training data and its dataset, the held-out images, and what they are called.
 
@@ -156,13 +156,12 @@ def _open(
         UserError: too few images.
     """
     held_out = TEST_FRACTION if test is None else 0.0
-    train_data = _data(loaded, data, labels, held_out, limit).resolve(progress)
+    train_data = _data(loaded, data, labels, held_out, limit, settings).resolve(progress)
     train = train_data.open("train", progress)
-    test_data = train_data if test is None else _data(loaded, test, labels, 0.0, limit)
-    split: Split = "test"
-    if test is not None and isinstance(test_data, ImageFolder) and not split_folders(Path(test_data.path)):
-        split = "train"  # a folder without splits of its own is a test split as a whole
-    test_set = test_data.open(split, progress)
+    test_data = train_data
+    if test is not None:
+        test_data = _data(loaded, test, labels, 0.0, limit, settings).like(train_data)
+    test_set = test_data.open("test" if test is None else split_of_tests(test_data), progress)
     for dataset, what in ((train, "to learn from"), (test_set, "held out for the audits")):
         if len(dataset) < MIN_IMAGES:
             raise UserError(
@@ -173,11 +172,16 @@ def _open(
 
 
 def _data(
-    loaded: Loaded, data: Data | Path | str, labels: str, test_fraction: float, limit: int | None
+    loaded: Loaded,
+    data: Data | Path | str,
+    labels: str,
+    test_fraction: float,
+    limit: int | None,
+    settings: Mapping[str, str],
 ) -> Data:
     if isinstance(data, Data):
         any_data: Any = data  # every Data is a dataclass with a field ``size``
         resized: Data = replace(any_data, size=loaded.config.size)
         return resized
-    as_trained: Any = {"fit": loaded.fit, "intensity": loaded.intensity}
+    as_trained: Any = {"fit": loaded.fit, "intensity": loaded.intensity, "settings": settings}
     return open_data(data, loaded.config.size, labels, test_fraction=test_fraction, limit=limit, **as_trained)

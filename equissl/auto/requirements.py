@@ -19,7 +19,7 @@ from equissl.augment.geometry.random_resized_crop import RandomResizedCrop
 from equissl.augment.geometry.rotate import Rotate
 from equissl.auto.default import choose_recipe
 from equissl.auto.feasibility import CROP, feasibility_warnings
-from equissl.data.image_folder import ImageFolder
+from equissl.data.folder import image_files
 from equissl.equivariance._parameter_targets import AnyParameterTarget, FactorDifference, ParameterDifference
 from equissl.equivariance.augself import AugSelf
 from equissl.errors import UserError, nearest
@@ -90,7 +90,7 @@ def recipe_for(
     first view to the third, so the features must hold them.
 
     Args:
-        folder: images. For other data, ``build_recipe(recipe, resolve(keep, ignore))``.
+        folder: of images, or a table. For other data, ``build_recipe(recipe, resolve(keep, ignore))``.
         keep, ignore: names in ``FACTORS`` or ``GROUPS``, or of single numbers ("crop_left" means "crop").
             Without ``ignore``: what SimCLR ignores (``DEFAULT_IGNORE``), without what is kept.
 
@@ -99,7 +99,7 @@ def recipe_for(
     """
     requirements = resolve(keep, ignore)
     start = choose_recipe(Path(folder))[0]
-    start = replace(start, data=ImageFolder(str(Path(folder).resolve()), start.data.size))
+    start = replace(start, data=image_files(folder, start.data.size))
     recipe = build_recipe(start, requirements)
     warnings = (*requirements.warnings, *feasibility_warnings(recipe))
     return recipe, replace(requirements, warnings=warnings)

@@ -7,6 +7,8 @@ from pathlib import Path
 from equissl.api.preview import preview_views
 from equissl.cli.grammar.arguments import Arguments
 from equissl.data.files.summary import format_summary, summarise
+from equissl.data.folder import data_settings, existing_data, open_data
+from equissl.data.image_table import ImageTable
 from equissl.progress import Display
 from equissl.report import check_page
 
@@ -15,14 +17,19 @@ def run(args: Arguments) -> int:
     """Counts, sizes, unreadable files, labels, duplicates, reading speed; or a page of example views."""
     if args["views"] is not None:
         return _views(args)
-    extra = [
-        f"{n}=..." for n in ("recipe", "keep", "ignore", *args.settings) if n in args.settings or args[n]
-    ]
+    of_data, others = data_settings(args.settings)
+    extra = [f"{n}=..." for n in ("recipe", "keep", "ignore", *others) if n in others or args[n]]
     args.problems.extend(f"{name} is for example views: add views=PAGE.html" for name in extra)
-    args.check()
+    table: list[str] = []
+
+    def describe() -> None:
+        data = open_data(existing_data(args["data"]), 224, settings=of_data)
+        table.extend(data.describe() if isinstance(data, ImageTable) else ())
+
+    args.check(describe if args["data"] else lambda: None)
     with Display() as display:
-        summary = summarise(args["data"], progress=display)
-    print("\n".join(format_summary(summary)))
+        summary = summarise(str(args["data"]), progress=display)
+    print("\n".join(format_summary(summary, table=table)))
     return 0
 
 

@@ -10,7 +10,12 @@ from equissl.cli.grammar.arguments import Arguments
 from equissl.config.public import installed_version
 
 _REQUIRED = ("torch", "torchvision", "timm", "lightning_fabric", "sklearn", "scipy", "PIL", "matplotlib")
-_EXTRAS = {"onnx": ("onnx", "onnxruntime", "onnxscript"), "wandb": ("wandb",), "mlflow": ("mlflow",)}
+_EXTRAS = {
+    "tables": ("pyarrow",),
+    "onnx": ("onnx", "onnxruntime", "onnxscript"),
+    "wandb": ("wandb",),
+    "mlflow": ("mlflow",),
+}
 _PACKAGES = {"lightning_fabric": "lightning-fabric", "sklearn": "scikit-learn", "PIL": "pillow"}
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from equissl.api.embed import check_suffix, embed
 from equissl.cli import shared
 from equissl.cli.grammar.arguments import Arguments
-from equissl.data.files.scan import existing_folder
+from equissl.data.folder import existing_data
 from equissl.progress import Display
 from equissl.text import printable
 
@@ -17,7 +17,7 @@ def run(args: Arguments) -> None:
     out: Path | None = args["out"]
     args.check(
         lambda: check_suffix(out),
-        lambda: existing_folder(str(args["data"])),
+        lambda: existing_data(args["data"]),
         lambda: shared.device(args),
     )
     with Display() as display:

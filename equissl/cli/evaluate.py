@@ -14,11 +14,10 @@ from rich.console import Console
 from equissl import report
 from equissl.api import audit as audits
 from equissl.api.audit_files import write_audit, write_audit_report
-from equissl.api.evaluate import EvaluationOptions, evaluate_run
+from equissl.api.evaluate import EvaluationOptions, check_data_settings, evaluate_run
 from equissl.cli import shared
 from equissl.cli.grammar.arguments import Arguments
-from equissl.data.files.scan import existing_folder
-from equissl.data.folder import open_data
+from equissl.data.folder import data_settings, existing_data, open_data
 from equissl.encoder.layers import with_layers
 from equissl.encoder.named import describe_inputs
 from equissl.encoder.untrained import untrained_reason
@@ -44,10 +43,11 @@ def evaluate(args: Arguments) -> int:
     path: Path | None = args["data"]
     test: Path | None = args["test"]
     args.check(
-        lambda: path and existing_folder(str(path)),
-        lambda: test and existing_folder(str(test)),
+        lambda: path and existing_data(path),
+        lambda: test and existing_data(test),
         lambda: shared.device(args),
-        lambda: protocol.select_evaluations(args["evaluations"], args.settings),
+        lambda: protocol.select_evaluations(args["evaluations"], data_settings(args.settings)[1]),
+        lambda: check_data_settings(data_settings(args.settings)[0], path),
         lambda: _check_labels(args),
     )
     run = open_run(Path(args.positionals[0]))
@@ -78,7 +78,7 @@ def audit(args: Arguments) -> int:
     """Audit encoders one after the other, show them side by side, and write a page if asked."""
     path: Path = args["data"]
     args.check(
-        lambda: path and existing_folder(str(path)),
+        lambda: path and existing_data(path),
         lambda: shared.device(args),
         lambda: check_names(tuple(args["factors"])),
     )
@@ -139,6 +139,7 @@ def _audit_one(
         limit=args["count"] or MOST_IMAGES,
         fit=loaded.fit,
         intensity=loaded.intensity,
+        settings=data_settings(args.settings)[0],
     )
     same_name = [n for n in args.positionals if Path(n).name == Path(name).name]
     label = loaded.name if len(same_name) < 2 else name  # two runs may have folders of one name

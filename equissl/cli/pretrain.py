@@ -12,7 +12,7 @@ from equissl.auto.selection import Selection, select_recipe, unknown_settings, w
 from equissl.cli import shared
 from equissl.cli.grammar.arguments import Arguments
 from equissl.config.serialize import trust_needs
-from equissl.data.files.scan import existing_folder
+from equissl.data.folder import existing_data, is_data
 from equissl.distributed import rank
 from equissl.encoder.backbone import is_timm
 from equissl.errors import UserError
@@ -36,7 +36,8 @@ def pretrain(args: Arguments) -> int:
         lambda: shared.options(args),
     )
     recipe = selection.recipe
-    for line in [*selection.reasons, summary(recipe, selection.name)]:
+    odd = [f"warning: {line}" for line in recipe.data.remarks()]
+    for line in [*selection.reasons, *odd, summary(recipe, selection.name)]:
         print(line)
     if args["keep"]:
         print("checking that keep= is feasible on these images")
@@ -56,8 +57,8 @@ def selected(args: Arguments, data: Path | None, labels: str, *checks: Callable[
     found: list[Selection] = []
 
     def choose() -> None:
-        if args["recipe"] is None and data is not None and not data.is_dir():
-            return  # reported by existing_folder
+        if args["recipe"] is None and data is not None and not is_data(data):
+            return  # reported by existing_data
         found.append(
             select_recipe(data, args["recipe"], keep=args["keep"], ignore=args["ignore"], labels=labels)
         )
@@ -73,7 +74,7 @@ def selected(args: Arguments, data: Path | None, labels: str, *checks: Callable[
         if found:
             check_views(found[0].recipe, found[0].recipe.data.spaces)
 
-    args.check(lambda: data and existing_folder(str(data)), *checks, choose, adjust, views)
+    args.check(lambda: data and existing_data(data), *checks, choose, adjust, views)
     return found[0]
 
 

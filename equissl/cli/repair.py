@@ -13,7 +13,7 @@ from equissl.auto.requirements import kept_factors
 from equissl.cli import shared
 from equissl.cli.grammar.arguments import Arguments
 from equissl.cli.pretrain import summary
-from equissl.data.files.scan import existing_folder
+from equissl.data.folder import existing_data
 from equissl.evaluate.audit.options import AuditOptions, check_names
 from equissl.progress import Display
 from equissl.training.options import Options
@@ -25,8 +25,8 @@ def run(args: Arguments) -> None:
     test: Path | None = args["test"]
     out: Path = args["out"]  # absent: an error of args.check
     args.check(
-        lambda: path and existing_folder(str(path)),
-        lambda: test and existing_folder(str(test)),
+        lambda: path and existing_data(path),
+        lambda: test and existing_data(test),
         lambda: kept_factors(args["keep"]),
         lambda: check_names(tuple(args["factors"])),
         lambda: shared.device(args),

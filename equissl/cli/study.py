@@ -7,7 +7,7 @@ from pathlib import Path
 from equissl.cli import shared
 from equissl.cli.grammar.arguments import Arguments
 from equissl.config import registry
-from equissl.data.files.scan import existing_folder
+from equissl.data.folder import existing_data, is_data
 from equissl.errors import UserError
 from equissl.study import runner
 from equissl.study.build import build_study, study_parameters
@@ -57,7 +57,7 @@ def _study(args: Arguments) -> Study:
     return build_study(
         args.positionals[0],
         args.settings,
-        data=path if path is not None and path.is_dir() else None,  # a missing one is reported by _check_data
+        data=path if path is not None and is_data(path) else None,  # a missing one is reported by _check_data
         labels=args["labels"],
         limit=args["limit"] or None,
         trusted=shared.trusted(args),
@@ -67,7 +67,7 @@ def _study(args: Arguments) -> Study:
 
 def _check_data(args: Arguments) -> None:
     if args["data"] is not None:
-        existing_folder(str(args["data"]))
+        existing_data(args["data"])
     if args["limit"] < 0:
         raise UserError(f"limit={args['limit']}: must be at least 0")
     if args["data"] is None and (args["limit"] or args["labels"] != "none"):

@@ -157,9 +157,22 @@ class Data(Checked, ABC):
         return IntensityRange()
 
     @property
+    def root(self) -> str:
+        """The folder that ``Dataset.files`` are relative to; "" for data without files."""
+        return str(getattr(self, "path", ""))
+
+    @property
     def fit(self) -> Fit:
         """How an image becomes a square."""
         return "crop"
+
+    def like(self, other: Data) -> Data:
+        """With the levels and scales of factors of data that an encoder or a probe was fitted on."""
+        return self
+
+    def remarks(self) -> tuple[str, ...]:
+        """What is odd about the data, a sentence each, to be said before they are used."""
+        return ()
 
     def resolve(self, progress: Progress = no_progress) -> Data:
         """The same with what its files decide filled in, so that a run keeps it when files are added."""

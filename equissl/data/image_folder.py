@@ -79,31 +79,33 @@ class ImageFolder(Data):
                 raise ValueError(f"{name} must be black and white, two rising numbers, got {value}")
 
     def resolve(self, progress: Progress = no_progress) -> ImageFolder:
-        return self._with_ranges(scan(self.path, self.labels), progress)
+        return self.with_ranges(scan(self.path, self.labels), progress)
 
     def open(self, split: Split, progress: Progress = no_progress) -> Dataset:
         check_split(split)
         listing = scan(self.path, self.labels)
         rows = split_indices(listing.root, listing.files, split, self.test_fraction)
-        return self._with_ranges(listing, progress)._read(listing.select(rows), progress)
+        return self.read(listing.select(rows), progress, listing)
 
     def open_all(self, progress: Progress = no_progress) -> Dataset:
         """All images without labels: those of both splits, and what lies beside split folders."""
         return self.read(scan_all(self.path), progress)
 
-    def read(self, listing: Listing, progress: Progress = no_progress) -> Dataset:
+    def read(
+        self, listing: Listing, progress: Progress = no_progress, whole: Listing | None = None
+    ) -> Dataset:
         """The dataset of the files in ``listing``, at most ``limit`` of them.
+
+        Args:
+            whole: the files that decide the intensity ranges; those in ``listing`` if absent.
 
         Raises:
             UserError: more than ``max_bad_fraction`` of the files cannot be read.
         """
-        return self._with_ranges(listing, progress)._read(listing, progress)
-
-    def _read(self, listing: Listing, progress: Progress) -> Dataset:
+        reader = self.with_ranges(whole or listing, progress)._reader
         if self.limit is not None:
             order = sorted(range(len(listing)), key=lambda i: hash_fraction(listing.files[i], "limit"))
             listing = listing.select(sorted(order[: self.limit]))
-        reader = self._reader
         fits = len(listing) * 3 * self.size**2 <= self.memory_gb * 1e9
         return reader.load(listing, progress) if fits else reader.stream(listing, progress)
 
@@ -122,7 +124,7 @@ class ImageFolder(Data):
             self.decoding_gb,
         )
 
-    def _with_ranges(self, listing: Listing, progress: Progress) -> ImageFolder:
+    def with_ranges(self, listing: Listing, progress: Progress = no_progress) -> ImageFolder:
         """With the intensity ranges that the files of the whole folder decide, where none is set."""
         if self.integer_range and self.float_range:
             return self

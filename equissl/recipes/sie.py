@@ -19,7 +19,10 @@ from equissl.augment.color.color_jitter import ColorJitter
 from equissl.augment.filters.gaussian_blur import GaussianBlur
 from equissl.augment.geometry.random_resized_crop import RandomResizedCrop
 from equissl.data.image_folder import ImageFolder
+from equissl.data.image_table import ImageTable
 from equissl.data.solids import Solids
+from equissl.data.tables.factors import MeasuredFactor
+from equissl.data.tables.schema import TableSchema
 from equissl.data.threediebench import ThreeDIEBench
 from equissl.encoder.backbone import EncoderConfig
 from equissl.equivariance._parameter_targets import FactorRegression
@@ -30,6 +33,7 @@ from equissl.invariance.simclr import SimCLR
 from equissl.invariance.vicreg import VICReg
 from equissl.nn.predictors import AnyPredictor, ConcatenatedMLP, Hypernetwork
 from equissl.objective import BaseConfig
+from equissl.params import Circular
 from equissl.recipe import Recipe, Weighted
 from equissl.training.optim import Adam, AdamW, WarmupCosine
 from equissl.views import ViewSpec
@@ -155,6 +159,16 @@ def sie_solids() -> Recipe:
     return on_solids(sie_color())
 
 
+def sie_measured() -> Recipe:
+    """SIE on a table of images, equivariant to all that it measures; at the size of a CPU."""
+    return _on_table(sie_solids())
+
+
+def equimod_measured() -> Recipe:
+    """SimCLR + EquiMod on a table of images, equivariant to all that it measures; at the size of a CPU."""
+    return _on_table(on_solids(equimod_hypernetwork()))
+
+
 def on_solids(recipe: Recipe) -> Recipe:
     """Any row of the table on Solids with a thin ResNet-10, all widths an eighth, for a CPU."""
     parts = {"inv": 32, "equi": 32} if recipe.encoder.parts else {}
@@ -174,6 +188,19 @@ def on_solids(recipe: Recipe) -> Recipe:
         distinct_objects=False,
         monitor_every=4,
         about=f"{recipe.about}; a CPU-sized variant, not comparable with the paper's",
+    )
+
+
+def _on_table(recipe: Recipe) -> Recipe:
+    """A row of the table on pairs of images of one group, such as an object's on a turntable."""
+    yaw = MeasuredFactor(factor=Circular("yaw_degrees", unit="degrees", period=360), columns=("yaw_degrees",))
+    modules = {n: replace(w, module=_all_factors(w.module)) for n, w in recipe.modules.items()}
+    return replace(
+        recipe,
+        data=ImageTable(path="table.csv", size=64, schema=TableSchema(factors=(yaw,), group="object")),
+        modules=modules,
+        encoder=replace(recipe.encoder, size=64),
+        about=f"{recipe.about}; on pairs of a table",
     )
 
 
@@ -198,6 +225,11 @@ def _recipe(base: BaseConfig | None, modules: Mapping[str, Weighted] | None = No
 def _sie(module: SIE.Config) -> Recipe:
     recipe = _recipe(_INVARIANT_HALF, {"sie": Weighted(module=module)})
     return replace(recipe, encoder=replace(recipe.encoder, parts=_SPLIT), about="SIE, arXiv:2302.10283")
+
+
+def _all_factors(config: Any) -> Any:
+    """The same module, for every factor that its views record."""
+    return replace(config, factors=())
 
 
 def _narrow(config: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from equissl.data.base import BadImage, Dataset, InMemoryDataset
+from equissl.data.base import BadImage, Dataset, InMemoryDataset, PartnerSampler
 from equissl.data.batch import Batch
 from equissl.data.files.decode import MAX_DECODING_GB, Decoding, Header, decode, read_header
 from equissl.data.files.depth import IntensityRange
@@ -70,11 +70,17 @@ class ImageReader:
                 images[len(good)] = image
                 good.append(row)
         self.check_bad(bad, len(listing))
-        params = Params.of(Space(), {}, count=len(good))
-        targets = torch.tensor(listing.targets, dtype=torch.int64)[good]
-        files = tuple(listing.files[i] for i in good)
+        kept = listing.select(good)
+        known = kept.measurements
         return InMemoryDataset(
-            images[: len(good)], params, targets, listing.classes, bad_files=tuple(bad), file_names=files
+            images[: len(good)],
+            known.params,
+            torch.tensor(kept.targets, dtype=torch.int64),
+            kept.classes,
+            known.groups if kept.measured else None,
+            known.paired,
+            tuple(bad),
+            kept.files,
         )
 
     def stream(self, listing: Listing, progress: Progress = no_progress) -> StreamedDataset:
@@ -175,10 +181,13 @@ class StreamedDataset(Dataset):
         self._versions = versions
         self._failed: dict[int, BadImage] = {}
         self._targets = torch.tensor(listing.targets, dtype=torch.int64)
+        self._known = listing.measurements
+        self._partners = PartnerSampler(self._known.groups) if self._known.paired else None
 
     @property
     def spaces(self) -> Mapping[str, Space]:
-        return {"image": Space()}
+        names = ("image",) if self._partners is None else ("image", "partner")
+        return dict.fromkeys(names, self._known.params.space)
 
     @property
     def labels(self) -> Tensor:
@@ -190,7 +199,7 @@ class StreamedDataset(Dataset):
 
     @property
     def groups(self) -> Tensor:
-        return torch.arange(len(self._targets))
+        return self._known.groups
 
     @property
     def bad_images(self) -> tuple[BadImage, ...]:
@@ -209,7 +218,7 @@ class StreamedDataset(Dataset):
     def digest(self) -> str:
         return self._digest(range(len(self)), "")
 
-    def _digest(self, rows: Iterable[int], folder: str) -> str:
+    def _digest(self, rows: Sequence[int], folder: str) -> str:
         digest = hashlib.blake2b(digest_size=16)
         digest.update(
             repr((self._reader.size, self._reader.fit, self._reader.intensity, os.fsencode(folder))).encode()
@@ -217,6 +226,10 @@ class StreamedDataset(Dataset):
         for row in rows:
             name, label = os.fsencode(self._listing.files[row]), self._listing.targets[row]
             digest.update(repr((name, self._versions[row], label)).encode())
+        if self._listing.measured:
+            known = self._known.select(torch.tensor(rows))
+            for values in (*known.params.values.values(), known.groups):
+                digest.update(values.contiguous().numpy().data)
         return digest.hexdigest()
 
     def batch(self, index: Tensor, epoch: int = 0) -> Batch:
@@ -225,9 +238,10 @@ class StreamedDataset(Dataset):
         Raises:
             UserError: too many files cannot be decoded.
         """
-        images, used = decode_all(self._readable, index, self._reader)
-        params = Params.of(Space(), {}, count=len(index))
-        return Batch({"image": images}, {"image": params}, self._targets[index], index, used != index)
+        images, params, _, replaced = decode_pairs(
+            self._readable, index, self._reader, self._known.params, self._partners, epoch
+        )
+        return Batch(images, params, self._targets[index], index, replaced)
 
     def readable(self, index: Tensor) -> Tensor:
         return index[decode_all(self._readable, index, self._reader)[1] == index]
@@ -269,6 +283,35 @@ def decode_all(
     for k, (image, number) in enumerate(results):
         images[k], used[k] = image, number
     return images, used
+
+
+def decode_pairs(
+    decode: Callable[[int], tuple[Tensor, int]],
+    index: Tensor,
+    reader: ImageReader,
+    known: Params,
+    partners: PartnerSampler | None,
+    epoch: int,
+) -> tuple[dict[str, Tensor], dict[str, Params], Tensor, Tensor]:
+    """Images and factors of the samples ``index`` and of their partners, if there are any.
+
+    Also the samples (B,) that the images are of, and whether another stands in for a sample or for its
+    partner, (B,) bool.
+
+    Args:
+        decode: as of ``decode_all``.
+        known: the factors of every sample.
+
+    Raises:
+        UserError: too many images cannot be decoded.
+    """
+    named = {"image": index} | ({} if partners is None else {"partner": partners.sample(index, epoch)})
+    images, params, replaced = {}, {}, torch.zeros(len(index), dtype=torch.bool)
+    for name, rows in named.items():
+        images[name], named[name] = decode_all(decode, rows, reader)
+        params[name] = known[named[name]]
+        replaced |= named[name] != rows
+    return images, params, named["image"], replaced
 
 
 def file_version(path: Path) -> FileVersion:

@@ -13,8 +13,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from equissl.data.files.decode import is_image
 from equissl.data.files.labels import label_names, natural
+from equissl.data.files.measurements import Measurements
 from equissl.data.files.split import IMAGE_SUFFIXES, split_folders
 from equissl.errors import UserError
 
@@ -35,17 +38,26 @@ class Listing:
         files: paths relative to ``root``, with forward slashes.
         targets: one label per file, -1 where unknown.
         classes: class names, by label.
+        measured: factors and groups of the files, where a table states them.
     """
 
     root: Path
     files: tuple[str, ...]
     targets: tuple[int, ...]
     classes: tuple[str, ...] = ()
+    measured: Measurements | None = None
 
     def select(self, indices: Sequence[int]) -> Listing:
         """The files ``indices``, in that order."""
         files = tuple(self.files[i] for i in indices)
-        return Listing(self.root, files, tuple(self.targets[i] for i in indices), self.classes)
+        targets = tuple(self.targets[i] for i in indices)
+        measured = self.measured and self.measured.select(torch.tensor(indices, dtype=torch.int64))
+        return Listing(self.root, files, targets, self.classes, measured)
+
+    @property
+    def measurements(self) -> Measurements:
+        """Factors and groups of the files: none, and each its own, unless a table states them."""
+        return self.measured or Measurements.none(len(self))
 
     def __len__(self) -> int:
         return len(self.files)

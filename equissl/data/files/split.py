@@ -21,28 +21,36 @@ SPLIT_FOLDERS: dict[Split, tuple[str, ...]] = {
 }
 
 
-def split_indices(root: Path, files: Sequence[str], split: Split, test_fraction: float) -> list[int]:
+def split_indices(
+    root: Path, files: Sequence[str], split: Split, test_fraction: float, groups: Sequence[str] = ()
+) -> list[int]:
     """Indices of the images of a split.
 
     Folders ``train`` and ``test`` (or ``val``) are the splits where both exist. Otherwise the split is a hash
     of each path, so that an image stays in its split when others are added; each split gets at least one
     image if there are two.
 
+    Args:
+        groups: of each image; if given, the split is a hash of these names instead, and each split gets whole
+            groups.
+
     Raises:
         UserError: the split is empty.
     """
-    folders = split_folders(root)
+    folders = {} if groups else split_folders(root)
     if folders:
         prefix = f"{folders[split]}/"
         rows = [i for i, f in enumerate(files) if f.startswith(prefix)]
         where = f"the folder {root / folders[split]}"
     else:
-        values = [hash_fraction(f, "split") for f in files]
-        test = {i for i, v in enumerate(values) if v < test_fraction}
+        names = groups or files
+        values = {name: hash_fraction(name, "split") for name in names}
+        test = {name for name, value in values.items() if value < test_fraction}
         if test_fraction > 0 and len(values) > 1:
-            test = (test | {values.index(min(values))}) - {values.index(max(values))}
-        rows = [i for i in range(len(values)) if (i in test) == (split == "test")]
-        where = f"with data.test_fraction={test_fraction:g} and {len(files)} images the {split} split"
+            test = (test | {min(values, key=values.__getitem__)}) - {max(values, key=values.__getitem__)}
+        rows = [i for i, name in enumerate(names) if (name in test) == (split == "test")]
+        what = f"{len(values)} groups" if groups else f"{len(files)} images"
+        where = f"with data.test_fraction={test_fraction:g} and {what} the {split} split"
     if not rows:
         raise UserError(f"data.path: {where} holds no images")
     return rows

@@ -20,6 +20,9 @@ from equissl.data.files.reader import ImageReader
 from equissl.data.files.scan import Listing, scan
 from equissl.data.files.split import hash_fraction, split_folders
 from equissl.data.loader import prefetch_map
+from equissl.data.tables.cells import is_table, read_cells
+from equissl.data.tables.listing import listing_of
+from equissl.data.tables.schema import TableSchema
 from equissl.errors import UserError
 from equissl.progress import Progress, no_progress, seconds_since
 from equissl.text import printable
@@ -69,7 +72,7 @@ class Summary:
 def summarise(
     path: str, sample: int = 2000, compare: int = 100_000, progress: Progress = no_progress
 ) -> Summary:
-    """Statistics of the images in a folder.
+    """Statistics of the images in a folder, or of a table.
 
     >>> import tempfile
     >>> from equissl.data.image_folder import write_images
@@ -84,9 +87,9 @@ def summarise(
         compare: maximum number of images compared for duplicates.
 
     Raises:
-        UserError: the folder does not exist or holds no images.
+        UserError: the folder does not exist or holds no images, or the table cannot be read.
     """
-    listing = scan(path)
+    listing = listing_of(read_cells(path), TableSchema()) if is_table(path) else scan(path)
     order = sorted(range(len(listing)), key=lambda i: hash_fraction(listing.files[i], "check"))
     intensity = folder_intensity(listing, Decoding(_SPEED_SIZE), ImageReader(_SPEED_SIZE).threads, progress)
     start = time.perf_counter()
@@ -94,7 +97,7 @@ def summarise(
     seconds = seconds_since(start)
     compared = listing.select(sorted(order[:compare]))
     duplicates = _duplicates(compared, progress)
-    class_by_file = _class_folders(path)
+    class_by_file = {} if is_table(path) else _class_folders(path)
     return Summary(
         path=path,
         images=len(listing),
@@ -114,10 +117,14 @@ def summarise(
     )
 
 
-def format_summary(summary: Summary, max_files: int = 10) -> list[str]:
-    """A summary as lines of text, with at most ``max_files`` files of each kind."""
+def format_summary(summary: Summary, max_files: int = 10, table: Sequence[str] = ()) -> list[str]:
+    """A summary as lines of text, with at most ``max_files`` files of each kind.
+
+    Args:
+        table: lines of a table on its columns, instead of those on folders.
+    """
     s = summary
-    text = [f"{s.images:,} images below {printable(str(s.path))}"]
+    text = [f"{s.images:,} images {'of' if table else 'below'} {printable(str(s.path))}"]
     if s.decoded < s.images:
         text.append(f"of which {s.decoded:,} were decoded, for formats, sizes and unreadable files")
     text.append(f"formats: {_format_counts(s.formats)}; modes: {_format_counts(s.modes)}")
@@ -129,8 +136,7 @@ def format_summary(summary: Summary, max_files: int = 10) -> list[str]:
     text += filter(None, [_intensity_line(s.intensity)])
     text.append(f"unreadable: {len(s.bad):,} ({100 * len(s.bad) / s.decoded:.1f} %)")
     text += [f"  {printable(bad.path)}: {bad.reason}" for bad in s.bad[:max_files]]
-    text.append(_split_line(s.splits))
-    text.append(_label_line(s.folders, max_files))
+    text += table or [_split_line(s.splits), _label_line(s.folders, max_files)]
     among = "" if s.compared == s.images else f" among {s.compared:,} compared"
     text.append(f"duplicates: {sum(len(group) - 1 for group in s.duplicates):,}{among}")
     text += [f"  {' = '.join(map(printable, group[:4]))}" for group in s.duplicates[:max_files]]

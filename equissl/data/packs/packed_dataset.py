@@ -13,7 +13,7 @@ from torch import Tensor
 
 from equissl.data.base import BadImage, Dataset, InMemoryDataset, PartnerSampler
 from equissl.data.batch import Batch
-from equissl.data.files.reader import ImageReader, decode_all
+from equissl.data.files.reader import ImageReader, decode_all, decode_pairs
 from equissl.data.loader import prefetch_map
 from equissl.data.packs.packing import Pack
 from equissl.params import Params, Space
@@ -101,16 +101,10 @@ class PackedDataset(Dataset):
         Raises:
             UserError: too many images cannot be decoded.
         """
-        indices = {"image": index}
-        if self._partners is not None:
-            indices["partner"] = self._partners.sample(index, epoch)
-        images, params, replaced = {}, {}, torch.zeros(len(index), dtype=torch.bool)
-        for name, rows in indices.items():
-            images[name], used = decode_all(self._readable, rows, self._reader)
-            params[name] = self._params[used]
-            replaced |= used != rows
-            indices[name] = used
-        return Batch(images, params, self._targets[indices["image"]], index, replaced)
+        images, params, used, replaced = decode_pairs(
+            self._readable, index, self._reader, self._params, self._partners, epoch
+        )
+        return Batch(images, params, self._targets[used], index, replaced)
 
     def readable(self, index: Tensor) -> Tensor:
         return index[decode_all(self._readable, index, self._reader)[1] == index]

@@ -1,0 +1,1 @@
+"""Tables of image files: cells, kinds of factors, their values, and what can be said of them."""
