@@ -27,8 +27,8 @@ from equissl.distributed import limit_threads
 from equissl.encoder.encoder import Encoder
 from equissl.encoder.untrained import untrained_copy
 from equissl.evaluate.audit.factors import audited
-from equissl.evaluate.audit.interval import Resampled, resample_weights
-from equissl.evaluate.audit.readout import Views, read_factors
+from equissl.evaluate.audit.readouts.interval import Resampled, resample_weights
+from equissl.evaluate.audit.readouts.readout import Views, read_factors
 from equissl.evaluate.audit.references import ImageStatistics, Luminance, Pixels
 from equissl.evaluate.base import FeatureTable
 from equissl.evaluate.features import extract

@@ -25,9 +25,9 @@ from equissl.data.solids import Solids
 from equissl.distributed import limit_threads
 from equissl.encoder.encoder import Encoder
 from equissl.evaluate.audit.factors import audited
-from equissl.evaluate.audit.interval import resample_weights
 from equissl.evaluate.audit.joint import JointEncoder, Passes
-from equissl.evaluate.audit.readout import Readout, Views, read_factors
+from equissl.evaluate.audit.readouts.interval import resample_weights
+from equissl.evaluate.audit.readouts.readout import Readout, Views, read_factors
 from equissl.evaluate.audit.references import Luminance, Pixels, luminance
 
 SIDE = 32

@@ -19,7 +19,7 @@ from equissl.auto import identifiability
 from equissl.data.base import Split
 from equissl.encoder.encoder import Encoder
 from equissl.evaluate.audit.audit import audit
-from equissl.evaluate.audit.sensitivity import Sensitivity
+from equissl.evaluate.audit.sensitivity.sensitivity import Sensitivity
 from equissl.evaluate.base import FeatureTable, Score
 from equissl.evaluate.classification.fewshot import FewShot
 from equissl.evaluate.classification.finetune import FineTune

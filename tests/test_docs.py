@@ -24,7 +24,7 @@ from equissl.data.image_folder import write_images
 from equissl.data.solids import Solids
 from equissl.errors import UserError
 from equissl.evaluate import protocol
-from equissl.evaluate.audit.audit import check_names
+from equissl.evaluate.audit.asked import check_asked
 from equissl.recipes import sie
 from equissl.study.build import build_study
 from equissl.study.plan import Study
@@ -106,7 +106,7 @@ def check_names_and_settings(verb: str, arguments: Arguments) -> None:
     if verb == "evaluate":
         protocol.select_evaluations(values["evaluations"], settings)
     if verb == "audit":
-        check_names(values["factors"])
+        check_asked(values["factors"])
 
 
 @pytest.fixture

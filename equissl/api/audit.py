@@ -11,17 +11,20 @@ from torch import Tensor
 
 from equissl.augment.base import Augmentation
 from equissl.data.base import Data, Dataset
+from equissl.data.folder import open_data
 from equissl.data.given_images import Images, image_shape, is_resized, open_images
 from equissl.distributed import limit_threads, resolve_device
 from equissl.encoder.layers import with_layers
 from equissl.errors import UserError, nearest
 from equissl.evaluate.audit import audit as readability
+from equissl.evaluate.audit.asked import check_asked
 from equissl.evaluate.audit.equivariance import audit_equivariance
 from equissl.evaluate.audit.options import AuditOptions
-from equissl.evaluate.audit.readout import Readout
+from equissl.evaluate.audit.readouts.readout import Readout
 from equissl.evaluate.audit.record import AuditRecord
 from equissl.evaluate.base import Score
 from equissl.objective import Predictive
+from equissl.params import Space
 from equissl.progress import Progress, no_progress, say_nothing
 from equissl.runs.given import Given, load_given
 from equissl.runs.load import Loaded, LoadedRun, inputs_and_weights
@@ -47,6 +50,8 @@ def audit(
     **settings: Any,
 ) -> list[Score]:
     """Which augmentation factors can be read from an encoder's features; needs no labels.
+
+    What a dataset records of its images (a pose, a measured size) is read too.
 
     Args:
         model: a module or a function (B, C, H, W) -> features, or a name as on the command line.
@@ -84,6 +89,7 @@ def audit(
     """
     limit_threads()
     options = with_settings(options, settings)
+    check_asked(options.factors, _recorded(images))
     loaded, dataset = _loaded_with_images(
         model,
         images,
@@ -148,6 +154,12 @@ def audit_run(
             keep(record)
     record_scores(loaded, scores, "audit", data, data.whole if split == "all" else split)
     return scores
+
+
+def _recorded(images: Images) -> Space:
+    """Factors that a dataset or a folder records of its images, as far as that is known unopened."""
+    known = open_data(images, 1) if isinstance(images, Path | str) else images
+    return known.spaces.get("image", Space()) if isinstance(known, Data | Dataset) else Space()
 
 
 def _predictors(loaded: object, device: str) -> dict[str, Predictive]:

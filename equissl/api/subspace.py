@@ -11,8 +11,9 @@ import numpy as np
 from equissl.data.folder import open_data
 from equissl.distributed import limit_threads, resolve_device
 from equissl.errors import UserError
+from equissl.evaluate.audit.asked import check_asked
 from equissl.evaluate.audit.duplicates import distinct_images
-from equissl.evaluate.audit.options import MIN_IMAGES, MOST_IMAGES, check_names
+from equissl.evaluate.audit.options import MIN_IMAGES, MOST_IMAGES
 from equissl.evaluate.audit.subspace import FactorSubspace, erase_factor
 from equissl.evaluate.base import Score
 from equissl.evaluate.context import EvaluationContext
@@ -62,7 +63,7 @@ def subspace(
     """
     path = None if out is None else Path(out)
     check_file(path)
-    check_names((factor, *factors))
+    check_asked((factor, *factors))
     limit_threads()
     loaded = model if isinstance(model, LoadedEncoder | LoadedRun) else load_encoder(str(model), seed=seed)
     as_trained = {"fit": loaded.fit, "intensity": loaded.intensity}

@@ -23,8 +23,9 @@ from equissl.encoder.named import describe_inputs
 from equissl.encoder.untrained import untrained_reason
 from equissl.errors import UserError
 from equissl.evaluate import protocol
+from equissl.evaluate.audit.asked import check_asked
 from equissl.evaluate.audit.comparison import paired_rows
-from equissl.evaluate.audit.options import MOST_IMAGES, AuditOptions, check_names
+from equissl.evaluate.audit.options import MOST_IMAGES, AuditOptions
 from equissl.evaluate.audit.profile import profile
 from equissl.evaluate.audit.record import AuditRecord
 from equissl.evaluate.base import Score
@@ -80,7 +81,7 @@ def audit(args: Arguments) -> int:
     args.check(
         lambda: path and existing_data(path),
         lambda: shared.device(args),
-        lambda: check_names(tuple(args["factors"])),
+        lambda: check_asked(tuple(args["factors"]), open_data(path, 1).spaces["image"]),
     )
     with tempfile.TemporaryDirectory() as scratch, Display() as display:
         out: Path = args["out"] or Path(scratch)

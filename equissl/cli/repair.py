@@ -14,7 +14,8 @@ from equissl.cli import shared
 from equissl.cli.grammar.arguments import Arguments
 from equissl.cli.pretrain import summary
 from equissl.data.folder import existing_data
-from equissl.evaluate.audit.options import AuditOptions, check_names
+from equissl.evaluate.audit.asked import check_asked
+from equissl.evaluate.audit.options import AuditOptions
 from equissl.progress import Display
 from equissl.training.options import Options
 
@@ -28,7 +29,7 @@ def run(args: Arguments) -> None:
         lambda: path and existing_data(path),
         lambda: test and existing_data(test),
         lambda: kept_factors(args["keep"]),
-        lambda: check_names(tuple(args["factors"])),
+        lambda: check_asked(tuple(args["factors"])),
         lambda: shared.device(args),
         lambda: None if out is None else check_out(out),
     )

@@ -18,6 +18,7 @@ from equissl.errors import UserError
 from equissl.random import Stream
 
 CALIBRATION_IMAGES = 256  # that statistics of untrained networks are of
+BATCH = 64  # of them at a time, and of those that must give different features
 _ALIVE = 1e-5  # deviation of features between images, relative to their size
 
 
@@ -83,7 +84,7 @@ def untrained_copy(encoder: Encoder, images: Tensor, seed: int = 0, calibrate: b
                 parameter.copy_(drawn)
         _recalibrate(untrained, images if calibrate else images[:0])
         with eval_mode(untrained):
-            features = untrained(images).part("all").double()
+            features = untrained(images[:BATCH]).part("all").double()
     own = {id(b) for m in untrained.modules() if isinstance(m, _NormBase) for b in m.buffers(recurse=False)}
     own |= {id(untrained.mean), id(untrained.std)}
     kept += [
@@ -149,7 +150,7 @@ def _recalibrate(encoder: nn.Module, images: Tensor) -> None:
         m.reset_running_stats()
         m.momentum = None  # the mean over batches
         m.train()
-    for batch in torch.split(images, 64):
+    for batch in torch.split(images, BATCH) if norms else ():
         if len(batch) > 1:
             encoder(batch)
     for m, momentum in zip(norms, momenta, strict=True):

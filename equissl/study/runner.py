@@ -21,7 +21,8 @@ from equissl.config.serialize import trust_needs
 from equissl.config.validation import fits
 from equissl.errors import Stopped, UserError
 from equissl.evaluate import protocol
-from equissl.evaluate.audit.options import MIN_IMAGES, AuditOptions, check_names
+from equissl.evaluate.audit.asked import check_asked
+from equissl.evaluate.audit.options import MIN_IMAGES, AuditOptions
 from equissl.evaluate.base import Downstream, Evaluation
 from equissl.evaluate.context import EncoderEvaluation
 from equissl.locks import folder_lock
@@ -73,7 +74,7 @@ def run(
     """
     out = Path(out)
     planned = jobs(study, seeds)
-    check_names(study.audits)
+    check_asked(study.audits)
     _check_out(study, out, planned)
     _check_weights(planned, out)
     _check_data(study, planned)

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from equissl.errors import NonFiniteError
-from equissl.evaluate.audit.interval import resample_weights
-from equissl.evaluate.audit.readout import Readout, Views, read_factors
+from equissl.evaluate.audit.readouts.interval import resample_weights
+from equissl.evaluate.audit.readouts.readout import Readout, Views, read_factors
 from equissl.evaluate.base import FeatureTable
 from equissl.params import Binary, Circular, Params, Real, Space
 

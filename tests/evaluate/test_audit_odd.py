@@ -21,7 +21,7 @@ from equissl.augment.filters.gaussian_noise import GaussianNoise
 from equissl.augment.geometry.random_resized_crop import RandomResizedCrop
 from equissl.errors import UserError
 from equissl.evaluate.audit.factors import AUDITS
-from equissl.evaluate.audit.store import ReadoutStore
+from equissl.evaluate.audit.readouts.store import ReadoutStore
 from equissl.evaluate.base import Score
 
 IMAGES = torch.rand(44, 3, 8, 8, generator=torch.Generator().manual_seed(0))

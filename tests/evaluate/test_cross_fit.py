@@ -4,14 +4,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from equissl.evaluate.probes.cross_fit import (
+from equissl.evaluate.probes.cross_fit import cross_fit, fold_numbers
+from equissl.evaluate.probes.kernel_ridge import (
     INTERCEPT,
     PENALTIES,
     GroupBlocks,
-    _inner_errors,
-    _inverse,
-    cross_fit,
-    fold_numbers,
+    inner_errors,
+    inverse_of,
+    spectrum,
 )
 
 
@@ -43,9 +43,7 @@ def test_folds_and_leave_one_group_out_equal_fits_written_out(grouped: bool) -> 
     y = y - y.mean(0)
     rows = [(folds == k).nonzero()[:, 0] for k in range(5)]
     others = [(folds != k).nonzero()[:, 0] for k in range(5)]
-    errors = _inner_errors(
-        _inverse(torch.linalg.eigh(kernel + INTERCEPT), 0.3), y, rows, others, GroupBlocks(groups)
-    )
+    errors = inner_errors(inverse_of(spectrum(kernel), 0.3), y, rows, others, GroupBlocks(groups))
     for k, fit in enumerate(others):
         wanted = torch.zeros(2, dtype=torch.float64)
         for group in torch.unique(groups[fit]):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from equissl.data.base import InMemoryDataset
 from equissl.encoder.encoder import Encoder
 from equissl.errors import UserError
-from equissl.evaluate.audit.curves import CURVES, SensitivityCurves
+from equissl.evaluate.audit.sensitivity.curves import CURVES, SensitivityCurves
 from equissl.evaluate.base import Score
 from equissl.evaluate.context import EvaluationContext
 from equissl.params import Params, Space

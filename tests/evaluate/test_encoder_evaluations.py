@@ -12,7 +12,7 @@ from equissl.augment.presets import simclr
 from equissl.data.base import InMemoryDataset
 from equissl.errors import UserError
 from equissl.evaluate.audit.factors import AUDITS
-from equissl.evaluate.audit.sensitivity import Sensitivity, distance_to_others
+from equissl.evaluate.audit.sensitivity.sensitivity import Sensitivity, distance_to_others
 from equissl.evaluate.classification.finetune import FineTune, stratified_subset
 from equissl.evaluate.classification.relabeled import RelabeledDataset
 from equissl.evaluate.equivariance.alignment import Alignment

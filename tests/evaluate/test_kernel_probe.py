@@ -7,7 +7,7 @@ from torch import Tensor
 
 from equissl.evaluate.metrics import r2
 from equissl.evaluate.probes import kernel_probe
-from equissl.evaluate.probes.cross_fit import INTERCEPT
+from equissl.evaluate.probes.kernel_ridge import INTERCEPT
 from equissl.evaluate.probes.pair_kernels import PairFeatures, pair_kernels
 from equissl.random import Stream
 

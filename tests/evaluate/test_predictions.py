@@ -8,9 +8,9 @@ import torch
 
 from equissl.errors import UserError
 from equissl.evaluate.audit.comparison import compare, paired_rows
-from equissl.evaluate.audit.examples import describe, natural
-from equissl.evaluate.audit.interval import Resampled
-from equissl.evaluate.audit.predictions import FILE, Predictions, read_predictions
+from equissl.evaluate.audit.readouts.examples import describe, natural
+from equissl.evaluate.audit.readouts.interval import Resampled
+from equissl.evaluate.audit.readouts.predictions import FILE, Predictions, read_predictions
 from equissl.evaluate.audit.verdict import difference
 from equissl.params import Binary, Circular, Cyclic, Real
 
@@ -81,11 +81,10 @@ def test_a_damaged_file_is_named(tmp_path: Path, content: bytes) -> None:
 
 def test_changes_are_said_in_words() -> None:
     angle, hue = Circular("angle", unit="radians"), Circular("hue", period=1.0, unit="turns")
-    assert describe(angle, float(natural(angle, torch.tensor([[0.0, -1.0]]))[0])) == "-90°"
-    assert describe(hue, float(natural(hue, torch.tensor([[0.0, 1.0]]))[0])) == "+90°"
+    assert describe(angle, float(natural(angle.relative(), torch.tensor([[0.0, -1.0]]))[0])) == "-90°"
+    assert describe(hue, float(natural(hue.relative(), torch.tensor([[0.0, 1.0]]))[0])) == "+90°"
     assert describe(Cyclic("turn", order=4), 3.0) == "270°"
     assert [describe(Binary("flip"), k) for k in (0.0, 1.0)] == ["no", "yes"]
     factor = Real("brightness", neutral_value=1.0, scale=0.5, unit="factor")
-    assert (
-        describe(factor, float(natural(factor, torch.tensor([[0.46]]))[0])) == "\N{MULTIPLICATION SIGN} 1.23"
-    )
+    change = float(natural(factor.relative(), torch.tensor([[0.46]]))[0])
+    assert describe(factor, change) == "\N{MULTIPLICATION SIGN} 1.23"

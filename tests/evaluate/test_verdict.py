@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from equissl.evaluate.audit.interval import Resampled
+from equissl.evaluate.audit.readouts.interval import Resampled
 from equissl.evaluate.audit.verdict import Evidence, difference, verdicts
 
 COMMON = torch.randn(1000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)

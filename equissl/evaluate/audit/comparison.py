@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from equissl.evaluate.audit.predictions import FILE, Predictions, read_predictions, same_images
+from equissl.evaluate.audit.readouts.predictions import FILE, Predictions, read_predictions, same_images
 from equissl.evaluate.audit.verdict import MARGIN, Difference, difference, holm
 
 Word = Literal["more", "less", "alike", "undecided"]

@@ -11,9 +11,9 @@ from torch import Tensor
 from equissl.data.base import Dataset
 from equissl.encoder.encoder import Encoder
 from equissl.encoder.untrained import CALIBRATION_IMAGES, untrained_copy
-from equissl.evaluate.audit.curves import SensitivityCurves
 from equissl.evaluate.audit.duplicates import distinct_images
 from equissl.evaluate.audit.options import MOST_IMAGES
+from equissl.evaluate.audit.sensitivity.curves import SensitivityCurves
 from equissl.evaluate.base import Score
 from equissl.evaluate.context import EvaluationContext
 from equissl.evaluate.equivariance.composition import Composition

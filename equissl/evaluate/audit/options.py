@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from equissl.augment.base import Augmentation
 from equissl.config.validation import Checked, check_bounds
-from equissl.errors import UserError, nearest
-from equissl.evaluate.audit.factors import AUDITS
 from equissl.evaluate.probes.pair_kernels import PRECISION
 
 MIN_IMAGES = 40  # or groups of them
@@ -26,7 +23,8 @@ class AuditOptions(Checked):
         draws: repeats, each with new parameters of the augmentations and other folds. If None, 2, or 1.
         untrained: copies of the encoder with random weights, for the baseline "random" and the verdicts;
             below two there are no verdicts. If None, 4, or 3.
-        factors: names in ``AUDITS``, or augmentations of your own; all of ``AUDITS`` if empty.
+        factors: names in ``AUDITS`` or of factors that the dataset records, or augmentations of your own; if
+            empty, all of ``AUDITS`` and all that is recorded.
         precision: to which features are read: the deviation of the noise that is added to every column, in
             units of the column's deviation between images.
         minutes: that what is not given is chosen for; 0 for as long as it takes.
@@ -35,7 +33,7 @@ class AuditOptions(Checked):
         seed: of the choice of images, the augmentations, the noise and the folds.
 
     Raises:
-        UserError: a number is too small or too large, or an unknown name.
+        UserError: a number is too small or too large.
     """
 
     count: int | None = None
@@ -53,11 +51,3 @@ class AuditOptions(Checked):
                 check_bounds(self, name, low=low)
         check_bounds(self, "minutes", low=0)
         check_bounds(self, "precision", low=0, high=MOST_NOISE)
-        check_names(self.factors)
-
-
-def check_names(names: Sequence[str | Augmentation]) -> None:
-    """Raise UserError with every name that is no audit."""
-    unknown = [n for n in names if isinstance(n, str) and n not in AUDITS]
-    if unknown:
-        raise UserError([f"factors: no audit is called {n!r}; {nearest(n, AUDITS)}" for n in unknown])

@@ -8,6 +8,7 @@ from time import perf_counter
 
 import torch
 
+from equissl.encoder.untrained import BATCH, CALIBRATION_IMAGES
 from equissl.evaluate.audit.factors import Audited
 from equissl.evaluate.audit.options import MOST_IMAGES, AuditOptions
 from equissl.evaluate.audit.references import REFERENCES
@@ -23,6 +24,7 @@ _GROWTH = 2.5  # of their time with the number of images, between its square and
 # changed images alone, statistics beside them and a learning curve, of untrained networks also the
 # changed images alone.
 _MODEL, _UNTRAINED = 3.0, 1.8
+_RECORDED = 2.0  # of the class, and of each factor's others, alone and beside the features
 
 
 @dataclass(frozen=True)
@@ -43,13 +45,15 @@ class Speed:
     growing: float
     parts: int = 1
 
-    def seconds(self, count: int, draws: int, untrained: int, audits: int) -> float:
-        """Of an audit of ``count`` images."""
+    def seconds(self, count: int, draws: int, untrained: int, audits: int, recorded: int = 0) -> float:
+        """Of an audit of ``count`` images, which has ``recorded`` factors beside augmentations."""
         networks = 1 + untrained
         views = (audits * draws + 2) / max(audits, 1) * count * self.views
-        forward = (audits * draws + 2) * count * networks * self.forward
+        copied = untrained * (BATCH + min(count, CALIBRATION_IMAGES) / 2)  # every second copy is calibrated
+        forward = ((audits * draws + 2) * count * networks + copied) * self.forward
         probes = (_MODEL + _UNTRAINED * untrained) * self.parts + len(REFERENCES)
-        return views + forward + draws * audits * probes * (self.fit + self.growing * float(count**_GROWTH))
+        fits = audits * probes + (probes + _RECORDED * (1 + recorded) if recorded else 0.0)
+        return views + forward + draws * fits * (self.fit + self.growing * float(count**_GROWTH))
 
 
 def measure(
@@ -77,7 +81,7 @@ def measure(
 
 
 def choose(
-    options: AuditOptions, speed: Speed | None, audits: int, available: int
+    options: AuditOptions, speed: Speed | None, audits: int, available: int, recorded: int = 0
 ) -> tuple[AuditOptions, float]:
     """The options with a number in each field, and the seconds that they will take.
 
@@ -86,12 +90,13 @@ def choose(
     Args:
         speed: None to choose the most, whatever it takes.
         available: number of images there are.
+        recorded: number of factors that the dataset records.
     """
     for count, draws, untrained in CHOICES:
         count = count if options.count is None else options.count
         draws = draws if options.draws is None else options.draws
         untrained = untrained if options.untrained is None else options.untrained
-        seconds = speed.seconds(min(count, available), draws, untrained, audits) if speed else 0.0
+        seconds = speed.seconds(min(count, available), draws, untrained, audits, recorded) if speed else 0.0
         if seconds <= options.minutes * 60:
             break
     return replace(options, count=count, draws=draws, untrained=untrained), seconds

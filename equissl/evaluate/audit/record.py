@@ -9,10 +9,10 @@ from pathlib import Path
 from torch import Tensor
 
 from equissl.data.base import Dataset
-from equissl.evaluate.audit import examples, predictions
 from equissl.evaluate.audit.factors import AUDITS, audited
 from equissl.evaluate.audit.options import AuditOptions
-from equissl.evaluate.audit.readout import Readout
+from equissl.evaluate.audit.readouts import examples, predictions
+from equissl.evaluate.audit.readouts.readout import Readout
 
 
 @dataclass(frozen=True)

@@ -7,20 +7,21 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 
-from equissl.evaluate.audit.interval import Resampled
 from equissl.evaluate.audit.options import AuditOptions
-from equissl.evaluate.audit.readout import Readout
+from equissl.evaluate.audit.readouts.interval import Resampled, beyond
+from equissl.evaluate.audit.readouts.readout import Readout
+from equissl.evaluate.audit.readouts.store import Finding, Readouts
 from equissl.evaluate.audit.references import REFERENCES
-from equissl.evaluate.audit.store import Finding, Readouts
 from equissl.evaluate.audit.verdict import Evidence, Verdict, difference, verdicts
 from equissl.evaluate.base import Score
 from equissl.evaluate.metrics import angular_error, balanced_accuracy, component_r2
 from equissl.evaluate.statistics import Estimate
 from equissl.evaluate.titles import AUDIT, title
-from equissl.params import Circular
+from equissl.params import Circular, Rotation
 
 MODEL, RANDOM = "model", "random"  # names of rows
 AS_BUILT = "as built"  # of an untrained network whose running statistics are not of the images
+LEFT = 0.05  # of a factor that the class and others leave; of less no share can be told
 Rows = Mapping[str, Mapping[str, Finding]]  # row -> factor -> what was read
 
 
@@ -117,19 +118,32 @@ def _facts(finding: Finding) -> dict[str, object]:
         "width": readout.width,
         "bits": bits(readout),
         "unit": readout.factor.unit,
+        "recorded": readout.recorded,
     }
     if finding.absolute is not None:
         facts["absolute"] = _numbers(finding.absolute.interval())
+    if finding.from_class is not None and finding.with_class is not None:
+        facts["from_class"] = _numbers(finding.from_class.interval())
+        facts["within_class"] = _beyond(finding.with_class, finding.from_class)
+    if finding.from_others is not None and finding.with_others is not None:
+        facts["from_others"] = _numbers(finding.from_others.interval())
+        facts["partial"] = _beyond(finding.with_others, finding.from_others)
     if finding.curve is not None:
         points = {**finding.curve, len(readout.targets): readout.score.value}
         facts["learning_curve"] = {str(n): value for n, value in sorted(points.items())}
-    if isinstance(factor := readout.factor, Circular):
-        predictions, targets = readout.predictions, readout.targets.double()
-        facts["degrees"] = float(angular_error(factor.relative(), predictions, targets).median())
+    predictions, targets = readout.predictions, readout.targets.double()
+    if isinstance(angle := readout.read, Circular | Rotation):
+        facts["degrees"] = float(angular_error(angle, predictions, targets).median())
+    if isinstance(readout.factor, Circular):
         signs = [(x[:, 1] > 0).long() for x in (predictions, targets)]
         facts["sign"] = balanced_accuracy(*signs)
         facts["cosine_r2"], facts["sine_r2"] = component_r2(predictions, targets)
     return facts
+
+
+def _beyond(together: Resampled, alone: Resampled) -> list[float] | None:
+    """What features add to others; None where those leave next to nothing to be read."""
+    return None if 1 - alone.value < LEFT else _numbers(beyond(together, alone).interval())
 
 
 def _verdict_facts(verdict: Verdict) -> dict[str, object]:

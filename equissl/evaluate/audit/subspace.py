@@ -11,8 +11,8 @@ from torch import Tensor
 
 from equissl.errors import UserError
 from equissl.evaluate.audit.factors import audited
-from equissl.evaluate.audit.interval import resample_weights
-from equissl.evaluate.audit.readout import Views, read_factors
+from equissl.evaluate.audit.readouts.interval import resample_weights
+from equissl.evaluate.audit.readouts.readout import Views, read_factors
 from equissl.evaluate.base import FeatureTable, Score
 from equissl.evaluate.classification.knn import KNN
 from equissl.evaluate.context import EvaluationContext

@@ -9,7 +9,7 @@ from typing import Literal
 
 import torch
 
-from equissl.evaluate.audit.interval import Resampled
+from equissl.evaluate.audit.readouts.interval import Resampled
 from equissl.evaluate.statistics import Estimate
 
 Word = Literal["kept", "as untrained", "as image statistics", "lost", "not readable", "undecided"]

@@ -13,7 +13,7 @@ from equissl.augment.base import Augmentation
 from equissl.config.validation import check_bounds
 from equissl.data.batch import Batch
 from equissl.encoder.modes import eval_mode
-from equissl.evaluate.audit.audit import check_names, suitable_audits
+from equissl.evaluate.audit.asked import check_asked, suitable_audits
 from equissl.evaluate.audit.factors import AUDITS, factors_of
 from equissl.evaluate.base import Score
 from equissl.evaluate.context import EncoderEvaluation, EvaluationContext
@@ -67,7 +67,7 @@ class Composition(EncoderEvaluation):
     batch_size: int = 256
 
     def __post_init__(self) -> None:
-        check_names(self.augmentations)
+        check_asked(self.augmentations)
         check_bounds(self, "batch_size", low=2)
 
     def unavailable_reason(self, context: EvaluationContext) -> str:

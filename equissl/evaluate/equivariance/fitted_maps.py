@@ -14,8 +14,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from equissl.evaluate.audit.interval import resample_weights
-from equissl.evaluate.probes.cross_fit import INTERCEPT, CrossFit, FoldFit, cross_fit, fold_numbers
+from equissl.evaluate.audit.readouts.interval import resample_weights
+from equissl.evaluate.probes.cross_fit import cross_fit, fold_numbers
+from equissl.evaluate.probes.fold_fit import CrossFit, FoldFit
+from equissl.evaluate.probes.kernel_ridge import INTERCEPT
 from equissl.evaluate.statistics import Z95, Estimate
 from equissl.random import Stream
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from equissl.augment.base import Augmentation
 from equissl.augment.geometry.random_resized_crop import RandomResizedCrop
-from equissl.evaluate.audit.audit import suitable_audits
+from equissl.evaluate.audit.asked import suitable_audits
 from equissl.evaluate.audit.factors import AUDITS, factors_of
 from equissl.params import (
     Circular,

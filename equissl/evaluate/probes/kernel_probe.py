@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from equissl.evaluate.probes.base import ProbeResult
-from equissl.evaluate.probes.cross_fit import INTERCEPT, PENALTIES, simplest
+from equissl.evaluate.probes.cross_fit import simplest
+from equissl.evaluate.probes.kernel_ridge import INTERCEPT, PENALTIES, spectrum
 
 
 def kernel_probe(
@@ -32,11 +33,11 @@ def kernel_probe(
     joined = torch.cat([t.double() for t in targets], 1)
     mean = joined.mean(0)
     members = _members(groups[fit])
-    spectra = {n: torch.linalg.eigh(k[fit][:, fit] + INTERCEPT) for n, k in kernels.items()}
+    spectra = {n: spectrum(k[fit][:, fit]) for n, k in kernels.items()}
     errors = {
-        (name, penalty): _left_out_errors(spectrum, penalty, joined - mean, members)
+        (name, penalty): _left_out_errors(of, penalty, joined - mean, members)
         for penalty in PENALTIES
-        for name, spectrum in spectra.items()
+        for name, of in spectra.items()
     }
     found, start = [], 0
     for target in targets:
@@ -49,19 +50,19 @@ def kernel_probe(
     return found
 
 
-def _dual(spectrum: tuple[Tensor, Tensor], penalty: float, y: Tensor) -> Tensor:
+def _dual(of: tuple[Tensor, Tensor], penalty: float, y: Tensor) -> Tensor:
     """(K + penalty)^-1 y of a kernel with these eigenvalues and eigenvectors."""
-    values, vectors = spectrum
+    values, vectors = of
     dual: Tensor = vectors @ ((vectors.T @ y) / (values.clamp(min=0) + penalty)[:, None])
     return dual
 
 
 def _left_out_errors(
-    spectrum: tuple[Tensor, Tensor], penalty: float, y: Tensor, members: Sequence[Tensor]
+    of: tuple[Tensor, Tensor], penalty: float, y: Tensor, members: Sequence[Tensor]
 ) -> Tensor:
     """Squared errors (c,) of predictions that were made without the image's group (``cross_fit``)."""
-    values, vectors = spectrum
-    dual, weights = _dual(spectrum, penalty, y), 1 / (values.clamp(min=0) + penalty)
+    values, vectors = of
+    dual, weights = _dual(of, penalty, y), 1 / (values.clamp(min=0) + penalty)
     total = torch.zeros(y.shape[1], dtype=torch.float64)
     for rows in members:
         blocks = (vectors[rows] * weights) @ vectors[rows].transpose(1, 2)

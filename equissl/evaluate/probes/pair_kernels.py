@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -104,12 +105,16 @@ def image_kernels(pairs: PairFeatures) -> tuple[dict[str, Tensor], Tensor]:
     return {name: k / k.diagonal().mean() for name, k in kernels.items()}, z
 
 
-def joint_kernels(pairs: PairFeatures, other: PairFeatures) -> dict[str, Tensor]:
+def joint_kernels(
+    pairs: PairFeatures,
+    other: PairFeatures,
+    kernels: Callable[[PairFeatures], tuple[dict[str, Tensor], Tensor]] = pair_kernels,
+) -> dict[str, Tensor]:
     """Kernels of two kinds of features of the same images together, and of the second kind alone.
 
     Sums of kernels, so that a few columns of one kind do not drown among many of the other.
     """
-    own, others = pair_kernels(pairs)[0], pair_kernels(other)[0]
+    own, others = kernels(pairs)[0], kernels(other)[0]
     alone = {f"other {n}": k for n, k in others.items() if n != "whitened"}
     base = others.get("kernel", others["linear"])
     return alone | {n: (k + base) / 2 for n, k in own.items() if n != "whitened"}

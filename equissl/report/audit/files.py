@@ -88,6 +88,8 @@ def _factor(r: Reading) -> dict[str, Any]:
         "absolute": _interval(r.absolute),
         "degrees": r.degrees,
         "sign": r.sign,
+        "recorded": r.recorded,
+        **{n: _interval(getattr(r, n)) for n in ("from_class", "within_class", "from_others", "partial")},
         "bits": r.bits,
         "amplitude": r.amplitude,
         "probe": r.probe or None,

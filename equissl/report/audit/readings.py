@@ -29,6 +29,7 @@ class Example:
 
     Args:
         read: what a probe read from the features instead; "" for an example that is only shown.
+        first: what the first image is; "" for one that the second was made of.
     """
 
     image: str
@@ -36,6 +37,12 @@ class Example:
     changed: str
     change: str
     read: str = ""
+    first: str = ""
+
+    @property
+    def is_one(self) -> bool:
+        """Whether both images are the same one, of a factor that is recorded."""
+        return self.original == self.changed
 
 
 @dataclass(frozen=True)
@@ -53,6 +60,9 @@ class Reading:
         probes: probe -> score; ``probe`` is the one that was chosen.
         curve: number of images -> score.
         is_angle: it is a cosine and a sine, of an angle or a hue.
+        recorded: the dataset records it, and it is read from single images.
+        from_class, from_others: what the class alone tells of it, and all other recorded factors.
+        within_class, partial: what the features add to these; None where they leave next to nothing.
     """
 
     factor: str
@@ -82,6 +92,11 @@ class Reading:
     example: Example | None = None
     worst: tuple[Example, ...] = ()
     is_angle: bool = False
+    recorded: bool = False
+    from_class: Interval | None = None
+    within_class: Interval | None = None
+    from_others: Interval | None = None
+    partial: Interval | None = None
 
     @property
     def symbol(self) -> str:
@@ -211,6 +226,8 @@ def _reading(rows: Sequence[Measure], examples: Row) -> Reading | None:
         example=next(_examples([shown]), None),
         worst=tuple(_examples(worst)) if isinstance(worst, list) else (),
         is_angle=text(extra.get("unit")) in ANGLES,
+        recorded=extra.get("recorded") is True,
+        **{n: _triple(extra.get(n)) for n in ("from_class", "within_class", "from_others", "partial")},
     )
 
 
@@ -226,7 +243,8 @@ def _examples(rows: Sequence[object]) -> Iterator[Example]:
             original, changed = (text(row.get(n)) for n in ("original", "changed"))
             if IMAGE.fullmatch(original) and IMAGE.fullmatch(changed):  # nothing that loads or runs something
                 change = text(row.get("change", row.get("true")))
-                yield Example(text(row.get("image")), original, changed, change, text(row.get("read")))
+                words = (change, text(row.get("read")), text(row.get("first")))
+                yield Example(text(row.get("image")), original, changed, *words)
 
 
 def _interval(row: Measure) -> Interval:

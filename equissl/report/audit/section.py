@@ -168,6 +168,14 @@ def numbers(reading: Reading) -> Iterator[tuple[str, str]]:
         yield "sign of the change, accuracy", names.decimal(reading.sign, 2)
     if reading.bits is not None:
         yield "usable information", f"{names.decimal(reading.bits, 2)} bits"
+    for what, alone, added in (
+        ("the class", reading.from_class, reading.within_class),
+        ("the class and other recorded factors", reading.from_others, reading.partial),
+    ):
+        if alone:
+            yield f"read from {what} alone", words.interval(alone)
+        if added:
+            yield f"what features add to {what}, as a share of what is left", words.interval(added)
     if reading.amplitude is not None:
         yield "features move by, in distances between images", names.decimal(reading.amplitude, 2)
     if reading.probes:

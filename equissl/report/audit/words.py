@@ -12,6 +12,7 @@ from equissl.text import printable
 FEW_IMAGES = 200  # below which flips scored significantly below chance
 MOST, SOME = 0.75, 0.25  # of the way from chance to the ceiling
 SUFFICES = 0.9  # of the best probe's score
+CONFOUNDED = 0.1  # of the way from chance to 1 that the class tells
 GONE = 0.4  # of the best probe's score is left to a linear one,
 THERE = 0.2  # and the best probe's lies this far above it
 NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -124,7 +125,17 @@ def sentence(reading: Reading) -> str:
     if alike := [what for found, what in whats if found and not clear(found)]:
         parts.append(f"not clearly other than {' or '.join(alike)}")
     verdict = "" if kind == "read" else f"{kind}: "
-    return f"{name}: {verdict}{', '.join(parts)}{_probe(reading)}"
+    return f"{name}: {verdict}{', '.join(parts)}{_probe(reading)}{_confounding(reading)}"
+
+
+def _confounding(reading: Reading) -> str:
+    """What the class tells of a recorded factor, where that is much, and what features add to it."""
+    alone, within = reading.from_class, reading.within_class
+    if alone is None or alone.value < reading.chance + CONFOUNDED * (1 - reading.chance):
+        return ""
+    if within is None:
+        return f"; the class alone tells it ({_plain(alone.value)}), so no more can be said"
+    return f"; the class alone tells {_plain(alone.value)}, within a class features read {interval(within)}"
 
 
 def _compared(found: Interval, what: str) -> str:
@@ -148,14 +159,14 @@ def _probe(reading: Reading) -> str:
 
 def downstream(reading: Reading) -> str:
     """What the verdict means for who uses the features; "" where nothing can be said."""
-    matters = next((w for n, w in MATTERS_FOR.items() if reading.factor.startswith(n)), "")
+    matters = MATTERS_FOR.get(_augmentation(reading), "")
     found = DOWNSTREAM.get(degree(reading), "")
     return f"Matters for {matters}: {found}." if matters and found else ""
 
 
 def to_repair(audit: Audit) -> tuple[str, ...]:
     """Augmentations whose factors the encoder holds no better than untrained networks do."""
-    weak = [r for r in audit.readings if r.verdict in ("lost", "as untrained")]
+    weak = [r for r in audit.readings if r.verdict in ("lost", "as untrained") and not r.recorded]
     return () if audit.random else tuple(dict.fromkeys(_augmentation(r) for r in weak))
 
 
@@ -204,21 +215,24 @@ def listed(readings: Sequence[Reading], of: Sequence[Reading]) -> str:
     here = _counts(readings)
     titles: dict[str, None] = {}
     for reading in readings:
-        family = reading.factor.partition("_")[0]
+        family = _augmentation(reading)
         whole = here[family] == total[family] > 1
-        titles[family if whole else lower(reading.title)] = None
+        titles[family.partition("_")[0] if whole else lower(reading.title)] = None
     return names.listed(list(titles))
 
 
 def _counts(readings: Sequence[Reading]) -> dict[str, int]:
     counts: dict[str, int] = {}
     for reading in readings:
-        family = reading.factor.partition("_")[0]
+        family = _augmentation(reading)
         counts[family] = counts.get(family, 0) + 1
     return counts
 
 
 def _augmentation(reading: Reading) -> str:
+    """The augmentation that the factor is one of; itself if it is recorded or of the user's own."""
+    if reading.recorded:
+        return reading.factor
     return next((n for n in MATTERS_FOR if reading.factor.startswith(n)), reading.factor)
 
 

@@ -11,7 +11,7 @@ from equissl.augment.base import Augmentation
 from equissl.augment.color.color_jitter import ColorJitter
 from equissl.errors import UserError, nearest
 from equissl.evaluate.audit.factors import AUDITS, NEEDS_COLOR
-from equissl.evaluate.audit.sensitivity import distance_to_others, needs_two_images
+from equissl.evaluate.audit.sensitivity.sensitivity import distance_to_others, needs_two_images
 from equissl.evaluate.base import Score
 from equissl.evaluate.context import EncoderEvaluation, EvaluationContext
 from equissl.evaluate.equivariance.changes import fixed

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from equissl.config.validation import check_bounds
-from equissl.evaluate.audit.audit import check_names, suitable_audits
+from equissl.evaluate.audit.asked import check_asked, suitable_audits
 from equissl.evaluate.audit.factors import AUDITS
 from equissl.evaluate.base import Score
 from equissl.evaluate.context import EncoderEvaluation, EvaluationContext
@@ -42,7 +42,7 @@ class Sensitivity(EncoderEvaluation):
     num_views: int = 1
 
     def __post_init__(self) -> None:
-        check_names(self.augmentations)
+        check_asked(self.augmentations)
         check_bounds(self, "num_views", low=1)
 
     def unavailable_reason(self, context: EvaluationContext) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,10 +12,10 @@ from torch import Tensor
 
 from equissl.data.base import Dataset
 from equissl.evaluate.audit.factors import Audited
-from equissl.evaluate.audit.predictions import image_names
-from equissl.evaluate.audit.readout import Readout
+from equissl.evaluate.audit.readouts.predictions import image_names
+from equissl.evaluate.audit.readouts.readout import Readout
 from equissl.evaluate.explorer.neighbors import data_uri
-from equissl.evaluate.features import make_view, whole_batch
+from equissl.evaluate.features import make_view, plain_images, whole_batch
 from equissl.params import Factor
 from equissl.storage import write_json
 
@@ -46,13 +47,16 @@ def write_examples(
         for name in audit.factors
         if name in readouts
     }
+    for name, readout in readouts.items():
+        if readout.recorded:
+            content[name] = _recorded_entry(readout, dataset, index, image)
     write_json(path, {"schema": SCHEMA, "factors": content}, indent=None)
 
 
 def _entry(
     audit: Audited, readout: Readout, dataset: Dataset, index: Tensor, image: str, seed: int
 ) -> dict[str, object]:
-    true, read = natural(readout.factor, readout.targets), natural(readout.factor, readout.predictions)
+    true, read = natural(readout.read, readout.targets), natural(readout.read, readout.predictions)
     order = true.abs().argsort(descending=True, stable=True)
     visible = _views(audit, dataset, index[order[:CANDIDATES]], image, seed)
     best = int((visible[0] - visible[1]).abs().flatten(1).mean(1).argmax())
@@ -78,11 +82,55 @@ def _entry(
     }
 
 
+def _recorded_entry(readout: Readout, dataset: Dataset, index: Tensor, image: str) -> dict[str, object]:
+    """Two images between which a recorded factor differs most, and those that it is read worst from."""
+    factor, names = readout.read, image_names(dataset, index)
+    targets = readout.targets.double().reshape(len(index), -1)
+    first = int((targets - targets.mean(0)).square().sum(1).argmax())
+    second = int((targets - targets[first]).square().sum(1).argmax())
+    worst = _worst(readout)
+    shown = _small(
+        plain_images(dataset, index[torch.cat([torch.tensor([first, second]), worst])], image, "cpu")
+    )
+    return {
+        "augmentation": readout.factor.name,
+        "image": names[first],
+        "first": value_in_words(factor, readout.targets[first]),
+        "change": value_in_words(factor, readout.targets[second]),
+        "original": data_uri(shown[0]),
+        "changed": data_uri(shown[1]),
+        "worst": [
+            {
+                "image": names[k],
+                "true": value_in_words(factor, readout.targets[k]),
+                "read": value_in_words(factor, readout.predictions[k]),
+                "original": data_uri(picture),
+                "changed": data_uri(picture),
+            }
+            for k, picture in zip(worst.tolist(), shown[2:], strict=True)
+        ],
+    }
+
+
 def natural(factor: Factor, encoded: Tensor) -> Tensor:
-    """Changes in the factor's own units, (N,): of numbers (N, c) as they are encoded, or of classes (N,)."""
+    """Values in the factor's own units, (N,): of numbers (N, c) as they are encoded, or of classes (N,)."""
     if not encoded.is_floating_point():
         return encoded.double()
-    return factor.relative().decode(encoded.double())[:, 0]
+    return factor.decode(encoded.double())[:, 0]
+
+
+def value_in_words(factor: Factor, encoded: Tensor) -> str:
+    """A recorded value for people, "120°", "0.31 m", "yes"; of encoded numbers (c,), or of a class."""
+    if factor.discrete:
+        found = int(encoded)
+        return ("yes" if found else "no") if len(factor.elements()) == 2 else f"{found}"
+    values = factor.decode(encoded.double()[None])[0]
+    match factor.unit:
+        case "radians":
+            return f"{math.degrees(float(values[0])) % 360:.0f}°"
+        case "turns":
+            return f"{float(values[0]) * 360 % 360:.0f}°"
+    return f"{', '.join(f'{v:.3g}' for v in values.tolist())} {factor.unit}".rstrip()
 
 
 def describe(factor: Factor, change: float) -> str:

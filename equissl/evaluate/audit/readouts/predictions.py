@@ -13,8 +13,8 @@ from torch import Tensor
 
 from equissl.data.base import Dataset
 from equissl.errors import UserError
-from equissl.evaluate.audit.interval import Resampled
-from equissl.evaluate.audit.readout import Readout
+from equissl.evaluate.audit.readouts.interval import Resampled
+from equissl.evaluate.audit.readouts.readout import Readout
 from equissl.storage import check_regular, parse_json, write_bytes
 
 FILE = "audit_predictions.safetensors"

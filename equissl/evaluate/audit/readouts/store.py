@@ -13,8 +13,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from equissl.evaluate.audit.interval import RESAMPLES, Resampled
-from equissl.evaluate.audit.readout import Readout
+from equissl.evaluate.audit.readouts.interval import RESAMPLES, Resampled
+from equissl.evaluate.audit.readouts.readout import Readout
 from equissl.params import Factor, Space
 from equissl.storage import parse_json, write_bytes
 from equissl.text import file_name
@@ -31,15 +31,23 @@ class Finding:
         absolute: the score of the factor from the changed images alone.
         curve: number of images -> score.
         together: the score from these features and statistics of the images together.
+        from_class: of a recorded factor, the score from the images' class alone; ``with_class`` that from
+            these features and the class together.
+        from_others: likewise of the class, if there is one, and all other recorded factors.
     """
 
     readout: Readout
     absolute: Resampled | None = None
     curve: Mapping[int, float] | None = None
     together: Resampled | None = None
+    from_class: Resampled | None = None
+    with_class: Resampled | None = None
+    from_others: Resampled | None = None
+    with_others: Resampled | None = None
 
 
-_MORE = ("absolute", "together")  # scores of a finding beside those of its readout
+# Scores of a finding beside those of its readout.
+_MORE = ("absolute", "together", "from_class", "with_class", "from_others", "with_others")
 
 
 @dataclass(frozen=True)
@@ -134,6 +142,7 @@ def _packed(readouts: Readouts, key: str) -> bytes:
                     "probes": dict(r.probes),
                     "chosen": r.chosen,
                     "amplitude": r.amplitude,
+                    "recorded": r.recorded,
                     "live": r.live,
                     "width": r.width,
                     "curve": None if finding.curve is None else list(finding.curve.items()),
@@ -171,8 +180,9 @@ def _finding(
     if own is None or not isinstance(probes, Mapping):
         raise ValueError("the file lacks a score")
     targets, predictions = tensors[f"{prefix}targets"], tensors[f"{prefix}predictions"]
-    _check_targets(targets, factor)
-    _check_targets(predictions, factor)
+    recorded = row["recorded"] is True
+    _check_targets(targets, factor if recorded else factor.relative())
+    _check_targets(predictions, factor if recorded else factor.relative())
     if len(targets) != len(predictions):
         raise ValueError("targets and predictions are of different images")
     readout = Readout(
@@ -181,23 +191,23 @@ def _finding(
         score("shuffled"),
         {str(k): _finite(v) for k, v in probes.items()},
         str(row["chosen"]),
-        _finite(row["amplitude"]),
+        None if recorded else _finite(row["amplitude"]),
         int(_finite(row["live"])),
         int(_finite(row["width"])),
         predictions,
         targets,
+        recorded,
     )
     points = {int(_finite(n)): _finite(v) for n, v in curve} if isinstance(curve, list) else None
     return Finding(readout, curve=points, **{n: score(n) for n in _MORE})
 
 
 def _check_targets(values: Tensor, factor: Factor) -> None:
-    relative = factor.relative()
     if factor.discrete:
         fits = values.dtype == torch.int64 and values.ndim == 1 and bool((values >= 0).all())
-        fits = fits and bool((values < len(relative.elements())).all())
+        fits = fits and bool((values < len(factor.elements())).all())
     else:
-        fits = values.is_floating_point() and values.shape[1:] == (relative.encoded_size,)
+        fits = values.is_floating_point() and values.shape[1:] == (factor.encoded_size,)
         fits = fits and bool(values.isfinite().all())
     if not fits:
         raise ValueError(f"targets of {factor.name} are of another kind")

@@ -1,4 +1,4 @@
-"""What the probes read of an augmentation's parameters from the features of one encoder."""
+"""What the probes read of factors from the features of one encoder."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from equissl.evaluate.audit.interval import Resampled, fit_score, resampled
+from equissl.evaluate.audit.readouts.interval import Resampled, fit_score, resampled
 from equissl.evaluate.base import FeatureTable
 from equissl.evaluate.factors.scoring import factor_targets, varies
-from equissl.evaluate.probes.cross_fit import CrossFit, cross_fit, fold_numbers
+from equissl.evaluate.probes.cross_fit import cross_fit, fold_numbers
+from equissl.evaluate.probes.fold_fit import CrossFit
 from equissl.evaluate.probes.pair_kernels import (
     PRECISION,
     PairFeatures,
@@ -21,24 +22,25 @@ from equissl.evaluate.probes.pair_kernels import (
     joint_kernels,
     pair_kernels,
 )
-from equissl.params import Factor, Space, between
+from equissl.params import Factor, Params, Space, between
 from equissl.random import shuffled
 
 FOLDS = 5
 CURVE = (4, 2)  # parts of the images at which the learning curve is read
-Kernels = Callable[[PairFeatures], tuple[Mapping[str, Tensor], Tensor]]
+Kernels = Callable[[PairFeatures], tuple[dict[str, Tensor], Tensor]]
 
 
 @dataclass(frozen=True)
 class Readout:
-    """One factor as it is read from pairs of images.
+    """One factor as it is read from pairs of images, or one that is recorded from single images.
 
     Args:
         score: R2 of numbers, balanced accuracy of classes.
         shuffled: the same of targets that belong to other images; None if nobody asked.
         probes: probe -> its own score by leave-one-group-out, the best penalty each.
         chosen: the probe that most folds chose.
-        amplitude: how far features move, in units of the distance between two different images.
+        amplitude: how far features move, in units of the distance between two different images; None of a
+            factor that is recorded, as nothing moves.
         live, width: columns that vary, and all.
         predictions: (N, c) or (N,) classes of the first repeat.
         targets: of the first repeat.
@@ -49,11 +51,17 @@ class Readout:
     shuffled: Resampled | None
     probes: Mapping[str, float]
     chosen: str
-    amplitude: float
+    amplitude: float | None
     live: int
     width: int
     predictions: Tensor = field(repr=False)
     targets: Tensor = field(repr=False)
+    recorded: bool = False
+
+    @property
+    def read(self) -> Factor:
+        """The factor that predictions and targets are values of: the change, unless it is recorded."""
+        return self.factor if self.recorded else self.factor.relative()
 
     @property
     def chance(self) -> float:
@@ -71,6 +79,7 @@ class Views:
         factors: their relative targets are (N, c) numbers or (N,) classes of each repeat.
         precision: deviation of the noise that is added, in units of each column's between images.
         seed: of the noise, the folds and the shuffled targets.
+        recorded: the factors are those that the dataset records, read from single images.
     """
 
     plain: FeatureTable
@@ -79,6 +88,12 @@ class Views:
     targets: Mapping[str, Sequence[Tensor]]
     precision: float = PRECISION
     seed: int = 0
+    recorded: bool = False
+
+    @property
+    def kernels(self) -> Kernels:
+        """What the probes see of the features."""
+        return image_kernels if self.recorded else pair_kernels
 
     @staticmethod
     def of(
@@ -93,6 +108,26 @@ class Views:
         targets = {f.name: [_change(f, plain, view) for view in changed] for f in space}
         factors = [f for f in space if all(varies(t) for t in targets[f.name])]
         return Views(plain, changed, factors, {f.name: targets[f.name] for f in factors}, precision, seed)
+
+    @staticmethod
+    def of_recorded(
+        table: FeatureTable, params: Params, repeats: int, precision: float = PRECISION, seed: int = 0
+    ) -> Views:
+        """Views of images as they are, of which the factors ``params`` (N) are asked, as far as they vary.
+
+        Args:
+            repeats: with other folds and other noise.
+        """
+        targets = {f.name: factor_targets(f, params) for f in params.space}
+        factors = [f for f in params.space if varies(targets[f.name])]
+        same = {f.name: [targets[f.name]] * repeats for f in factors}
+        return Views(table, [table] * repeats, factors, same, precision, seed, recorded=True)
+
+    def with_columns(self, columns: Sequence[Tensor]) -> Views:
+        """The same of other features, (N,) or (N, c) each."""
+        vectors = torch.cat([c.double().reshape(len(c), -1) for c in columns], 1).float()
+        table = replace(self.plain, vectors=vectors, parts={"all": slice(0, vectors.shape[1])})
+        return replace(self, plain=table, changed=[table] * len(self.changed))
 
     def of_part(self, name: str) -> Views:
         """The same of one named part of the features."""
@@ -120,7 +155,7 @@ def read_factors(views: Views, weights: Tensor, control: bool = True) -> Iterato
     for k, pair in enumerate(pairs):
         numbers = [_numbers(views.targets[f.name][k]) for f in views.factors]
         others = [y[orders[k]] for y in numbers] if control else []
-        fits.append(_fit(pair_kernels, pair, [*numbers, *others], views.plain.groups, seed, k))
+        fits.append(_fit(views.kernels, pair, [*numbers, *others], views.plain.groups, seed, k))
     for j, factor in enumerate(views.factors):
         y = [_numbers(t) for t in views.targets[factor.name]]
         own = [fit[j] for fit in fits]
@@ -137,11 +172,12 @@ def read_factors(views: Views, weights: Tensor, control: bool = True) -> Iterato
             shuffled_score,
             {n: 1 - sum(f.inner[n] for f in own) / (FOLDS - 1) / total for n in own[0].inner},
             Counter(fold.probe for fit in own for fold in fit.folds).most_common(1)[0][0],
-            sum(p.amplitude for p in pairs) / len(pairs),
+            None if views.recorded else sum(p.amplitude for p in pairs) / len(pairs),
             min(p.live for p in pairs),
             pairs[0].width,
             predictions.argmax(1) if factor.discrete else predictions,
             views.targets[factor.name][0],
+            views.recorded,
         )
 
 
@@ -163,7 +199,7 @@ def read_together(views: Views, other: Views, weights: Tensor) -> dict[str, Resa
     targets = [[_numbers(views.targets[f.name][k]) for f in views.factors] for k in range(len(views.changed))]
     fits = []
     for k, (own, second) in enumerate(zip(views.pairs(), other.pairs(), strict=True)):
-        kernels, groups = joint_kernels(own, second), views.plain.groups
+        kernels, groups = joint_kernels(own, second, views.kernels), views.plain.groups
         fits.append(cross_fit(kernels, None, targets[k], groups, fold_numbers(groups, FOLDS, views.seed, k)))
     return {
         f.name: resampled([fit[j] for fit in fits], [y[j] for y in targets], weights, not f.discrete)
@@ -186,7 +222,7 @@ def learning_curve(views: Views) -> dict[str, dict[int, float]]:
             pair = PairFeatures.of(
                 views.plain.vectors[rows], view.vectors[rows], views.precision, views.seed, k
             )
-            fits = _fit(pair_kernels, pair, targets, views.plain.groups[rows], views.seed, k)
+            fits = _fit(views.kernels, pair, targets, views.plain.groups[rows], views.seed, k)
             for factor, fit, y in zip(views.factors, fits, targets, strict=True):
                 found[factor.name].append(fit_score(fit, y, not factor.discrete))
         for name, values in found.items():

@@ -1,0 +1,103 @@
+"""What an audit is asked: augmentations to apply, and factors that the dataset records of its images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from equissl.augment.base import Augmentation
+from equissl.errors import UserError, nearest
+from equissl.evaluate.audit.factors import AUDITS, NEEDS_COLOR, NEEDS_SQUARE, Audited, audited_once
+from equissl.params import Space
+
+_TAKEN = frozenset(AUDITS) | {name for audit in AUDITS.values() for name in audit.space.names}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is read from the features.
+
+    Args:
+        audits: augmentations, one at a time.
+        recorded: factors of the dataset, by the names that they have there.
+    """
+
+    audits: Sequence[Audited]
+    recorded: Space
+
+    @property
+    def sources(self) -> int:
+        """How many kinds of plain images there are."""
+        plain = {None} if self.recorded.names else set()
+        return len({item.source for item in self.audits} | plain)
+
+
+def asked(factors: Sequence[str | Augmentation], space: Space, shape: tuple[int, ...]) -> Asked:
+    """All that suits the images, or what ``factors`` names.
+
+    Args:
+        factors: names of audits or of factors that the dataset records, and augmentations.
+        space: what the dataset records.
+        shape: (C, H, W) of the images.
+
+    Raises:
+        UserError: an unknown name, a colour factor of images without colour, images of another size after an
+            augmentation, or two of one name.
+    """
+    check_asked(factors, space)
+    readable = {recorded_name(f.name): f.name for f in space if f.encoded_size}
+    if not factors:
+        return Asked(
+            audited_once(suitable_audits((), shape, cropped=True)), space.select(tuple(readable.values()))
+        )
+    columns = tuple(readable[f] for f in factors if isinstance(f, str) and f in readable)
+    others = [f for f in factors if not isinstance(f, str) or f not in readable]
+    suitable_audits([f for f in others if isinstance(f, str)], shape, cropped=True)
+    _check_sizes(others, shape[1:])
+    return Asked(audited_once(others), space.select(columns))
+
+
+def recorded_name(name: str) -> str:
+    """What an audit calls a factor that the dataset records: by its name, unless an augmentation has it."""
+    return f"recorded_{name}" if name in _TAKEN else name
+
+
+def check_asked(factors: Sequence[str | Augmentation], space: Space = Space()) -> None:
+    """Raise UserError with every name that is neither an audit nor a factor that the dataset records."""
+    known = [*AUDITS, *(recorded_name(f.name) for f in space if f.encoded_size)]
+    if unknown := [n for n in factors if isinstance(n, str) and n not in known]:
+        raise UserError([f"factors: no audit is called {n!r}; {nearest(n, known)}" for n in unknown])
+
+
+def suitable_audits(factors: Sequence[str], shape: tuple[int, ...], cropped: bool = False) -> Sequence[str]:
+    """The audits ``factors``, or all that images (C, H, W) allow.
+
+    Args:
+        cropped: the images become square first, as in the audit of discrete factors.
+
+    Raises:
+        UserError: an unknown name, a colour factor of images without colour, or a quarter turn of images that
+            are not square.
+    """
+    check_asked(factors)
+    channels, height, width = shape
+    reasons = {f: f"colour images, but these have {channels} channels" for f in NEEDS_COLOR if channels != 3}
+    if height != width and not cropped:
+        reasons |= dict.fromkeys(NEEDS_SQUARE, f"square images, but these are {height} x {width}")
+    if problems := [f"factors: {f!r} needs {reasons[f]}" for f in factors if f in reasons]:
+        raise UserError(problems)
+    return factors or tuple(f for f in AUDITS if f not in reasons)
+
+
+def _check_sizes(factors: Sequence[str | Augmentation], size: tuple[int, ...]) -> None:
+    """Refuse augmentations after which the encoder would read images of another size."""
+    height, width = size
+    made = {type(f).__name__: f.output_size((height, width)) for f in factors if not isinstance(f, str)}
+    if wrong := {name: new for name, new in made.items() if new != (height, width)}:
+        raise UserError(
+            [
+                f"factors: {name} makes images of {new[0]} x {new[1]} px, but they are of "
+                f"{height} x {width}; give it their size"
+                for name, new in wrong.items()
+            ]
+        )

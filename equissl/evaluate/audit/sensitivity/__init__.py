@@ -1,0 +1,1 @@
+"""How far features move under one augmentation at a time."""
