@@ -29,7 +29,7 @@ from equissl.encoder.untrained import untrained_copy
 from equissl.evaluate.audit.factors import audited
 from equissl.evaluate.audit.readouts.interval import Resampled, resample_weights
 from equissl.evaluate.audit.readouts.readout import Views, read_factors
-from equissl.evaluate.audit.references import ImageStatistics, Luminance, Pixels
+from equissl.evaluate.audit.references import Luminance, Pixels
 from equissl.evaluate.base import FeatureTable
 from equissl.evaluate.features import extract
 from equissl.progress import Display, Progress
@@ -51,7 +51,6 @@ def _timm(name: str, **options: object) -> Callable[[], nn.Module]:
 
 ENCODERS: Mapping[str, Callable[[], nn.Module]] = {
     "noise": Noise,
-    "statistics": ImageStatistics,
     "luminance": Luminance,
     "pixels": Pixels,
     "resnet10t-32": _timm("resnet10t", channels=(8, 16, 24, 32), stem_width=8),
@@ -60,16 +59,13 @@ ENCODERS: Mapping[str, Callable[[], nn.Module]] = {
 }
 PAIRS = (
     ("noise", "hue"),
-    ("statistics", "brightness"),
     ("luminance", "rotation"),
     ("pixels", "hue"),
+    ("pixels", "brightness"),
     ("pixels", "horizontal_flip"),
     ("resnet10t-32", "hue"),
-    ("resnet10t-32", "rotation"),
-    ("resnet18", "hue"),
     ("resnet18", "blur"),
     ("resnet50", "hue"),
-    ("resnet50", "crop_top"),
 )
 
 

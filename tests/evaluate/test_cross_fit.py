@@ -8,9 +8,8 @@ from equissl.evaluate.probes.cross_fit import cross_fit, fold_numbers
 from equissl.evaluate.probes.kernel_ridge import (
     INTERCEPT,
     PENALTIES,
-    GroupBlocks,
-    inner_errors,
-    inverse_of,
+    group_members,
+    left_out_errors,
     spectrum,
 )
 
@@ -41,15 +40,16 @@ def test_folds_and_leave_one_group_out_equal_fits_written_out(grouped: bool) -> 
     groups = torch.arange(60) // 3 if grouped else torch.arange(60)
     folds = fold_numbers(groups, 5, 0)
     y = y - y.mean(0)
-    rows = [(folds == k).nonzero()[:, 0] for k in range(5)]
     others = [(folds != k).nonzero()[:, 0] for k in range(5)]
-    errors = inner_errors(inverse_of(spectrum(kernel), 0.3), y, rows, others, GroupBlocks(groups))
-    for k, fit in enumerate(others):
+    for fit in others:
+        errors = left_out_errors(spectrum(kernel[fit][:, fit]), y[fit], group_members(groups[fit]))[
+            PENALTIES.index(0.1)
+        ]
         wanted = torch.zeros(2, dtype=torch.float64)
         for group in torch.unique(groups[fit]):
             inner, out = fit[groups[fit] != group], fit[groups[fit] == group]
-            wanted += (y[out] - ridge(kernel, y, inner, out, 0.3)).square().sum(0)
-        torch.testing.assert_close(errors[k], wanted, rtol=1e-6, atol=1e-8)
+            wanted += (y[out] - ridge(kernel, y, inner, out, 0.1)).square().sum(0)
+        torch.testing.assert_close(errors, wanted, rtol=1e-6, atol=1e-8)
     (found,) = cross_fit({"linear": kernel}, None, [y], groups, folds)
     for fold in found.folds:
         assert fold.penalty in PENALTIES

@@ -6,8 +6,14 @@ import torch
 from torch import Tensor
 
 from equissl.evaluate.metrics import r2
-from equissl.evaluate.probes import kernel_probe
-from equissl.evaluate.probes.kernel_ridge import INTERCEPT
+from equissl.evaluate.probes.kernel_probe import kernel_probe
+from equissl.evaluate.probes.kernel_ridge import (
+    INTERCEPT,
+    PENALTIES,
+    group_members,
+    left_out_errors,
+    spectrum,
+)
 from equissl.evaluate.probes.pair_kernels import PairFeatures, pair_kernels
 from equissl.random import Stream
 
@@ -20,9 +26,9 @@ def test_errors_without_a_group_equal_fits_without_it() -> None:
     x, y = noise(24, 5, "x"), noise(24, 2, "y")
     groups = torch.tensor([0, 0, 1, 2, 2, 2, 3, 4] * 3) + torch.arange(3).repeat_interleave(8) * 5
     kernel = x @ x.T + INTERCEPT
-    members = kernel_probe._members(groups)
+    members = group_members(groups)
     assert torch.equal(torch.cat([m.flatten() for m in members]).sort().values, torch.arange(24))
-    found = kernel_probe._left_out_errors(torch.linalg.eigh(kernel), 0.1, y, members)
+    found = left_out_errors(spectrum(x @ x.T), y, members)[PENALTIES.index(0.1)]
     expected = torch.zeros(2, dtype=torch.float64)
     for group in torch.unique(groups):
         fit, out = groups != group, groups == group
@@ -38,7 +44,7 @@ def test_an_outlier_does_not_ruin_the_rest() -> None:
     after[250] += 30
     kernels, _ = pair_kernels(PairFeatures.of(before, after))
     fit, held_out = torch.arange(200), torch.arange(200, 300)
-    ((_, result),) = kernel_probe.kernel_probe(kernels, [change[fit]], torch.arange(300), fit, held_out)
+    ((_, result),) = kernel_probe(kernels, [change[fit]], torch.arange(300), fit, held_out)
     assert result.predictions[50].abs() <= change[fit].abs().max()  # predictions end where targets do
     rest = torch.arange(100) != 50
     assert r2(result.predictions[rest], change[held_out][rest]) > 0.9

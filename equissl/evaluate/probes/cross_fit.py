@@ -14,11 +14,10 @@ from torch import Tensor
 
 from equissl.evaluate.probes.fold_fit import CrossFit, FoldFit
 from equissl.evaluate.probes.kernel_ridge import (
-    PENALTIES,
-    GroupBlocks,
-    fold_fit,
-    inner_errors,
-    inverse_of,
+    INTERCEPT,
+    errors_by_penalty,
+    inverse,
+    simplest,
     spectrum,
 )
 from equissl.evaluate.probes.sparse_probe import SparseProbe
@@ -73,27 +72,27 @@ class _KernelProbes:
     """
 
     def __init__(self, kernels: Mapping[str, Tensor], y: Tensor, rows: Sequence[Tensor], groups: Tensor):
-        self.y, self.rows = y, rows
+        self.kernels, self.y, self.rows = kernels, y, rows
         everyone = torch.ones(len(y), dtype=torch.bool)
         self.others = [everyone.index_fill(0, r, False).nonzero()[:, 0] for r in rows]
-        self.spectra = {n: spectrum(k) for n, k in kernels.items()}
-        blocks = GroupBlocks(groups)
-        # Probe and penalty, from strong to weak -> (K, c) squared errors within the folds that are left.
-        self.errors = {
-            (name, penalty): inner_errors(inverse_of(of, penalty), y, rows, self.others, blocks)
-            for penalty in PENALTIES
-            for name, of in self.spectra.items()
-        }
+        self.spectra = [{n: spectrum(k[r][:, r]) for n, k in kernels.items()} for r in self.others]
+        # Of each fold: probe and penalty, from strong to weak -> (c,) squared errors within the others.
+        self.errors = []
+        for fit, spectra in zip(self.others, self.spectra, strict=True):
+            self.errors.append(errors_by_penalty(spectra, y[fit], groups[fit]))
 
     def fit(self, fold: int, part: slice, probe: str, penalty: float) -> FoldFit:
-        inverse = inverse_of(self.spectra[probe], penalty)
-        held, others = self.rows[fold], self.others[fold]
-        return fold_fit(inverse, self.y[:, part], held, others, probe, penalty)
+        held, fit = self.rows[fold], self.others[fold]
+        y, solved = self.y[fit, part], inverse(self.spectra[fold][probe], penalty)
+        smoother = (self.kernels[probe][held][:, fit] + INTERCEPT) @ solved
+        leverage = 1 - penalty * solved.diagonal()
+        residuals = penalty * (solved @ y)
+        return FoldFit(held, fit, smoother @ y, smoother, residuals, leverage, probe, penalty)
 
 
 def _chosen_fits(probes: _KernelProbes, sparse: SparseProbe | None, part: slice) -> Iterator[FoldFit]:
     for k, others in enumerate(probes.others):
-        found = {key: float(e[k, part].sum()) for key, e in probes.errors.items()}
+        found = {key: float(e[part].sum()) for key, e in probes.errors[k].items()}
         if sparse is not None:
             found |= {("sparse", float(size)): e for size, e in sparse.inner_errors(k).items()}
         probe, penalty = simplest(found, len(others))
@@ -106,20 +105,10 @@ def _chosen_fits(probes: _KernelProbes, sparse: SparseProbe | None, part: slice)
 def _best_errors(probes: _KernelProbes, sparse: SparseProbe | None, part: slice) -> dict[str, float]:
     """Probe -> squared error over all folds with its best penalty."""
     best: dict[str, float] = {}
-    for (name, _), e in probes.errors.items():
-        total = float(e[:, part].sum())
+    for name, penalty in probes.errors[0]:
+        total = float(sum(e[name, penalty][part].sum() for e in probes.errors))
         best[name] = min(best.get(name, total), total)
     if sparse is not None:
         sizes = [sparse.inner_errors(k) for k in range(len(probes.rows))]
         best["sparse"] = min(sum(s[size] for s in sizes) for size in sizes[0])
     return best
-
-
-def simplest(errors: Mapping[tuple[str, float], float], count: int) -> tuple[str, float]:
-    """The first, so the one of the strongest penalty, that is not clearly worse than the best.
-
-    Without this allowance, by which errors differ by chance, weak penalties are chosen where there is
-    nothing to read.
-    """
-    limit = min(errors.values()) * (1 + 2 / count)
-    return next(key for key, error in errors.items() if error <= limit)

@@ -1,85 +1,81 @@
-"""Kernel ridge regression without some images, in closed form from the inverse for all of them.
+"""Kernel ridge regression in closed form, for many penalties from one eigendecomposition.
 
-With M = (K + penalty)^-1 and a = M y, leaving out the images F gives the predictions y_F - (M_FF)^-1 a_F.
+With M = (K + penalty)^-1 and a = M y, the error of the prediction for the images F of a group by a fit on
+all others is (M_FF)^-1 a_F.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
-from equissl.evaluate.probes.fold_fit import FoldFit
-
 PENALTIES = tuple(10.0**k for k in range(3, -6, -1))  # strong to weak, of kernels with a diagonal about 1
 INTERCEPT = 1e3  # variance of the constant in each kernel, which the penalty hardly touches
+Spectrum = tuple[Tensor, Tensor]
 
 
-def spectrum(kernel: Tensor) -> tuple[Tensor, Tensor]:
-    """Eigenvalues and eigenvectors of a kernel (N, N) with a constant."""
+def spectrum(kernel: Tensor) -> Spectrum:
+    """Eigenvalues (N,) and eigenvectors (N, N) of a kernel with a constant."""
     values, vectors = torch.linalg.eigh(kernel + INTERCEPT)
-    return values, vectors
+    return values.clamp(min=0), vectors
 
 
-def inverse_of(of: tuple[Tensor, Tensor], penalty: float) -> Tensor:
-    """The inverse of a kernel with a constant plus ``penalty`` on its diagonal, from its ``spectrum``."""
+def inverse(of: Spectrum, penalty: float) -> Tensor:
+    """(K + penalty)^-1, (N, N)."""
     values, vectors = of
-    return (vectors / (values.clamp(min=0) + penalty)) @ vectors.T
+    return (vectors / (values + penalty)) @ vectors.T
 
 
-def inner_errors(
-    inverse: Tensor, y: Tensor, rows: Sequence[Tensor], others: Sequence[Tensor], blocks: GroupBlocks
-) -> Tensor:
-    """For each fold that is left out, squared errors of leave-one-group-out within the others: (K, c)."""
-    dual = inverse @ y
-    result = []
-    for held, fit in zip(rows, others, strict=True):
-        across = inverse[fit][:, held]
-        solved = torch.linalg.solve(inverse[held][:, held], torch.cat([across.T, dual[held]], 1))
-        without = dual[fit] - across @ solved[:, len(fit) :]
-        if blocks.single:
-            diagonal = inverse.diagonal()[fit] - (across * solved[:, : len(fit)].T).sum(1)
-            errors = without / diagonal[:, None]
-        else:
-            errors = blocks.errors(inverse[fit][:, fit] - across @ solved[:, : len(fit)], without, fit)
-        result.append(errors.square().sum(0))
-    return torch.stack(result)
-
-
-def fold_fit(inverse: Tensor, y: Tensor, held: Tensor, fit: Tensor, probe: str, penalty: float) -> FoldFit:
-    """The fit on ``fit`` with its predictions for ``held``, from the inverse for both together."""
-    across = inverse[fit][:, held]
-    smoother = -torch.linalg.solve(inverse[held][:, held], across.T)
-    dual = (inverse[fit] @ y) + smoother.T @ (inverse[held] @ y)
-    diagonal = inverse.diagonal()[fit] + (across * smoother.T).sum(1)
-    return FoldFit(
-        held, fit, smoother @ y[fit], smoother, penalty * dual, 1 - penalty * diagonal, probe, penalty
-    )
-
-
-class GroupBlocks:
-    """Leave-one-group-out errors from the inverse of a kernel matrix.
+def left_out_errors(of: Spectrum, y: Tensor, members: Sequence[Tensor]) -> Tensor:
+    """Squared errors of predictions of targets (N, c), each made without the image's group.
 
     Args:
-        groups: (N,) int64.
+        members: of ``group_members``.
+
+    Returns:
+        (P, c), for each of ``PENALTIES``.
     """
+    values, vectors = of
+    weights = 1 / (values[:, None] + torch.tensor(PENALTIES, dtype=values.dtype))
+    projected = weights[:, :, None] * (vectors.T @ y)[:, None]
+    dual = (vectors @ projected.flatten(1)).unflatten(1, projected.shape[1:])
+    total = torch.zeros(projected.shape[1:], dtype=torch.float64)
+    for rows in members:
+        if rows.shape[1] == 1:
+            one = rows[:, 0]
+            total += (dual[one] / (vectors[one].square() @ weights)[:, :, None]).square().sum(0)
+            continue
+        for k, weight in enumerate(weights.T):
+            blocks = (vectors[rows] * weight) @ vectors[rows].transpose(1, 2)
+            total[k] += torch.linalg.solve(blocks, dual[rows, k]).square().sum((0, 1))
+    return total
 
-    def __init__(self, groups: Tensor):
-        self.groups = groups
-        self.single = len(torch.unique(groups)) == len(groups)
 
-    def errors(self, inverse: Tensor, dual: Tensor, rows: Tensor) -> Tensor:
-        """Errors of predictions for the images ``rows`` that were made without their group: (t, c)."""
-        if self.single:
-            return dual / inverse.diagonal()[:, None]
-        result = torch.empty_like(dual)
-        groups = self.groups[rows]
-        order = groups.argsort(stable=True)
-        counts = torch.unique_consecutive(groups[order], return_counts=True)[1]
-        starts = counts.cumsum(0) - counts
-        for size in torch.unique(counts).tolist():  # groups of one size are solved together
-            members = order[starts[counts == size][:, None] + torch.arange(size)]
-            blocks = inverse[members[:, :, None], members[:, None, :]]
-            result[members] = torch.linalg.solve(blocks, dual[members])
-        return result
+def errors_by_penalty(
+    spectra: Mapping[str, Spectrum], y: Tensor, groups: Tensor
+) -> dict[tuple[str, float], Tensor]:
+    """Kernel and penalty, from strong to weak -> ``left_out_errors`` (c,)."""
+    members = group_members(groups)
+    errors = {name: left_out_errors(of, y, members) for name, of in spectra.items()}
+    return {(name, p): errors[name][k] for k, p in enumerate(PENALTIES) for name in spectra}
+
+
+def group_members(groups: Tensor) -> list[Tensor]:
+    """The rows of each group, groups of one size together: (G, size) each."""
+    order = groups.argsort(stable=True)
+    counts = torch.unique_consecutive(groups[order], return_counts=True)[1]
+    starts = counts.cumsum(0) - counts
+    sizes = torch.unique(counts).tolist()
+    return [order[starts[counts == size][:, None] + torch.arange(size)] for size in sizes]
+
+
+def simplest(errors: Mapping[tuple[str, float], float], count: int) -> tuple[str, float]:
+    """The first, so the one of the strongest penalty, that is not clearly worse than the best.
+
+    Without this allowance, by which errors differ by chance, weak penalties are chosen where there is
+    nothing to read.
+    """
+    limit = min(errors.values()) * (1 + 2 / count)
+    return next(key for key, error in errors.items() if error <= limit)

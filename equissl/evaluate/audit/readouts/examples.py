@@ -104,10 +104,10 @@ def _recorded_entry(readout: Readout, dataset: Dataset, index: Tensor, image: st
                 "image": names[k],
                 "true": value_in_words(factor, readout.targets[k]),
                 "read": value_in_words(factor, readout.predictions[k]),
-                "original": data_uri(picture),
-                "changed": data_uri(picture),
+                "original": data_uri(shown[2 + n]),
+                "changed": data_uri(shown[2 + n]),
             }
-            for k, picture in zip(worst.tolist(), shown[2:], strict=True)
+            for n, k in enumerate(worst.tolist())
         ],
     }
 
