@@ -40,7 +40,7 @@ def left_out_errors(of: Spectrum, y: Tensor, members: Sequence[Tensor]) -> Tenso
     values, vectors = of
     weights = 1 / (values[:, None] + torch.tensor(PENALTIES, dtype=values.dtype))
     projected = weights[:, :, None] * (vectors.T @ y)[:, None]
-    dual = (vectors @ projected.flatten(1)).unflatten(1, projected.shape[1:])
+    dual = (vectors @ projected.flatten(1)).reshape(projected.shape)
     total = torch.zeros(projected.shape[1:], dtype=torch.float64)
     for rows in members:
         if rows.shape[1] == 1:
