@@ -76,15 +76,7 @@ def export_onnx(loaded: Loaded, out: Path, tolerance: float = 1e-3, opset: int =
     side, channels = loaded.config.size, len(loaded.config.mean)
     other = side + STEP if _reads(model, channels, side + STEP) else 0
     with folder_lock(out), atomic_path(out / "model.onnx") as partial:
-        try:
-            _trace(model, partial, channels, side, {0, 2, 3} if other else {0}, opset)
-        except Exception as error:
-            if not other:
-                raise UserError(
-                    f"format=onnx: torch cannot export this model: {_first_line(error)}"
-                ) from error
-            other = 0  # its sizes cannot be left open; perhaps the batch can
-            _trace(model, partial, channels, side, {0}, opset)
+        other = _trace_freely(model, partial, channels, side, other, opset)
         written = onnx.load(partial, load_external_data=False)
         version = next(o.version for o in written.opset_import if o.domain in ("", "ai.onnx"))
         if opset and version != opset:
@@ -103,6 +95,24 @@ def export_onnx(loaded: Loaded, out: Path, tolerance: float = 1e-3, opset: int =
         if not difference < tolerance:
             raise UserError(f"onnxruntime's features differ by {difference:.1e} of the largest: not exported")
     return OnnxExport(out / "model.onnx", difference, any_batch, any_size, version)
+
+
+def _trace_freely(model: nn.Module, path: Path, channels: int, side: int, other: int, opset: int) -> int:
+    """Write the model with the batch left open, and the sizes too if it reads images of the side ``other``.
+
+    Returns:
+        ``other``, or 0 where the sizes cannot be left open.
+
+    Raises:
+        UserError: torch cannot export the model.
+    """
+    try:
+        _trace(model, path, channels, side, {0, 2, 3} if other else {0}, opset)
+    except Exception as error:  # torch's exporter raises whatever the model's code does
+        if other:
+            return _trace_freely(model, path, channels, side, 0, opset)
+        raise UserError(f"format=onnx: torch cannot export this model: {_first_line(error)}") from error
+    return other
 
 
 def _trace(model: nn.Module, path: Path, channels: int, side: int, free: set[int], opset: int) -> None:

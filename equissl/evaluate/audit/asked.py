@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
+
 from equissl.augment.base import Augmentation
 from equissl.errors import UserError, nearest
 from equissl.evaluate.audit.factors import AUDITS, NEEDS_COLOR, NEEDS_SQUARE, Audited, audited_once
 from equissl.params import Space
+from equissl.random import Stream
 
 _TAKEN = frozenset(AUDITS) | {name for audit in AUDITS.values() for name in audit.space.names}
 
@@ -53,7 +56,7 @@ def asked(factors: Sequence[str | Augmentation], space: Space, shape: tuple[int,
     columns = tuple(readable[f] for f in factors if isinstance(f, str) and f in readable)
     others = [f for f in factors if not isinstance(f, str) or f not in readable]
     suitable_audits([f for f in others if isinstance(f, str)], shape, cropped=True)
-    _check_sizes(others, shape[1:])
+    _check_own([f for f in others if not isinstance(f, str)], (shape[1], shape[2]))
     return Asked(audited_once(others), space.select(columns))
 
 
@@ -89,15 +92,23 @@ def suitable_audits(factors: Sequence[str], shape: tuple[int, ...], cropped: boo
     return factors or tuple(f for f in AUDITS if f not in reasons)
 
 
-def _check_sizes(factors: Sequence[str | Augmentation], size: tuple[int, ...]) -> None:
-    """Refuse augmentations after which the encoder would read images of another size."""
-    height, width = size
-    made = {type(f).__name__: f.output_size((height, width)) for f in factors if not isinstance(f, str)}
-    if wrong := {name: new for name, new in made.items() if new != (height, width)}:
-        raise UserError(
-            [
-                f"factors: {name} makes images of {new[0]} x {new[1]} px, but they are of "
-                f"{height} x {width}; give it their size"
-                for name, new in wrong.items()
-            ]
-        )
+def _check_own(augmentations: Sequence[Augmentation], size: tuple[int, int]) -> None:
+    """Refuse augmentations that cannot be applied to the images, or that make images of another size."""
+    problems = []
+    for augment in augmentations:
+        name = type(augment).__name__
+        try:
+            augment.sample(Stream.of(torch.arange(1), name), size)
+            made = augment.output_size(size)
+        except ValueError as error:
+            problems.append(
+                f"factors: {name} cannot be applied to images of {size[0]} x {size[1]} px: {error}"
+            )
+            continue
+        if made != size:
+            problems.append(
+                f"factors: {name} makes images of {made[0]} x {made[1]} px, but they are of "
+                f"{size[0]} x {size[1]}; give it their size"
+            )
+    if problems:
+        raise UserError(problems)

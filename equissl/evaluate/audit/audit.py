@@ -33,6 +33,7 @@ from equissl.params import Params
 from equissl.progress import Progress, no_progress, say_nothing
 from equissl.random import shuffled
 
+REPEATED = 4  # images whose features are computed twice
 _RECORDED = "recorded factors"  # what the store calls them; no augmentation has a name of two words
 
 
@@ -92,6 +93,7 @@ def audit(
     for name, count in missing.items():
         say(f"audit: {name} is left out, as {count} of {len(index)} images have no value")
     calibration = plain_images(dataset, index[:CALIBRATION_IMAGES], image, device)
+    _check_repeats(encoder, calibration[:REPEATED], model)
     networks, trained = _networks(encoder, calibration, options)
     joint = JointEncoder(networks | references.by_name())
     weights = resample_weights(dataset.groups[index], seed=options.seed)
@@ -137,6 +139,17 @@ def _check_count(dataset: Dataset, index: Tensor) -> None:
         raise UserError(f"audit: it needs at least {MIN_IMAGES} different images, but there are {distinct}")
 
 
+def _check_repeats(encoder: Encoder, images: Tensor, model: str) -> None:
+    """Refuse an encoder whose features of the same images differ by more than rounding each time."""
+    with eval_mode(encoder), torch.inference_mode():
+        first, second = (encoder(images).vector.double() for _ in range(2))
+    if first.shape == second.shape and not bool((first - second).abs().max() <= 1e-3 * first.abs().max()):
+        raise UserError(
+            f"{model or 'the encoder'} gives other features of the same images each time, so that nothing "
+            "can be said of them; switch off what is random in it (dropout, sampling)"
+        )
+
+
 def _references(dataset: Dataset, index: Tensor, image: str, device: torch.device | str) -> JointEncoder:
     shape = _shape(dataset, index, image)
     return JointEncoder({name: reference(name, shape).to(device) for name in REFERENCES})
@@ -177,7 +190,7 @@ def _announcement(options: AuditOptions, count: int, what: Asked, seconds: float
     ]
     if seconds:
         parts.append(f"about {seconds / 60:.0f} minutes" if seconds >= 90 else f"about {seconds:.0f} seconds")
-    return f"audit: {', '.join(parts)}"
+    return f"audit: {', '.join(parts)}" + ("; then equivariance" if options.equivariance else "")
 
 
 def _numbered(count: int, word: str) -> str:

@@ -28,8 +28,8 @@ class AuditOptions(Checked):
         precision: to which features are read: the deviation of the noise that is added to every column, in
             units of the column's deviation between images.
         minutes: that what is not given is chosen for; 0 for as long as it takes.
-        equivariance: measure how features change with the images too (``audit.equivariance``), which is not
-            in the ``minutes``.
+        equivariance: measure how features change with the images too (``audit.equivariance``); about as long
+            again.
         seed: of the choice of images, the augmentations, the noise and the folds.
 
     Raises:

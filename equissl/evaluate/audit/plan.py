@@ -85,7 +85,8 @@ def choose(
 ) -> tuple[AuditOptions, float]:
     """The options with a number in each field, and the seconds that they will take.
 
-    What is given stays as it is. What is not is the most that fits into ``options.minutes``.
+    What is given stays as it is. What is not is the most that fits into ``options.minutes``, or into half of
+    them where equivariance is measured too, which takes about as long.
 
     Args:
         speed: None to choose the most, whatever it takes.
@@ -97,7 +98,7 @@ def choose(
         draws = draws if options.draws is None else options.draws
         untrained = untrained if options.untrained is None else options.untrained
         seconds = speed.seconds(min(count, available), draws, untrained, audits, recorded) if speed else 0.0
-        if seconds <= options.minutes * 60:
+        if seconds <= options.minutes * 60 / (2 if options.equivariance else 1):
             break
     return replace(options, count=count, draws=draws, untrained=untrained), seconds
 

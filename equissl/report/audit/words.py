@@ -12,6 +12,7 @@ from equissl.text import printable
 FEW_IMAGES = 200  # below which flips scored significantly below chance
 MOST, SOME = 0.75, 0.25  # of the way from chance to the ceiling
 SUFFICES = 0.9  # of the best probe's score
+FAR, NEAR = 0.5, 0.05  # of the distance between two images
 CONFOUNDED = 0.1  # of the way from chance to 1 that the class tells
 GONE = 0.4  # of the best probe's score is left to a linear one,
 THERE = 0.2  # and the best probe's lies this far above it
@@ -125,7 +126,19 @@ def sentence(reading: Reading) -> str:
     if alike := [what for found, what in whats if found and not clear(found)]:
         parts.append(f"not clearly other than {' or '.join(alike)}")
     verdict = "" if kind == "read" else f"{kind}: "
-    return f"{name}: {verdict}{', '.join(parts)}{_probe(reading)}{_confounding(reading)}"
+    return f"{name}: {verdict}{', '.join(parts)}{_probe(reading)}{_movement(reading)}{_confounding(reading)}"
+
+
+def _movement(reading: Reading) -> str:
+    """What the score alone hides: features that move unreadably, or that tell a factor by moving hardly."""
+    moved = reading.amplitude
+    if moved is None:
+        return ""
+    if reading.share < SOME and moved > FAR:
+        return f"; features move ({_plain(moved)} of the way to another image), but not readably"
+    if reading.share >= SOME and moved < NEAR:
+        return f"; features move little ({moved:.2g} of the way to another image), so that noise may hide it"
+    return ""
 
 
 def _confounding(reading: Reading) -> str:
