@@ -1,8 +1,9 @@
 """How often the audit's 95 % intervals hold the expected score.
 
-    uv run python benchmarks/audit_coverage.py [--repeats 1000] [--images 300] [--data DIR] [--pairs NAME,...]
+    uv run python benchmarks/audit_coverage.py [--repeats 1000] [--images 200] [--draws 1] [--data DIR]
+        [--pairs NAME,...]
 
-Features of a pool of 20 times as many images are computed once, plain and with two draws of each
+Features of a pool of 20 times as many images are computed once, plain and with the draws of each
 augmentation. Each repeat takes other images of it, other folds and other noise, as an audit with another
 seed would. The estimand is the mean score over all repeats; coverage is the fraction of intervals that hold
 it, and width their mean width over 3.92 standard deviations of the scores, which no interval of this
@@ -12,7 +13,7 @@ coverage can be below for long.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,17 +72,17 @@ PAIRS = (
 
 @dataclass(frozen=True)
 class Pool:
-    """Features of all images of one encoder: of each audit by name, plain and two draws."""
+    """Features of all images of one encoder: of each audit by name, plain and all draws."""
 
     plain: Mapping[str, FeatureTable]
-    changed: Mapping[str, tuple[FeatureTable, FeatureTable]]
+    changed: Mapping[str, Sequence[FeatureTable]]
 
 
 def audit_of(factor: str) -> str:
     return "crop" if factor.startswith("crop_") else factor
 
 
-def pool(name: str, dataset: Dataset, audits: set[str], progress: Progress) -> Pool:
+def pool(name: str, dataset: Dataset, audits: set[str], draws: int, progress: Progress) -> Pool:
     torch.manual_seed(0)
     encoder = Encoder(ENCODERS[name](), mean=(0.0,) * 3, std=(1.0,) * 3, probe=(3, SIDE, SIDE))
     if any(p.requires_grad for p in encoder.parameters()):
@@ -90,9 +91,8 @@ def pool(name: str, dataset: Dataset, audits: set[str], progress: Progress) -> P
         ).encoder
     table = lambda **more: extract(encoder, dataset, dataset_params=False, progress=progress, **more)  # noqa: E731
     items = {a: audited(a) for a in sorted(audits)}
-    changed = {a: tuple(table(augment=i.augment, view_index=k) for k in range(2)) for a, i in items.items()}
-    sources = {a: table(augment=i.source, view_index=2) for a, i in items.items()}
-    return Pool(sources, changed)  # type: ignore[arg-type]
+    changed = {a: [table(augment=i.augment, view_index=k) for k in range(draws)] for a, i in items.items()}
+    return Pool({a: table(augment=i.source, view_index=draws) for a, i in items.items()}, changed)
 
 
 def one_repeat(features: Pool, factor: str, count: int, seed: int) -> Resampled:
@@ -110,7 +110,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--repeats", type=int, default=1000)
-    parser.add_argument("--images", type=int, default=300, help="of each repeat (default 300)")
+    parser.add_argument("--images", type=int, default=200, help="of each repeat (default 200)")
+    parser.add_argument("--draws", type=int, default=1, help="of each augmentation in a repeat (default 1)")
     parser.add_argument("--data", type=Path, help="folder of images; Solids if absent")
     parser.add_argument("--pairs", default="", help="encoder/factor, separated by commas; all if absent")
     args = parser.parse_args()
@@ -126,7 +127,7 @@ def main() -> None:
     for name in dict.fromkeys(p[0] for p in pairs):
         factors = [f for e, f in pairs if e == name]
         with Display() as display:
-            features = pool(name, dataset, {audit_of(f) for f in factors}, display)
+            features = pool(name, dataset, {audit_of(f) for f in factors}, args.draws, display)
         for factor in factors:
             found = [one_repeat(features, factor, args.images, k) for k in range(args.repeats)]
             scores = torch.tensor([s.value for s in found], dtype=torch.float64)

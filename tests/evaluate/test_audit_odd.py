@@ -19,6 +19,7 @@ from equissl.augment.base import Pipeline
 from equissl.augment.color.color_jitter import ColorJitter
 from equissl.augment.filters.gaussian_noise import GaussianNoise
 from equissl.augment.geometry.random_resized_crop import RandomResizedCrop
+from equissl.augment.masking.patch_mask import PatchMask
 from equissl.errors import UserError
 from equissl.evaluate.audit.factors import AUDITS
 from equissl.evaluate.audit.readouts.store import ReadoutStore
@@ -90,6 +91,7 @@ def test_equal_images_count_once_however_many_they_are() -> None:
         (("brightness", ColorJitter(0.4, 0.4, 0, 0, p=1)), "'brightness' would be read from brightness and"),
         (("hue", "hue"), "'hue' would be read from hue and from hue"),
         ((Pipeline(()),), "Pipeline has no parameter that could be read"),
+        ((Pipeline((PatchMask(grid_size=9), ColorJitter())),), "Pipeline cannot be applied to .* 8 x 8 px"),
         ((RandomResizedCrop(24),), "makes images of 24 x 24 px, but they are of 8 x 8"),
         ((ColorJitter(0.4, 0.4, 0, 0, p=0),), "no parameter of ColorJitter differs between images"),
     ],
@@ -117,6 +119,11 @@ def test_an_encoder_has_one_width() -> None:
     calls = itertools.count()
     with pytest.raises(UserError, match="another number of features each time"):
         equissl.audit(lambda x: x.flatten(1)[:, : 10 + next(calls)], IMAGES, factors=("brightness",), **QUICK)
+
+
+def test_an_encoder_answers_alike_each_time() -> None:
+    with pytest.raises(UserError, match="gives other features of the same images each time"):
+        equissl.audit(lambda x: torch.randn(len(x), 5), IMAGES, factors=("brightness",), **QUICK)
 
 
 def test_limits_are_said() -> None:

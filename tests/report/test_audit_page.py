@@ -64,10 +64,28 @@ def test_the_claim_names_every_factor_by_its_verdict(tmp_path: Path) -> None:
             "; a kernel probe reads",
         ),
         ({"value": 0.01, "verdict": "not readable"}, "hue: not readable on these images"),
+        ({"value": 0.05, "verdict": "lost", "amplitude": 0.7}, "; features move (0.70 of the way"),
+        ({"value": 0.8, "amplitude": 0.02}, "; features move little (0.02 of the way"),
+        (
+            {"value": 0.8, "recorded": True, "from_class": [0.7, 0.6, 0.8], "within_class": [0.1, 0.0, 0.2]},
+            "; the class alone tells 0.70, within a class features read 0.10 [0.00, 0.20]",
+        ),
+        (
+            {"value": 0.8, "recorded": True, "from_class": [0.97, 0.96, 0.98], "within_class": None},
+            "; the class alone tells it (0.97), so no more can be said",
+        ),
     ],
 )
 def test_each_verdict_has_its_sentence(tmp_path: Path, found: dict[str, Any], said: str) -> None:
     assert said in sentence_of(tmp_path, **found)
+
+
+def test_what_is_recorded_is_no_augmentation(tmp_path: Path) -> None:
+    """Neither can a repair keep it, nor does it join the factors of an augmentation in a sentence."""
+    recorded = {"crop_yield": factor(0.1, "lost", recorded=True), "crop_left": factor(0.1, "lost")}
+    audit = opened(build_audit(tmp_path / "one", recorded))
+    assert words.to_repair(audit) == ("crop",)
+    assert "has lost crop yield and crop left" in words.claim(audit)
 
 
 def test_few_images_and_random_weights_come_first(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def asked(factors: Sequence[str | Augmentation], space: Space, shape: tuple[int,
     columns = tuple(readable[f] for f in factors if isinstance(f, str) and f in readable)
     others = [f for f in factors if not isinstance(f, str) or f not in readable]
     suitable_audits([f for f in others if isinstance(f, str)], shape, cropped=True)
-    _check_own([f for f in others if not isinstance(f, str)], (shape[1], shape[2]))
+    _check_own([f for f in others if not isinstance(f, str)], shape)
     return Asked(audited_once(others), space.select(columns))
 
 
@@ -92,14 +92,15 @@ def suitable_audits(factors: Sequence[str], shape: tuple[int, ...], cropped: boo
     return factors or tuple(f for f in AUDITS if f not in reasons)
 
 
-def _check_own(augmentations: Sequence[Augmentation], size: tuple[int, int]) -> None:
+def _check_own(augmentations: Sequence[Augmentation], shape: tuple[int, ...]) -> None:
     """Refuse augmentations that cannot be applied to the images, or that make images of another size."""
     problems = []
+    size = shape[1], shape[2]
     for augment in augmentations:
         name = type(augment).__name__
         try:
-            augment.sample(Stream.of(torch.arange(1), name), size)
-            made = augment.output_size(size)
+            params = augment.sample(Stream.of(torch.arange(1), name), size)
+            made = tuple(augment.apply(torch.zeros(1, *shape), params).shape[2:])
         except ValueError as error:
             problems.append(
                 f"factors: {name} cannot be applied to images of {size[0]} x {size[1]} px: {error}"

@@ -28,6 +28,7 @@ class Example:
     """One image before and after a factor's change, as data URIs, with the change in words.
 
     Args:
+        changed: "" for one image of which a recorded factor is read.
         read: what a probe read from the features instead; "" for an example that is only shown.
         first: what the first image is; "" for one that the second was made of.
     """
@@ -39,10 +40,6 @@ class Example:
     read: str = ""
     first: str = ""
 
-    @property
-    def is_one(self) -> bool:
-        """Whether both images are the same one, of a factor that is recorded."""
-        return self.original == self.changed
 
 
 @dataclass(frozen=True)
@@ -241,7 +238,8 @@ def _examples(rows: Sequence[object]) -> Iterator[Example]:
     for row in rows:
         if isinstance(row, Mapping):
             original, changed = (text(row.get(n)) for n in ("original", "changed"))
-            if IMAGE.fullmatch(original) and IMAGE.fullmatch(changed):  # nothing that loads or runs something
+            shown = [original, changed] if changed else [original]
+            if all(IMAGE.fullmatch(i) for i in shown):  # nothing that loads or runs something
                 change = text(row.get("change", row.get("true")))
                 words = (change, text(row.get("read")), text(row.get("first")))
                 yield Example(text(row.get("image")), original, changed, *words)

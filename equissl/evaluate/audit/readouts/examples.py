@@ -105,7 +105,6 @@ def _recorded_entry(readout: Readout, dataset: Dataset, index: Tensor, image: st
                 "true": value_in_words(factor, readout.targets[k]),
                 "read": value_in_words(factor, readout.predictions[k]),
                 "original": data_uri(shown[2 + n]),
-                "changed": data_uri(shown[2 + n]),
             }
             for n, k in enumerate(worst.tolist())
         ],
