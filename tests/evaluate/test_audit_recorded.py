@@ -1,4 +1,4 @@
-"""Audits of factors that a dataset records, and how far the class or another factor tells them."""
+"""Audits of factors that a dataset records, and what the class or another factor says of them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ QUICK: dict[str, Any] = {"count": COUNT, "draws": 1, "untrained": 0, "minutes": 
 
 
 def dataset(missing: bool = False) -> InMemoryDataset:
-    """Images whose three channels hold a size, an angle's sine and cosine; the class tells the weight.
+    """Images whose three channels hold a size, an angle's sine and cosine; the class says the weight.
 
     The weight is the class plus a little of its own, which the images do not show; they show the class.
     """
@@ -53,7 +53,7 @@ def audit(data: InMemoryDataset | None = None, **settings: Any) -> dict[str, Sco
     return {s.name.removeprefix("audit/"): s for s in scores if not s.baseline}
 
 
-def test_recorded_factors_are_read_and_told_apart_from_the_class() -> None:
+def test_recorded_factors_are_read_beside_the_class_and_others() -> None:
     found = audit(factors=("size", "recorded_hue", "weight", "tall"))
     assert set(found) == {"size", "recorded_hue", "weight", "tall"}
     assert found["size"].value > 0.95 and found["recorded_hue"].value > 0.95
@@ -86,6 +86,8 @@ def test_a_factor_without_values_for_some_images_is_left_out_and_said() -> None:
     said: list[str] = []
     found = audit(dataset(missing=True), factors=("size", "weight"), say=said.append)
     assert set(found) == {"weight"}
+    with pytest.raises(UserError, match="size cannot be read, as 7 of"):
+        audit(dataset(missing=True), factors=("size",))
     assert any(line.startswith("audit: size is left out, as 7 of ") for line in said)
 
 

@@ -89,9 +89,11 @@ def audit(
     wanted = index[: options.count].sort().values
     index = distinct_images(dataset, wanted, image, batch_size)
     _check_count(dataset, index)
-    params, missing = recorded_params(dataset, index, what.recorded, image, batch_size)
-    for name, count in missing.items():
-        say(f"audit: {name} is left out, as {count} of {len(index)} images have no value")
+    params, left_out = recorded_params(dataset, index, what.recorded, image, batch_size)
+    for name, reason in left_out.items():
+        say(f"audit: {name} is left out, as {reason}")
+    if not what.audits and not params.space.names:
+        raise UserError([f"factors: {name} cannot be read, as {reason}" for name, reason in left_out.items()])
     calibration = plain_images(dataset, index[:CALIBRATION_IMAGES], image, device)
     _check_repeats(encoder, calibration[:REPEATED], model)
     networks, trained = _networks(encoder, calibration, options)

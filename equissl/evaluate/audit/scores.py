@@ -21,7 +21,7 @@ from equissl.params import Circular, Rotation
 
 MODEL, RANDOM = "model", "random"  # names of rows
 AS_BUILT = "as built"  # of an untrained network whose running statistics are not of the images
-LEFT = 0.05  # of a factor that the class and others leave; of less no share can be told
+LEFT = 0.05  # of a factor that the class and others leave to be read; a share of less means nothing
 Rows = Mapping[str, Mapping[str, Finding]]  # row -> factor -> what was read
 
 

@@ -41,7 +41,6 @@ class Example:
     first: str = ""
 
 
-
 @dataclass(frozen=True)
 class Reading:
     """One factor as it is read from one encoder.

@@ -16,25 +16,32 @@ from equissl.evaluate.audit.readouts.readout import Views, learning_curve, read_
 from equissl.evaluate.audit.readouts.store import Finding, Readouts
 from equissl.evaluate.audit.scores import MODEL
 from equissl.evaluate.base import FeatureTable
-from equissl.evaluate.factors.scoring import factor_targets
-from equissl.params import Params, Space, concatenate
+from equissl.evaluate.factors.scoring import factor_targets, varies
+from equissl.params import Factor, Params, Space, concatenate
 
 
 def recorded_params(
     dataset: Dataset, index: Tensor, space: Space, image: str, batch_size: int
-) -> tuple[Params, dict[str, int]]:
+) -> tuple[Params, dict[str, str]]:
     """Recorded factors of the images ``index`` (N,), by the names that an audit gives them.
 
     Returns:
-        Those that every image has, and of each other one the number of images without it.
+        Those that every image has and that vary, and of each other one why it is left out.
     """
     batches = [dataset.batch(rows).params[image] for rows in torch.split(index, batch_size)]
     params = concatenate([p.to("cpu") for p in batches])
-    missing = {f.name: int((~params.applied[f.name]).sum()) for f in space}
-    whole = [f for f in space if not missing[f.name]]
-    named = Space(tuple(replace(f, name=recorded_name(f.name)) for f in whole))
-    values = {recorded_name(f.name): params.values[f.name] for f in whole}
-    return Params.of(named, values), {n: count for n, count in missing.items() if count}
+    reasons = {f.name: _reason(f, params) for f in space}
+    kept = [f for f in space if not reasons[f.name]]
+    named = Space(tuple(replace(f, name=recorded_name(f.name)) for f in kept))
+    values = {recorded_name(f.name): params.values[f.name] for f in kept}
+    return Params.of(named, values), {n: reason for n, reason in reasons.items() if reason}
+
+
+def _reason(factor: Factor, params: Params) -> str:
+    """Why a factor cannot be read, as a clause; "" if it can."""
+    if missing := int((~params.applied[factor.name]).sum()):
+        return f"{missing} of {len(params)} images have no value"
+    return "" if varies(factor_targets(factor, params)) else "it is the same for all images"
 
 
 def read_recorded(
