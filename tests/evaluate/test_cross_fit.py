@@ -42,9 +42,8 @@ def test_folds_and_leave_one_group_out_equal_fits_written_out(grouped: bool) -> 
     y = y - y.mean(0)
     others = [(folds != k).nonzero()[:, 0] for k in range(5)]
     for fit in others:
-        errors = left_out_errors(spectrum(kernel[fit][:, fit]), y[fit], group_members(groups[fit]))[
-            PENALTIES.index(0.1)
-        ]
+        all_errors = left_out_errors(spectrum(kernel[fit][:, fit]), y[fit], group_members(groups[fit]))
+        errors = all_errors[PENALTIES.index(0.1)].sum(0)
         wanted = torch.zeros(2, dtype=torch.float64)
         for group in torch.unique(groups[fit]):
             inner, out = fit[groups[fit] != group], fit[groups[fit] == group]
@@ -97,3 +96,20 @@ def test_noise_is_predicted_by_hardly_more_than_the_mean() -> None:
         (found,) = cross_fit({"linear": x @ x.T / 200}, x, [y], torch.arange(100), folds)
         scores.append(1 - (found.predictions() - y).square().sum() / (y - y.mean()).square().sum())
     assert -0.06 < float(torch.stack(scores).mean()) < 0.0
+
+
+def test_resamples_choose_their_own_probe() -> None:
+    """A second kernel that holds the targets of some images is chosen where only these count."""
+    _, y = data()
+    odd = torch.arange(60) % 2 == 1
+    held = torch.where(odd[:, None], y, torch.zeros_like(y))
+    kernels = {"noise": torch.eye(60, dtype=torch.float64), "some": held @ held.T}
+    (found,) = cross_fit(kernels, None, [y], torch.arange(60), fold_numbers(torch.arange(60), 5))
+    weights = torch.stack([odd.double() * 2, (~odd).double() * 2], 1)
+    for fold, candidates in zip(found.folds, found.candidates, strict=True):
+        first, second = (candidates.fit(int(k)) for k in candidates.chosen(weights))
+        assert first.probe == "some" and first.penalty < second.penalty
+        once = torch.ones(60, 1, dtype=torch.float64)
+        torch.testing.assert_close(candidates.reweighted(once)[0], fold.predictions)
+        alone = torch.stack([first.reweighted(weights)[0], second.reweighted(weights)[1]])
+        torch.testing.assert_close(candidates.reweighted(weights), alone)

@@ -6,18 +6,18 @@ and the penalty are chosen anew in each fold, by leave-one-group-out predictions
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 
 import torch
 from torch import Tensor
 
-from equissl.evaluate.probes.fold_fit import CrossFit, FoldFit
+from equissl.evaluate.probes.fold_fit import Candidates, CrossFit, FoldFit
 from equissl.evaluate.probes.kernel_ridge import (
     INTERCEPT,
     errors_by_penalty,
     inverse,
-    simplest,
     spectrum,
 )
 from equissl.evaluate.probes.sparse_probe import SparseProbe
@@ -56,10 +56,11 @@ def cross_fit(
     for target in targets:
         part = slice(start, start := start + target.shape[1])
         sparse = None if columns is None else SparseProbe(columns, probes.y[:, part], rows)
-        fits = _chosen_fits(probes, sparse, part)
-        moved = tuple(replace(f, predictions=f.predictions + means[part]) for f in fits)
+        candidates = tuple(_candidates(probes, sparse, part, means[part], k) for k in range(len(rows)))
+        once = torch.ones(len(joined), 1, dtype=torch.float64)
+        fits = tuple(c.fit(int(c.chosen(once))) for c in candidates)
         bounds = torch.stack([target.double().amin(0), target.double().amax(0)])
-        results.append(CrossFit(moved, bounds, _best_errors(probes, sparse, part)))
+        results.append(CrossFit(fits, candidates, bounds, _best_errors(probes.keys, candidates, sparse)))
     return results
 
 
@@ -76,10 +77,11 @@ class _KernelProbes:
         everyone = torch.ones(len(y), dtype=torch.bool)
         self.others = [everyone.index_fill(0, r, False).nonzero()[:, 0] for r in rows]
         self.spectra = [{n: spectrum(k[r][:, r]) for n, k in kernels.items()} for r in self.others]
-        # Of each fold: probe and penalty, from strong to weak -> (c,) squared errors within the others.
+        # Of each fold: probe and penalty, from strong to weak -> (t, c) squared errors within the others.
         self.errors = []
         for fit, spectra in zip(self.others, self.spectra, strict=True):
             self.errors.append(errors_by_penalty(spectra, y[fit], groups[fit]))
+        self.keys = tuple(self.errors[0])
 
     def fit(self, fold: int, part: slice, probe: str, penalty: float) -> FoldFit:
         held, fit = self.rows[fold], self.others[fold]
@@ -90,25 +92,35 @@ class _KernelProbes:
         return FoldFit(held, fit, smoother @ y, smoother, residuals, leverage, probe, penalty)
 
 
-def _chosen_fits(probes: _KernelProbes, sparse: SparseProbe | None, part: slice) -> Iterator[FoldFit]:
-    for k, others in enumerate(probes.others):
-        found = {key: float(e[part].sum()) for key, e in probes.errors[k].items()}
-        if sparse is not None:
-            found |= {("sparse", float(size)): e for size, e in sparse.inner_errors(k).items()}
-        probe, penalty = simplest(found, len(others))
-        if sparse is not None and probe == "sparse":
-            yield sparse.fit(k, int(penalty))
-        else:
-            yield probes.fit(k, part, probe, penalty)
+def _candidates(
+    probes: _KernelProbes, sparse: SparseProbe | None, part: slice, mean: Tensor, fold: int
+) -> Candidates:
+    """All kernels and penalties, then the sizes of the sparse probe.
 
-
-def _best_errors(probes: _KernelProbes, sparse: SparseProbe | None, part: slice) -> dict[str, float]:
-    """Probe -> squared error over all folds with its best penalty."""
-    best: dict[str, float] = {}
-    for name, penalty in probes.errors[0]:
-        total = float(sum(e[name, penalty][part].sum() for e in probes.errors))
-        best[name] = min(best.get(name, total), total)
+    Args:
+        mean: (c,) of the targets, which is added to predictions.
+    """
+    errors = torch.zeros(len(probes.keys), len(probes.y), dtype=torch.float64)
+    errors[:, probes.others[fold]] = torch.stack([e[:, part].sum(1) for e in probes.errors[fold].values()])
     if sparse is not None:
-        sizes = [sparse.inner_errors(k) for k in range(len(probes.rows))]
-        best["sparse"] = min(sum(s[size] for s in sizes) for size in sizes[0])
-    return best
+        errors = torch.cat([errors, sparse.inner_errors(fold)])
+
+    @cache
+    def fit(k: int) -> FoldFit:
+        if k < len(probes.keys):
+            found = probes.fit(fold, part, *probes.keys[k])
+        else:
+            assert sparse is not None
+            found = sparse.fit(fold, sparse.sizes[k - len(probes.keys)])
+        return replace(found, predictions=found.predictions + mean)
+
+    return Candidates(errors, len(probes.others[fold]), fit)
+
+
+def _best_errors(
+    keys: Sequence[tuple[str, float]], candidates: Sequence[Candidates], sparse: SparseProbe | None
+) -> dict[str, float]:
+    """Probe -> squared error over all folds with its best penalty."""
+    totals = torch.stack([c.errors.sum(1) for c in candidates]).sum(0).tolist()
+    names = [name for name, _ in keys] + ["sparse"] * (0 if sparse is None else len(sparse.sizes))
+    return {name: min(t for n, t in zip(names, totals, strict=True) if n == name) for name in names}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
+
+from equissl.evaluate.probes.kernel_ridge import simplest
 
 
 @dataclass(frozen=True)
@@ -45,16 +47,48 @@ class FoldFit:
 
 
 @dataclass(frozen=True)
+class Candidates:
+    """The probes that one fold chooses from.
+
+    Args:
+        errors: (K, N) squared errors of each of them, in leave-one-group-out predictions of the images that
+            it is fitted on; 0 for those that are held out. From strong to weak penalties.
+        count: number of images that are fitted on.
+        fit: makes the fit of the k-th.
+    """
+
+    errors: Tensor
+    count: int
+    fit: Callable[[int], FoldFit]
+
+    def chosen(self, weights: Tensor) -> Tensor:
+        """Which is chosen where images count ``weights`` (N, R) times each: (R,) int64."""
+        return simplest(self.errors @ weights, self.count)
+
+    def reweighted(self, weights: Tensor) -> Tensor:
+        """Predictions for the fold, each by the probe that the weights choose: (N, R) -> (R, h, c)."""
+        chosen = self.chosen(weights)
+        kinds = torch.unique(chosen).tolist()
+        parts = [self.fit(k).reweighted(weights[:, chosen == k]) for k in kinds]
+        result = parts[0].new_empty(len(chosen), *parts[0].shape[1:])
+        for k, part in zip(kinds, parts, strict=True):
+            result[chosen == k] = part
+        return result
+
+
+@dataclass(frozen=True)
 class CrossFit:
     """Predictions for all images, each by a probe that did not see its fold.
 
     Args:
-        folds: one fit for each fold.
+        folds: the fit of each fold where all images count once.
+        candidates: of each fold.
         bounds: least and greatest target of each column, (2, c): predictions end there.
         inner: probe -> sum of squared errors of its leave-one-group-out predictions, with its best penalty.
     """
 
     folds: tuple[FoldFit, ...]
+    candidates: tuple[Candidates, ...] = field(repr=False)
     bounds: Tensor
     inner: Mapping[str, float]
 
@@ -63,10 +97,13 @@ class CrossFit:
         return self.reweighted(torch.ones(self._count(), 1, dtype=torch.float64))[0]
 
     def reweighted(self, weights: Tensor) -> Tensor:
-        """Predictions by fits on images that count ``weights`` times each: (N, R) -> (R, N, c)."""
+        """Predictions where images count ``weights`` times each, in the choice of probes and in their fits.
+
+        (N, R) -> (R, N, c).
+        """
         result = torch.empty(weights.shape[1], self._count(), self.bounds.shape[1], dtype=torch.float64)
-        for fold in self.folds:
-            result[:, fold.held_out] = fold.reweighted(weights)
+        for fold, candidates in zip(self.folds, self.candidates, strict=True):
+            result[:, fold.held_out] = candidates.reweighted(weights)
         return torch.minimum(torch.maximum(result, self.bounds[0]), self.bounds[1])
 
     def _count(self) -> int:

@@ -42,7 +42,8 @@ def kernel_probe(
     found, start = [], 0
     for target in targets:
         part = slice(start, start := start + target.shape[1])
-        name, penalty = simplest({key: float(e[part].sum()) for key, e in errors.items()}, len(fit))
+        totals = torch.stack([e[:, part].sum() for e in errors.values()])
+        name, penalty = list(errors)[int(simplest(totals, len(fit)))]
         dual = inverse(spectra[name], penalty) @ (joined - mean)[:, part]
         predictions = (kernels[name][held_out][:, fit] + INTERCEPT) @ dual + mean[part]
         low, high = joined[:, part].amin(0), joined[:, part].amax(0)

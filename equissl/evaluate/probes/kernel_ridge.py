@@ -35,31 +35,47 @@ def left_out_errors(of: Spectrum, y: Tensor, members: Sequence[Tensor]) -> Tenso
         members: of ``group_members``.
 
     Returns:
-        (P, c), for each of ``PENALTIES``.
+        (P, N, c), for each of ``PENALTIES``.
     """
     values, vectors = of
     weights = 1 / (values[:, None] + torch.tensor(PENALTIES, dtype=values.dtype))
     projected = weights[:, :, None] * (vectors.T @ y)[:, None]
     dual = (vectors @ projected.flatten(1)).reshape(projected.shape)
-    total = torch.zeros(projected.shape[1:], dtype=torch.float64)
+    errors = torch.empty_like(dual)
     for rows in members:
         if rows.shape[1] == 1:
             one = rows[:, 0]
-            total += (dual[one] / (vectors[one].square() @ weights)[:, :, None]).square().sum(0)
+            errors[one] = dual[one] / (vectors[one].square() @ weights)[:, :, None]
             continue
         for k, weight in enumerate(weights.T):
             blocks = (vectors[rows] * weight) @ vectors[rows].transpose(1, 2)
-            total[k] += torch.linalg.solve(blocks, dual[rows, k]).square().sum((0, 1))
-    return total
+            errors[rows, k] = torch.linalg.solve(blocks, dual[rows, k])
+    return errors.square().transpose(0, 1)
 
 
 def errors_by_penalty(
     spectra: Mapping[str, Spectrum], y: Tensor, groups: Tensor
 ) -> dict[tuple[str, float], Tensor]:
-    """Kernel and penalty, from strong to weak -> ``left_out_errors`` (c,)."""
+    """Kernel and penalty, from strong to weak -> ``left_out_errors`` (N, c)."""
     members = group_members(groups)
     errors = {name: left_out_errors(of, y, members) for name, of in spectra.items()}
     return {(name, p): errors[name][k] for k, p in enumerate(PENALTIES) for name in spectra}
+
+
+def simplest(errors: Tensor, count: int) -> Tensor:
+    """The first of K probes, from strong to weak penalties, that is not clearly worse than the best.
+
+    Without this allowance, by which errors differ by chance, weak penalties are chosen where there is
+    nothing to read.
+
+    Args:
+        errors: (K, R), of R weightings.
+        count: number of images that they are of.
+
+    Returns:
+        (R,) int64.
+    """
+    return (errors <= errors.amin(0) * (1 + 2 / count)).int().argmax(0)
 
 
 def group_members(groups: Tensor) -> list[Tensor]:
@@ -69,13 +85,3 @@ def group_members(groups: Tensor) -> list[Tensor]:
     starts = counts.cumsum(0) - counts
     sizes = torch.unique(counts).tolist()
     return [order[starts[counts == size][:, None] + torch.arange(size)] for size in sizes]
-
-
-def simplest(errors: Mapping[tuple[str, float], float], count: int) -> tuple[str, float]:
-    """The first, so the one of the strongest penalty, that is not clearly worse than the best.
-
-    Without this allowance, by which errors differ by chance, weak penalties are chosen where there is
-    nothing to read.
-    """
-    limit = min(errors.values()) * (1 + 2 / count)
-    return next(key for key, error in errors.items() if error <= limit)

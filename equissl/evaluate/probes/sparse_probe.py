@@ -26,18 +26,15 @@ class SparseProbe:
         self.x, self.y, self.rows = x, y, rows
         self.moments = [_moments(x[r].double(), y[r]) for r in rows]
         self.sizes = [s for s in SPARSE_SIZES if s <= x.shape[1]] or [x.shape[1]]
-        self.known: dict[int, dict[int, float]] = {}
 
-    def inner_errors(self, fold: int) -> dict[int, float]:
-        """Number of columns -> squared error over the other folds, each left out in turn as well."""
-        if fold not in self.known:
-            total = dict.fromkeys(self.sizes, 0.0)
-            for k in range(len(self.rows)):
-                if k != fold:
-                    for size, predictions in self._predict((fold, k), self.rows[k]).items():
-                        total[size] += float((self.y[self.rows[k]] - predictions).square().sum())
-            self.known[fold] = total
-        return self.known[fold]
+    def inner_errors(self, fold: int) -> Tensor:
+        """Squared errors (S, N) for each of ``sizes``: of the other folds, each left out in turn as well."""
+        errors = torch.zeros(len(self.sizes), len(self.y), dtype=torch.float64)
+        for k, rows in enumerate(self.rows):
+            if k != fold:
+                for j, predictions in enumerate(self._predict((fold, k), rows)):
+                    errors[j, rows] = (self.y[rows] - predictions).square().sum(1)
+        return errors
 
     def fit(self, fold: int, size: int) -> FoldFit:
         """The fit without a fold on the ``size`` best columns."""
@@ -53,15 +50,14 @@ class SparseProbe:
             self.rows[fold], fit, predictions, smoother, residuals, leverage, "sparse", float(size)
         )
 
-    def _predict(self, without: tuple[int, ...], rows: Tensor) -> dict[int, Tensor]:
+    def _predict(self, without: tuple[int, ...], rows: Tensor) -> list[Tensor]:
         fit = torch.cat([r for k, r in enumerate(self.rows) if k not in without])
         ranked = self._ranked(without)[: max(self.sizes)]
         z, held = self.x[fit][:, ranked], self.x[rows][:, ranked]
-        return {
-            size: _with_constant(held[:, :size])
-            @ _ridge_solve(a := _with_constant(z[:, :size]), a.T @ self.y[fit])
+        return [
+            _with_constant(held[:, :size]) @ _ridge_solve(a := _with_constant(z[:, :size]), a.T @ self.y[fit])
             for size in self.sizes
-        }
+        ]
 
     def _ranked(self, without: tuple[int, ...]) -> Tensor:
         """Columns by their correlation with the targets, in the folds that are left."""
