@@ -79,6 +79,7 @@ def audit(args: Arguments) -> int:
     path: Path = args["data"]
     args.check(
         lambda: path and existing_data(path),
+        lambda: path and open_data(path, 8, settings=data_settings(args.settings)[0]),  # reads nothing
         lambda: shared.device(args),
         lambda: check_names(tuple(args["factors"])),
     )

@@ -22,11 +22,11 @@ KINDS = (
 
 _OUT = Key("out=DIR", "folder to write", required=True)
 _OUT_FILE = Key("out=FILE", "file to write", required=True)
-_DATA = Key("data=DIR", "folder of images (nested or flat)")
-_NEEDED_DATA = Key("data=DIR", "folder of images (nested or flat)", required=True)
+_DATA = Key("data=DIR", "folder of images, or a table of them: .csv, .jsonl, .parquet")
+_NEEDED_DATA = replace(_DATA, required=True)
 _LABELS = Key(
     "labels=none|folders|FILE",
-    "none, folders (first level), or a csv file with the columns file,label",
+    "none, folders (first level), a csv file with the columns file,label, or a table's column",
     "none",
 )
 _LIMIT = Key("limit=N", "images of each split of data=DIR; 0: all", 0)
@@ -240,8 +240,10 @@ VERBS = (
             "equissl audit timm/resnet50@pretrained timm/resnet18@moco.pth photos",
             "equissl audit torchvision/resnet50@IMAGENET1K_V2 photos",
             "equissl audit timm/resnet50@pretrained photos layer=all",
+            "equissl audit timm/resnet50@pretrained photos.csv data.group=plant",
             "equissl audit model.onnx photos mean=0.5,0.5,0.5 std=0.5,0.5,0.5",
         ),
+        settings="data",
     ),
     Verb(
         "repair",
@@ -411,6 +413,7 @@ VERBS = (
         settings="recipe",
         examples=(
             "equissl check photos",
+            "equissl check photos.csv data.group=plant data.factors=ripeness:real",
             "equissl check photos views=views.html recipe=equimod.simclr_cifar10",
             "equissl check photos views=views.html keep=hue ignore=crop,blur",
         ),
