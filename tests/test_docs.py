@@ -7,7 +7,7 @@ import importlib
 import re
 import shlex
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,10 @@ from equissl.cli.grammar.arguments import Arguments, Verb
 from equissl.cli.grammar.commands import VerbCommand
 from equissl.cli.grammar.verbs import EQUISSL
 from equissl.config.serialize import locate
+from equissl.data.folder import data_settings, open_data
 from equissl.data.image_folder import write_images
 from equissl.data.solids import Solids
+from equissl.data.tables.cells import is_table
 from equissl.errors import UserError
 from equissl.evaluate import protocol
 from equissl.evaluate.audit.asked import check_asked
@@ -97,14 +99,19 @@ def parsed(command: str) -> tuple[str, Arguments] | None:
 def check_names_and_settings(verb: str, arguments: Arguments) -> None:
     """Recipes, studies, evaluations, factors and settings exist."""
     values, settings = arguments.values, arguments.settings
+    of_data, others = data_settings(settings)
     if values.get("recipe") or (settings and verb in ("pretrain", "check")):
-        with_settings(select_recipe(name=values["recipe"] or "quickstart.invariant").recipe, settings)
+        recipe = select_recipe(name=values.get("recipe") or "quickstart.invariant").recipe
+        table = values.get("data") is not None and is_table(values["data"])
+        with_settings(replace(recipe, data=open_data(values["data"], 32)) if table else recipe, settings)
+    elif of_data and values.get("data") is not None:
+        open_data(values["data"], 32, settings=of_data)
     if values.get("keep") or values.get("ignore"):
         resolve(values["keep"], values.get("ignore", ()))
     if verb == "study" and arguments.positionals and ":" not in arguments.positionals[0]:
         build_study(arguments.positionals[0], settings)
     if verb == "evaluate":
-        protocol.select_evaluations(values["evaluations"], settings)
+        protocol.select_evaluations(values["evaluations"], others)
     if verb == "audit":
         check_asked(values["factors"])
 

@@ -17,6 +17,7 @@ from equissl.api.audit_files import write_audit, write_audit_report
 from equissl.api.evaluate import EvaluationOptions, check_data_settings, evaluate_run
 from equissl.cli import shared
 from equissl.cli.grammar.arguments import Arguments
+from equissl.data.base import Data
 from equissl.data.folder import data_settings, existing_data, open_data
 from equissl.encoder.layers import with_layers
 from equissl.encoder.named import describe_inputs
@@ -81,7 +82,7 @@ def audit(args: Arguments) -> int:
     args.check(
         lambda: path and existing_data(path),
         lambda: shared.device(args),
-        lambda: check_asked(tuple(args["factors"]), open_data(path, 1).spaces["image"]),
+        lambda: path and check_asked(tuple(args["factors"]), _data(args, size=8).spaces["image"]),
     )
     with tempfile.TemporaryDirectory() as scratch, Display() as display:
         out: Path = args["out"] or Path(scratch)
@@ -134,13 +135,12 @@ def _audit_one(
     display.say(f"auditing {loaded.name} at {loaded.config.size} px")
     if reason := untrained_reason(loaded.encoder):
         display.say(f"{loaded.name}: not compared with untrained copies, as {reason}")
-    data = open_data(
-        args["data"],
+    data = _data(
+        args,
         loaded.config.size,
         limit=args["count"] or MOST_IMAGES,
         fit=loaded.fit,
         intensity=loaded.intensity,
-        settings=data_settings(args.settings)[0],
     )
     same_name = [n for n in args.positionals if Path(n).name == Path(name).name]
     label = loaded.name if len(same_name) < 2 else name  # two runs may have folders of one name
@@ -155,6 +155,11 @@ def _audit_one(
     facts = {"model": label, "data": str(args["data"]), "split": data.whole, "step": loaded.step}
     facts |= inputs_and_weights(loaded)
     return write_audit(folder, scores, kept[0], facts), scores
+
+
+def _data(args: Arguments, size: int, **more: Any) -> Data:
+    """What ``data=`` names, with settings of it; nothing but the head of a table is read."""
+    return open_data(args["data"], size, settings=data_settings(args.settings)[0], **more)
 
 
 def _as_audited(options: AuditOptions, scores: Sequence[Score]) -> AuditOptions:

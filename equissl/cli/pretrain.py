@@ -71,7 +71,7 @@ def selected(args: Arguments, data: Path | None, labels: str, *checks: Callable[
             raise UserError(problems)
 
     def views() -> None:
-        if found:
+        if found and (data is None or is_data(data)):
             check_views(found[0].recipe, found[0].recipe.data.spaces)
 
     args.check(lambda: data and existing_data(data), *checks, choose, adjust, views)

@@ -87,7 +87,8 @@ class Verb:
             exit code, or None for 0.
         positionals: what comes before the keys: "", "RUN", "MODEL..." (one or more) or "[NAME]" (optional).
             A verb with the key ``data`` also takes the folder of images as its last positional.
-        settings: of what ``path.to.field=value`` is accepted and passed on: "recipe", "evaluations", "study".
+        settings: of what ``path.to.field=value`` is accepted and passed on: "recipe", "evaluations", "study",
+            or "data", of which only ``data.NAME=value`` is.
         choices: values of the first positional, for completion, as in ``Key``; paths if empty.
         examples: command lines that work.
         verbs: called by a second word, as "render solids"; such a verb has only name, help and examples else.
@@ -191,7 +192,7 @@ def read(
                 values[name] = keys[name].read(repeated[-1])
             except UserError as error:
                 problems += error.problems
-        elif verb.settings:
+        elif verb.settings and (verb.settings != "data" or name.startswith("data.")):
             settings[name] = repeated[-1]
         else:
             hint = nearest(name, keys)

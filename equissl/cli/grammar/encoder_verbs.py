@@ -51,8 +51,10 @@ AUDIT = Verb(
         "equissl audit timm/resnet50@pretrained timm/resnet18@moco.pth photos",
         "equissl audit torchvision/resnet50@IMAGENET1K_V2 photos",
         "equissl audit timm/resnet50@pretrained photos layer=all",
+        "equissl audit timm/resnet50@pretrained photos.csv data.group=plant",
         "equissl audit model.onnx photos mean=0.5,0.5,0.5 std=0.5,0.5,0.5",
     ),
+    settings="data",
 )
 
 REPAIR = Verb(

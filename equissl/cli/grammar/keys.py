@@ -9,11 +9,11 @@ from equissl.config.validation import MAX_SEED
 
 OUT = Key("out=DIR", "folder to write", required=True)
 OUT_FILE = Key("out=FILE", "file to write", required=True)
-DATA = Key("data=DIR", "folder of images (nested or flat)")
-NEEDED_DATA = Key("data=DIR", "folder of images (nested or flat)", required=True)
+DATA = Key("data=DIR", "folder of images, or a table of them: .csv, .jsonl, .parquet")
+NEEDED_DATA = replace(DATA, required=True)
 LABELS = Key(
     "labels=none|folders|FILE",
-    "none, folders (first level), or a csv file with the columns file,label",
+    "none, folders (first level), a csv file with the columns file,label, or a table's column",
     "none",
 )
 LIMIT = Key("limit=N", "images of each split of data=DIR; 0: all", 0)

@@ -11,6 +11,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 _EXAMPLE = "epochs=10 batch_size=128 seed=1 encoder.name=resnet18"
 _TYPICAL = f"{_EXAMPLE} encoder.stem=timm\n  precision=auto engine=torch compile=true"
+_DATA = """Settings of the data, as data.NAME=value: data.fit=pad; of a table
+  data.factors=yaw:circular(360),ripeness:real data.group=object"""
 EVALUATIONS = {"Evaluation", "EncoderEvaluation"}
 
 
@@ -18,8 +20,10 @@ def help_of(kind: str, positionals: Sequence[str]) -> str:
     """The end of a help page: the settings of recipes, of evaluations, or of the study that is named."""
     if kind == "recipe":
         return f"Settings of the recipe, as path.to.field=value:\n  {_TYPICAL}"
+    if kind == "data":
+        return _DATA
     if kind == "evaluations":
-        return "\n".join(_evaluation_settings())
+        return "\n".join([*_evaluation_settings(), "", _DATA])
     found = _functions("Study")
     if positionals and positionals[0] in found:
         return "\n".join(_study_settings(found[positionals[0]]))
@@ -73,8 +77,14 @@ def settings(kind: str) -> list[str]:
     """Names of settings that a verb with these settings accepts, to complete."""
     if kind == "evaluations":
         return [f"{name}.{field}" for name, node in _evaluations().items() for field, _ in _fields(node)]
-    recipe = next(n for n in _parse(ROOT / "recipe.py") if isinstance(n, ast.ClassDef) and n.name == "Recipe")
-    return [name for name, _ in _fields(recipe)]
+    if kind == "data":
+        fields = _fields(_class(ROOT / "data" / "image_table.py", "ImageTable"))
+        return [f"data.{name}" for name, _ in fields if name not in ("size", "schema")]
+    return [name for name, _ in _fields(_class(ROOT / "recipe.py", "Recipe"))]
+
+
+def _class(file: Path, name: str) -> ast.ClassDef:
+    return next(n for n in _parse(file) if isinstance(n, ast.ClassDef) and n.name == name)
 
 
 def _protocols() -> dict[str, ast.expr]:

@@ -172,6 +172,7 @@ VERBS = (
         settings="recipe",
         examples=(
             "equissl check photos",
+            "equissl check photos.csv data.group=plant data.factors=ripeness:real",
             "equissl check photos views=views.html recipe=equimod.simclr_cifar10",
             "equissl check photos views=views.html keep=hue ignore=crop,blur",
         ),

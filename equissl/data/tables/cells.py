@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import difflib
+import itertools
 import json
 import os
 import re
@@ -25,6 +26,7 @@ TABLE_SUFFIXES = (".csv", ".jsonl", ".parquet")
 MAX_GB = 2.0  # of a table's file, in 10^9 bytes
 MAX_ROWS = 20_000_000
 MAX_COLUMNS = 4096
+_BLOCK = 200  # rows that are turned into columns at once: few, so that none outlives a round of the collector
 _NAME = re.compile(r"[^\x00-\x1f\x7f]{1,200}")
 
 
@@ -115,22 +117,20 @@ def read_cells(path: str) -> Cells:
 
 
 def _read_csv(path: Path) -> tuple[list[str], list[Sequence[Any]], Sequence[int]]:
-    rows: list[list[str]] = []
-    lines = array("q")
     with path.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.reader(file, strict=True)
         try:
             header = next(reader, [])
             _check_commas(path, header)
-            for row in filter(None, reader):
-                if len(row) != len(header):
-                    raise _problem(
-                        path,
-                        f"line {reader.line_num} should have {len(header)} cells, but has {len(row)}; a text "
-                        "that holds a comma needs quotes around it",
-                    )
-                rows.append(row)
-                lines.append(reader.line_num)
+            columns: list[list[str]] = [[] for _ in header]
+            lines = array("q")
+            rows = ((reader.line_num, row) for row in reader if row)
+            while block := list(itertools.islice(rows, _BLOCK)):  # all rows as lists would be slow to collect
+                numbers, cells = zip(*block, strict=True)
+                _check_widths(path, len(header), numbers, cells)
+                lines.extend(numbers)
+                for column, part in zip(columns, zip(*cells, strict=True), strict=True):
+                    column.extend(part)
         except csv.Error as error:
             raise _problem(path, f"is not a CSV file (line {reader.line_num}: {error})") from None
         except UnicodeDecodeError as error:
@@ -139,7 +139,18 @@ def _read_csv(path: Path) -> tuple[list[str], list[Sequence[Any]], Sequence[int]
                 f"is not UTF-8 (after line {reader.line_num}: {error.reason}); save it as UTF-8, which Excel "
                 'calls "CSV UTF-8"',
             ) from None
-    return header, list(zip(*rows, strict=True)) if rows else [()] * len(header), lines
+    return header, list(columns), lines
+
+
+def _check_widths(path: Path, width: int, numbers: Sequence[int], rows: Sequence[Sequence[str]]) -> None:
+    if set(map(len, rows)) == {width}:
+        return
+    number, found = next((n, len(row)) for n, row in zip(numbers, rows, strict=True) if len(row) != width)
+    raise _problem(
+        path,
+        f"line {number} should have {width} cells, but has {found}; a text that holds a comma needs quotes "
+        "around it",
+    )
 
 
 def _check_commas(path: Path, header: Sequence[str]) -> None:

@@ -49,7 +49,7 @@ def describe(content: TableContent, test_fraction: float) -> list[str]:
     sources = {choice.name: choice for choice in content.choices}
     text += [f"factor {_factor_line(m, content, sources.get(m.factor.name))}" for m in schema.factors]
     text += filter(None, [_unused_line(content)])
-    text += [_group_line(content), _label_line(content)]
+    text += [_group_line(content), _label_line(content), *filter(None, [_overlap_line(content)])]
     text += _split_lines(content, test_fraction)
     text += _confounding_lines(content)
     return text + [f"warning: {line}" for line in remarks(content)]
@@ -140,6 +140,16 @@ def _label_line(content: TableContent) -> str:
         return "labels: none; labels=COLUMN names a column of them"
     counts = Counter(listing.classes[t] if t >= 0 else "(none)" for t in listing.targets)
     return f"labels: {len(listing.classes):,} classes by the column {printable(label)}: {_counted(counts)}"
+
+
+def _overlap_line(content: TableContent) -> str:
+    """Whether labels differ within groups."""
+    if not (content.schema.group and content.schema.label):
+        return ""
+    both = torch.stack([content.known.groups, torch.tensor(content.listing.targets)], 1)
+    per_group = torch.unique(torch.unique(both, dim=0)[:, 0], return_counts=True)[1]
+    several = int((per_group > 1).sum())
+    return f"labels within groups: {several:,} of {len(per_group):,} groups have several"
 
 
 def _split_lines(content: TableContent, test_fraction: float) -> Iterator[str]:
