@@ -82,7 +82,7 @@ def audit(args: Arguments) -> int:
     args.check(
         lambda: path and existing_data(path),
         lambda: shared.device(args),
-        lambda: path and check_asked(tuple(args["factors"]), _data(args, size=8).spaces["image"]),
+        lambda: _check_factors(args),
     )
     with tempfile.TemporaryDirectory() as scratch, Display() as display:
         out: Path = args["out"] or Path(scratch)
@@ -110,6 +110,11 @@ def audit(args: Arguments) -> int:
             for path in write_audit_report(folders, out):
                 print(f"{path.stem}: {path}")
     return 0
+
+
+def _check_factors(args: Arguments) -> None:
+    if args["data"] is not None:
+        check_asked(tuple(args["factors"]), _data(args, size=8).spaces["image"])
 
 
 def _check_labels(args: Arguments) -> None:

@@ -22,7 +22,7 @@ from equissl.config.validation import fits
 from equissl.errors import Stopped, UserError
 from equissl.evaluate import protocol
 from equissl.evaluate.audit.asked import check_asked
-from equissl.evaluate.audit.options import MIN_IMAGES, AuditOptions
+from equissl.evaluate.audit.options import MIN_GROUPS, MIN_IMAGES, AuditOptions
 from equissl.evaluate.base import Downstream, Evaluation
 from equissl.evaluate.context import EncoderEvaluation
 from equissl.locks import folder_lock
@@ -189,11 +189,12 @@ def _check_data(study: Study, planned: Sequence[Job]) -> None:
                     "labels=folders or labels=FILE.csv"
                 )
     for data in {str(j.recipe.data): j.recipe.data for j in planned}.values() if study.audits else ():
-        groups = len(torch.unique(data.open("test").groups))
-        if groups < MIN_IMAGES:
+        test = data.open("test")
+        groups = len(torch.unique(test.groups))
+        if len(test) < MIN_IMAGES or groups < MIN_GROUPS:
             raise UserError(
-                f"audits={','.join(study.audits)}: at least {MIN_IMAGES} different test images (objects) are "
-                f"needed (got {groups}). Use more images"
+                f"audits={','.join(study.audits)}: at least {MIN_IMAGES} test images of {MIN_GROUPS} groups "
+                f"(objects) are needed (got {len(test)} of {groups}). Use more images"
             )
 
 

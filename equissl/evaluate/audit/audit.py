@@ -17,7 +17,7 @@ from equissl.errors import UserError
 from equissl.evaluate.audit.asked import Asked, asked
 from equissl.evaluate.audit.duplicates import distinct_images
 from equissl.evaluate.audit.joint import JointEncoder, Passes
-from equissl.evaluate.audit.options import MIN_IMAGES, AuditOptions
+from equissl.evaluate.audit.options import MIN_GROUPS, MIN_IMAGES, AuditOptions
 from equissl.evaluate.audit.plan import TRIAL_IMAGES, Speed, choose, measure
 from equissl.evaluate.audit.reading import Reading
 from equissl.evaluate.audit.readouts.interval import resample_weights
@@ -25,7 +25,7 @@ from equissl.evaluate.audit.readouts.readout import Readout
 from equissl.evaluate.audit.readouts.recorded import recorded_params
 from equissl.evaluate.audit.readouts.store import Readouts, ReadoutStore
 from equissl.evaluate.audit.references import REFERENCES, SMALLEST, reference
-from equissl.evaluate.audit.scores import MODEL, audit_scores, row_of_untrained
+from equissl.evaluate.audit.scores import MODEL, Counts, audit_scores, row_of_untrained
 from equissl.evaluate.base import Score
 from equissl.evaluate.cache import fingerprint, weights_fingerprint
 from equissl.evaluate.features import plain_images
@@ -88,7 +88,7 @@ def audit(
     say(_announcement(options, min(options.count or 0, len(index)), what, seconds))
     wanted = index[: options.count].sort().values
     index = distinct_images(dataset, wanted, image, batch_size)
-    _check_count(dataset, index)
+    groups = _check_count(dataset, index)
     params, left_out = recorded_params(dataset, index, what.recorded, image, batch_size)
     for name, reason in left_out.items():
         say(f"audit: {name} is left out, as {reason}")
@@ -108,7 +108,8 @@ def audit(
     readouts = _read_all(reading, kept, what, params)
     if keep is not None:
         keep({n: f.readout for r in readouts for n, f in r.get((MODEL, "all"), {}).items()}, index)
-    return list(audit_scores(readouts, options, len(index), len(wanted) - len(index), trained))
+    counts = Counts(len(index), groups, len(wanted) - len(index))
+    return list(audit_scores(readouts, options, counts, trained))
 
 
 def _read_all(reading: Reading, kept: ReadoutStore, what: Asked, params: Params) -> list[Readouts]:
@@ -136,9 +137,17 @@ def _shape(dataset: Dataset, index: Tensor, image: str) -> tuple[int, ...]:
     return shape
 
 
-def _check_count(dataset: Dataset, index: Tensor) -> None:
-    if (distinct := len(torch.unique(dataset.groups[index]))) < MIN_IMAGES:
-        raise UserError(f"audit: it needs at least {MIN_IMAGES} different images, but there are {distinct}")
+def _check_count(dataset: Dataset, index: Tensor) -> int:
+    """The number of groups."""
+    groups = len(torch.unique(dataset.groups[index]))
+    if len(index) < MIN_IMAGES:
+        raise UserError(f"audit: it needs at least {MIN_IMAGES} different images, but there are {len(index)}")
+    if groups < MIN_GROUPS:
+        raise UserError(
+            f"audit: its {len(index)} images are of {groups} groups (objects), but it needs {MIN_GROUPS}, as "
+            "probes are scored on groups that they were not fitted on"
+        )
+    return groups
 
 
 def _check_repeats(encoder: Encoder, images: Tensor, model: str) -> None:

@@ -8,7 +8,7 @@ from equissl.augment.base import Augmentation
 from equissl.config.validation import Checked, check_bounds
 from equissl.evaluate.probes.pair_kernels import PRECISION
 
-MIN_IMAGES = 40  # or groups of them
+MIN_IMAGES, MIN_GROUPS = 40, 10  # groups of them, such as objects, are resampled as wholes
 MOST_NOISE = 1000.0  # of ``precision``: nothing can be read beside it
 MOST_IMAGES = 400  # unless more are asked for
 

@@ -33,7 +33,8 @@ class AuditRecord:
     def write(self, folder: Path) -> None:
         """Write both files (``predictions.FILE``, ``examples.FILE``), each whole or not at all."""
         seed = self.options.seed
-        audits = [audited(item) for item in self.options.factors or AUDITS]
+        asked = self.options.factors or AUDITS
+        audits = [audited(f) for f in asked if not isinstance(f, str) or f in AUDITS]  # not what is recorded
         kept = predictions.Predictions.of(self.readouts, self.dataset, self.index, seed)
         kept.write(folder / predictions.FILE)
         examples.write_examples(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 
@@ -25,14 +26,22 @@ LEFT = 0.05  # of a factor that the class and others leave to be read; a share o
 Rows = Mapping[str, Mapping[str, Finding]]  # row -> factor -> what was read
 
 
+@dataclass(frozen=True)
+class Counts:
+    """How many images were read, of how many groups, and how many copies of them were left out."""
+
+    images: int
+    groups: int
+    copies: int
+
+
 def audit_scores(
-    readouts: Sequence[Readouts], options: AuditOptions, count: int, copies: int, trained: Sequence[str]
+    readouts: Sequence[Readouts], options: AuditOptions, counts: Counts, trained: Sequence[str]
 ) -> Iterator[Score]:
     """The rows of all factors, for each part of the features.
 
     Args:
         readouts: of each audit.
-        count, copies: number of images that were read, and of copies of them that were left out.
         trained: parameters of the untrained copies that could not be drawn.
     """
     parts = dict.fromkeys(part for found in readouts for row, part in found if row == MODEL)
@@ -42,11 +51,11 @@ def audit_scores(
             for (row, of), findings in found.items():
                 if of == part or row in REFERENCES:
                     rows.setdefault(row, {}).update(findings)
-        yield from _part_scores(rows, part, options, count, copies, trained)
+        yield from _part_scores(rows, part, options, counts, trained)
 
 
 def _part_scores(
-    rows: Rows, part: str, options: AuditOptions, count: int, copies: int, trained: Sequence[str]
+    rows: Rows, part: str, options: AuditOptions, counts: Counts, trained: Sequence[str]
 ) -> Iterator[Score]:
     random = {row: found for row, found in rows.items() if row.startswith(RANDOM)}
     found = _verdicts(rows)
@@ -63,7 +72,7 @@ def _part_scores(
                 f"audit/{readout.factor.name}",
                 result,
                 unit="R2" if readout.score.regress else "balanced accuracy",
-                count=count,
+                count=counts.images,
                 part=part,
                 baseline=baseline,
                 seed=options.seed,
@@ -78,8 +87,9 @@ def _part_scores(
             "draws": options.draws,
             "untrained": options.untrained,
             "limit": options.count,
-            "distinct": count,
-            "copies": copies,
+            "distinct": counts.images,
+            "groups": counts.groups,
+            "copies": counts.copies,
             # A small network that is trained on thumbnails of a few hundred images reads hardly more.
             "ceiling": max(r[factor].readout.score.value for r in rows.values() if factor in r),
         }

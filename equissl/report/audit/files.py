@@ -58,6 +58,7 @@ def _model(audit: Audit) -> dict[str, Any]:
         "random_weights": audit.random,
         "images": audit.count,
         "distinct_images": audit.distinct,
+        "groups": audit.groups,
         **{k: facts.get(k) for k in ("data", "split", "weights", "size", "mean", "std", "fit")},
         **{k: facts.get(k) for k in ("draws", "precision", "seed")},
         "versions": environment.get("versions"),

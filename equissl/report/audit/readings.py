@@ -10,6 +10,7 @@ from equissl.report.models import Model
 from equissl.report.rows import IMAGE, Measure, Row, Run, number, text
 
 PREFIX = "audit/"
+LEAST_CEILING = 0.05  # of the way from chance to 1; below it nothing is read, and no bar may look full
 ANGLES = ("radians", "turns", "degrees")
 REFERENCES = {"pixels": "thumbnail", "statistics": "image statistics", "luminance": "luminance"}
 
@@ -102,7 +103,8 @@ class Reading:
     @property
     def top(self) -> float:
         """The score that counts as all: the ceiling where it is known and above chance, otherwise 1."""
-        return self.ceiling if self.ceiling is not None and self.ceiling > self.chance + 0.01 else 1.0
+        low = self.chance + LEAST_CEILING * (1 - self.chance)
+        return self.ceiling if self.ceiling is not None and self.ceiling > low else 1.0
 
     @property
     def share(self) -> float:
@@ -118,6 +120,7 @@ class Audit:
         facts: what the rows say of data, weights and inputs.
         distinct: images that are no copies of one another, None if unknown.
         copies: images that were left out as they are copies of others.
+        groups: of images that belong together, such as those of one object; None if unknown.
         layers: part or layer -> factor -> score, from the first to the last; "output" is all of the features.
         series: number of its colour.
     """
@@ -129,6 +132,7 @@ class Audit:
     count: int
     distinct: int | None
     copies: int = 0
+    groups: int | None = None
     layers: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     series: int = 0
 
@@ -175,6 +179,7 @@ def _audit(model: Model, run: Run, series: int) -> Audit | None:
         count=max(r.count for r in readings),
         distinct=None if distinct is None else int(distinct),
         copies=int(number(last.extra.get("copies")) or 0),
+        groups=None if (groups := number(last.extra.get("groups"))) is None else int(groups),
         layers=layers,
         series=series,
     )

@@ -229,6 +229,7 @@ def measured(audit: Audit) -> list[tuple[str, str]]:
         "Split": text(facts.get("split")),
         "Number of images": str(audit.count),
         "Different images": "" if audit.distinct is None else str(audit.distinct),
+        "Groups of images": "" if audit.groups in (None, audit.count) else str(audit.groups),
         "Weights": text(facts.get("weights")),
         "Size": f"{text(facts.get('size'))} px, fit: {text(facts.get('fit'))}" if facts.get("size") else "",
         "Normalisation": _normalisation(facts),

@@ -9,6 +9,7 @@ from equissl.report.audit.readings import Audit, Interval, Reading
 from equissl.report.rows import text
 from equissl.text import printable
 
+FEW_GROUPS = 40
 FEW_IMAGES = 200  # below which flips scored significantly below chance
 MOST, SOME = 0.75, 0.25  # of the way from chance to the ceiling
 SUFFICES = 0.9  # of the best probe's score
@@ -48,6 +49,11 @@ def warnings(audit: Audit) -> Iterator[str]:
         yield (
             f"Only {audit.images} different images: below {FEW_IMAGES}, scores say little, "
             "and what looks lost or kept may change with other images."
+        )
+    if audit.groups is not None and audit.groups < min(FEW_GROUPS, audit.images):
+        yield (
+            f"The {audit.images} images are of {audit.groups} groups (objects), which are resampled as "
+            "wholes: intervals are rough."
         )
     if audit.random:
         yield (
