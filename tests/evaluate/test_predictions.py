@@ -8,7 +8,7 @@ import torch
 
 from equissl.errors import UserError
 from equissl.evaluate.audit.comparison import compare, paired_rows
-from equissl.evaluate.audit.readouts.examples import describe, natural
+from equissl.evaluate.audit.readouts.examples import describe, natural, value_in_words
 from equissl.evaluate.audit.readouts.interval import Resampled
 from equissl.evaluate.audit.readouts.predictions import FILE, Predictions, read_predictions
 from equissl.evaluate.audit.verdict import difference
@@ -88,3 +88,11 @@ def test_changes_are_said_in_words() -> None:
     factor = Real("brightness", neutral_value=1.0, scale=0.5, unit="factor")
     change = float(natural(factor.relative(), torch.tensor([[0.46]]))[0])
     assert describe(factor, change) == "\N{MULTIPLICATION SIGN} 1.23"
+
+
+def test_recorded_values_are_said_in_words() -> None:
+    yaw = Circular("yaw", unit="degrees", period=360.0)
+    assert value_in_words(yaw, yaw.encode(torch.tensor([[215.0]]))[0]) == "215°"
+    assert value_in_words(Real("size", unit="m"), torch.tensor([0.31])) == "0.31 m"
+    assert value_in_words(Binary("ripe"), torch.tensor(1)) == "yes"
+    assert value_in_words(Cyclic("variety", order=5), torch.tensor(3)) == "3"

@@ -16,7 +16,7 @@ from equissl.evaluate.audit.readouts.predictions import image_names
 from equissl.evaluate.audit.readouts.readout import Readout
 from equissl.evaluate.explorer.neighbors import data_uri
 from equissl.evaluate.features import make_view, plain_images, whole_batch
-from equissl.params import Factor
+from equissl.params import Circular, Factor
 from equissl.storage import write_json
 
 FILE = "audit_examples.json"
@@ -123,13 +123,17 @@ def value_in_words(factor: Factor, encoded: Tensor) -> str:
     if factor.discrete:
         found = int(encoded)
         return ("yes" if found else "no") if len(factor.elements()) == 2 else f"{found}"
-    values = factor.decode(encoded.double()[None])[0]
+    values = factor.decode(encoded.double()[None])[0].tolist()
+    if isinstance(factor, Circular):
+        values = [v % factor.period for v in values]
     match factor.unit:
         case "radians":
-            return f"{math.degrees(float(values[0])) % 360:.0f}°"
+            return f"{math.degrees(values[0]):.0f}°"
         case "turns":
-            return f"{float(values[0]) * 360 % 360:.0f}°"
-    return f"{', '.join(f'{v:.3g}' for v in values.tolist())} {factor.unit}".rstrip()
+            return f"{values[0] * 360:.0f}°"
+        case "degrees":
+            return f"{values[0]:.0f}°"
+    return f"{', '.join(f'{v:.3g}' for v in values)} {factor.unit}".rstrip()
 
 
 def describe(factor: Factor, change: float) -> str:
