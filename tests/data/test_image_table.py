@@ -317,6 +317,7 @@ def test_columns_that_do_not_exist(images: Path) -> None:
         ({"group": "objekt"}, "data.group='objekt': the table has no such column; did you mean 'object'"),
         ({"label": "kind"}, "data.label='kind': the table has no such column"),
         ({"factors": ("yaw:real",)}, "data.factors: yaw: the table has no such column"),
+        ({"factors": ("yaw:none",)}, "data.factors: yaw: the table has no such column"),
         ({"split_by": "group"}, "data.split_by=group needs data.group=COLUMN"),
         ({"group": "file"}, "every image is alone in its group"),
     ]:
