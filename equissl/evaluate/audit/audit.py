@@ -50,7 +50,7 @@ def audit(
     options: AuditOptions = AuditOptions(),
     *,
     image: str = "image",
-    batch_size: int = 256,
+    batch_size: int | None = None,
     device: torch.device | str = "cpu",
     progress: Progress = no_progress,
     say: Callable[[str], None] = say_nothing,
@@ -70,6 +70,9 @@ def audit(
     Each named part of the features has rows of its own, whose references are those of the whole.
 
     Args:
+        batch_size: images that pass the network at once. If None, 32 on a CPU, whose caches then hold what
+            layers make of them (at 96 px 1.5 times as fast as 256 with ResNet-50, twice with
+            EfficientNet-Lite0), otherwise 256.
         device: where the encoder is.
         say: gets one line that says what will be done and how long it takes.
         store: a folder that keeps what was read after each augmentation, from which the same audit goes on.
@@ -81,6 +84,8 @@ def audit(
             the encoder with random weights are no baseline.
     """
     seed = options.seed
+    if batch_size is None:
+        batch_size = 32 if torch.device(device).type == "cpu" else 256
     index = dataset.readable(shuffled(len(dataset), seed, "audit"))
     passes = Passes(dataset, image, seed, batch_size, device, model)
     shape = tuple(dataset.batch(index[:1]).images[image].shape[1:])
