@@ -39,7 +39,7 @@ def test_the_claim_names_every_factor_by_its_verdict(tmp_path: Path) -> None:
     assert words.claim(audit) == (
         "On 400 images, timm/resnet18 keeps part of hue; it has lost crop; "
         "it reads brightness no better than untrained networks; "
-        "it cannot be judged by blur sigma, which nothing reads from these images."
+        "it cannot be judged by blur sigma, which neither it nor any reference reads from these images."
     )
     assert words.to_repair(audit) == ("crop", "brightness")
     assert words.repair(audit)[1].endswith("keep=crop,brightness")
@@ -64,6 +64,8 @@ def test_the_claim_names_every_factor_by_its_verdict(tmp_path: Path) -> None:
             "; a kernel probe reads",
         ),
         ({"value": 0.01, "verdict": "not readable"}, "hue: not readable on these images"),
+        ({"value": 0.04, "verdict": ""}, "hue: not surely read: R² 0.04 [-0.01, 0.09]"),
+        ({"value": 0.06, "verdict": ""}, "hue: R² 0.06 [0.01, 0.11]"),
     ],
 )
 def test_each_verdict_has_its_sentence(tmp_path: Path, found: dict[str, Any], said: str) -> None:

@@ -84,14 +84,19 @@ _CLAUSES: Mapping[str, str] = {
     "as image statistics": "reads {} no better than image statistics do",
     "read": "reads {} (compared with no untrained networks)",
     "undecided": "leaves {} undecided",
-    "not readable": "cannot be judged by {}, which nothing reads from these images",
+    "not surely read": "does not surely read {}",
+    "not readable": "cannot be judged by {}, which neither it nor any reference reads from these images",
 }
 
 
 def degree(reading: Reading) -> str:
-    """The verdict with its extent: "partly kept" is better than untrained, but far from all."""
+    """The verdict with its extent: "partly kept" is better than untrained, but far from all.
+
+    Without untrained networks there is no verdict, only whether the score is surely above chance.
+    """
     if not reading.verdict:
-        return "read" if reading.score.value > reading.chance else "not readable"
+        low = reading.score.value if reading.score.low is None else reading.score.low
+        return "read" if low > reading.chance else "not surely read"
     if reading.verdict == "kept":
         return (
             "kept" if reading.share >= MOST else "partly kept" if reading.share >= SOME else "slightly kept"
@@ -134,6 +139,8 @@ def _compared(found: Interval, what: str) -> str:
 def _probe(reading: Reading) -> str:
     """What kind of head reads it. A linear one cannot read the angle between two images (docs/audit.md)."""
     if not reading.probes or reading.share < 0.1 or reading.measure != "R2":
+        return ""
+    if degree(reading) == "not surely read":
         return ""
     best = max(reading.probes.values())
     linear = max((v for n, v in reading.probes.items() if n in LINEAR), default=best)
