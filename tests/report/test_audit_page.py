@@ -141,6 +141,24 @@ def test_json_and_markdown_say_the_same(tmp_path: Path) -> None:
     assert run_folders([tmp_path]) == folders
 
 
+@pytest.mark.parametrize(
+    ("third", "said"),
+    [
+        ("more", "On the same 400 images, a reads hue better than all others."),
+        ("alike", "On the same 400 images, none of 3 encoders reads a factor better than all others."),
+    ],
+)
+def test_the_headline_of_three_encoders_is_about_all(tmp_path: Path, third: str, said: str) -> None:
+    folders = [build_audit(tmp_path / n, FACTORS, model=n) for n in "abc"]
+    difference = {"name": "audit/hue", "value": 0.2, "low": 0.1, "high": 0.3}
+    pairs = [(0, 1, "more"), (0, 2, third), (1, 2, "undecided")]
+    paired = [
+        {**difference, "folder": str(folders[a]), "other": str(folders[b]), "word": word}
+        for a, b, word in pairs
+    ]
+    assert said in write(folders, tmp_path / "page.html", paired).read_text()
+
+
 def test_the_terminal_fits_80_columns(tmp_path: Path) -> None:
     folder = build_audit(tmp_path / "one", FACTORS)
     lines = audit_text([folder], 80).split("\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from equissl.report import display_names as names
@@ -189,6 +190,27 @@ def differences(rows: Sequence[Mapping[str, object]], first: str, second: str) -
     if not clauses:
         return f"No clear difference between {first} and {second} on the same images"
     return "; ".join(clauses)
+
+
+def leaders(pairs: Sequence[tuple[str, str, Sequence[Mapping[str, object]]]], count: int) -> str:
+    """Which of several encoders reads which factors better than all others, in one sentence.
+
+    Args:
+        pairs: two encoders and their paired differences, with the fields "title" and "word".
+        count: of the encoders.
+    """
+    wins = Counter(
+        (first if row["word"] == "more" else second, text(row["title"]))
+        for first, second, rows in pairs
+        for row in rows
+        if row["word"] in ("more", "less")
+    )
+    best: dict[str, list[str]] = {}
+    for (name, title), won in wins.items():
+        if won == count - 1:
+            best.setdefault(name, []).append(lower(title))
+    clauses = [f"{name} reads {names.listed(titles)} better than all others" for name, titles in best.items()]
+    return "; ".join(clauses) or f"none of {count} encoders reads a factor better than all others"
 
 
 def comparison_sentence(row: Mapping[str, object], first: str, second: str) -> str:
