@@ -19,6 +19,7 @@ from equissl.data.given_images import open_images
 from equissl.data.image_table import ImageTable
 from equissl.errors import UserError
 from equissl.recipes.sie import equimod_measured, sie_measured
+from equissl.runs.changes import run_differences
 from equissl.training.options import Options
 
 
@@ -34,6 +35,8 @@ def test_a_turntable_trains_and_its_factor_is_scored(table: ImageTable, tmp_path
     run = pretrain(recipe, tmp_path / "run", quiet)
     stored = json.loads((run.path / "recipe.json").read_text())["data"]["schema"]
     assert stored["group"] == "plant" and stored["factors"][0]["factor"]["period"] == 360
+    assert not run_differences(run, recipe)  # the same command again: a study goes on
+    assert run_differences(run, replace(recipe, data=replace(table, group="")))
     text = Path(table.path).read_text().replace("ripeness:real", "ripeness").replace("yaw_degrees", "yaw")
     Path(table.path).write_text(text.replace("yaw", "yaw_degrees"))  # the run keeps the kind of ripeness
     resume(run.path, {"epochs": "2"}, quiet)

@@ -137,7 +137,7 @@ def _group_line(content: TableContent) -> str:
 def _label_line(content: TableContent) -> str:
     listing, label = content.listing, content.schema.label
     if not label:
-        return "labels: none; labels=COLUMN names a column of them"
+        return "labels: none; data.label=COLUMN names a column of them"
     counts = Counter(listing.classes[t] if t >= 0 else "(none)" for t in listing.targets)
     return f"labels: {len(listing.classes):,} classes by the column {printable(label)}: {_counted(counts)}"
 
