@@ -144,6 +144,7 @@ class Data(Checked, ABC):
     paper: ClassVar[str] = ""  # "arXiv:..."
     bibtex: ClassVar[str] = ""  # its entry, unless another class with this paper has it
     whole: ClassVar[str] = "train"  # which split ``open_all`` gives; "all" if it gives every sample
+    settled_by_files: ClassVar[tuple[str, ...]] = ()  # fields that ``resolve`` fills in where they are None
     size: int
 
     @property

@@ -55,6 +55,7 @@ class ImageFolder(Data):
     """
 
     whole: ClassVar[str] = "all"
+    settled_by_files: ClassVar[tuple[str, ...]] = ("integer_range", "float_range")
 
     path: str
     size: int = 224

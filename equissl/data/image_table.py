@@ -56,6 +56,7 @@ class ImageTable(Data):
     """
 
     whole: ClassVar[str] = "all"
+    settled_by_files: ClassVar[tuple[str, ...]] = ("schema", "integer_range", "float_range")
 
     path: str
     size: int = 224

@@ -51,7 +51,8 @@ def named_config(
         size, mean, std: of the images; the model's own if 0 or empty.
 
     Returns:
-        the config, and what its authors' evaluation does otherwise, in words.
+        the config, and in words what its authors' evaluation does otherwise, or that the normalisation of
+        weights in a file is not known.
 
     Raises:
         UserError: nothing is called that.
@@ -74,6 +75,9 @@ def named_config(
         inputs, weights = published.inputs, published.name
     else:
         inputs = _timm_inputs(short)
+    how = ""
+    if weights:
+        how = _of_file(mean, std) if Path(weights).exists() else _evaluated(inputs)
     common = {
         "mean": mean or inputs.mean,
         "std": std or inputs.std,
@@ -81,14 +85,14 @@ def named_config(
         "weights": weights,
     }
     if model.startswith(TORCHVISION) and not timm_has(short):
-        return TorchvisionConfig(name=short, **common), _evaluated(inputs)  # type: ignore[arg-type]
+        return TorchvisionConfig(name=short, **common), how  # type: ignore[arg-type]
     try:
         config = EncoderConfig(name=short, options=options, **common)  # type: ignore[arg-type]
     except ValueError as error:
         raise UserError(f"{model}: {error}") from error
     if needs := config.needs_trust():  # of a repository's config.json, which anyone can write
         raise UserError(f"{model}: its config.json {needs[0].act}, which is refused")
-    return config, _evaluated(inputs)
+    return config, how
 
 
 def describe_inputs(name: str, config: BackboneConfig) -> str:
@@ -97,7 +101,14 @@ def describe_inputs(name: str, config: BackboneConfig) -> str:
     return f"images for {name}: {config.size} px, mean ({mean}), std ({std})"
 
 
+def _of_file(mean: tuple[float, ...], std: tuple[float, ...]) -> str:
+    if mean and std:
+        return ""
+    return " (as for the published weights; if the file's were trained otherwise, give mean= and std=)"
+
+
 def _evaluated(inputs: Inputs) -> str:
+    """What is done otherwise by the authors of published weights."""
     if not inputs.interpolation:
         return ""
     how = f"{inputs.interpolation} resizing, crop {inputs.crop:g}, {inputs.size} px"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -186,11 +187,15 @@ def _context(compared: Sequence[Model], paired: Sequence[Row] = ()) -> dict[str,
 
 
 def audit_headline(audited: Sequence[Audit], shown: Mapping[str, Any]) -> str:
-    """The one claim of a page of audits: what one encoder keeps, or how two of them differ."""
+    """The one claim of a page of audits: what one encoder keeps, or how two or more of them differ."""
     if len(audited) == 1:
         return words.claim(audited[0])
     if pairs := shown["comparisons"]:
-        return f"On the same {audited[0].images} images, {pairs[0]['claim']}."
+        claim = pairs[0]["claim"]
+        if len(pairs) == math.comb(len(audited), 2) > 1:
+            named = [(p["first"].name, p["second"].name, p["rows"]) for p in pairs]
+            claim = words.leaders(named, len(audited))
+        return f"On the same {audited[0].images} images, {claim}."
     return f"{len(audited)} audits; they are of different images, so that differences are not paired."
 
 

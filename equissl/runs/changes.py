@@ -26,12 +26,15 @@ def recipe_differences(old: Recipe | Mapping[str, Any], new: Recipe) -> list[str
 def run_differences(run: Run, recipe: Recipe) -> list[str]:
     """The settings in which a recipe differs from the one a run was started with.
 
-    ``engine="auto"`` and ``precision="auto"`` are no differences: the run holds what was chosen. Nor is a
-    download: the run was written after it.
+    ``engine="auto"`` and ``precision="auto"`` are no differences: the run holds what was chosen, and what the
+    files of the data decided. Nor is a download: the run was written after it.
     """
-    opened = replace(recipe, data=recipe.data.opened())
-    old, new = read_object(run.path / "recipe.json"), to_dict(opened)
+    data = recipe.data
+    old, new = read_object(run.path / "recipe.json"), to_dict(replace(recipe, data=data.opened()))
     new |= {name: old.get(name) for name in ("engine", "precision") if getattr(recipe, name) == "auto"}
+    known = old.get("data")
+    open_fields = [name for name in data.settled_by_files if getattr(data, name) is None]
+    new["data"] |= {name: known.get(name) for name in open_fields if isinstance(known, dict)}
     return _differences(old, new)
 
 

@@ -121,6 +121,7 @@ def test_audit_of_two_models_with_a_file_each(
     for name in names:
         assert f"tensors from {tmp_path / name}.pth (classifier " in said
         assert f"images for timm/{name}@{tmp_path / name}.pth: 32 px" in said
+    assert said.count("(as for the published weights; ") == 2 and "authors evaluate" not in said
     rows = [
         json.loads(line)
         for file in (tmp_path / "audit").glob("*/scores.jsonl")
@@ -139,6 +140,7 @@ def test_embed_says_random_weights_and_stores_the_normalisation(
     said = lines(capsys)
     assert "warning: timm/test_resnet has RANDOM weights (seed 4)" in said
     assert "images for timm/test_resnet: 32 px, mean (0.1, 0.2, 0.3), std (1, 1, 1)" in said
+    assert "authors" not in said and "published" not in said
     if ending == "npz":
         with np.load(out) as found:
             stored = json.loads(str(found["model"]))

@@ -39,7 +39,7 @@ def test_the_claim_names_every_factor_by_its_verdict(tmp_path: Path) -> None:
     assert words.claim(audit) == (
         "On 400 images, timm/resnet18 keeps part of hue; it has lost crop; "
         "it reads brightness no better than untrained networks; "
-        "it cannot be judged by blur sigma, which nothing reads from these images."
+        "it cannot be judged by blur sigma, which neither it nor any reference reads from these images."
     )
     assert words.to_repair(audit) == ("crop", "brightness")
     assert words.repair(audit)[1].endswith("keep=crop,brightness")
@@ -74,6 +74,8 @@ def test_the_claim_names_every_factor_by_its_verdict(tmp_path: Path) -> None:
             {"value": 0.8, "recorded": True, "from_class": [0.97, 0.96, 0.98], "within_class": None},
             "; the class alone tells it (0.97), so no more can be said",
         ),
+        ({"value": 0.04, "verdict": ""}, "hue: not surely read: R² 0.04 [-0.01, 0.09]"),
+        ({"value": 0.06, "verdict": ""}, "hue: R² 0.06 [0.01, 0.11]"),
     ],
 )
 def test_each_verdict_has_its_sentence(tmp_path: Path, found: dict[str, Any], said: str) -> None:
@@ -155,6 +157,24 @@ def test_json_and_markdown_say_the_same(tmp_path: Path) -> None:
     html = write(folders, tmp_path / "page.html", paired).read_text()
     assert "On the same 400 images, a reads hue better than b." in html
     assert run_folders([tmp_path]) == folders
+
+
+@pytest.mark.parametrize(
+    ("third", "said"),
+    [
+        ("more", "On the same 400 images, a reads hue better than all others."),
+        ("alike", "On the same 400 images, none of 3 encoders reads a factor better than all others."),
+    ],
+)
+def test_the_headline_of_three_encoders_is_about_all(tmp_path: Path, third: str, said: str) -> None:
+    folders = [build_audit(tmp_path / n, FACTORS, model=n) for n in "abc"]
+    difference = {"name": "audit/hue", "value": 0.2, "low": 0.1, "high": 0.3}
+    pairs = [(0, 1, "more"), (0, 2, third), (1, 2, "undecided")]
+    paired = [
+        {**difference, "folder": str(folders[a]), "other": str(folders[b]), "word": word}
+        for a, b, word in pairs
+    ]
+    assert said in write(folders, tmp_path / "page.html", paired).read_text()
 
 
 def test_the_terminal_fits_80_columns(tmp_path: Path) -> None:

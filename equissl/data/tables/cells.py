@@ -64,7 +64,7 @@ class Cells:
     def error(self, problem: str, row: int | None = None) -> UserError:
         """An error that names the table, and the row if there is one."""
         where = "" if row is None else f" {self.word} {self.lines[row]}:"
-        return UserError(f"data.path: {str(self.path)!r}:{where} {problem}")
+        return UserError(printable(f"data.path: {str(self.path)!r}:{where} {problem}"))
 
 
 def is_table(path: Path | str) -> bool:
@@ -260,4 +260,4 @@ def _text(cell: object) -> str:
 
 
 def _problem(path: Path, problem: str) -> UserError:
-    return UserError(f"data.path: {printable(repr(str(path)))} {problem}")
+    return UserError(printable(f"data.path: {str(path)!r} {problem}"))

@@ -137,7 +137,7 @@ def _group_line(content: TableContent) -> str:
 def _label_line(content: TableContent) -> str:
     listing, label = content.listing, content.schema.label
     if not label:
-        return "labels: none; labels=COLUMN names a column of them"
+        return "labels: none; data.label=COLUMN names a column of them"
     counts = Counter(listing.classes[t] if t >= 0 else "(none)" for t in listing.targets)
     return f"labels: {len(listing.classes):,} classes by the column {printable(label)}: {_counted(counts)}"
 
@@ -165,7 +165,10 @@ def _split_lines(content: TableContent, test_fraction: float) -> Iterator[str]:
         return
     line = f"splits: {len(rows['train']):,} images to train on, {len(rows['test']):,} to test on"
     if schema.split_by == "group":
-        yield f"{line}, by whole groups"
+        train, test = (len({names[k] for k in r}) for r in rows.values())
+        yield f"{line}, by whole groups, {train:,} and {test:,}"
+        if test == 1:
+            yield "one group only to test on, so scores say nothing of others; more with data.test_fraction"
         return
     yield line
     if names:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -25,6 +24,7 @@ MAX_LEVELS = 1000  # of a category
 _BINARY = {"0": 0.0, "no": 0.0, "false": 0.0, "0.0": 0.0, "1": 1.0, "yes": 1.0, "true": 1.0, "1.0": 1.0}
 _DAY = 86_400.0  # seconds
 _ROUNDING = 0.01  # of the deviation: the most that values may lose in single precision
+_TOO_LARGE = 1e30  # for single precision and squares
 _NORM = 0.01  # by which the length of a quaternion may differ from 1
 
 
@@ -187,11 +187,11 @@ def _numbers(cells: Cells, name: str) -> NDArray[np.float64]:
         raise cells.error(_no_number(name, column[row]), row) from None
     if numbers.ndim != 1:
         raise cells.error(f"{name} holds lists; expected numbers")
-    finite = np.isfinite(numbers)
-    if not finite.all():
-        row = int(np.flatnonzero(~finite)[0])
+    usual = np.abs(numbers) < _TOO_LARGE  # not of NaN
+    if not usual.all():
+        row = int(np.flatnonzero(~usual)[0])
         raise cells.error(
-            _empty(name) if column[row] is None else f"{name} is {column[row]}; {_LEFT_OUT}", row
+            _empty(name) if column[row] is None else f"{name} is {str(column[row])[:60]}; {_LEFT_OUT}", row
         )
     return numbers
 
@@ -243,7 +243,7 @@ def _days(times: Sequence[datetime], start: datetime) -> NDArray[np.float64]:
 
 def _check_precision(cells: Cells, name: str, numbers: NDArray[np.float64], deviation: float) -> None:
     largest = float(np.abs(numbers).max())
-    if largest * np.finfo(np.float32).eps > _ROUNDING * deviation > 0 or not math.isfinite(deviation):
+    if largest * np.finfo(np.float32).eps > _ROUNDING * deviation > 0:
         raise cells.error(
             f"{name} lies near {largest:.6g} and varies by {deviation:.3g} only, too little for single "
             "precision; subtract a constant, or divide it"

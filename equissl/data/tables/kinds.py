@@ -116,7 +116,8 @@ def choose(
             try:
                 kind = parse_kind(text)
                 factor = _stem(name) if kind.word == "quaternion" and name in columns else name
-                _columns_of(factor, kind, columns)
+                if kind.word != "none" or factor not in chosen:
+                    _columns_of(factor, kind, columns)
             except UserError as error:
                 raise UserError([f"{source}: {name}: {p}" for p in error.problems]) from None
             chosen[factor] = (kind, source)
@@ -140,7 +141,7 @@ def _stem(name: str) -> str:
 
 def _columns_of(name: str, kind: Kind, columns: Sequence[str]) -> tuple[str, ...]:
     if kind.word != "quaternion":
-        if name not in columns and kind.word != "none":
+        if name not in columns:
             raise UserError(f"the table has no such column; {nearest(name, columns)}")
         return (name,)
     for endings in _QUATERNIONS:

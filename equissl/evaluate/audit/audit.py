@@ -43,7 +43,7 @@ def audit(
     options: AuditOptions = AuditOptions(),
     *,
     image: str = "image",
-    batch_size: int = 256,
+    batch_size: int | None = None,
     device: torch.device | str = "cpu",
     progress: Progress = no_progress,
     say: Callable[[str], None] = say_nothing,
@@ -67,6 +67,9 @@ def audit(
     factors.
 
     Args:
+        batch_size: images that pass the network at once. If None, 32 on a CPU, whose caches then hold what
+            layers make of them (at 96 px 1.5 times as fast as 256 with ResNet-50, twice with
+            EfficientNet-Lite0), otherwise 256.
         device: where the encoder is.
         say: gets one line that says what will be done and how long it takes.
         store: a folder that keeps what was read after each augmentation, from which the same audit goes on.
@@ -77,6 +80,8 @@ def audit(
         UserError: an unknown factor, a colour factor of images without colour, fewer than 40 different
             images, or the copies of the encoder with random weights are no baseline.
     """
+    if batch_size is None:
+        batch_size = 32 if torch.device(device).type == "cpu" else 256
     index = dataset.readable(shuffled(len(dataset), options.seed, "audit"))
     passes = Passes(dataset, image, options.seed, batch_size, device, model)
     what = asked(options.factors, dataset.spaces[image], _shape(dataset, index, image))

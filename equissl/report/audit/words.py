@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from equissl.report import display_names as names
@@ -92,14 +93,19 @@ _CLAUSES: Mapping[str, str] = {
     "as image statistics": "reads {} no better than image statistics do",
     "read": "reads {} (compared with no untrained networks)",
     "undecided": "leaves {} undecided",
-    "not readable": "cannot be judged by {}, which nothing reads from these images",
+    "not surely read": "does not surely read {}",
+    "not readable": "cannot be judged by {}, which neither it nor any reference reads from these images",
 }
 
 
 def degree(reading: Reading) -> str:
-    """The verdict with its extent: "partly kept" is better than untrained, but far from all."""
+    """The verdict with its extent: "partly kept" is better than untrained, but far from all.
+
+    Without untrained networks there is no verdict, only whether the score is surely above chance.
+    """
     if not reading.verdict:
-        return "read" if reading.score.value > reading.chance else "not readable"
+        low = reading.score.value if reading.score.low is None else reading.score.low
+        return "read" if low > reading.chance else "not surely read"
     if reading.verdict == "kept":
         return (
             "kept" if reading.share >= MOST else "partly kept" if reading.share >= SOME else "slightly kept"
@@ -165,6 +171,8 @@ def _probe(reading: Reading) -> str:
     """What kind of head reads it. A linear one cannot read the angle between two images (docs/audit.md)."""
     if not reading.probes or reading.share < 0.1 or reading.measure != "R2":
         return ""
+    if degree(reading) == "not surely read":
+        return ""
     best = max(reading.probes.values())
     linear = max((v for n, v in reading.probes.items() if n in LINEAR), default=best)
     if linear >= SUFFICES * best:
@@ -212,6 +220,27 @@ def differences(rows: Sequence[Mapping[str, object]], first: str, second: str) -
     if not clauses:
         return f"No clear difference between {first} and {second} on the same images"
     return "; ".join(clauses)
+
+
+def leaders(pairs: Sequence[tuple[str, str, Sequence[Mapping[str, object]]]], count: int) -> str:
+    """Which of several encoders reads which factors better than all others, in one sentence.
+
+    Args:
+        pairs: two encoders and their paired differences, with the fields "title" and "word".
+        count: of the encoders.
+    """
+    wins = Counter(
+        (first if row["word"] == "more" else second, text(row["title"]))
+        for first, second, rows in pairs
+        for row in rows
+        if row["word"] in ("more", "less")
+    )
+    best: dict[str, list[str]] = {}
+    for (name, title), won in wins.items():
+        if won == count - 1:
+            best.setdefault(name, []).append(lower(title))
+    clauses = [f"{name} reads {names.listed(titles)} better than all others" for name, titles in best.items()]
+    return "; ".join(clauses) or f"none of {count} encoders reads a factor better than all others"
 
 
 def comparison_sentence(row: Mapping[str, object], first: str, second: str) -> str:
