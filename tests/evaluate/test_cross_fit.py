@@ -105,7 +105,7 @@ def test_resamples_choose_their_own_probe() -> None:
     held = torch.where(odd[:, None], y, torch.zeros_like(y))
     kernels = {"noise": torch.eye(60, dtype=torch.float64), "some": held @ held.T}
     (found,) = cross_fit(kernels, None, [y], torch.arange(60), fold_numbers(torch.arange(60), 5))
-    weights = torch.stack([odd.double() * 2, (~odd).double() * 2], 1)
+    weights = torch.stack([odd.double() * 50, (~odd).double() * 50], 1)
     for fold, candidates in zip(found.folds, found.candidates, strict=True):
         first, second = (candidates.fit(int(k)) for k in candidates.chosen(weights))
         assert first.probe == "some" and first.penalty < second.penalty

@@ -10,6 +10,11 @@ from torch import Tensor
 
 from equissl.evaluate.probes.kernel_ridge import simplest
 
+# Of 400 audits of 200 images each (benchmarks/audit_coverage.py), 95 % intervals of a weakly readable factor
+# hold the expected score in 87, 94 and 97 % with 0, 0.5 and 1, and those of noise are 1.2, 1.4 and 1.7 times
+# as wide as they should be.
+CHOICE = 0.55
+
 
 @dataclass(frozen=True)
 class FoldFit:
@@ -62,8 +67,12 @@ class Candidates:
     fit: Callable[[int], FoldFit]
 
     def chosen(self, weights: Tensor) -> Tensor:
-        """Which is chosen where images count ``weights`` (N, R) times each: (R,) int64."""
-        return simplest(self.errors @ weights, self.count)
+        """Which is chosen where images count ``weights`` (N, R) times each: (R,) int64.
+
+        Weights count for a part only (``CHOICE``): errors hold the chance of which images there are already,
+        and that of the weights comes on top.
+        """
+        return simplest(self.errors @ (1 + CHOICE * (weights - 1)), self.count)
 
     def reweighted(self, weights: Tensor) -> Tensor:
         """Predictions for the fold, each by the probe that the weights choose: (N, R) -> (R, h, c)."""
