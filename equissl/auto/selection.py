@@ -11,8 +11,14 @@ from equissl.auto.default import choose_recipe
 from equissl.auto.requirements import build_recipe, resolve
 from equissl.config import overrides, registry
 from equissl.data.folder import open_data
+from equissl.data.image_table import ImageTable
 from equissl.errors import UserError, nearest
 from equissl.recipe import Recipe
+
+_UNREAD = (
+    "what the table measures is not learned from here; recipe=sie.sie_measured with data.group=COLUMN learns "
+    "from it"
+)
 
 
 @dataclass(frozen=True)
@@ -35,7 +41,7 @@ def select_recipe(
     """The recipe called ``name``, or one for the images in a folder; nothing is trained.
 
     Args:
-        data: folder of images; the recipe's own data if absent.
+        data: folder of images, or a table of them; the recipe's own data if absent.
         name: as in ``equissl list recipes``, or ``module:function``.
         keep, ignore: factors, in place of a name (see ``recipe_for``).
         labels: "none", "folders" or a ``.csv`` file with columns ``file`` and ``label``.
@@ -62,7 +68,9 @@ def select_recipe(
     if data is None:
         return selection
     own = open_data(data, selection.recipe.data.size, labels)
-    return replace(selection, recipe=replace(selection.recipe, data=own))
+    unread = (_UNREAD,) if name is None and isinstance(own, ImageTable) else ()
+    chosen = replace(selection.recipe, data=own)
+    return replace(selection, recipe=chosen, reasons=(*selection.reasons, *unread))
 
 
 def _selected(data: Path, keep: Sequence[str], ignore: Sequence[str]) -> Selection:

@@ -17,7 +17,7 @@ from equissl.data.files.reader import StreamedDataset
 from equissl.data.image_folder import ImageFolder, write_images
 from equissl.data.image_table import ImageTable
 from equissl.data.tables.cells import read_cells
-from equissl.data.tables.confounding import explained_by_classes, explained_linearly
+from equissl.data.tables.confounding import explained_by_classes, explained_linearly, sampled_rows
 from equissl.errors import UserError
 from equissl.params import Binary, Circular, Cyclic, Real, Rotation, between
 from equissl.testing.data import check_dataset
@@ -410,3 +410,12 @@ def test_many_rows_are_read_fast(tmp_path: Path) -> None:
     content = data.read()
     assert len(content.listing) == count and time.perf_counter() - started < 20  # about 0.3 s
     assert len(read_cells(data.path)) == count
+
+
+def test_confounding_is_measured_on_whole_groups() -> None:
+    groups = torch.arange(3000) % 1000
+    rows = sampled_rows(groups, 300)
+    assert len(rows) == 300 and len(torch.unique(groups[rows])) == 100
+    assert torch.equal(rows, sampled_rows(groups, 300)) and torch.equal(
+        sampled_rows(groups, 9999), torch.arange(3000)
+    )

@@ -10,8 +10,20 @@ import torch
 from torch import Tensor
 
 from equissl.params import Params
+from equissl.random import shuffled
 
 SHOWN = 0.05  # of the variance, below which a factor is not said to depend on another
+
+
+def sampled_rows(groups: Tensor, count: int) -> Tensor:
+    """``count`` of the images in whole groups (the last may be cut), always the same; all if there are fewer.
+
+    Args:
+        groups: (N,) int64.
+    """
+    _, number = torch.unique(groups, return_inverse=True)
+    place = shuffled(int(number.max()) + 1, "confounding")[number]
+    return place.argsort(stable=True)[:count].sort().values
 
 
 def explained_by_classes(encoded: Tensor, classes: Tensor) -> float:

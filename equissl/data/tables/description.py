@@ -14,7 +14,7 @@ from equissl.data.files.measurements import Measurements
 from equissl.data.files.scan import Listing
 from equissl.data.files.split import split_indices
 from equissl.data.tables.cells import Cells
-from equissl.data.tables.confounding import explained_by_classes, pairs
+from equissl.data.tables.confounding import explained_by_classes, pairs, sampled_rows
 from equissl.data.tables.factors import MeasuredFactor
 from equissl.data.tables.kinds import Choice
 from equissl.data.tables.listing import group_names
@@ -26,6 +26,7 @@ from equissl.text import printable
 _SMALL_SPAN = 0.1  # of a period: values that cover less may be in other units
 _MANY_LEVELS = 0.5  # levels per image
 _MAX_NAMED = 12
+_MAX_COMPARED = 20_000  # images, in whole groups, that confounding is measured on
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def remarks(content: TableContent) -> Iterator[str]:
 
 def _factor_remarks(measured: MeasuredFactor, content: TableContent) -> Iterator[str]:
     factor, values = measured.factor, content.known.params.values[measured.factor.name].double()
-    encoded = factor.encode(values)
+    encoded = values if isinstance(factor, Cyclic) else factor.encode(values)
     if float((encoded - encoded[:1]).abs().max()) < 1e-6:
         yield f"{factor.name} has one value only, so nothing can be learned or measured of it"
     elif isinstance(factor, Circular) and (span := float(values.max() - values.min())) < (
@@ -181,8 +182,9 @@ def _split_lines(content: TableContent, test_fraction: float) -> Iterator[str]:
 
 
 def _confounding_lines(content: TableContent) -> Iterator[str]:
-    known, schema, listing = content.known, content.schema, content.listing
-    partitions = {"the label": torch.tensor(listing.targets)} if schema.label else {}
+    schema, rows = content.schema, sampled_rows(content.known.groups, _MAX_COMPARED)
+    known = content.known.select(rows)
+    partitions = {"the label": torch.tensor(content.listing.targets)[rows]} if schema.label else {}
     partitions |= {"the group": known.groups} if schema.group else {}
     for factor in known.params.space:
         encoded = factor.encode(known.params.values[factor.name])

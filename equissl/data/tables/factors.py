@@ -173,7 +173,7 @@ def _filled(cells: Cells, name: str) -> list[str]:
     """The texts of a column in Unicode's composed form; none is empty."""
     texts = cells.texts(name)
     if "" in texts:
-        raise cells.error(_empty(name), texts.index(""))
+        raise cells.error(_unusable(name, "empty"), texts.index(""))
     return texts if all(map(str.isascii, texts)) else [nfc(text) for text in texts]
 
 
@@ -190,17 +190,15 @@ def _numbers(cells: Cells, name: str) -> NDArray[np.float64]:
     usual = np.abs(numbers) < _TOO_LARGE  # not of NaN
     if not usual.all():
         row = int(np.flatnonzero(~usual)[0])
-        raise cells.error(
-            _empty(name) if column[row] is None else f"{name} is {str(column[row])[:60]}; {_LEFT_OUT}", row
-        )
+        raise cells.error(_unusable(name, "empty" if column[row] is None else column[row]), row)
     return numbers
 
 
-_LEFT_OUT = "a factor needs a value in every row: leave out the row, or the factor"
-
-
-def _empty(name: str) -> str:
-    return f"{name} is empty; {_LEFT_OUT}"
+def _unusable(name: str, what: object) -> str:
+    return (
+        f"{name} is {str(what)[:60]}; a factor needs a value in every row: leave out the row, or the factor "
+        f"by data.factors={name}:none"
+    )
 
 
 def _is_number(cell: Any) -> bool:
@@ -213,7 +211,7 @@ def _is_number(cell: Any) -> bool:
 
 def _no_number(name: str, cell: Any) -> str:
     if isinstance(cell, str) and not cell.strip():
-        return _empty(name)
+        return _unusable(name, "empty")
     comma = isinstance(cell, str) and _is_number(cell.replace(",", ".", 1))
     hint = "write decimals with a point" if comma else f"or call it a category: {name}:category"
     return f"{name} is {str(cell)[:60]!r}; expected a number, {hint}"
