@@ -264,7 +264,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("foretelling"))
     parser.add_argument("--encoders", type=at_least(4), default=1000, help="the first N; all if absent")
     parser.add_argument("--again", action="store_true", help="audit twice, on other images, for the spread")
-    parser.add_argument("--epochs", type=at_least(1), default=12)
+    parser.add_argument("--epochs", type=at_least(1), default=10)
     parser.add_argument("--images", type=at_least(256), default=4000, help="that encoders are trained on")
     args = parser.parse_args()
     limit_threads()
