@@ -27,7 +27,7 @@ from equissl.data.solids import Solids
 from equissl.distributed import limit_threads
 from equissl.encoder.encoder import Encoder
 from equissl.encoder.untrained import untrained_copy
-from equissl.evaluate.audit.factors import audited
+from equissl.evaluate.audit.factors import AUDITS, audited, factors_of
 from equissl.evaluate.audit.readouts.interval import Resampled, resample_weights
 from equissl.evaluate.audit.readouts.readout import Views, read_factors
 from equissl.evaluate.audit.references import Luminance, Pixels
@@ -65,7 +65,8 @@ PAIRS = (
     ("pixels", "brightness"),
     ("pixels", "horizontal_flip"),
     ("resnet10t-32", "hue"),
-    ("resnet18", "blur"),
+    ("resnet10t-32", "rotation"),
+    ("resnet18", "blur_sigma"),
     ("resnet50", "hue"),
 )
 
@@ -79,7 +80,7 @@ class Pool:
 
 
 def audit_of(factor: str) -> str:
-    return "crop" if factor.startswith("crop_") else factor
+    return next(name for name in AUDITS if factor in factors_of(name))
 
 
 def pool(name: str, dataset: Dataset, audits: set[str], draws: int, progress: Progress) -> Pool:
