@@ -6,30 +6,61 @@ their code by batch size, and some split a long sum over threads; sums of rows a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+_LARGE_IMAGE = 1 << 15  # values; smaller ones are computed together, as each call of torch costs time
+
+
+Turn = tuple[Tensor, Callable[..., Tensor], *tuple[Tensor, ...]]
 
 
 def apply_where(images: Tensor, chosen: Tensor, operation: Callable[..., Tensor], *values: Tensor) -> Tensor:
     """Replace the ``chosen`` images by ``operation(images, *their values)``; the others stay as they are.
 
     Args:
-        images: (B, C, H, W), the caller's own copy: it may be written to.
+        images: (B, C, H, W), not written to; the result is ``images`` itself where none is chosen.
         chosen: (B,) bool.
-        operation: keeps the shape, and treats every image by itself.
+        operation: keeps the shape, writes to nothing, and treats every image by itself.
         values: per image, (B, ...).
     """
-    # Reading which images are chosen costs nothing on a CPU, but cannot be compiled.
-    if images.device.type == "cpu" and not torch.compiler.is_compiling():
+    return apply_in_turn(images, [(chosen, operation, *values)])
+
+
+def apply_in_turn(images: Tensor, turns: Sequence[Turn]) -> Tensor:
+    """``apply_where`` several times, one after the other, each with its ``(chosen, operation, *values)``."""
+    if can_read_values(images) and images[:1].numel() >= _LARGE_IMAGE:
+        return _one_by_one(images, turns)
+    own = False  # whether the images are a copy, so that they may be written to
+    for chosen, operation, *values in turns:
+        if not can_read_values(images):
+            images = torch.where(chosen[:, None, None, None], operation(images, *values), images)
+            continue
         rows = chosen.nonzero()[:, 0]
         if len(rows):
             picked = (v.index_select(0, rows) for v in (images, *values))
+            images, own = images if own else images.clone(), True
             images.index_copy_(0, rows, operation(*picked))
-        return images
-    return torch.where(chosen[:, None, None, None], operation(images, *values), images)
+    return images
+
+
+def _one_by_one(images: Tensor, turns: Sequence[Turn]) -> Tensor:
+    """Image by image, so that what an operation makes on its way stays in the processor's cache."""
+    done = []
+    for k, wanted in enumerate(zip(*(chosen.tolist() for chosen, *_ in turns), strict=True)):
+        image = images[k : k + 1]
+        for (_, operation, *values), apply in zip(turns, wanted, strict=True):
+            image = operation(image, *(v[k : k + 1] for v in values)) if apply else image
+        done.append(image)
+    return torch.cat(done)
+
+
+def can_read_values(images: Tensor) -> bool:
+    """Whether values may decide what is done: that costs nothing on a CPU, but cannot be compiled."""
+    return images.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
 def as_float(images: Tensor) -> Tensor:
@@ -61,6 +92,11 @@ def weighted_rows(images: Tensor, index: Tensor, weight: Tensor) -> Tensor:
     return summed.view(b, c, index.shape[1], width)
 
 
+def used_taps(weight: Tensor) -> Tensor | slice:
+    """Which of the K taps of a filter (..., K) weigh anything in any image: the others need no time."""
+    return weight.flatten(0, -2).any(0) if can_read_values(weight) else slice(None)
+
+
 def separable_filter(images: Tensor, rows: tuple[Tensor, Tensor], columns: tuple[Tensor, Tensor]) -> Tensor:
     """``weighted_rows`` along the height, then along the width: (B, C, H, W) -> (B, C, h, w)."""
     tall = weighted_rows(images, *rows)
@@ -70,10 +106,9 @@ def separable_filter(images: Tensor, rows: tuple[Tensor, Tensor], columns: tuple
 def pairwise_sum(values: Tensor) -> Tensor:
     """The sum over the last dimension by repeated halving: (..., n) -> (...)."""
     while values.shape[-1] > 1:
-        half = values.shape[-1] // 2
-        rest = values[..., 2 * half :]
-        values = values[..., :half] + values[..., half : 2 * half]
-        values = torch.cat([values, rest], -1) if rest.shape[-1] else values
+        half, odd = divmod(values.shape[-1], 2)
+        summed = values.narrow(-1, 0, half) + values.narrow(-1, half, half)
+        values = torch.cat([summed, values.narrow(-1, 2 * half, 1)], -1) if odd else summed
     return values[..., 0]
 
 

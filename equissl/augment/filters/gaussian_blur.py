@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from equissl.augment.base import NativeStep
-from equissl.augment.batched import pairwise_sum, separable_filter
+from equissl.augment.batched import pairwise_sum, separable_filter, used_taps
 from equissl.augment.uniform import UniformAugmentation
 from equissl.augment.validation import check_at_least, check_range
 from equissl.params import Params
@@ -61,6 +61,8 @@ class GaussianBlur(UniformAugmentation):
         weight = (-0.5 * (offset / values[0].clamp(min=_LEAST_SIGMA)).square()).exp()
         weight = weight / pairwise_sum(weight)[:, None]
         weight = torch.where(weight < _NEGLIGIBLE, torch.zeros_like(weight), weight)[:, None]
+        used = used_taps(weight)
+        offset, weight = offset[used], weight[..., used]
         height, width = images.shape[2:]
         return separable_filter(images, _shifted(height, offset, weight), _shifted(width, offset, weight))
 
