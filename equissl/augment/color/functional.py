@@ -71,10 +71,7 @@ def adjust_hue(images: Tensor, turns: Tensor) -> Tensor:
     hue.sub_((hue * (1 / 6)).floor_(), alpha=6)
     # A channel's height between low and high. Red is lowest around cyan, at 3; green and blue are highest
     # around their own positions.
-    u = torch.empty_like(images, memory_format=torch.contiguous_format)
-    for channel, position in zip(u.unbind(1), (3, 2, 4), strict=True):
-        torch.sub(hue, position, out=channel)
-    u.abs_()
+    u = torch.stack([hue - 3, hue - 2, hue - 4], 1).abs_()
     u[:, :1].sub_(1)
     u[:, 1:].neg_().add_(2)
     u.clamp_(0, 1)
