@@ -38,7 +38,7 @@ class BinaryAugmentation(Augmentation):
         return Params.of(self.space, {self.factor: applied[:, None].float()}, applied)
 
     def apply(self, images: Tensor, params: Params) -> Tensor:
-        return apply_where(images.clone(), binary_mask(params, self.factor), self.transform)
+        return apply_where(images, binary_mask(params, self.factor), self.transform)
 
     def native(self, params: Params) -> NativeStep | None:
         return NativeStep(self.native_kind, params.values[self.factor]) if self.native_kind else None

@@ -15,6 +15,7 @@ from torch import Tensor
 from equissl.augment import native
 from equissl.augment.base import Augmentation, NativeStep, Pipeline
 from equissl.augment.batched import as_float
+from equissl.augment.memory import empty
 from equissl.distributed import rank
 from equissl.errors import UserError
 from equissl.params import Params
@@ -145,13 +146,13 @@ def _in_chunks(
     height, width = augmentation.output_size((images.shape[2], images.shape[3]))
     each = images.shape[1] * max(images.shape[2] * images.shape[3], height * width)
     step = max(1, _MAX_CHUNK_NUMEL // each)
-    if images.device.type != "cpu" or len(images) <= step:
+    if images.device.type != "cpu" or len(images) == 0:
         return apply(images, params)
     views: Tensor | None = None
     for first in range(0, len(images), step):
         rows = slice(first, first + step)
         part = apply(images[rows], params[rows])
-        views = part.new_empty((len(images), *part.shape[1:])) if views is None else views
+        views = empty((len(images), *part.shape[1:]), part.dtype) if views is None else views
         views[rows] = part
     assert views is not None
     return views

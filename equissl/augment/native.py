@@ -21,6 +21,7 @@ from torch import Tensor
 
 from equissl.augment import native_build, native_compile
 from equissl.augment.base import NativeStep
+from equissl.augment.memory import empty
 from equissl.errors import UserError
 
 _SOURCE = Path(__file__).with_name("native.c")
@@ -105,8 +106,7 @@ def run(images: Tensor, steps: Sequence[NativeStep], dtype: torch.dtype, channel
     sizes, taps = _sizes_and_taps((height, width), steps)
     values = [None if s.values is None else s.values.to(torch.float32).contiguous() for s in steps]
     table = (_Step * len(steps))(*(_pack(s, v) for s, v in zip(steps, values, strict=True)))
-    layout = torch.channels_last if channels_last else torch.contiguous_format
-    out = torch.empty((count, channels, *sizes[-1]), dtype=dtype, memory_format=layout)
+    out = empty((count, channels, *sizes[-1]), dtype, channels_last)
     pixels = channels * max(h * w for h, w in sizes)
     side = max(map(max, sizes))
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from equissl.augment.base import Augmentation
-from equissl.augment.batched import apply_where
+from equissl.augment.batched import apply_in_turn
 from equissl.augment.binary import binary_mask
 from equissl.augment.moments import Moments, applied_moments, binary_moments
 from equissl.augment.validation import check_between
@@ -95,10 +95,9 @@ class HalfRoll(Augmentation):
     def apply(self, images: Tensor, params: Params) -> Tensor:
         height, width = images.shape[2:]
         _check_even((height, width))
-        images = apply_where(
-            images.clone(), binary_mask(params, "half_roll_down"), lambda p: p.roll(height // 2, 2)
-        )
-        return apply_where(images, binary_mask(params, "half_roll_right"), lambda p: p.roll(width // 2, 3))
+        down = (binary_mask(params, "half_roll_down"), lambda p: p.roll(height // 2, 2))
+        right = (binary_mask(params, "half_roll_right"), lambda p: p.roll(width // 2, 3))
+        return apply_in_turn(images, [down, right])
 
     def moments(self) -> Moments:
         p = self.p
@@ -131,8 +130,9 @@ class EitherFlip(Augmentation):
         return Params(self.space, {n: o.float()[:, None] for n, o in on.items()}, on, len(stream))
 
     def apply(self, images: Tensor, params: Params) -> Tensor:
-        images = apply_where(images.clone(), binary_mask(params, "horizontal_flip"), lambda p: p.flip(3))
-        return apply_where(images, binary_mask(params, "vertical_flip"), lambda p: p.flip(2))
+        horizontal = (binary_mask(params, "horizontal_flip"), lambda p: p.flip(3))
+        vertical = (binary_mask(params, "vertical_flip"), lambda p: p.flip(2))
+        return apply_in_turn(images, [horizontal, vertical])
 
     def moments(self) -> Moments:
         third = torch.tensor([1 / 3], dtype=torch.float64)

@@ -54,7 +54,7 @@ class UniformAugmentation(Augmentation):
     def apply(self, images: Tensor, params: Params) -> Tensor:
         values = [params.values[name].to(images.dtype) for name in self.units]
         changed = (torch.cat(values, 1) != self.neutral_value).any(1)
-        return apply_where(images.clone(), changed, self.transform, *values)
+        return apply_where(images, changed, self.transform, *values)
 
     def moments(self) -> Moments:
         moments: Moments = {}

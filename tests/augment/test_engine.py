@@ -5,6 +5,7 @@ import math
 import os
 import signal
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,7 +26,9 @@ from equissl.augment import (
     Rotate,
     Solarize,
     VerticalFlip,
+    batched,
     engine,
+    memory,
     native,
     presets,
 )
@@ -36,6 +39,7 @@ from equissl.errors import UserError
 from equissl.params import Params
 from equissl.random import Stream
 
+AVAILABLE: list[Any] = ["torch", "native"] if native.available() else ["torch"]
 needs_compiler = pytest.mark.skipif(not native.available(), reason="needs a C compiler")
 
 
@@ -130,6 +134,40 @@ def test_layout_and_precision_of_the_views(way: Any) -> None:
     assert last.is_contiguous(memory_format=torch.channels_last) and torch.equal(last, plain)
     half = render(policy, images, draw, way, dtype=torch.bfloat16)
     assert torch.equal(half, plain.bfloat16())
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_memory_in_huge_pages_is_like_any_other(
+    channels_last: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    policy, images = presets.simclr(24), make_images((32, 32))
+    draw = policy.sample(Stream.of(torch.arange(6), "draw"), (32, 32))
+    plain = [render(policy, images, draw, way, channels_last=channels_last) for way in AVAILABLE]
+    monkeypatch.setattr(memory, "_LARGE", 0)
+    for way, wanted in zip(AVAILABLE, plain, strict=True):
+        made = render(policy, images, draw, way, channels_last=channels_last)
+        assert torch.equal(made, wanted) and made.stride() == wanted.stride()
+        torch.save(made, tmp_path / "views")
+        del made
+        assert torch.equal(torch.load(tmp_path / "views"), wanted)
+
+
+@pytest.mark.parametrize("size", [24, 160])
+def test_views_have_memory_of_their_own(size: int) -> None:
+    images = make_images((size, size), 2, torch.float32)
+    for step in (HorizontalFlip(0.0), Pipeline((ColorJitter(p=0.0), GaussianBlur(5, p=0.0)))):
+        draw = step.sample(Stream.of(torch.arange(2), "draw"), (size, size))
+        before = images.clone()
+        render(step, images, draw).zero_()
+        assert torch.equal(images, before)
+
+
+def test_large_images_one_by_one_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    policy, images = presets.equimod_byol(2, 24), make_images((40, 33), 12)
+    draw = policy.sample(Stream.of(torch.arange(12), "draw"), (40, 33))
+    together = render(policy, images, draw)
+    monkeypatch.setattr(batched, "_LARGE_IMAGE", 1)
+    assert torch.equal(render(policy, images, draw), together)
 
 
 def test_chunks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from equissl.augment.base import Augmentation, NativeStep
-from equissl.augment.batched import apply_where
+from equissl.augment.batched import apply_in_turn
 from equissl.augment.color.functional import (
     adjust_brightness,
     adjust_contrast,
@@ -96,19 +96,20 @@ class ColorJitter(Augmentation):
         return Params.of(self.space, values, units["applied"][:, 0] < self.p)
 
     def apply(self, images: Tensor, params: Params) -> Tensor:
-        images = images.clone()
         order = params.values["color_order"].round().long()
         values = [params.values[name].to(images.dtype) for name in _OPERATIONS]
         active = [(v != neutral)[:, 0] for v, neutral in zip(values, _NEUTRAL.values(), strict=True)]
         operations = list(_OPERATIONS.values())
         if self.saturation_space == "hsv":
             operations[2] = adjust_saturation_hsv
+        turns = []
+        order = torch.cat([order, torch.full_like(order[:, :1], -1)], 1)  # behind the last one there is none
         done = torch.zeros_like(order[:, :1])  # operations applied so far
         for step in SCHEDULE:
-            is_next = ((order.gather(1, done.clamp(max=3)) == step) & (done < 4))[:, 0]
-            images = apply_where(images, is_next & active[step], operations[step], values[step])
-            done = done + is_next[:, None]
-        return images
+            is_next = order.gather(1, done) == step
+            turns.append((is_next[:, 0] & active[step], operations[step], values[step]))
+            done = done + is_next
+        return apply_in_turn(images, turns)
 
     def native(self, params: Params) -> NativeStep | None:
         if self.saturation_space == "hsv":

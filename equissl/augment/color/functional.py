@@ -61,24 +61,23 @@ def adjust_hue(images: Tensor, turns: Tensor) -> Tensor:
     high = torch.maximum(torch.maximum(red, green), blue)
     low = torch.minimum(torch.minimum(red, green), blue)
     chroma = high - low
-    # Ones and zeros as numbers: torch.where takes thirty times as long as a product on a CPU.
-    is_red = 1 - (high - red).sign_()
-    is_green = (1 - (high - green).sign_()).mul_(1 - is_red)
-    is_blue = 1 - is_red - is_green
-    side = is_red * (green - blue)
-    side.add_(is_green * (blue - red)).add_(is_blue * (red - green))
-    side.div_(chroma + (1 - chroma.sign()))
-    hue = side.add_(2 * is_green).add_(4 * is_blue).add_(6 * turns[..., None])
-    hue.sub_((hue * (1 / 6)).floor_().mul_(6))
-    return torch.stack([_channel(hue, position, low, high, chroma) for position in (3, 2, 4)], 1)
-
-
-def _channel(hue: Tensor, position: int, low: Tensor, high: Tensor, chroma: Tensor) -> Tensor:
-    # Red is smallest around cyan, at 3; green and blue are largest around their own positions, 2 and 4.
-    distance = (hue - position).abs_()
-    u = (distance.sub_(1) if position == 3 else distance.neg_().add_(2)).clamp_(0, 1)
-    is_largest = u.floor()
-    return u.mul_(chroma).add_(low).clamp_(0, 1).lerp_(high, is_largest)
+    # Ones and zeros as numbers: torch.where takes ten times as long as a lerp on a CPU.
+    not_red = (high - red).sign_()
+    is_blue = (high - green).sign_().mul_(not_red)
+    hue = (green - blue).lerp_(blue - red, not_red).lerp_(red - green, is_blue)
+    hue.div_(chroma.clamp(min=torch.finfo(images.dtype).tiny))
+    # Twice and six times a small whole number is exact, so nothing is lost if the addition is fused.
+    hue.add_(not_red.add_(is_blue), alpha=2).add_(6 * turns[..., None])
+    hue.sub_((hue * (1 / 6)).floor_(), alpha=6)
+    # A channel's height between low and high. Red is lowest around cyan, at 3; green and blue are highest
+    # around their own positions.
+    u = torch.stack([hue - 3, hue - 2, hue - 4], 1).abs_()
+    u[:, :1].sub_(1)
+    u[:, 1:].neg_().add_(2)
+    u.clamp_(0, 1)
+    is_highest = u.floor()
+    low, high, chroma = low[:, None], high[:, None], chroma[:, None]
+    return u.mul_(chroma).add_(low).clamp_(0, 1).lerp_(high, is_highest)
 
 
 def _channels(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -57,7 +57,7 @@ class Posterize(Augmentation):
 
     def apply(self, images: Tensor, params: Params) -> Tensor:
         bits = params.values["posterize_bits"].round().long()
-        return apply_where(images.clone(), bits[:, 0] < _ALL, _posterized, bits)
+        return apply_where(images, bits[:, 0] < _ALL, _posterized, bits)
 
     def moments(self) -> Moments:
         p, bits = self.p, self._levels

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from equissl.augment.base import NativeStep
-from equissl.augment.batched import pairwise_sum, separable_filter
+from equissl.augment.batched import apply_where, pairwise_sum, separable_filter, used_taps
 from equissl.augment.uniform import UniformAugmentation
 from equissl.augment.validation import check_at_least, check_range
 from equissl.params import Params
@@ -55,14 +55,29 @@ class GaussianBlur(UniformAugmentation):
     def native(self, params: Params) -> NativeStep:
         return NativeStep("blur", params.values["blur_sigma"], (self.kernel_size,))
 
+    def apply(self, images: Tensor, params: Params) -> Tensor:
+        sigma = params.values["blur_sigma"].to(images.dtype)
+        changed = sigma[:, 0] != self.neutral_value
+        return apply_where(images, changed, self._filtered, self._weights(sigma))
+
     def transform(self, images: Tensor, *values: Tensor) -> Tensor:
+        return self._filtered(images, self._weights(values[0]))
+
+    def _weights(self, sigma: Tensor) -> Tensor:
+        """(B, 1) -> (B, kernel_size)."""
         reach = self.kernel_size // 2
-        offset = torch.arange(-reach, reach + 1, device=images.device)
-        weight = (-0.5 * (offset / values[0].clamp(min=_LEAST_SIGMA)).square()).exp()
+        offset = torch.arange(-reach, reach + 1, device=sigma.device)
+        weight = (-0.5 * (offset / sigma.clamp(min=_LEAST_SIGMA)).square()).exp()
         weight = weight / pairwise_sum(weight)[:, None]
-        weight = torch.where(weight < _NEGLIGIBLE, torch.zeros_like(weight), weight)[:, None]
+        return torch.where(weight < _NEGLIGIBLE, torch.zeros_like(weight), weight)
+
+    def _filtered(self, images: Tensor, weight: Tensor) -> Tensor:
+        reach, used = self.kernel_size // 2, used_taps(weight)
+        offset = torch.arange(-reach, reach + 1, device=images.device)[used]
         height, width = images.shape[2:]
-        return separable_filter(images, _shifted(height, offset, weight), _shifted(width, offset, weight))
+        rows = _shifted(height, offset, weight[:, None, used])
+        columns = rows if width == height else _shifted(width, offset, weight[:, None, used])
+        return separable_filter(images, rows, columns)
 
 
 def _shifted(pixels: int, offset: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:

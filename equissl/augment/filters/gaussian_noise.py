@@ -53,7 +53,7 @@ class GaussianNoise(Augmentation):
 
     def apply(self, images: Tensor, params: Params) -> Tensor:
         sigma, seed = (params.values[name] for name in ("noise_sigma", "noise_seed"))
-        return apply_where(images.clone(), sigma[:, 0] > 0, _noisy, sigma, seed)
+        return apply_where(images, sigma[:, 0] > 0, _noisy, sigma, seed)
 
     def moments(self) -> Moments:
         p, n = self.p, _SEEDS

@@ -63,7 +63,7 @@ class Perspective(UniformAugmentation):
 
     def apply(self, images: Tensor, params: Params) -> Tensor:
         shifts = torch.cat([params.values[name] for name in self.units], 1)
-        return apply_where(images.clone(), (shifts != 0).any(1), self.transform, shifts)
+        return apply_where(images, (shifts != 0).any(1), self.transform, shifts)
 
     def transform(self, images: Tensor, *values: Tensor) -> Tensor:
         height, width = images.shape[2:]

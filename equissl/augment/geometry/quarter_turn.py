@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from equissl.augment.base import Augmentation
-from equissl.augment.batched import apply_where
+from equissl.augment.batched import apply_in_turn
 from equissl.augment.moments import Moments, applied_moments
 from equissl.augment.validation import check_between, check_square
 from equissl.params import Cyclic, Params, Space
@@ -56,9 +56,10 @@ class QuarterTurn(Augmentation):
     def apply(self, images: Tensor, params: Params) -> Tensor:
         check_square((images.shape[2], images.shape[3]))
         turns = params.values["quarter_turns"][:, 0].round().remainder(4)
-        images = apply_where(images.clone(), turns.remainder(2) == 1, lambda x: x.mT)
-        images = apply_where(images, (turns == 1) | (turns == 2), lambda x: x.flip(2))
-        return apply_where(images, (turns == 2) | (turns == 3), lambda x: x.flip(3))
+        transposed = (turns.remainder(2) == 1, lambda x: x.mT)
+        upside_down = ((turns == 1) | (turns == 2), lambda x: x.flip(2))
+        mirrored = ((turns == 2) | (turns == 3), lambda x: x.flip(3))
+        return apply_in_turn(images, [transposed, upside_down, mirrored])
 
     def moments(self) -> Moments:
         p = self.p

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from equissl.augment.batched import pairwise_sum
+from equissl.augment.batched import pairwise_sum, used_taps
 
 Interpolation = Literal["bilinear", "bicubic"]
 _SNAP_DISTANCE = 1e-3  # pixels
@@ -38,7 +38,9 @@ def resample_weights(
     pixel = first + torch.arange(count, device=start.device, dtype=start.dtype)
     coverage = torch.minimum(pixel + 1, start + length) - torch.maximum(pixel, start)
     weight = kernel((pixel - start - center + 0.5) / stretch) * coverage.clamp(0, 1)
-    return pixel.clamp(0, pixels - 1).long(), weight / pairwise_sum(weight)[..., None]
+    weight = weight / pairwise_sum(weight)[..., None]
+    used = used_taps(weight)
+    return pixel[..., used].clamp(0, pixels - 1).long(), weight[..., used]
 
 
 def _snap(value: Tensor) -> Tensor:

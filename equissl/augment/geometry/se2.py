@@ -59,7 +59,7 @@ class SE2(Augmentation):
 
     def apply(self, images: Tensor, params: Params) -> Tensor:
         motion = params.values["motion"].to(images.dtype)
-        return apply_where(images.clone(), (motion != 0).any(1), self._moved, motion)
+        return apply_where(images, (motion != 0).any(1), self._moved, motion)
 
     def moments(self) -> Moments:
         parts = [uniform_moments("part", bounds, self.p)["part"] for bounds in self._ranges]

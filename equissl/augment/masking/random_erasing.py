@@ -85,7 +85,7 @@ class RandomErasing(Augmentation):
             )
         box = [params.values[name] for name in _NAMES]
         erased = ((box[2] > 0) & (box[3] > 0))[:, 0]
-        return apply_where(images.clone(), erased, self._painted, *box)
+        return apply_where(images, erased, self._painted, *box)
 
     def moments(self) -> Moments:
         """By simulation: the number of pixels of the image has a small influence on the boxes."""

@@ -102,7 +102,7 @@ class AugMix(Augmentation):
         def run(batch: Tensor, *rows: Tensor) -> Tensor:
             return self._mix(batch, dict(zip(names, rows, strict=True)))
 
-        return apply_where(images.clone(), mixed, run, *values)
+        return apply_where(images, mixed, run, *values)
 
     def moments(self) -> Moments:
         moments: Moments = {}

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from equissl.augment.base import Augmentation
-from equissl.augment.batched import apply_where
+from equissl.augment.batched import Turn, apply_in_turn
 from equissl.augment.mixtures.operations import Operation
 from equissl.augment.moments import Moments, rms_scale, uniform_moments
 from equissl.augment.validation import check_range
@@ -80,8 +80,8 @@ class Slots:
 
     def apply(self, images: Tensor, operation: Tensor, magnitude: Tensor) -> Tensor:
         """Apply the operation of each image: (B, C, H, W), (B, 1), (B, 1) -> (B, C, H, W)."""
-        images = images.clone()
         number = operation.round()
+        turns: list[Turn] = []
         for augmentation in dict.fromkeys(o.augmentation for o in self.operations):
             in_group = {k: o for k, o in enumerate(self.operations, 1) if o.augmentation == augmentation}
             chosen = torch.stack([number[:, 0] == k for k in in_group]).any(0)
@@ -99,8 +99,8 @@ class Slots:
                     values[o.factor] = torch.where(number == k, value, values[o.factor])
                 return augmentation.apply(batch, Params.of(augmentation.space, values))
 
-            images = apply_where(images, chosen, run, number, magnitude)
-        return images
+            turns.append((chosen, run, number, magnitude))
+        return apply_in_turn(images, turns)
 
 
 def _neutral(space: Space, like: Tensor) -> dict[str, Tensor]:
