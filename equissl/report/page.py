@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from equissl.report import figures
-from equissl.report.audit import section, words
+from equissl.report.audit import compared, section, words
 from equissl.report.audit.files import write_files
 from equissl.report.audit.readings import Audit, audits
 from equissl.report.audit.terminal import as_text
@@ -194,7 +194,7 @@ def audit_headline(audited: Sequence[Audit], shown: Mapping[str, Any]) -> str:
         claim = pairs[0]["claim"]
         if len(pairs) == math.comb(len(audited), 2) > 1:
             named = [(p["first"].name, p["second"].name, p["rows"]) for p in pairs]
-            claim = words.leaders(named, len(audited))
+            claim = compared.leaders(named, len(audited))
         return f"On the same {audited[0].images} images, {claim}."
     return f"{len(audited)} audits; they are of different images, so that differences are not paired."
 

@@ -64,6 +64,7 @@ def test_the_claim_names_every_factor_by_its_verdict(tmp_path: Path) -> None:
             "; a kernel probe reads",
         ),
         ({"value": 0.01, "verdict": "not readable"}, "hue: not readable on these images"),
+        ({"value": 0.3, "verdict": "undecided"}, "three untrained networks of its kind (0.18 to 0.23)"),
         ({"value": 0.05, "verdict": "lost", "amplitude": 0.7}, "; features move (0.70 of the way"),
         ({"value": 0.8, "amplitude": 0.02}, "; features move little (0.02 of the way"),
         (

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from equissl.report import display_names as names
+from equissl.report.audit import compared, words
 from equissl.report.audit import figures as drawn
-from equissl.report.audit import words
 from equissl.report.audit.readings import REFERENCES, Audit, Example, Reading
 from equissl.report.figures import SHAPES
 from equissl.report.rows import Row, text
@@ -206,14 +206,14 @@ def comparisons(audits: Sequence[Audit], paired: Sequence[Row]) -> Iterator[dict
         yield {
             "first": first,
             "second": second,
-            "claim": words.differences(named, first.name, second.name),
+            "claim": compared.differences(named, first.name, second.name),
             "rows": [_difference(r, first, second) for r in named],
         }
 
 
 def _difference(row: Mapping[str, Any], first: Audit, second: Audit) -> dict[str, Any]:
     places = {n: round(50 + 50 * min(max(float(row[n]), -1.0), 1.0), 2) for n in ("value", "low", "high")}
-    said = words.comparison_sentence(row, first.name, second.name)
+    said = compared.comparison_sentence(row, first.name, second.name)
     return {**row, "sentence": said, "places": places, "said": said.partition(": ")[2]}
 
 

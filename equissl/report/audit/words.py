@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from equissl.report import display_names as names
 from equissl.report.audit.readings import Audit, Interval, Reading
-from equissl.report.rows import text
 from equissl.text import printable
 
 FEW_GROUPS = 40
@@ -130,8 +128,11 @@ def sentence(reading: Reading) -> str:
         return f"{name}: not readable on these images ({score}, {at}; no reference is surely above it either)"
     count = len(reading.untrained)
     number = NUMBERS[count] if count < len(NUMBERS) else str(count)
+    untrained = f"{number} untrained networks of its kind"
+    if kind == "undecided" and count > 1:  # why: these differ among each other
+        untrained += f" ({_plain(min(reading.untrained))} to {_plain(max(reading.untrained))})"
     whats = (
-        (reading.to_untrained, f"{number} untrained networks of its kind"),
+        (reading.to_untrained, untrained),
         (reading.to_statistics, "image statistics"),
     )
     parts = [score, *(_compared(found, what) for found, what in whats if found and clear(found))]
@@ -206,57 +207,6 @@ def repair(audit: Audit) -> tuple[str, str]:
     return f"To fine-tune it until it holds {names.listed([lower(k) for k in keep])}:", command
 
 
-def differences(rows: Sequence[Mapping[str, object]], first: str, second: str) -> str:
-    """Two encoders compared, in one sentence.
-
-    Args:
-        rows: paired differences, with the fields "title" and "word".
-    """
-    groups = {w: [text(r["title"]) for r in rows if r["word"] == w] for w in ("more", "less")}
-    clauses = []
-    for word, (a, b) in (("more", (first, second)), ("less", (second, first))):
-        if titles := groups[word]:
-            clauses.append(f"{a} reads {names.listed([lower(t) for t in titles])} better than {b}")
-    if not clauses:
-        return f"No clear difference between {first} and {second} on the same images"
-    return "; ".join(clauses)
-
-
-def leaders(pairs: Sequence[tuple[str, str, Sequence[Mapping[str, object]]]], count: int) -> str:
-    """Which of several encoders reads which factors better than all others, in one sentence.
-
-    Args:
-        pairs: two encoders and their paired differences, with the fields "title" and "word".
-        count: of the encoders.
-    """
-    wins = Counter(
-        (first if row["word"] == "more" else second, text(row["title"]))
-        for first, second, rows in pairs
-        for row in rows
-        if row["word"] in ("more", "less")
-    )
-    best: dict[str, list[str]] = {}
-    for (name, title), won in wins.items():
-        if won == count - 1:
-            best.setdefault(name, []).append(lower(title))
-    clauses = [f"{name} reads {names.listed(titles)} better than all others" for name, titles in best.items()]
-    return "; ".join(clauses) or f"none of {count} encoders reads a factor better than all others"
-
-
-def comparison_sentence(row: Mapping[str, object], first: str, second: str) -> str:
-    """One factor of two encoders."""
-    found = Interval(*(float(str(row[k])) for k in ("value", "low", "high")))
-    name = lower(text(row["title"]))
-    match row["word"]:
-        case "more":
-            return f"{name}: {first} reads it better, by {interval(found)}"
-        case "less":
-            return f"{name}: {second} reads it better, by {interval(_negated(found))}"
-        case "alike":
-            return f"{name}: alike ({signed(found)})"
-    return f"{name}: undecided ({signed(found)})"
-
-
 def listed(readings: Sequence[Reading], of: Sequence[Reading]) -> str:
     """Factors in a sentence; those of one augmentation that are all there go by its name."""
     total = _counts(of)
@@ -304,11 +254,6 @@ def signed(found: Interval) -> str:
     """``+0.30 [0.24, 0.36]``."""
     mark = "+" if round(found.value, 2) > 0 else ""
     return f"{mark}{interval(found)}"
-
-
-def _negated(found: Interval) -> Interval:
-    low, high = (None if v is None else -v for v in (found.high, found.low))
-    return Interval(-found.value, low, high)
 
 
 def lower(title: str) -> str:
