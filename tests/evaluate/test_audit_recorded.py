@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import equissl
+from equissl.augment.filters.gaussian_noise import GaussianNoise
 from equissl.data.base import InMemoryDataset
 from equissl.errors import UserError
 from equissl.evaluate.audit.asked import asked
 from equissl.evaluate.audit.factors import AUDITS
+from equissl.evaluate.audit.readouts.interval import Resampled, beyond
 from equissl.evaluate.base import Score
-from equissl.params import Binary, Circular, Params, Real, Space
+from equissl.params import Binary, Circular, Cyclic, Factor, Params, Real, Space
 
 COUNT = 90
 QUICK: dict[str, Any] = {"count": COUNT, "draws": 1, "untrained": 0, "minutes": 0.0}
@@ -104,3 +107,62 @@ def test_what_was_read_is_kept_and_goes_on(tmp_path: Path) -> None:
     assert again == first and kept.stat().st_mtime_ns == written
     kept.write_bytes(kept.read_bytes()[:-9])
     assert audit(factors=("size", "tall"), store=tmp_path) == first
+
+
+def of_one(factor: Factor, values: Tensor, groups: Tensor | None = None) -> InMemoryDataset:
+    """The images of ``dataset`` with one factor."""
+    params = Params.of(Space((factor,)), {factor.name: values})
+    return replace(dataset(), params=params, targets=torch.full((COUNT,), -1), group_ids=groups)
+
+
+def test_few_groups_are_read_however_often() -> None:
+    data = replace(dataset(), group_ids=torch.arange(COUNT) % 10)  # a part of the learning curve has two
+    found = audit(data, factors=("size",), draws=3)["size"]
+    assert found.value > 0.9 and len(found.extra["learning_curve"]) == 3
+
+
+def test_values_that_no_image_has_are_no_classes() -> None:
+    size = dataset().params.values["size"]
+    found = audit(of_one(Cyclic("kind", 50), (size > 0.5).float() * 40), factors=("kind",))["kind"]
+    assert found.value > 0.85 and found.low > 0.7
+
+
+def test_a_value_that_is_no_number_is_none() -> None:
+    size = dataset().params.values["size"]
+    size[3] = math.nan
+    for factor in (Real("kind"), Binary("kind")):
+        with pytest.raises(UserError, match=r"kind cannot be read, as 1 of 8\d images have no value"):
+            audit(of_one(factor, size), factors=("kind",))
+
+
+def test_no_two_names_become_one() -> None:
+    size, weight = (dataset().params.values[n] for n in ("size", "weight"))
+    space = Space((Real("hue"), Real("recorded_hue")))
+    data = replace(dataset(), params=Params.of(space, {"hue": size, "recorded_hue": weight}))
+    found = audit(data, factors=("recorded_hue", "recorded_recorded_hue"))
+    assert found["recorded_hue"].extra["from_class"][0] < 0.1
+    assert found["recorded_recorded_hue"].extra["from_class"][0] > 0.9
+
+
+def test_a_name_of_an_augmentation_of_ones_own_is_refused() -> None:
+    space = Space((Real("noise_sigma"), Real("GaussianNoise")))
+    for name in space.names:
+        with pytest.raises(UserError, match=f"'{name}' would be read from GaussianNoise and from what the"):
+            asked((GaussianNoise(), name), space, (3, 8, 8))
+
+
+def test_other_periods_of_the_same_numbers_are_read_anew(tmp_path: Path) -> None:
+    angle = dataset().params.values["hue"]
+    whole, half = (of_one(Circular("yaw", period=p * math.pi), angle) for p in (2, 1))
+    assert audit(whole, factors=("yaw",), store=tmp_path)["yaw"].value > 0.95
+    assert audit(half, factors=("yaw",), store=tmp_path) == audit(half, factors=("yaw",))
+
+
+def test_more_wrong_answers_are_less_than_nothing() -> None:
+    generator = torch.Generator().manual_seed(0)
+    both, alone = (
+        Resampled(torch.tensor([v]), v + 0.02 * torch.randn(100, generator=generator), False)
+        for v in (0.6, 0.7)
+    )
+    found = beyond(both, alone).interval()
+    assert found.value == pytest.approx(-1 / 3) and -1 <= found.low < found.value < found.high

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ from equissl.params import Space
 from equissl.random import Stream
 
 _TAKEN = frozenset(AUDITS) | {name for audit in AUDITS.values() for name in audit.space.names}
+_PREFIXES = re.compile("^(recorded_)+")
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ def asked(factors: Sequence[str | Augmentation], space: Space, shape: tuple[int,
 
     Raises:
         UserError: an unknown name, a colour factor of images without colour, images of another size after an
-            augmentation, or two of one name.
+            augmentation, or two of one name, as an augmentation's parameter and what the dataset records.
     """
     check_asked(factors, space)
     readable = {recorded_name(f.name): f.name for f in space if f.encoded_size}
@@ -57,12 +59,18 @@ def asked(factors: Sequence[str | Augmentation], space: Space, shape: tuple[int,
     others = [f for f in factors if not isinstance(f, str) or f not in readable]
     suitable_audits([f for f in others if isinstance(f, str)], shape, cropped=True)
     _check_own([f for f in others if not isinstance(f, str)], shape)
-    return Asked(audited_once(others), space.select(columns))
+    audits = audited_once(others)
+    _check_apart(audits, [recorded_name(name) for name in columns])
+    return Asked(audits, space.select(columns))
 
 
 def recorded_name(name: str) -> str:
-    """What an audit calls a factor that the dataset records: by its name, unless an augmentation has it."""
-    return f"recorded_{name}" if name in _TAKEN else name
+    """What an audit calls a factor that the dataset records: by its name, unless an augmentation has it.
+
+    >>> recorded_name("hue"), recorded_name("recorded_hue"), recorded_name("weight")
+    ('recorded_hue', 'recorded_recorded_hue', 'weight')
+    """
+    return f"recorded_{name}" if _PREFIXES.sub("", name) in _TAKEN else name  # so no two become one
 
 
 def check_asked(factors: Sequence[str | Augmentation], space: Space = Space()) -> None:
@@ -90,6 +98,17 @@ def suitable_audits(factors: Sequence[str], shape: tuple[int, ...], cropped: boo
     if problems := [f"factors: {f!r} needs {reasons[f]}" for f in factors if f in reasons]:
         raise UserError(problems)
     return factors or tuple(f for f in AUDITS if f not in reasons)
+
+
+def _check_apart(audits: Sequence[Audited], recorded: Sequence[str]) -> None:
+    taken = {name: audit.name for audit in audits for name in (*audit.factors, audit.name)}
+    if problems := [
+        f"factors: {name!r} would be read from {taken[name]} and from what the dataset records; audit them "
+        "one after the other"
+        for name in recorded
+        if name in taken
+    ]:
+        raise UserError(problems)
 
 
 def _check_own(augmentations: Sequence[Augmentation], shape: tuple[int, ...]) -> None:

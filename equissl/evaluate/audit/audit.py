@@ -105,7 +105,8 @@ def audit(
     joint = JointEncoder(networks | references.by_name())
     weights = resample_weights(dataset.groups[index], seed=options.seed)
     reading = Reading(joint, passes, index, options, weights)
-    key = fingerprint(weights_fingerprint(encoder), dataset.fingerprint(index), replace(options, minutes=0.0))
+    measured = dataset.fingerprint(index), params.space  # equal numbers may be of other kinds or periods
+    key = fingerprint(weights_fingerprint(encoder), *measured, replace(options, minutes=0.0))
     kept = ReadoutStore(
         store, f"{key} {image} {device}", frozenset(joint.names), len(index), options.draws or 1
     )

@@ -23,6 +23,8 @@ from equissl.evaluate.probes.kernel_ridge import (
 from equissl.evaluate.probes.sparse_probe import SparseProbe
 from equissl.random import shuffled
 
+LEAST_FOLDS = 3  # one is predicted and one more left out to choose a probe, which leaves one to fit on
+
 
 def fold_numbers(groups: Tensor, folds: int, *seed: int | str) -> Tensor:
     """A fold 0 ... folds - 1 for each image, int64 (N,); images of one group share it."""
@@ -46,7 +48,7 @@ def cross_fit(
         columns: (N, D) standardised features of the sparse probe; None for none.
         targets: (N, c) float64 each.
         groups: (N,) int64.
-        folds: (N,) int64, of ``fold_numbers``.
+        folds: (N,) int64, of ``fold_numbers``; ``LEAST_FOLDS`` or more of them have images.
     """
     joined = torch.cat([t.double() for t in targets], 1)
     means = joined.mean(0)

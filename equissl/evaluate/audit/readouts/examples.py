@@ -10,12 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from equissl.augment.batched import as_float
 from equissl.data.base import Dataset
 from equissl.evaluate.audit.factors import Audited
 from equissl.evaluate.audit.readouts.predictions import image_names
 from equissl.evaluate.audit.readouts.readout import Readout
 from equissl.evaluate.explorer.neighbors import data_uri
-from equissl.evaluate.features import make_view, plain_images, whole_batch
+from equissl.evaluate.features import plain_images, sample_params, whole_batch
 from equissl.params import Circular, Factor
 from equissl.storage import write_json
 
@@ -166,9 +167,9 @@ def _worst(readout: Readout) -> Tensor:
 def _views(audit: Audited, dataset: Dataset, index: Tensor, image: str, seed: int) -> tuple[Tensor, Tensor]:
     """Thumbnails of the plain and the changed images of the first draw, (n, C, h, w) in [0, 1] each."""
     batch = whole_batch(dataset, index)
-    plain = make_view(batch, None, image)
-    changed = make_view(batch, audit.augment, image, 0, seed)
-    first, second = (_small(v.images) for v in (plain, changed))
+    plain = as_float(batch.images[image])
+    params = sample_params(batch, audit.augment, image, 0, seed, batch.index)
+    first, second = _small(plain), _small(audit.augment.apply(plain, params))
     return first, second if second.shape == first.shape else F.interpolate(second, first.shape[-2:])
 
 

@@ -38,11 +38,13 @@ class Resampled:
         values: (S,) of each repeat.
         resamples: (R,) means over repeats; fits change with the resample.
         regress: an R2; otherwise a balanced accuracy.
+        floor: where intervals of accuracies end.
     """
 
     values: Tensor
     resamples: Tensor
     regress: bool
+    floor: float = 0.0
 
     @classmethod
     def stored(cls, values: Tensor, resamples: Tensor, regress: bool) -> Resampled:
@@ -68,7 +70,8 @@ class Resampled:
         """95 %: normal on the scale log(1 - R2), or on that of the accuracy."""
         if not self.regress:
             half = Z95 * math.sqrt(self.variance())
-            return Estimate(self.value, max(0.0, self.value - half), min(1.0, self.value + half))
+            low = max(self.value - half, min(self.floor, self.value))
+            return Estimate(self.value, low, min(1.0, self.value + half))
         logs = (1 - self.resamples).clamp(min=_LEAST).log()
         spread = math.sqrt(float(logs.var()) + _split_variance((1 - self.values).clamp(min=_LEAST).log()))
         error = max(1 - self.value, _LEAST)
@@ -102,14 +105,18 @@ def resampled(
 def beyond(together: Resampled, alone: Resampled) -> Resampled:
     """The share of the errors of some features, ``alone``, that others beside them take away.
 
-    Of R2 it is the partial R2; of accuracies the same share of the wrong answers.
+    Of R2 it is the partial R2; of accuracies the same share of the wrong answers, below 0 where there are
+    more of them; their intervals end at -1, twice as many.
     """
 
     def share(both: Tensor, one: Tensor) -> Tensor:
         return 1 - (1 - both) / (1 - one).clamp(min=_LEAST)
 
     return Resampled(
-        share(together.values, alone.values), share(together.resamples, alone.resamples), together.regress
+        share(together.values, alone.values),
+        share(together.resamples, alone.resamples),
+        together.regress,
+        floor=-1.0,
     )
 
 
@@ -130,7 +137,9 @@ def _r2(predictions: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
 
 
 def _accuracy(predictions: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+    """The same; the mean over the classes that images of a resample have."""
     truth = targets.argmax(1)
     hits = (predictions.argmax(2) == truth).double() * weights.T
     one_hot = targets.double()
-    return ((hits @ one_hot) / (weights.T @ one_hot).clamp(min=1e-300)).mean(1)
+    counts = weights.T @ one_hot
+    return ((hits @ one_hot) / counts.clamp(min=1e-300)).sum(1) / (counts > 0).sum(1)

@@ -13,7 +13,7 @@ from torch import Tensor
 from equissl.evaluate.audit.readouts.interval import Resampled, fit_score, resampled
 from equissl.evaluate.base import FeatureTable
 from equissl.evaluate.factors.scoring import factor_targets, varies
-from equissl.evaluate.probes.cross_fit import cross_fit, fold_numbers
+from equissl.evaluate.probes.cross_fit import LEAST_FOLDS, cross_fit, fold_numbers
 from equissl.evaluate.probes.fold_fit import CrossFit
 from equissl.evaluate.probes.pair_kernels import (
     PRECISION,
@@ -217,7 +217,7 @@ def learning_curve(views: Views) -> dict[str, dict[int, float]]:
         for k, view in enumerate(views.changed):
             rows = (place % part == k % part).nonzero()[:, 0]
             targets = [_numbers(views.targets[f.name][k][rows]) for f in views.factors]
-            if not all(varies(y) for y in targets):
+            if len(torch.unique(place[rows])) < LEAST_FOLDS or not all(varies(y) for y in targets):
                 continue
             pair = PairFeatures.of(
                 views.plain.vectors[rows], view.vectors[rows], views.precision, views.seed, k

@@ -39,7 +39,8 @@ def recorded_params(
 
 def _reason(factor: Factor, params: Params) -> str:
     """Why a factor cannot be read, as a clause; "" if it can."""
-    if missing := int((~params.applied[factor.name]).sum()):
+    values = params.values[factor.name].double().flatten(1)
+    if missing := int((~params.applied[factor.name] | ~values.isfinite().all(1)).sum()):
         return f"{missing} of {len(params)} images have no value"
     return "" if varies(factor_targets(factor, params)) else "it is the same for all images"
 
