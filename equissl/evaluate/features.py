@@ -54,7 +54,7 @@ def extract(
 
     Raises:
         UserError: the samples have no such image; or one cannot be decoded and ``drop_unreadable`` is not
-            set, or none can.
+            set, or none can; or batches have features of another width.
         NonFiniteError: features that are not finite.
         ValueError: there is no image, or the augmentation samples a factor that the dataset records.
     """
@@ -76,6 +76,11 @@ def extract(
                 batch = replace(batch, params={image: Space().neutral(len(batch.index))})
             view = make_view(batch, augment, image, view_index, seed)
             encoded = encoder(view.images)
+            if vectors and encoded.vector.shape[1] != vectors[0].shape[1]:
+                raise UserError(
+                    f"{model or 'the encoder'} gives another number of features each time; an encoder gives "
+                    "as many of every image"
+                )
             vectors.append(encoded.vector.float().cpu())
             if not origin and not is_finite(vectors[-1]):
                 origin = first_not_finite(encoder, view.images)
