@@ -19,7 +19,7 @@ from equissl.errors import UserError, nearest
 from equissl.evaluate.audit import audit as readability
 from equissl.evaluate.audit.asked import check_asked
 from equissl.evaluate.audit.equivariance import audit_equivariance
-from equissl.evaluate.audit.options import AuditOptions
+from equissl.evaluate.audit.options import MOST_IMAGES, AuditOptions
 from equissl.evaluate.audit.readouts.readout import Readout
 from equissl.evaluate.audit.record import AuditRecord
 from equissl.evaluate.base import Score
@@ -95,6 +95,7 @@ def audit(
         images,
         size,
         progress,
+        limit=options.count or MOST_IMAGES,  # the same images as on the command line
         mean=mean,
         std=std,
         preprocess=preprocess,
@@ -194,6 +195,7 @@ def _loaded_with_images(
     images: Images,
     size: int,
     progress: Progress,
+    limit: int,
     **given: Any,
 ) -> tuple[Loaded, Dataset]:
     """The model, built for the size of images that have one, and the images, otherwise in its size.
@@ -203,7 +205,8 @@ def _loaded_with_images(
     """
     if is_resized(images):
         loaded = load_given(model, size=size, **given)
-        return loaded, open_images(images, size or loaded.config.size, loaded.fit, loaded.intensity, progress)
+        side = size or loaded.config.size
+        return loaded, open_images(images, side, loaded.fit, loaded.intensity, progress, limit)
     dataset = open_images(images, size, progress=progress)
     if not len(dataset):
         raise UserError("images: there are none")

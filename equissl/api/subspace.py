@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -66,9 +67,10 @@ def subspace(
     check_asked((factor, *factors))
     limit_threads()
     loaded = model if isinstance(model, LoadedEncoder | LoadedRun) else load_encoder(str(model), seed=seed)
-    as_trained = {"fit": loaded.fit, "intensity": loaded.intensity}
-    opened = open_data(data, loaded.config.size, labels, **as_trained)  # type: ignore[arg-type]
-    dataset = opened.open_all(progress)
+    as_trained: dict[str, Any] = {"fit": loaded.fit, "intensity": loaded.intensity, "limit": count}
+    opened = open_data(data, loaded.config.size, labels, **as_trained)
+    # A folder that is opened as a whole has no labels.
+    dataset = opened.open_all(progress) if labels == "none" else opened.open("train", progress)
     index = dataset.readable(shuffled(len(dataset), seed, "audit")[:count].sort().values)
     index = distinct_images(dataset, index)
     if len(index) < MIN_IMAGES:

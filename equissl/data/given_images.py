@@ -42,6 +42,7 @@ def open_images(
     how: Fit = "crop",
     intensity: IntensityRange = IntensityRange(),
     progress: Progress = no_progress,
+    limit: int | None = None,
 ) -> Dataset:
     """A dataset of images.
 
@@ -54,11 +55,13 @@ def open_images(
         intensity: black and white of images with more than 8 bits; absent, that of all images of a list
             or files of a folder is decided, or that of each file of a list.
 
+        limit: maximum number of images of a folder or a table, always the same ones.
+
     Raises:
         UserError: another type, shape or range; says of which image.
     """
     if isinstance(images, Path | str):
-        return open_data(images, size, fit=how, intensity=intensity).open_all(progress)
+        return open_data(images, size, fit=how, intensity=intensity, limit=limit).open_all(progress)
     if isinstance(images, Data):
         return _checked(images.open("test", progress))
     if isinstance(images, Dataset):

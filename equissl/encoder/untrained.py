@@ -13,6 +13,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.utils.parametrize import ParametrizationList
 
 from equissl.encoder.encoder import Encoder
+from equissl.encoder.layers import LayerOutputs
 from equissl.encoder.modes import eval_mode
 from equissl.errors import UserError
 from equissl.random import Stream
@@ -107,7 +108,10 @@ def _parameters(encoder: Encoder) -> Iterator[tuple[str, nn.Module, nn.Parameter
         for name, parameter in module.named_parameters(recurse=False):
             if id(parameter) not in seen and parameter.is_floating_point():
                 seen.add(id(parameter))
-                yield f"{prefix}.{name}".lstrip("."), module, parameter
+                full = f"{prefix}.{name}".lstrip(".")
+                if isinstance(encoder.backbone, LayerOutputs):  # as without it, so that weights are the same
+                    full = full.replace("backbone.backbone.", "backbone.", 1)
+                yield full, module, parameter
 
 
 def _drawn(name: str, owner: nn.Module, parameter: Tensor, seed: int) -> Tensor | None:

@@ -63,7 +63,8 @@ def extract(
         raise UserError(f"image={image!r}: the dataset has none; {nearest(image, dataset.spaces)}")
     if not len(index):
         raise ValueError("no images to take features of")
-    vectors, params, parts, kept, origin = [], [], {}, [], ""
+    vectors: list[Tensor] = []
+    params, parts, kept, origin = [], {}, [], ""
     on_cpu = torch.device(device).type == "cpu"
     with eval_mode(encoder), channels_last(encoder) if on_cpu else nullcontext(), torch.inference_mode():
         for rows in torch.split(index, batch_size):

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from equissl.encoder.encoder import Encoder
+from equissl.encoder.layers import with_layers
 from equissl.encoder.untrained import untrained_copy
 from equissl.errors import UserError
 
@@ -100,3 +101,10 @@ def test_a_dead_baseline_is_refused() -> None:
 
     with pytest.raises(UserError, match="its features hardly differ between images"):
         untrained_copy(encoder(Dead()), IMAGES)
+
+
+def test_weights_are_the_same_with_layers_beside_the_output() -> None:
+    found = encoder(nn.Sequential(nn.Flatten(), nn.Linear(3072, 5), nn.ReLU(), nn.Linear(5, 3)))
+    beside = untrained_copy(with_layers(found, ("1",), (3, 32, 32)), IMAGES).encoder
+    alone = untrained_copy(found, IMAGES).encoder
+    torch.testing.assert_close(alone(IMAGES).vector, beside(IMAGES).part("all"))

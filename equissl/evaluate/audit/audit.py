@@ -83,6 +83,7 @@ def audit(
     if batch_size is None:
         batch_size = 32 if torch.device(device).type == "cpu" else 256
     index = dataset.readable(shuffled(len(dataset), options.seed, "audit"))
+    _check_count(dataset, index)
     passes = Passes(dataset, image, options.seed, batch_size, device, model)
     what = asked(options.factors, dataset.spaces[image], _shape(dataset, index, image))
     if untrained_reason(encoder):
@@ -206,7 +207,8 @@ def _announcement(options: AuditOptions, count: int, what: Asked, seconds: float
         f"{_numbered(untrained, 'network')} with random weights: {passes:,} forward passes",
     ]
     if seconds:
-        parts.append(f"about {seconds / 60:.0f} minutes" if seconds >= 90 else f"about {seconds:.0f} seconds")
+        amount, unit = (seconds / 60, "minute") if seconds >= 90 else (seconds, "second")
+        parts.append(f"about {_numbered(round(amount), unit)}")
     return f"audit: {', '.join(parts)}" + ("; then equivariance" if options.equivariance else "")
 
 

@@ -23,7 +23,7 @@ def differences(rows: Sequence[Mapping[str, object]], first: str, second: str) -
         if titles := groups[word]:
             clauses.append(f"{a} reads {names.listed([lower(t) for t in titles])} better than {b}")
     if not clauses:
-        return f"No clear difference between {first} and {second} on the same images"
+        return f"there is no clear difference between {first} and {second}"
     return "; ".join(clauses)
 
 

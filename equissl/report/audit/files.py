@@ -64,6 +64,7 @@ def _model(audit: Audit) -> dict[str, Any]:
         "versions": environment.get("versions"),
         "command": environment.get("command"),
         "not_held": list(words.to_repair(audit)),
+        "to_decide": words.to_decide(audit) or None,
         "repair": words.repair(audit)[1] or None,
         "factors": {r.factor: _factor(r) for r in audit.readings},
         "parts": {part: dict(values) for part, values in audit.layers.items()},

@@ -38,6 +38,9 @@ def _audit(audit: Audit, width: int) -> Iterator[str]:
         yield ""
     for reading in audit.readings:
         yield from _item(words.sentence(reading), width)
+    if decide := words.to_decide(audit):
+        yield ""
+        yield from _wrapped(decide, width)
     sentence, command = words.repair(audit)
     if sentence:
         yield ""
@@ -51,13 +54,15 @@ def _table(audit: Audit) -> Iterator[str]:
     yield f"{'':{longest}}  {'chance':{CELLS - 3}}all  {'score [95 %]':21} {'untrained':13} verdict"
     for r in audit.readings:
         cut = r.title if len(r.title) <= longest else f"{r.title[: longest - 1]}…"
-        band = f"{_two(min(r.untrained))}..{_two(max(r.untrained))}" if r.untrained else ""
+        ends = [_two(min(r.untrained)), _two(max(r.untrained))] if r.untrained else []
+        band = "..".join(dict.fromkeys(ends))
         score = words.interval(r.score)
         yield f"{cut:{longest}}  {_bar(r)}  {score:21} {band:13} {_short(words.degree(r))}"
 
 
 def _bar(reading: Reading) -> str:
-    full = round(CELLS * min(max(reading.share, 0.0), 1.0))
+    share = 0.0 if reading.verdict == "not readable" else reading.share
+    full = round(CELLS * min(max(share, 0.0), 1.0))
     return "█" * full + "·" * (CELLS - full)
 
 

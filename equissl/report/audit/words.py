@@ -125,7 +125,8 @@ def sentence(reading: Reading) -> str:
     score = f"{reading.symbol} {interval(reading.score)}"
     if kind == "not readable":
         at = "at or below chance" if reading.score.value <= reading.chance else "not surely above chance"
-        return f"{name}: not readable on these images ({score}, {at}; no reference is surely above it either)"
+        references = "nor is any reference, corrected for all factors that were asked"
+        return f"{name}: not readable on these images ({score}, {at}; {references}){_confounding(reading)}"
     count = len(reading.untrained)
     number = NUMBERS[count] if count < len(NUMBERS) else str(count)
     untrained = f"{number} untrained networks of its kind"
@@ -196,6 +197,18 @@ def to_repair(audit: Audit) -> tuple[str, ...]:
     """Augmentations whose factors the encoder holds no better than untrained networks do."""
     weak = [r for r in audit.readings if r.verdict in ("lost", "as untrained") and not r.recorded]
     return () if audit.random else tuple(dict.fromkeys(_augmentation(r) for r in weak))
+
+
+def to_decide(audit: Audit) -> str:
+    """What may decide the factors that are undecided or not readable; "" if all are decided."""
+    open_ones = [r for r in audit.readings if r.verdict in ("undecided", "not readable")]
+    if audit.random or not open_ones:
+        return ""
+    few = f"count={max(2 * audit.count, 400)} (now {audit.count})"
+    networks = max(len(r.untrained) for r in open_ones)
+    return (
+        f"More images may decide what is open: {few}, and more untrained networks: untrained={2 * networks}."
+    )
 
 
 def repair(audit: Audit) -> tuple[str, str]:

@@ -17,7 +17,7 @@ from equissl.evaluate.audit.readouts.predictions import image_names
 from equissl.evaluate.audit.readouts.readout import Readout
 from equissl.evaluate.explorer.neighbors import data_uri
 from equissl.evaluate.features import plain_images, sample_params, whole_batch
-from equissl.params import Circular, Factor
+from equissl.params import Binary, Circular, Factor
 from equissl.storage import write_json
 
 FILE = "audit_examples.json"
@@ -123,7 +123,7 @@ def value_in_words(factor: Factor, encoded: Tensor) -> str:
     """A recorded value for people, "120°", "0.31 m", "yes"; of encoded numbers (c,), or of a class."""
     if factor.discrete:
         found = int(encoded)
-        return ("yes" if found else "no") if len(factor.elements()) == 2 else f"{found}"
+        return ("yes" if found else "no") if isinstance(factor, Binary) else f"{found}"
     values = factor.decode(encoded.double()[None])[0].tolist()
     if isinstance(factor, Circular):
         values = [v % factor.period for v in values]
