@@ -112,7 +112,7 @@ def check_names_and_settings(verb: str, arguments: Arguments) -> None:
         build_study(arguments.positionals[0], settings)
     if verb == "evaluate":
         protocol.select_evaluations(values["evaluations"], others)
-    if verb == "audit":
+    if verb == "audit" and not is_table(values["data"] or ""):  # a table has names of its own
         check_asked(values["factors"])
 
 
