@@ -290,7 +290,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         (["grid", "out=x", "limit=5"], "about data=DIR"),
         (["grid", "out=x", "only=figure"], "'all' or 'table'"),
         (["grid", "out=x", "only=table"], "no study here"),
-        (["grid", "out=x", "data.objects=48"], "at least 40 test images of 10 groups"),
+        (["grid", "out=x", "data.objects=24"], "at least 40 test images of 10 groups"),
     ],
     ids=lambda v: " ".join(v) if isinstance(v, list) else "",
 )
