@@ -13,6 +13,7 @@ from PIL import Image
 
 from equissl.api import embed as embed_api
 from equissl.api.embed import embed
+from equissl.data.folder import image_files
 from equissl.data.image_folder import ImageFolder, write_images
 from equissl.data.threediebench import ThreeDIEBench
 from equissl.errors import UserError
@@ -49,7 +50,8 @@ def encoder() -> LoadedEncoder:
 @pytest.fixture
 def streamed(monkeypatch: pytest.MonkeyPatch) -> None:
     """``embed`` decodes images when they are used."""
-    monkeypatch.setattr(embed_api, "ImageFolder", lambda **args: ImageFolder(**args, memory_gb=0.0))
+    streamed = lambda *args, **more: replace(image_files(*args, **more), memory_gb=0.0)  # noqa: E731
+    monkeypatch.setattr(embed_api, "image_files", streamed)
 
 
 def expected(encoder: LoadedEncoder, folder: Path, name: str) -> torch.Tensor:

@@ -161,7 +161,9 @@ def _check_repeats(encoder: Encoder, images: Tensor, model: str) -> None:
     """Refuse an encoder whose features of the same images differ by more than rounding each time."""
     with eval_mode(encoder), torch.inference_mode():
         first, second = (encoder(images).vector.double() for _ in range(2))
-    if first.shape == second.shape and not bool((first - second).abs().max() <= 1e-3 * first.abs().max()):
+    if first.shape != second.shape or not bool(torch.stack([first, second]).isfinite().all()):
+        return  # said later, with what causes it
+    if bool((first - second).abs().max() > 1e-3 * first.abs().max()):
         raise UserError(
             f"{model or 'the encoder'} gives other features of the same images each time, so that nothing "
             "can be said of them; switch off what is random in it (dropout, sampling)"
