@@ -28,6 +28,8 @@ def recorded_params(
     Returns:
         Those that every image has and that vary, and of each other one why it is left out.
     """
+    if not space.names:  # no image need be decoded
+        return Space().neutral(len(index)), {}
     batches = [dataset.batch(rows).params[image] for rows in torch.split(index, batch_size)]
     params = concatenate([p.to("cpu") for p in batches])
     reasons = {f.name: _reason(f, params) for f in space}
