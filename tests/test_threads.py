@@ -14,7 +14,10 @@ from test_train import QUIET, tiny
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from equissl import distributed
+from equissl.augment import HorizontalFlip, Pipeline
 from equissl.distributed import available_cores, limit_threads
+from equissl.params import Params
+from equissl.random import Stream
 from equissl.training.loop import train
 from equissl.training.options import Options
 
@@ -48,6 +51,20 @@ def test_threads_are_bounded_by_the_cores(
     assert torch.get_num_threads() == threads
     blas = [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
     assert blas and max(blas) <= threads
+
+
+def test_parameters_are_drawn_on_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second thread costs more than the many small operations do, and stays busy while it waits."""
+    drawing: list[int] = []
+    draw = HorizontalFlip.sample
+
+    def sample(self: HorizontalFlip, stream: Stream, size: tuple[int, int]) -> Params:
+        drawing.append(torch.get_num_threads())
+        return draw(self, stream, size)
+
+    monkeypatch.setattr(HorizontalFlip, "sample", sample)
+    Pipeline((HorizontalFlip(),)).sample(Stream.of(torch.arange(3)), (8, 8))
+    assert drawing == [1] and torch.get_num_threads() == 8
 
 
 def test_fewer_cores_than_the_machine_has_are_said_where_torch_counts_them_too(

@@ -16,6 +16,7 @@ from equissl.config.validation import Checked
 from equissl.errors import nearest
 from equissl.params import Params, Space, merge
 from equissl.random import Stream
+from equissl.threads import one_thread
 
 
 @dataclass(frozen=True)
@@ -166,14 +167,16 @@ class Pipeline(Augmentation):
     def sample(self, stream: Stream, size: tuple[int, int]) -> Params:
         sampled = []
         occurrences: Counter[str] = Counter()
-        for step in self.steps:
-            # Keyed by the kind of step, not its position: removing one leaves the others' samples unchanged.
-            name = step.stream_name
-            occurrences[name] += 1
-            k = occurrences[name]
-            own = stream.fork(name if k == 1 else f"{name}/{k}")
-            sampled.append(step.sample(own, size))
-            size = step.output_size(size)
+        with one_thread():
+            for step in self.steps:
+                # Keyed by the kind of step, not its position: removing one leaves the others' samples
+                # unchanged.
+                name = step.stream_name
+                occurrences[name] += 1
+                k = occurrences[name]
+                own = stream.fork(name if k == 1 else f"{name}/{k}")
+                sampled.append(step.sample(own, size))
+                size = step.output_size(size)
         return merge(sampled, len(stream))
 
     def apply(self, images: Tensor, params: Params) -> Tensor:

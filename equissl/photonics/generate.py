@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -24,6 +22,7 @@ from equissl.photonics.waves import check_size
 from equissl.progress import Progress
 from equissl.random import Stream
 from equissl.storage import atomic_path, remove_folder, write_text
+from equissl.threads import one_thread
 from equissl.training.signals import Interruption
 
 CHUNK = 128  # cells per saved part
@@ -199,7 +198,8 @@ def densities_of_states(
     pieces = torch.split(epsilon, batch)
     if torch.device(device).type != "cpu":
         return torch.cat([one(piece) for piece in pieces])
-    with _single_threads() as available, ThreadPoolExecutor(threads or available) as pool:
+    # Threads solve different cells, as the matrices are small.
+    with one_thread() as available, ThreadPoolExecutor(threads or available) as pool:
         return torch.cat(list(pool.map(one, pieces)))
 
 
@@ -208,17 +208,6 @@ def _chunk(plan: CrystalPlan, start: int, stop: int, device: str, threads: int) 
     labelled = cells.epsilon[max(plan.count - plan.num_labelled - start, 0) :]
     dos = densities_of_states(labelled, plan.spectrum, plan.cell_kind.lattice, device=device, threads=threads)
     return {**vars(cells), "dos": dos.float()}
-
-
-@contextmanager
-def _single_threads() -> Iterator[int]:
-    """One thread per operation; threads solve different cells instead, as the matrices are small."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield threads
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _claim(parts: Path, plan: CrystalPlan, out: Path) -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
 from torch import Tensor
 
@@ -18,6 +15,7 @@ from equissl.render.solids.scene import Studio
 from equissl.render.solids.shading import Scene, make_scene, shade_floor, shade_solid
 from equissl.render.solids.shapes import SHAPES
 from equissl.render.solids.vectors import Vector, map_components
+from equissl.threads import one_thread
 
 _CORNERS = ((0.25, 0.25), (0.75, 0.25), (0.25, 0.75), (0.75, 0.75))  # rays through a pixel
 _CHUNK_SIZE = {"cpu": 1 << 15, "cuda": 1 << 18}  # pixels rendered at once, to bound the memory
@@ -49,28 +47,13 @@ def render(
         if len(rows)
     ]
     done = 0
-    with _one_thread(device):
+    with one_thread():
         for shape, rows in batches:
             scene = make_scene(shape, objects[rows], params[rows])
             images[rows] = torch.cat([_tile(scene, size, pixels, studio) for pixels in tiles], 2)
             done += len(rows)
             progress("rendering images", done, len(objects))
     return images.reshape(-1, 3, size, size)
-
-
-@contextmanager
-def _one_thread(device: torch.device) -> Iterator[None]:
-    """One CPU thread, as the operations are many and small.
-
-    On two busy cores, two threads took ten times as long.
-    """
-    threads = torch.get_num_threads()
-    if device.type == "cpu":
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _tile(scene: Scene, size: int, pixels: Tensor, studio: Studio) -> Tensor:
