@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
-from torch import Tensor, nn
+from torch import nn
 
 from equissl.config.public import installed_version
+from equissl.errors import UserError
 from equissl.evaluate.base import FeatureTable
+from equissl.evaluate.checked_file import read_checked, write_checked
 from equissl.params import Params, Space
-from equissl.storage import parse_json, write_bytes
 
 SUFFIX = ".safetensors"
 _CODE = ("augment", "encoder", "params", "evaluate/audit", "evaluate/probes")  # what is kept depends on
@@ -51,12 +49,9 @@ class FeatureCache:
         table = _read(path, space)
         if table is None:
             table = make()
-            self._write(path, table)
+            _write(path, table)
+            self._make_room(path)
         return table
-
-    def _write(self, path: Path, table: FeatureTable) -> None:
-        write_bytes(path, _packed(table))
-        self._make_room(path)
 
     def _make_room(self, newest: Path) -> None:
         files = sorted(newest.parent.glob(f"*{SUFFIX}"), key=lambda p: p.stat().st_mtime_ns)
@@ -95,26 +90,23 @@ def _code() -> str:
     return digest.hexdigest()
 
 
-def _packed(table: FeatureTable) -> bytes:
+def _write(path: Path, table: FeatureTable) -> None:
     tensors = {"vectors": table.vectors, "labels": table.labels, "groups": table.groups}
     tensors |= {f"value/{k}": v for k, v in table.params.values.items()}
     tensors |= {f"applied/{k}": v for k, v in table.params.applied.items()}
     parts = {name: [columns.start, columns.stop] for name, columns in table.parts.items()}
-    # Copies, because safetensors refuses tensors that share memory.
-    return save({k: v.clone().contiguous() for k, v in tensors.items()}, {"parts": json.dumps(parts)})
+    write_checked(path, parts, tensors)
 
 
 def _read(path: Path, space: Space) -> FeatureTable | None:
     """None if there is no such file, or none that makes sense."""
     try:
-        with safe_open(path, framework="pt") as file:
-            parts = parse_json((file.metadata() or {})["parts"])
-            tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        parts, tensors = read_checked(path)
         values = {f.name: tensors[f"value/{f.name}"] for f in space}
         flags = {f.name: tensors[f"applied/{f.name}"] for f in space}
         params = Params(space, values, flags, len(tensors["labels"]))
         columns = {name: slice(int(start), int(stop)) for name, (start, stop) in parts.items()}
         os.utime(path)
-    except (OSError, SafetensorError, KeyError, ValueError, TypeError, AttributeError):
+    except (OSError, UserError, KeyError, ValueError, TypeError, AttributeError):
         return None
     return FeatureTable(tensors["vectors"], tensors["labels"], params, tensors["groups"], columns)

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import equissl
@@ -24,6 +21,7 @@ from equissl.errors import UserError
 from equissl.evaluate.audit.factors import AUDITS
 from equissl.evaluate.audit.readouts.store import ReadoutStore
 from equissl.evaluate.base import Score
+from equissl.evaluate.checked_file import read_checked, write_checked
 
 IMAGES = torch.rand(44, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 QUICK: dict[str, Any] = {"count": 44, "draws": 1, "untrained": 0, "minutes": 0.0}
@@ -59,18 +57,28 @@ def test_what_is_not_as_an_audit_writes_it_is_read_anew(tmp_path: Path) -> None:
     path, space = tmp_path / "brightness.safetensors", AUDITS["brightness"].space
     content = path.read_bytes()
     for damage, change in DAMAGE.items():
-        with safe_open(path, "pt") as file:
-            facts = json.loads(file.metadata()["readouts"])
-            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+        facts, tensors = read_checked(path)
         rows = frozenset(row["row"] for row in facts["rows"])
         store = ReadoutStore(tmp_path, facts["key"], rows, len(IMAGES), 1)
         change(facts, tensors)
-        path.unlink()
-        save_file({n: t.contiguous() for n, t in tensors.items()}, path, {"readouts": json.dumps(facts)})
+        write_checked(path, facts, tensors)  # with a digest of its own
         assert store.read("brightness", space) is None, damage
-        path.unlink()
         path.write_bytes(content)
         assert store.read("brightness", space) is not None
+
+
+def test_a_readout_with_a_flipped_bit_is_read_anew(tmp_path: Path) -> None:
+    scores = audit(store=tmp_path)
+    path = tmp_path / "brightness.safetensors"
+    content = path.read_bytes()
+    facts, _ = read_checked(path)
+    rows = frozenset(row["row"] for row in facts["rows"])
+    store, space = ReadoutStore(tmp_path, facts["key"], rows, len(IMAGES), 1), AUDITS["brightness"].space
+    for place in torch.randint(len(content), (100,), generator=torch.Generator().manual_seed(0)).tolist():
+        path.write_bytes(content[:place] + bytes([content[place] ^ 1 << place % 8]) + content[place + 1 :])
+        assert store.read("brightness", space) is None, place
+    assert audit(store=tmp_path) == scores
+    assert read_checked(path)[0] == facts  # written anew
 
 
 def test_equal_images_count_once_however_many_they_are() -> None:

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from equissl.data.base import Dataset
 from equissl.errors import UserError
 from equissl.evaluate.audit.readouts.interval import Resampled
 from equissl.evaluate.audit.readouts.readout import Readout
-from equissl.storage import check_regular, parse_json, write_bytes
+from equissl.evaluate.checked_file import read_checked, write_checked
 
 FILE = "audit_predictions.safetensors"
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass(frozen=True)
@@ -63,14 +60,8 @@ class Predictions:
             for kind, values in (("targets", self.targets[name]), ("predictions", self.predictions[name])):
                 tensors[f"{name}/{kind}"] = values.float() if values.is_floating_point() else values
         regress = {name: score.regress for name, score in self.scores.items()}
-        metadata = {"schema": SCHEMA, "seed": self.seed, "images": self.images, "regress": regress}
-        write_bytes(
-            path,
-            save(
-                {n: t.cpu().contiguous() for n, t in tensors.items()},
-                {n: json.dumps(v) for n, v in metadata.items()},
-            ),
-        )
+        facts = {"schema": SCHEMA, "seed": self.seed, "images": self.images, "regress": regress}
+        write_checked(path, facts, tensors)
 
 
 def image_names(dataset: Dataset, index: Tensor) -> tuple[str, ...]:
@@ -87,20 +78,16 @@ def read_predictions(path: Path) -> Predictions:
     Raises:
         UserError: there is no such file, or it holds something else.
     """
-    check_regular(path)
     try:
-        with safe_open(path, "pt") as file:
-            metadata = {n: parse_json(v) for n, v in (file.metadata() or {}).items()}
-            tensors = {n: file.get_tensor(n) for n in file.keys()}  # noqa: SIM118 - it is no dictionary
-        return _checked(metadata, tensors)
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        return _checked(*read_checked(path))
+    except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} holds no predictions of an audit ({error}); audit again") from error
 
 
-def _checked(metadata: Mapping[str, object], tensors: Mapping[str, Tensor]) -> Predictions:
-    if metadata["schema"] != SCHEMA:
-        raise ValueError(f"schema {metadata['schema']!r}, expected {SCHEMA}")
-    images, regress, seed = (metadata[k] for k in ("images", "regress", "seed"))
+def _checked(facts: Mapping[str, object], tensors: Mapping[str, Tensor]) -> Predictions:
+    if facts["schema"] != SCHEMA:
+        raise ValueError(f"schema {facts['schema']!r}, expected {SCHEMA}")
+    images, regress, seed = (facts[k] for k in ("images", "regress", "seed"))
     if not isinstance(images, list) or not isinstance(regress, dict) or not isinstance(seed, int):
         raise ValueError("images, regress or seed are of another type")
     scores = {}

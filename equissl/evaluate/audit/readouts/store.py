@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
+from equissl.errors import UserError
 from equissl.evaluate.audit.readouts.interval import RESAMPLES, Resampled
 from equissl.evaluate.audit.readouts.readout import Readout
+from equissl.evaluate.checked_file import read_checked, write_checked
 from equissl.params import Factor, Space
-from equissl.storage import parse_json, write_bytes
 from equissl.text import file_name
 
 Key = tuple[str, str]  # row ("model", "random 0", "pixels", ...) and part of the features
@@ -80,7 +78,8 @@ class ReadoutStore:
 
     def write(self, audit: str, readouts: Readouts) -> None:
         if self.folder is not None:
-            write_bytes(self._path(audit), _packed(readouts, self.key))
+            rows, tensors = _packed(readouts)
+            write_checked(self._path(audit), {"key": self.key, "rows": rows}, tensors)
 
     def _is_whole(self, readouts: Readouts) -> bool:
         """Whether all rows are there, of the same factors, images and repeats."""
@@ -100,26 +99,22 @@ class ReadoutStore:
 
 
 def _read_readouts(path: Path, space: Space, key: str) -> Readouts | None:
-    """The readouts in a file; None if there are none, or they have another key."""
-    if not path.is_file():  # opening a pipe would never end
-        return None
+    """The readouts in a file; None if there are none, they are damaged, or they have another key."""
     try:
-        with safe_open(path, framework="pt") as file:
-            facts = parse_json((file.metadata() or {})["readouts"])
-            if facts["key"] != key:
-                return None
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        facts, tensors = read_checked(path)
+        if facts["key"] != key:
+            return None
         result: dict[Key, dict[str, Finding]] = {}
         for k, row in enumerate(facts["rows"]):
             part = result.setdefault((str(row["row"]), str(row["part"])), {})
             if row["factor"] is not None:
                 part[str(row["factor"])] = _finding(row, f"{k}/", tensors, space[str(row["factor"])])
-    except (OSError, SafetensorError, LookupError, ValueError, TypeError, AttributeError, ArithmeticError):
+    except (OSError, UserError, LookupError, ValueError, TypeError, AttributeError, ArithmeticError):
         return None
     return result
 
 
-def _packed(readouts: Readouts, key: str) -> bytes:
+def _packed(readouts: Readouts) -> tuple[list[dict[str, object]], dict[str, Tensor]]:
     tensors: dict[str, Tensor] = {}
     rows: list[dict[str, object]] = []
     for (row, part), findings in readouts.items():
@@ -148,9 +143,7 @@ def _packed(readouts: Readouts, key: str) -> bytes:
                     "curve": None if finding.curve is None else list(finding.curve.items()),
                 }
             )
-    # Copies, because safetensors refuses tensors that share memory.
-    packed = {k: v.clone().contiguous() for k, v in tensors.items()} or {"empty": torch.zeros(1)}
-    return save(packed, {"readouts": json.dumps({"key": key, "rows": rows})})
+    return rows, tensors
 
 
 def _scores(finding: Finding) -> dict[str, Resampled]:
