@@ -35,6 +35,7 @@ ROOT = Path(__file__).parents[1]
 RENAMES = ROOT / "docs" / "renames.md"
 PAGES = [
     ROOT / "README.md",
+    ROOT / "CHANGELOG.md",
     ROOT / "CONTRIBUTING.md",
     ROOT / "SECURITY.md",
     ROOT / "benchmarks" / "README.md",
