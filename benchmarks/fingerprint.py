@@ -118,7 +118,7 @@ def whole_run(folder: Path) -> Mapping[str, Any]:
         except Stopped:
             train(recipe, out, options, resume=True)
         state = checkpoint.load(out / "checkpoints")
-        rows = Run(out).rows("log.jsonl")
+        rows = Run(out).log
         found[f"{name}/weights"] = list(state["model"].values())
         found[f"{name}/optimizer"] = [list(s.values()) for s in state["optimizer"]["state"].values()]
         found[f"{name}/losses"] = [[row["loss"], row["lr"]] for row in rows if "loss" in row]

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from equissl.api.render import render_3diebench, render_solids
     from equissl.api.repair import repair
     from equissl.api.replay_step import replay_step
+    from equissl.api.scores import Scores
     from equissl.api.subspace import subspace
     from equissl.auto.selection import select_recipe
     from equissl.data.export import export_dataset
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 _FUNCTIONS = {
     "EvaluationOptions": "api.evaluate",
     "Options": "training.options",
+    "Scores": "api.scores",
     "audit": "api.audit",
     "download": "data.packs.download",
     "embed": "api.embed",
@@ -69,6 +71,7 @@ __all__ = [
     "Options",
     "Recipe",
     "SameAs",
+    "Scores",
     "UserError",
     "ViewSpec",
     "Weighted",
@@ -97,4 +100,8 @@ __all__ = [
     "write_audit_report",
 ]
 
-__getattr__, __dir__ = lazy_exports(__name__, also=_FUNCTIONS)
+__getattr__, _names = lazy_exports(__name__, also=_FUNCTIONS)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
 from types import TracebackType
 
 from rich.console import Console
@@ -17,10 +19,12 @@ from rich.progress import (
 )
 from rich.progress import Progress as Bar
 
+from equissl.errors import UserError
 from equissl.text import printable
 
 Progress = Callable[[str, int, int], None]  # description, number done, total
 
+ShowProgress = bool | Progress  # what functions take as ``progress=``
 PLAIN_EVERY = 10.0  # seconds between plain lines
 
 
@@ -46,7 +50,9 @@ class Display:
 
     def __init__(self, silent: bool = False):
         self.console = Console(stderr=True, quiet=silent)
-        self.live = self.console.is_terminal and not silent
+        # In a notebook rich draws with ipywidgets, and without them nothing.
+        in_notebook = self.console.is_jupyter and find_spec("ipywidgets") is not None
+        self.live = not silent and (self.console.is_terminal or in_notebook)
         self._bar: Bar | None = None
         self._task: tuple[str, TaskID] | None = None
         self._last = 0.0
@@ -98,6 +104,30 @@ class Display:
             self._bar.start()
             self._task = (what, self._bar.add_task(what, total=total, note=note))
         self._bar.update(self._task[1], completed=done, total=total, note=note)
+
+
+@contextmanager
+def shown(progress: ShowProgress) -> Iterator[Progress]:
+    """The callback for what a function was given as ``progress=``.
+
+    Args:
+        progress: True for a live bar on a terminal or in a notebook (plain lines elsewhere), which stands
+            still when the work ends; False for nothing; or a callback (description, number done, total).
+
+    Raises:
+        UserError: it is neither.
+
+    >>> with shown(False) as progress:
+    ...     progress("reading", 1, 2)
+    """
+    given: object = progress
+    if isinstance(progress, bool):
+        with Display(silent=not progress) as display:
+            yield display
+    elif callable(given):
+        yield progress
+    else:
+        raise UserError(f"progress={given!r:.60}: expected True, False or a function")
 
 
 def _left(seconds: float, done: int, total: int) -> str:

@@ -10,6 +10,8 @@ from torch.nn import ModuleDict
 
 from equissl.augment.engine import Engine
 from equissl.augment.moments import varies
+from equissl.config import summary
+from equissl.config.overrides import setting_values
 from equissl.config.validation import Checked, check_bounds
 from equissl.data.base import Data
 from equissl.encoder.backbone import BackboneConfig
@@ -18,6 +20,7 @@ from equissl.errors import UserError, nearest
 from equissl.model import BatchNormMode, Model
 from equissl.objective import BaseConfig, EquivarianceConfig, Objective
 from equissl.params import Space
+from equissl.tables import data_frame, html_table
 from equissl.training.optim import LARS, OptimizerConfig, WarmupCosine
 from equissl.views import Between, SameAs, ViewSpec
 
@@ -98,6 +101,25 @@ class Recipe(Checked):
     def compared(self) -> tuple[str, ...]:
         """The views that the base compares; none without a base."""
         return () if self.base is None else self.base.reads()
+
+    def lines(self) -> list[tuple[str, str]]:
+        """(setting, value) of all that has no default, or another value than it; for people."""
+        return summary.lines(self)
+
+    def to_pandas(self) -> Any:
+        """A ``pandas.DataFrame`` of every setting as the command line writes it: ``setting``, ``value``.
+
+        Raises:
+            UserError: pandas is not installed.
+        """
+        named = list(setting_values(self))
+        return data_frame({"setting": [path for path, _ in named], "value": [value for _, value in named]})
+
+    def __repr__(self) -> str:
+        return f"Recipe\n{summary.aligned(self.lines())}"
+
+    def _repr_html_(self) -> str:
+        return html_table(("recipe", ""), self.lines())
 
     def build(self, known: Mapping[str, Space], encoder: Encoder | None = None) -> Model:
         """The model, with weights from torch's global random state.

@@ -83,7 +83,7 @@ def test_a_run_whose_batches_hold_every_object_once(tmp_path: Path) -> None:
     for batch_size, steps in ((12, 4), (20, 2)):
         small = replace(recipe, batch_size=batch_size, monitor_every=0)
         run = equissl.pretrain(small, tmp_path / str(batch_size), Options(loggers=(), log_every=1))
-        assert [row["step"] for row in run.rows("log.jsonl") if "loss" in row] == list(range(1, steps + 1))
+        assert [row["step"] for row in run.log if "loss" in row] == list(range(1, steps + 1))
     with pytest.raises(UserError, match="exceeds the number of objects"):
         equissl.pretrain(replace(recipe, batch_size=32), tmp_path / "32", Options(loggers=()))
 

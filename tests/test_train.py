@@ -78,9 +78,7 @@ def assert_same(a: Run, b: Run) -> None:
     assert first.keys() == second.keys()
     assert all(torch.equal(first[k], second[k]) for k in first)
     moving = ("images_per_second", "data_wait", "augment_fraction")
-    one, two = (
-        [{k: v for k, v in r.items() if k not in moving} for r in x.rows("log.jsonl")] for x in (a, b)
-    )
+    one, two = ([{k: v for k, v in r.items() if k not in moving} for r in x.log] for x in (a, b))
     assert one == two
 
 
@@ -91,7 +89,7 @@ def straight(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 def test_it_learns(tmp_path: Path) -> None:
     recipe = tiny(epochs=12, modules={}, views={k: tiny().views[k] for k in ("a", "b")}, monitor_every=0)
-    rows = train(recipe, tmp_path / "run", QUIET).rows("log.jsonl")
+    rows = train(recipe, tmp_path / "run", QUIET).log
     early, late = ([r["loss"] for r in rows][part] for part in (slice(0, 6), slice(-6, None)))
     assert sum(late) < sum(early) - 0.5
 
@@ -100,13 +98,13 @@ def test_the_run_folder_is_complete(straight: Run) -> None:
     names = {p.name for p in straight.path.iterdir()}
     assert names >= {"recipe.json", "environment.json", "log.jsonl", "checkpoints", "bad_images.csv"}
     engine = resolve_engine("auto")
-    assert straight.recipe() == replace(tiny(), engine=engine)  # settled when the run began
+    assert straight.recipe == replace(tiny(), engine=engine)  # settled when the run began
     environment = read_json(straight.path / "environment.json")
     assert environment["engine"] == engine
     assert environment["instruction_set"] == (native.instruction_set() if engine == "native" else None)
-    row = straight.rows("log.jsonl")[0]
+    row = straight.log[0]
     assert row["loss"] == pytest.approx(row["base/contrast"] + row["equimod/contrast"], rel=1e-5)
-    monitors = [r for r in straight.rows("log.jsonl") if "rank_me" in r]
+    monitors = [r for r in straight.log if "rank_me" in r]
     assert len(monitors) == 3 and all("probe/floor_hue" in r and "std" in r for r in monitors)
 
 
@@ -175,7 +173,7 @@ def test_a_signal_saves_between_two_steps(tmp_path: Path) -> None:
     _, errors = process.communicate(timeout=60)
     assert "everything is saved" in errors
     run = open_run(tmp_path / "run")
-    assert checkpoint.load(run.checkpoints)["step"] == run.rows("log.jsonl")[-1]["step"]
+    assert checkpoint.load(run.checkpoints)["step"] == run.log[-1]["step"]
 
 
 def test_more_epochs_are_safe_and_said(straight: Run, tmp_path: Path) -> None:
@@ -185,7 +183,7 @@ def test_more_epochs_are_safe_and_said(straight: Run, tmp_path: Path) -> None:
     assert "finished" in said.pop()
     prolonged = equissl.resume(run.path, {"epochs": "2"}, QUIET, say=said.append)
     assert "epochs 1 -> 2" in said[0] and "learning rate" in said[0]
-    assert prolonged.recipe().epochs == 2 and checkpoint.load(prolonged.checkpoints)["epoch"] == 2
+    assert prolonged.recipe.epochs == 2 and checkpoint.load(prolonged.checkpoints)["epoch"] == 2
 
 
 def test_any_other_change_is_refused_with_the_difference(straight: Run) -> None:
@@ -254,9 +252,9 @@ def test_ones_own_encoder_and_augmentation(tmp_path: Path) -> None:
     run = equissl.pretrain(recipe, tmp_path / "run", QUIET, backbone=own)
     package = Swapped.__module__.partition(".")[0]
     with pytest.raises(UserError, match=f"trust={package}"):
-        run.recipe()
+        _ = run.recipe
     settled = replace(recipe, engine=resolve_engine("auto"))
-    assert to_dict(run.recipe((package,))) == to_dict(settled)
+    assert to_dict(run.read_recipe((package,))) == to_dict(settled)
     assert equissl.audit(own, torch.rand(60, 3, 16, 16), count=60, factors=("brightness",))
 
 
@@ -297,7 +295,7 @@ def test_lower_precision_and_clipping(tmp_path: Path, capsys: pytest.CaptureFixt
         clip_gradient=1.0,
         monitor_every=0,
     )
-    rows = train(recipe, tmp_path / "run", replace(QUIET, silent=False)).rows("log.jsonl")
+    rows = train(recipe, tmp_path / "run", replace(QUIET, silent=False)).log
     assert rows[-1]["loss"] < rows[0]["loss"]
     assert "warning" not in capsys.readouterr().err
 
@@ -341,7 +339,7 @@ def test_two_processes_train_probe_and_log(tmp_path: Path) -> None:
         [sys.executable, str(script), str(tmp_path / "run")], check=True, timeout=600, capture_output=True
     )
     run = open_run(tmp_path / "run")
-    rows = [r for r in run.rows("log.jsonl") if "loss" in r]
+    rows = [r for r in run.log if "loss" in r]
     assert [r["step"] for r in rows] == [4, 8, 9] and checkpoint.load(run.checkpoints)["world_size"] == 2
 
 

@@ -172,7 +172,7 @@ def run_leg(recipe: Recipe, out: Path, earlier: Path, seconds: float, steps: int
         if not (out / "recipe.json").is_file():
             raise UserError(f"{seconds:.0f} s were too short to begin") from None
     (run.checkpoints / "previous.pt").unlink(missing_ok=True)  # what comes back is small
-    rows = [r for r in run.rows("log.jsonl") if "loss" in r]
+    rows = [r for r in run.log if "loss" in r]
     last = rows[-1] if rows else {}
     size = (run.checkpoints / "last.pt").stat().st_size
     if size > MAX_CHECKPOINT:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+from equissl.api.scores import Scores
 from equissl.augment.base import Augmentation
 from equissl.data.base import Data, Dataset
 from equissl.data.folder import open_data
@@ -22,10 +23,9 @@ from equissl.evaluate.audit.equivariance import audit_equivariance
 from equissl.evaluate.audit.options import MOST_IMAGES, AuditOptions
 from equissl.evaluate.audit.readouts.readout import Readout
 from equissl.evaluate.audit.record import AuditRecord
-from equissl.evaluate.base import Score
 from equissl.objective import Predictive
 from equissl.params import Space
-from equissl.progress import Progress, no_progress, say_nothing
+from equissl.progress import Progress, ShowProgress, say_nothing, shown
 from equissl.runs.given import Given, load_given
 from equissl.runs.load import Loaded, LoadedRun, inputs_and_weights
 from equissl.runs.scores import record_scores
@@ -43,12 +43,12 @@ def audit(
     preprocess: object = None,
     trusted: Sequence[str] = (),
     device: str = "cpu",
-    progress: Progress = no_progress,
+    progress: ShowProgress = False,
     say: Callable[[str], None] = say_nothing,
     store: Path | None = None,
     keep: Callable[[AuditRecord], object] | None = None,
     **settings: Any,
-) -> list[Score]:
+) -> Scores:
     """Which augmentation factors can be read from an encoder's features; needs no labels.
 
     What a dataset records of its images (a pose, a measured size) is read too.
@@ -65,6 +65,7 @@ def audit(
         preprocess: what states size, mean and std of a module or function: an image processor of Hugging
             Face, torchvision's ``weights.transforms()``, or timm's data configuration.
         trusted: packages whose code a stored file may run, as ``trust=``.
+        progress: True for a live bar on a terminal or in a notebook; or a function (what, done, total).
         say: gets one line that says what will be done and how long it takes.
         store: a folder that keeps what was read, so that the same audit goes on after an interruption.
         keep: called with predictions and images, for ``write_audit``.
@@ -72,8 +73,8 @@ def audit(
 
     Returns:
         Scores "audit/<factor>", with the baselines of ``evaluate.audit.audit``; with ``equivariance=True``
-        those of ``evaluate.audit.equivariance`` too. ``extra["inputs"]`` says how the images were made and
-        where the weights come from.
+        those of ``evaluate.audit.equivariance`` too. They print as the command does, and have ``to_pandas()``
+        and ``plot()``. ``extra["inputs"]`` says how the images were made and where the weights come from.
 
     Raises:
         UserError: an unknown factor, setting or layer, the model cannot be loaded or reads no such images, or
@@ -84,45 +85,47 @@ def audit(
         >>> images = torch.rand(60, 3, 8, 8, generator=torch.Generator().manual_seed(0))
         >>> network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 16))
         >>> scores = equissl.audit(network, images, factors=("brightness",))
-        >>> next(s.name for s in scores if not s.baseline)
-        'audit/brightness'
+        >>> scores["audit/brightness"].unit
+        'R2'
     """
     limit_threads()
     options = with_settings(options, settings)
     check_asked(options.factors, _recorded(images))
-    loaded, dataset = _loaded_with_images(
-        model,
-        images,
-        size,
-        progress,
-        limit=options.count or MOST_IMAGES,  # the same images as on the command line
-        mean=mean,
-        std=std,
-        preprocess=preprocess,
-        seed=options.seed,
-        trusted=trusted,
-    )
-    encoder = loaded.encoder
     layers = tuple(_several(layer))
     if not all(isinstance(name, str) for name in layers):
         raise UserError(f"layer={layer!r}: expected names of modules, such as 'layer4'")
-    if layers:
-        encoder = with_layers(encoder, layers, image_shape(dataset))
-    device = resolve_device(device)
-    encoder.to(device)
+    with shown(progress) as show:
+        loaded, dataset = _loaded_with_images(
+            model,
+            images,
+            size,
+            show,
+            limit=options.count or MOST_IMAGES,  # the same images as on the command line
+            mean=mean,
+            std=std,
+            preprocess=preprocess,
+            seed=options.seed,
+            trusted=trusted,
+        )
+        encoder = loaded.encoder
+        if layers:
+            encoder = with_layers(encoder, layers, image_shape(dataset))
+        device = resolve_device(device)
+        encoder.to(device)
 
-    def record(readouts: Mapping[str, Readout], index: Tensor) -> None:
-        if keep is not None:
-            keep(AuditRecord(readouts, dataset, index, options))
+        def record(readouts: Mapping[str, Readout], index: Tensor) -> None:
+            if keep is not None:
+                keep(AuditRecord(readouts, dataset, index, options))
 
-    shared: Any = {"device": device, "progress": progress, "model": loaded.name}
-    scores = readability.audit(encoder, dataset, options, say=say, store=store, keep=record, **shared)
-    if options.equivariance:
-        say("equivariance: linear maps, curves, and predictors if there are any")
-        predictors = _predictors(loaded, device)
-        scores += audit_equivariance(loaded.encoder, dataset, scores, modules=predictors, **shared)
-    facts = {"inputs": inputs_and_weights(loaded)}
-    return [s if s.baseline else replace(s, extra={**s.extra, **facts}) for s in scores]
+        shared: Any = {"device": device, "progress": show, "model": loaded.name}
+        scores = readability.audit(encoder, dataset, options, say=say, store=store, keep=record, **shared)
+        if options.equivariance:
+            say("equivariance: linear maps, curves, and predictors if there are any")
+            predictors = _predictors(loaded, device)
+            scores += audit_equivariance(loaded.encoder, dataset, scores, modules=predictors, **shared)
+    inputs = inputs_and_weights(loaded)
+    own = [s if s.baseline else replace(s, extra={**s.extra, "inputs": inputs}) for s in scores]
+    return Scores(own, {"model": loaded.name, **inputs})
 
 
 def audit_run(
@@ -133,11 +136,11 @@ def audit_run(
     *,
     layer: str | Sequence[str] = (),
     device: str = "cpu",
-    progress: Progress = no_progress,
+    progress: ShowProgress = False,
     say: Callable[[str], None] = say_nothing,
     store: Path | None = None,
     keep: Callable[[AuditRecord], object] | None = None,
-) -> list[Score]:
+) -> Scores:
     """Audit a run and record scores, predictions and example images in it; arguments as of ``audit``.
 
     Args:
@@ -145,10 +148,11 @@ def audit_run(
         split: "all" for every image of a folder.
     """
     data = data or loaded.data
-    dataset = data.open_all(progress) if split == "all" else data.open(split, progress)
     kept: list[AuditRecord] = []
-    how: Any = {"device": device, "progress": progress, "say": say, "store": store, "keep": kept.append}
-    scores = audit(loaded, dataset, options, layer=layer, **how)
+    with shown(progress) as show:
+        dataset = data.open_all(show) if split == "all" else data.open(split, show)
+        how: Any = {"device": device, "progress": show, "say": say, "store": store, "keep": kept.append}
+        scores = audit(loaded, dataset, options, layer=layer, **how)
     for record in kept:
         record.write(loaded.run.path)
         if keep is not None:

@@ -19,7 +19,7 @@ from equissl.data.tables.schema import TableSchema
 from equissl.distributed import limit_threads, resolve_device
 from equissl.errors import UserError
 from equissl.evaluate.features import extract
-from equissl.progress import Progress, no_progress
+from equissl.progress import ShowProgress, shown
 from equissl.runs.given import Given, load_given
 from equissl.runs.load import inputs_and_weights
 from equissl.storage import atomic_open, write_json
@@ -56,7 +56,7 @@ def embed(
     trusted: Sequence[str] = (),
     seed: int = 0,
     device: str = "cpu",
-    progress: Progress = no_progress,
+    progress: ShowProgress = False,
 ) -> Embeddings:
     """Features of every image in a folder, or of a table, that can be read; split folders or not.
 
@@ -70,6 +70,7 @@ def embed(
             with the weights and the normalisation) or a ``.csv`` file, with that JSON beside it.
         size, mean, std, preprocess, trusted: as of ``audit``.
         seed: of random weights.
+        progress: True for a live bar, or a function (what, done, total).
 
     Raises:
         UserError: ``out`` has another ending, there is no image, or features are not finite.
@@ -100,17 +101,13 @@ def embed(
     )
     if isinstance(images, ImageTable):
         images = replace(images, schema=TableSchema())  # its factors and pairs are not asked for
-    dataset = images.open_all(progress)
     device = resolve_device(device)
     loaded.encoder.to(device)
-    table = extract(
-        loaded.encoder,
-        dataset,
-        device=device,
-        progress=progress,
-        model=loaded.name,
-        drop_unreadable=True,
-    )
+    with shown(progress) as show:
+        dataset = images.open_all(show)
+        table = extract(
+            loaded.encoder, dataset, device=device, progress=show, model=loaded.name, drop_unreadable=True
+        )
     facts = {"name": loaded.name, **inputs_and_weights(loaded)}
     rows = range(len(dataset)) if table.rows is None else table.rows.tolist()
     files = dataset.files

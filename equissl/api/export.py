@@ -73,4 +73,4 @@ def export_folder(loaded: Loaded, out: Path | None) -> Path:
 
 def scores_of(loaded: Loaded) -> list[dict[str, Any]]:
     """Score rows for the card of a run; none of another model."""
-    return loaded.run.scores() if isinstance(loaded, LoadedRun) else []
+    return loaded.run.scores if isinstance(loaded, LoadedRun) else []

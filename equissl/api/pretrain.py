@@ -73,7 +73,7 @@ def resume(
         UserError: the recipe would change, or there is nothing to continue.
     """
     folder = open_run(Path(run))
-    recipe = folder.recipe(trusted)
+    recipe = folder.read_recipe(trusted)
     prolonged = overrides.override(recipe, settings or {}, tuple(trusted))
     state = checkpoint.load(folder.checkpoints)
     check_unedited(folder, from_dict(state["recipe"], Recipe, trusted), recipe)

@@ -83,7 +83,7 @@ def _train(recipe: Recipe, out: Path, name: str, device: str, display: Display, 
 
 def _evaluate(folder: Path, device: str, display: Display) -> None:
     run = open_run(folder)
-    if {str(r.get("by")) for r in run.scores()} >= {"evaluate", "audit"}:
+    if {str(r.get("by")) for r in run.scores} >= {"evaluate", "audit"}:
         return
     evaluate_run(folder, options=EvaluationOptions(device=device), progress=display, say=display.say)
     audit_run(load_run(run), options=AUDIT, device=device, progress=display)

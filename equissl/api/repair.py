@@ -125,7 +125,7 @@ def carry_out(
             device = resolve_device(options.accelerator)
             _score(planned, repaired, out, audit_options, facts, device, progress)
         if is_timm(repaired.config) and repaired.backbone is None:
-            export_timm(repaired, run.path / "export", run.scores())
+            export_timm(repaired, run.path / "export", run.scores)
         report.write([out / ORIGINAL, out / REPAIRED], out / "report.html")
     return run
 

@@ -41,7 +41,7 @@ def replay_step(
         UserError: no such run or step, or the data are not the run's.
     """
     folder = open_run(Path(run))
-    recipe = replace(folder.recipe(trusted), compile=False)
+    recipe = replace(folder.read_recipe(trusted), compile=False)
     per_epoch = read_object(folder.path / "environment.json").get("steps_per_epoch")
     if isinstance(per_epoch, int):  # before the images are read
         check_step(step, per_epoch * recipe.epochs)

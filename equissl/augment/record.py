@@ -9,6 +9,7 @@ from __future__ import annotations
 import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -20,8 +21,11 @@ from equissl.augment.table import Cell, Table, cells
 from equissl.params import Factor, Params
 from equissl.random import Stream
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Record:
     """Parameters of views, with all that is needed to make the same views again.
 
@@ -71,6 +75,41 @@ class Record:
                 flags = {v: p.applied[name].tolist() for v, p in self.params.items() if name in p.applied}
                 columns[f"{name}_applied"] = [flags[v][k] if v in flags else None for k, v in rows]
         return Table(columns, {n: f.unit for n, f in factors.items()})
+
+    def to_pandas(self) -> Any:
+        """``table()`` as a ``pandas.DataFrame``, names with units.
+
+        Raises:
+            UserError: pandas is not installed.
+        """
+        return self.table().to_pandas()
+
+    def plot(self) -> Figure:
+        """A histogram of every factor that is one number, over all views, as matplotlib draws it."""
+        import matplotlib.pyplot as plt
+
+        table = self.table()
+        shown = {n: v for n, v in table.columns.items() if n not in ("image", "view") and _plottable(v)}
+        columns = min(4, max(1, len(shown)))
+        rows = max(1, -(-len(shown) // columns))
+        figure, axes = plt.subplots(
+            rows, columns, figsize=(2.4 * columns, 1.8 * rows), squeeze=False, layout="constrained"
+        )
+        for ax, (name, values) in zip(axes.flat, shown.items(), strict=False):
+            ax.hist([float(v) for v in values if v is not None], bins=20)  # type: ignore[arg-type]
+            ax.set_title(name, fontsize=9)
+            ax.set_xlabel(table.units.get(name, ""), fontsize=8)
+            ax.tick_params(labelsize=7)
+        for ax in axes.flat[len(shown) :]:
+            ax.set_axis_off()
+        return figure
+
+    def __repr__(self) -> str:
+        views = ", ".join(self.params)
+        return f"Record of {len(self.index)} images, views {views} ({self.engine})\n{self.table().text(100)}"
+
+    def _repr_html_(self) -> str:
+        return self.table()._repr_html_()
 
     def replay(self, images: Tensor, geometric: bool = False) -> tuple[Tensor, ...]:
         """The same views of ``images`` (B, C, H, W), bit for bit, from the recorded values alone.
@@ -185,6 +224,12 @@ def recompute(
     ('crop_top', 'crop_left', 'crop_height', 'crop_width')
     """
     return policy.sample(Stream.of(torch.as_tensor(index), seed, epoch, view), size)
+
+
+def _plottable(values: Sequence[Cell]) -> bool:
+    """Whether a column holds numbers that are not all the same."""
+    numbers = [v for v in values if v is not None]
+    return all(isinstance(v, int | float) for v in numbers) and len(set(numbers)) > 1
 
 
 def _policies(policy: Augmentation | Mapping[str, Augmentation], count: int) -> Mapping[str, Augmentation]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import Tensor
 
 from equissl.params import Factor
-from equissl.tables import write_csv
+from equissl.tables import data_frame, html_table, write_csv
 
 Cell = float | int | bool | str | tuple[float, ...] | None
 
@@ -43,6 +44,18 @@ class Table:
         """Write as CSV; numbers with the fewest digits that round-trip float32."""
         rows = ([_full_precision(cell) for cell in row] for row in self._rows())
         write_csv(Path(path), [self.headings, *rows])
+
+    def to_pandas(self) -> Any:
+        """A ``pandas.DataFrame``, names with units.
+
+        Raises:
+            UserError: pandas is not installed.
+        """
+        return data_frame(dict(zip(self.headings, self.columns.values(), strict=True)))
+
+    def _repr_html_(self) -> str:
+        rows = [[_four_digits(cell) for cell in row] for row in self._rows()]
+        return html_table(self.headings, rows)
 
     def __str__(self) -> str:
         """Aligned columns, numbers to four digits."""

@@ -114,7 +114,7 @@ def _finish(run: Run, trusted: tuple[str, ...], example: bool = True) -> None:
     loaded = load_run(run, trusted)
     print(f"run folder: {run.path}")
     if is_timm(loaded.config):
-        out = export_timm(loaded, run.path / "export", run.scores())
+        out = export_timm(loaded, run.path / "export", run.scores)
         print(f"exported backbone: {out}")
         if example:
             print(f"\n{snippet(loaded, out)}")

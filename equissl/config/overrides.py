@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import NoneType
 from typing import Any, NamedTuple, TypeVar, get_args, get_origin
 
@@ -58,6 +58,19 @@ def setting_paths(value: object) -> list[str]:
     else:
         return []
     return [path for name, part in inside for path in (name, *(f"{name}.{p}" for p in setting_paths(part)))]
+
+
+def setting_values(value: object) -> Iterator[tuple[str, Any]]:
+    """(path, value) of the settings of a dataclass that have no settings inside."""
+    for path in (paths := setting_paths(value)):
+        if not any(other.startswith(f"{path}.") for other in paths):
+            part: Any = value
+            for step in path.split("."):
+                if isinstance(part, Mapping):
+                    part = part[step]
+                else:
+                    part = part[int(step)] if isinstance(part, tuple) else getattr(part, step)
+            yield path, part
 
 
 def _changed(

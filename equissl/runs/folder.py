@@ -20,8 +20,8 @@ from equissl.config.validation import fits
 from equissl.data.base import BadImage
 from equissl.errors import UserError, nearest
 from equissl.recipe import Recipe
-from equissl.storage import atomic_folder, is_free, read_json, read_rows, write_json
-from equissl.tables import write_csv
+from equissl.storage import atomic_folder, is_free, read_json, read_object, read_rows, write_json
+from equissl.tables import Rows, html_table, write_csv
 from equissl.text import shell_path
 
 _SCORE: dict[str, type | tuple[type, ...]] = {  # numbers may be NaN: a score of too few samples
@@ -43,8 +43,31 @@ class Run:
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
 
-    def recipe(self, trusted: Sequence[str] = ()) -> Recipe:
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe the run was started with; errors as of ``read_recipe``."""
+        return self.read_recipe()
+
+    @property
+    def log(self) -> Rows:
+        """What was logged, a row per logged step and per epoch that was monitored."""
+        return Rows(self.rows("log.jsonl"))
+
+    @property
+    def scores(self) -> Rows:
+        """What was evaluated and audited, a row per score; errors as of ``read_scores``."""
+        return Rows(self.read_scores())
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        """What its numbers depend on besides the recipe: versions, machine, command, counts."""
+        return read_object(self.path / "environment.json")
+
+    def read_recipe(self, trusted: Sequence[str] = ()) -> Recipe:
         """The recipe the run was started with.
+
+        Args:
+            trusted: packages whose code it may name.
 
         Raises:
             UserError: the file is damaged, or asks for what is not trusted.
@@ -60,7 +83,7 @@ class Run:
         """The rows of ``log.jsonl`` or ``scores.jsonl``; a torn last line is left out."""
         return read_rows(self.path / name)
 
-    def scores(self) -> list[dict[str, Any]]:
+    def read_scores(self) -> list[dict[str, Any]]:
         """The rows of ``scores.jsonl``, each with what tables need of a ``Score``.
 
         Raises:
@@ -76,6 +99,12 @@ class Run:
                     f"{', '.join(wrong)}; remove the line"
                 )
         return rows
+
+    def _repr_html_(self) -> str:
+        rows = [("recipe", str(self.environment.get("recipe") or "of your own"))]
+        logged = {k: v for row in self.log for k, v in row.items()}
+        rows += [(f"last {n}", f"{logged[n]:.6g}") for n in ("epoch", "step", "loss") if n in logged]
+        return html_table((str(self.path), ""), [*rows, *self.recipe.lines()])
 
 
 def _is_odd(value: object) -> bool:

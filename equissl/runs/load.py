@@ -228,7 +228,7 @@ def load_run(
     Raises:
         UserError: no readable checkpoint, or one that does not fit the recipe.
     """
-    recipe = run.recipe(trusted)
+    recipe = run.read_recipe(trusted)
     state = checkpoint.load(run.checkpoints)
     if backbone is None and read_object(run.path / "environment.json").get("own_backbone"):
         raise UserError(

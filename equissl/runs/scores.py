@@ -33,7 +33,7 @@ def record_scores(
 
 def _replace_rows(run: Run, rows: Sequence[Mapping[str, Any]]) -> None:
     replaced = [_identity(r) for r in rows]
-    kept = [r for r in run.scores() if _identity(r) not in replaced]
+    kept = [r for r in run.scores if _identity(r) not in replaced]
     write_rows(run.path / "scores.jsonl", [*kept, *rows])
     cite(run, rows)
 

@@ -270,7 +270,7 @@ def _fine_tune(task: Downstream, folder: Path, device: str, display: Display, tr
 
 
 def _scored_by(folder: Path) -> set[str]:
-    return {str(r.get("by")) for r in Run(folder).scores()}
+    return {str(r.get("by")) for r in Run(folder).scores}
 
 
 def _is_scored(study: Study, folder: Path) -> bool:
@@ -284,7 +284,7 @@ def _gather(plan: dict[str, Any], out: Path) -> list[dict[str, Any]]:
     rows = []
     for planned in plan["runs"]:
         folder = out / "runs" / planned["run"]
-        scores = Run(folder).scores()
+        scores = Run(folder).scores
         scores += _step_time(folder) if scores else []
         machine = table.machine(read_object(folder / "environment.json")) if scores else ""
         columns = {"run": planned["run"], "labels": planned["labels"], "machine": machine}
@@ -294,7 +294,7 @@ def _gather(plan: dict[str, Any], out: Path) -> list[dict[str, Any]]:
 
 def _step_time(folder: Path) -> list[dict[str, Any]]:
     """Score row "cost/step": median milliseconds per optimizer step in the log."""
-    logged = (r.get("images_per_second") for r in Run(folder).rows("log.jsonl") if "loss" in r)
+    logged = (r.get("images_per_second") for r in Run(folder).log if "loss" in r)
     throughput = [v for v in map(number, logged) if v is not None and v > 0]
     if not throughput:
         return []

@@ -324,6 +324,6 @@ def rewind(run: Run, state: TrainState, recipe: Mapping[str, Any]) -> None:
             return False
         return bool(at < state.step or (at == state.step and ("loss" in row or not state.batch)))
 
-    write_rows(run.path / "log.jsonl", [row for row in run.rows("log.jsonl") if stays(row)])
+    write_rows(run.path / "log.jsonl", [row for row in run.log if stays(row)])
     if read_json(run.path / "recipe.json") != recipe:
         write_json(run.path / "recipe.json", recipe)

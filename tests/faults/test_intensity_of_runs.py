@@ -51,7 +51,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def test_a_run_stores_the_range_that_its_folder_decided(run: Run) -> None:
-    data = run.recipe().data
+    data = run.recipe.data
     assert isinstance(data, ImageFolder) and data.integer_range == (0, 4095)
     assert load_encoder(str(run.path)).intensity == IntensityRange((0, 4095))
 

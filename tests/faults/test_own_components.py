@@ -104,7 +104,7 @@ def test_images_of_any_float_give_the_same_run(monkeypatch: pytest.MonkeyPatch, 
         name = str(kind).partition(".")[2]
         monkeypatch.setitem(DATASETS, name, (lambda kind=kind: Rows(lambda i: IMAGES[i].to(kind) / 255), ""))
         runs.append(pretrain(replace(RECIPE, data=Own(kind=name)), tmp_path / name, QUIET))
-    one, other = (run.rows("log.jsonl")[0]["loss"] for run in runs)
+    one, other = (run.log[0]["loss"] for run in runs)
     assert one == pytest.approx(other, rel=1e-5)
 
 
@@ -141,4 +141,4 @@ def test_a_backbone_is_tried_before_there_is_a_run(kind: str, tmp_path: Path) ->
 def test_a_backbone_that_is_frozen_on_purpose_or_has_no_parameters(tmp_path: Path) -> None:
     frozen = Backbone(lambda y: y).requires_grad_(False)
     for k, backbone in enumerate((frozen, nn.Flatten())):
-        assert pretrain(RECIPE, tmp_path / str(k), QUIET, backbone=backbone).rows("log.jsonl")
+        assert pretrain(RECIPE, tmp_path / str(k), QUIET, backbone=backbone).log

@@ -35,14 +35,14 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 def test_a_replayed_step_is_that_of_the_run(run: Run, step: int) -> None:
     """Also one before every checkpoint that is left, from the weights that the run began with."""
     warnings.simplefilter("error")  # torch warns of its detection of anomalies; pytest restores the filters
-    logged = next(r for r in run.rows("log.jsonl") if r["step"] == step)
+    logged = next(r for r in run.log if r["step"] == step)
     before = {p: p.read_bytes() for p in run.path.rglob("*") if p.is_file()}
     found = equissl.replay_step(run.path, step)
     assert {p: p.read_bytes() for p in run.path.rglob("*") if p.is_file()} == before
     assert {n: pytest.approx(logged[n], rel=1e-6) for n in found.terms} == found.terms
     assert found.not_finite == () and found.checkpoint == (8 if step == 9 else 0)
     assert (found.epoch, found.batch, found.batches) == ((step - 1) // 3, (step - 1) % 3, 3)
-    recipe, columns = run.recipe(), found.table.columns
+    recipe, columns = run.recipe, found.table.columns
     index = [k for k, view in zip(columns["image"], columns["view"], strict=True) if view == "a"]
     drawn = recompute(recipe.views["a"].augment, recipe.seed, found.epoch, index, "a", (16, 16))
     hues = [h for h, view in zip(columns["hue"], columns["view"], strict=True) if view == "a"]

@@ -99,7 +99,7 @@ def test_a_full_disk_later_keeps_the_checkpoints(tmp_path: Path, monkeypatch: py
         ):
             equissl.resume(run.path, options=replace(QUIET, save_every=1))
     assert {p.name: p.read_bytes() for p in run.checkpoints.iterdir()} == before
-    assert equissl.resume(run.path, options=QUIET).rows("log.jsonl")
+    assert equissl.resume(run.path, options=QUIET).log
 
 
 def test_a_run_without_its_checkpoints_says_what_to_do(tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def test_one_row_per_step_and_kind_wherever_it_is_killed(
                 else:
                     train(small(epochs=2), out, options)
         run = equissl.resume(out, options=options)
-        rows = [(row["step"], "loss" in row) for row in run.rows("log.jsonl")]
+        rows = [(row["step"], "loss" in row) for row in run.log]
         assert len(rows) == len(set(rows))
         assert_same(run, whole)
 
@@ -224,7 +224,7 @@ def test_changed_images_are_refused_and_moved_ones_are_not(
     said = capsys.readouterr()
     assert code == 0, said.err
     assert "torch 1.0 began this run" in said.out
-    stored = run.recipe().data
+    stored = run.recipe.data
     assert isinstance(stored, ImageFolder) and stored.path == str(tmp_path / "moved")
     assert checkpoint.load(run.checkpoints)["epoch"] == 2
 

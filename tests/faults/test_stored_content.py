@@ -73,9 +73,9 @@ def test_a_line_that_is_no_row_loses_no_row(line: bytes, tmp_path: Path) -> None
 def test_a_score_of_another_type_is_named(name: str, value: Any, tmp_path: Path) -> None:
     (tmp_path / "scores.jsonl").write_text(json.dumps(SCORE | {name: value}) + "\n")
     with pytest.raises(UserError, match=rf"has no valid {name}; remove the line"):
-        Run(tmp_path).scores()
+        _ = Run(tmp_path).scores
     (tmp_path / "scores.jsonl").write_text(json.dumps(SCORE) + "\n")
-    assert Run(tmp_path).scores() == [SCORE]
+    assert Run(tmp_path).scores == [SCORE]
 
 
 @pytest.mark.parametrize("content", NOT_JSON)

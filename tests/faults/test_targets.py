@@ -82,7 +82,7 @@ def test_essl_logs_its_accuracy_beside_chance(tmp_path: Path) -> None:
     module = ESSL.Config(view="turned", targets={"rotation": target}, hidden=(8,))
     views = {"a": ViewSpec(CROP), "b": ViewSpec(CROP), "turned": turned}
     recipe = tiny(views=views, modules={"essl": Weighted(module=module)}, epochs=1)
-    rows = train(recipe, tmp_path / "run", QUIET).rows("log.jsonl")
+    rows = train(recipe, tmp_path / "run", QUIET).log
     row = next(r for r in rows if "essl/rotation_accuracy" in r)
     assert 0 <= row["essl/rotation_accuracy"] <= 1 and 0.25 <= row["essl/rotation_chance"] < 0.6
 

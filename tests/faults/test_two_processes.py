@@ -130,7 +130,7 @@ def test_torchrun_without_devices_is_one_run_and_equals_one_process(tmp_path: Pa
     two = open_run(tmp_path / "two")
     saved = [checkpoint.load(run.checkpoints) for run in (one, two)]
     assert [s["world_size"] for s in saved] == [1, 2] and saved[1]["step"] == 3
-    for ours, theirs in zip(one.rows("log.jsonl"), two.rows("log.jsonl"), strict=True):
+    for ours, theirs in zip(one.log, two.log, strict=True):
         assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-6 if ours["step"] == 1 else 1e-5)
     for name, value in saved[0]["model"].items():
         torch.testing.assert_close(saved[1]["model"][name], value, rtol=1e-5, atol=1e-6, msg=name)

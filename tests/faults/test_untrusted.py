@@ -103,10 +103,10 @@ def test_a_deeply_nested_file_is_refused(tmp_path: Path) -> None:
         from_dict(changed("views.a.augment", augment), Recipe)
     (tmp_path / "recipe.json").write_text("[" * 100_000)
     with pytest.raises(UserError, match=r"recipe.json"):
-        open_run(tmp_path).recipe()
+        _ = open_run(tmp_path).recipe
     (tmp_path / "recipe.json").write_text("9" * 10_000)
     with pytest.raises(UserError, match=r"recipe.json"):
-        open_run(tmp_path).recipe()
+        _ = open_run(tmp_path).recipe
 
 
 COMPONENTS = [
@@ -194,7 +194,7 @@ def test_a_run_stores_data_that_are_there(tmp_path: Path) -> None:
     recipe = replace(from_dict(STORED, Recipe), data=Cifar10(str(tmp_path), download=True))
     opened = replace(recipe, data=recipe.data.opened())
     (tmp_path / "recipe.json").write_text(json.dumps(to_dict(opened)))
-    assert Run(tmp_path).recipe() == opened
+    assert Run(tmp_path).recipe == opened
     assert run_differences(Run(tmp_path), recipe) == []
 
 
