@@ -25,6 +25,7 @@ from equissl.evaluate.context import EvaluationContext
 from equissl.evaluate.explorer.neighbors import nearest_neighbors
 from equissl.evaluate.explorer.reconstructions import reconstructions
 from equissl.evaluate.explorer.steering import ExplorerSize, steering
+from equissl.evaluate.factors.verdicts import with_verdicts
 from equissl.evaluate.features import plain_images, whole_batch
 from equissl.evaluate.remarks import remarks
 from equissl.objective import Predictive, Reconstructs
@@ -198,7 +199,7 @@ def score_run(
     evaluations: Mapping[str, protocol.EvaluationLike],
     strict: Sequence[str] = (),
 ) -> list[Score]:
-    """Scores of a run, then those of its random-init baseline ("random").
+    """Scores of a run, those of factors with verdicts, then those of its random-init baseline ("random").
 
     Args:
         strict: names of evaluations that must be available.
@@ -215,7 +216,7 @@ def score_run(
     )
     # This is itself a baseline: what is compared with it is not repeated.
     own = [s for s in untrained if not s.baseline and s.part == "all"]
-    return scores + [replace(s, baseline="random") for s in own]
+    return with_verdicts(scores, own) + [replace(s, baseline="random") for s in own]
 
 
 def write_explorers(loaded: LoadedRun, context: EvaluationContext, steer: int = 12) -> None:

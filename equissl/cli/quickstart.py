@@ -21,6 +21,6 @@ def run(args: Arguments) -> None:
     folders = quickstart(out, seed=args["seed"], device=shared.device(args), silent=False)
     table, console = report.comparison(folders), Console()
     console.print(report.text(table, console.width))
-    print(report.headline(table))
+    print(*report.finding(table).lines(), sep="\n")
     print(f"report: {(out / 'report.html').resolve()}")
     print(f"took {(time.monotonic() - began) / 60:.1f} minutes; everything is in {out}")

@@ -1,6 +1,6 @@
 """Reports on run folders: a comparison table, and self-contained HTML pages."""
 
-from equissl.report.findings import headline
+from equissl.report.findings import Finding, finding
 from equissl.report.html import check_page
 from equissl.report.page import audit_text, comparison, run_folders, warnings_of, write, write_audits
 from equissl.report.preview import Parameter, Preview, Section, write_preview
@@ -10,6 +10,7 @@ from equissl.report.table import Table
 from equissl.report.terminal import text
 
 __all__ = [
+    "Finding",
     "NotARun",
     "Parameter",
     "Preview",
@@ -18,7 +19,7 @@ __all__ = [
     "audit_text",
     "check_page",
     "comparison",
-    "headline",
+    "finding",
     "run_folders",
     "steering_of",
     "text",

@@ -13,10 +13,11 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from equissl.report import display_names as names
+from equissl.report.cells import Cell
 from equissl.report.groups import FACTORS
 from equissl.report.models import Model
 from equissl.report.rows import Run
-from equissl.report.table import Cell, Line, Table
+from equissl.report.table import Line, Table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -5,11 +5,13 @@ from __future__ import annotations
 ACCURACY = "Accuracy"
 FACTORS = ("Ground-truth factors", "Augmentation factors (audit)")  # the bar chart
 READ = (*FACTORS, "Transformation parameters, from both images")  # the headline's "keeps"
+CHANGES = "Factor changes between two images of one object"
+JUDGED = (*READ, CHANGES)  # whose scores get a word: kept, lost, not readable
 OTHER = "Other measures"  # of scores that name no group
 FIRST = (
     ACCURACY,
     *FACTORS,
-    "Factor changes between two images of one object",
+    CHANGES,
     "Transformation parameters, from both images",
     "Equivariance of the predictor",
     "Retrieval of the predicted image",

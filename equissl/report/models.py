@@ -5,11 +5,11 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from equissl.report.rows import Measure, Run
+from equissl.report.rows import Measure, Run, number
 
 
 @dataclass(frozen=True)
@@ -39,13 +39,19 @@ class Model:
         config = self.runs[0].recipe.get("encoder")
         return json.dumps(config, sort_keys=True, default=str) if config else self.keys[0]
 
+    def size(self) -> int:
+        """The side of the images that it reads, 0 if its folder does not tell."""
+        config = self.runs[0].recipe.get("encoder")
+        facts = (m.facts.get("size") for run in self.runs for m in self.rows(run))
+        sizes = [config.get("size") if isinstance(config, Mapping) else None, *facts]
+        return next((int(n) for size in sizes if (n := number(size)) is not None), 0)
+
 
 def models(runs: Sequence[Run]) -> tuple[Model, ...]:
     """Group runs into models, in the order of the runs.
 
-    Runs are seeds of one model if their recipes differ in nothing but seeds, whatever their folders are
-    called; without recipes, if their rows have the same model name. Others with one name get the end of their
-    folder as a suffix.
+    Runs are seeds of one model if they have recipes that differ in nothing but seeds, whatever their folders
+    are called; nothing else is. Others with one name get the end of their folder as a suffix.
     """
     once = {run.folder.resolve(): run for run in runs}.values()
     by_key: dict[str, list[Run]] = {}
@@ -101,6 +107,8 @@ def seed(run: Run, key: str) -> object:
 
 
 def _seeds_of_one(runs: list[Run], key: str) -> bool:
+    if not all(run.recipe and not run.environment.get("own_backbone") for run in runs):
+        return False  # folders of one name may hold anything
     recipes = {json.dumps(_without_seeds(run.recipe), sort_keys=True, default=str) for run in runs}
     seeds = {str(seed(run, key)) for run in runs}
     return len(recipes) == 1 and len(seeds) == len(runs)

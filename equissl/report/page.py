@@ -15,7 +15,7 @@ from equissl.report.audit import compared, section, words
 from equissl.report.audit.files import write_files
 from equissl.report.audit.readings import Audit, audits
 from equissl.report.audit.terminal import as_text
-from equissl.report.findings import headline
+from equissl.report.findings import Finding, different_sizes, finding
 from equissl.report.html import save, template
 from equissl.report.models import Model, models
 from equissl.report.papers import papers
@@ -157,13 +157,12 @@ def _context(compared: Sequence[Model], paired: Sequence[Row] = ()) -> dict[str,
         **shown,
         "audit_only": audit_only,
         "more_than_audits": bool(others.groups),
-        "headline": headline(table)
-        if not audited or (others.groups and not audit_only)
-        else audit_headline(audited, shown),
+        "finding": finding(table) if not audit_only else audit_finding(audited, shown, table),
         "table": table,
         "baselines": {c.baseline for c in table.columns if c.baseline},
         "counts": sorted({c.count for c in cells if c.count}),
         "has_seeds": any(c.std is not None for c in cells),
+        "has_ranges": any(c.between is not None for c in cells),
         "has_winners": any(line.winner is not None for line in lines),
         "models": compared,
         "scored": [column.index for column in table.columns if column.kind == "model"],
@@ -184,6 +183,11 @@ def _context(compared: Sequence[Model], paired: Sequence[Row] = ()) -> dict[str,
         ],
         "papers": papers(runs),
     }
+
+
+def audit_finding(audited: Sequence[Audit], shown: Mapping[str, Any], table: Table) -> Finding:
+    """The finding of a page of audits; warnings of few images and missing verdicts stand above it already."""
+    return Finding(audit_headline(audited, shown), conditions=tuple(different_sizes(table)))
 
 
 def audit_headline(audited: Sequence[Audit], shown: Mapping[str, Any]) -> str:

@@ -2,63 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from equissl.report import display_names as names
-from equissl.report.groups import OTHER, ordered
-from equissl.report.models import Model, seed
-from equissl.report.rows import Measure, number
-from equissl.report.statistics import Estimate, compare, mean, std
+from equissl.report.cells import BASELINES, Cell, Key, Samples, gather, is_shown
+from equissl.report.groups import JUDGED, OTHER, ordered
+from equissl.report.models import Model
+from equissl.report.statistics import compare
+from equissl.report.verdicts import KEPT, word
 
 Kind = Literal["model", "baseline"]
-BASELINES = {"random": "Random encoder", "statistics": "Image statistics", "constant": "Constant"}
-IMPLIED = ("identity",)  # 0 for an absolute and 1 for a relative measure, by definition
-LEFT_OUT = ("equivariance/relative_of_means/",)  # stays in scores.jsonl; says what the relative one says
-
-
-@dataclass(frozen=True)
-class Cell(Estimate):
-    """One number: of one run with its interval, or the mean over seeds with their standard deviation.
-
-    The interval of several seeds reaches from the lowest end of theirs to the highest.
-
-    Args:
-        std: over seeds, None for one.
-        seeds: how many.
-        count: images behind each.
-    """
-
-    std: float | None = None
-    seeds: int = 1
-    count: int = 0
-
-    def margin(self, digits: int) -> str:
-        """The uncertainty, "[0.80, 0.86]" or "± 0.02 (n=3)", or nothing."""
-        if self.std is not None:
-            return f"± {names.decimal(self.std, digits)} (n={self.seeds})"
-        if self.low is None or self.high is None:
-            return ""
-        return f"[{names.decimal(self.low, digits)}, {names.decimal(self.high, digits)}]"
-
-    def text(self, digits: int) -> str:
-        return f"{names.decimal(self.value, digits)} {self.margin(digits)}".rstrip()
 
 
 @dataclass(frozen=True)
 class Column:
-    """A model or a baseline; ``index`` is the model's number among all that are reported on."""
+    """A model or a baseline.
+
+    Args:
+        index: the model's number among all that are reported on.
+        beside: of a baseline: the numbers of the models that it was measured beside.
+        size: side of the images that the model reads, 0 if unknown.
+    """
 
     title: str
     kind: Kind
     baseline: str = ""
     index: int = -1
+    beside: tuple[int, ...] = ()
+    size: int = 0
 
 
 @dataclass(frozen=True)
 class Line:
     """One score across all columns; ``winner`` is the column that is clearly best, if one is.
+
+    Best is what is clearly better than all other models and, by the rule of the audit, kept: where there is
+    no verdict on it, clearly better than each baseline beside it.
 
     Args:
         higher_is_better: None if models are not compared by it.
@@ -92,31 +73,13 @@ class Table:
     def models(self) -> tuple[int, ...]:
         return tuple(i for i, c in enumerate(self.columns) if c.kind == "model")
 
+    def baselines(self, column: int, kind: str) -> tuple[int, ...]:
+        """The columns of a baseline beside a model's column."""
+        index = self.columns[column].index
+        return tuple(i for i, c in enumerate(self.columns) if c.baseline == kind and index in c.beside)
+
     def lines(self, *groups: str) -> list[Line]:
         return [line for g in self.groups if g.title in groups for line in g.lines]
-
-
-@dataclass(frozen=True)
-class Key:
-    """What makes two rows the same score; ``control`` is a baseline that is a line, not a column."""
-
-    name: str
-    part: str
-    data: str
-    split: str
-    control: str
-
-
-@dataclass
-class Samples:
-    """The rows of every cell; ``paired`` are the columns whose rows are one per training seed."""
-
-    rows: dict[tuple[int, Key], list[Measure]] = field(default_factory=dict)
-    paired: set[int] = field(default_factory=set)
-
-    def cell(self, column: int, key: Key) -> Cell | None:
-        rows = self.rows.get((column, key))
-        return _cell(rows, column in self.paired) if rows else None
 
 
 def build(models: Sequence[Model]) -> Table:
@@ -125,19 +88,53 @@ def build(models: Sequence[Model]) -> Table:
     samples = Samples()
     for index, model in enumerate(models):
         if any(not row.baseline for run in model.runs for row in model.rows(run)):
-            _gather(samples, len(columns), model, baseline="")
-            columns.append(Column(model.name, "model", index=index))
+            gather(samples, len(columns), model, baseline="")
+            columns.append(Column(model.name, "model", index=index, size=model.size()))
     scored = len(columns)
     for kind in _baselines(models):
         for title, group in _sharing(models, kind):
             for model in group:
-                _gather(samples, len(columns), model, kind)
-            columns.append(Column(title, "baseline", kind))
+                gather(samples, len(columns), model, kind)
+            beside = tuple(k for k, model in enumerate(models) if model in group)
+            columns.append(Column(title, "baseline", kind, beside=beside))
     keys = list(dict.fromkeys(key for _, key in samples.rows))
-    lines = [_line(key, keys, samples, len(columns)) for key in keys]
-    lines = [replace(line, winner=leader(line, range(scored))) for line in lines]
+    table = Table(tuple(columns), ())
+    lines = [_judged(table, _line(key, keys, samples, len(columns)), key, samples) for key in keys]
+    lines = [replace(line, winner=_winner(table, line, range(scored))) for line in lines]
     headings = ordered([line.group for line in lines])
-    return Table(tuple(columns), tuple(Group(h, tuple(x for x in lines if x.group == h)) for h in headings))
+    groups = tuple(Group(h, tuple(x for x in lines if x.group == h)) for h in headings)
+    return replace(table, groups=groups)
+
+
+def _judged(table: Table, line: Line, key: Key, samples: Samples) -> Line:
+    """The line with a word in the cells of models that say something of a factor."""
+    if line.group not in JUDGED:
+        return line
+    cells = list(line.cells)
+    for column in table.models():
+        if (cell := cells[column]) is not None:
+            constants = (line.cells[c] for c in table.baselines(column, "constant"))
+            chance = max([0.0, *(c.value for c in constants if c is not None)])
+            cells[column] = replace(cell, word=word(samples.rows[column, key], cell.value, chance))
+    return replace(line, cells=tuple(cells))
+
+
+def _winner(table: Table, line: Line, columns: Iterable[int]) -> int | None:
+    best = leader(line, columns)
+    if best is None or (cell := line.cells[best]) is None:
+        return None
+    if cell.word:
+        return best if cell.word in KEPT else None
+    sign = 1 if line.higher_is_better else -1
+    beside = (line.cells[c] for kind in BASELINES for c in table.baselines(best, kind))
+    return best if all(_is_beyond(cell, other, sign) for other in beside if other is not None) else None
+
+
+def _is_beyond(cell: Cell, other: Cell, sign: int) -> bool:
+    """Whether a score is clearly better than a baseline, which may be exact."""
+    if other.low is None or other.high is None:
+        other = replace(other, low=other.value, high=other.value)
+    return compare(cell, other) == sign
 
 
 def without_audits(table: Table) -> Table:
@@ -160,67 +157,8 @@ def leader(line: Line, columns: Iterable[int]) -> int | None:
     return best if all(compare(cells[best], cell) == sign for cell in others) else None
 
 
-def _gather(samples: Samples, column: int, model: Model, baseline: str) -> None:
-    several = len(model.runs) > 1
-    if several and not baseline:
-        samples.paired.add(column)
-    for run in model.runs:
-        by_key: dict[Key, list[Measure]] = {}
-        for row in model.rows(run):
-            kind = row.baseline if row.baseline in BASELINES else ""
-            if kind == baseline and _is_shown(row):
-                control = "" if kind else row.baseline
-                by_key.setdefault(Key(row.name, row.part, row.data, row.split, control), []).append(row)
-        for key, rows in by_key.items():
-            newest = max(row.step for row in rows)
-            kept = list({row.seed: row for row in rows if row.step == newest}.values())
-            if several:
-                kept = [replace(_averaged(kept), seed=int(number(seed(run, model.key(run))) or 0))]
-            into = samples.rows.setdefault((column, key), [])
-            if baseline:  # the same baseline measured beside two models is one number, not two seeds
-                anonymous = [replace(row, model="", step=0, seed=0) for row in kept]
-                kept = [row for row in anonymous if row not in into]
-            into += kept
-
-
-def _is_shown(row: Measure) -> bool:
-    if row.name.startswith("audit/") and row.part != "all":  # layers and parts are shown as a profile
-        return False
-    if (
-        row.name.startswith(("audit/", "map/", "product/")) and row.baseline
-    ):  # their other references stay in scores.jsonl
-        return row.baseline in BASELINES and not (row.baseline == "constant" and row.value == 0)
-    return row.baseline not in IMPLIED and not row.name.startswith(LEFT_OUT)
-
-
-def _averaged(rows: list[Measure]) -> Measure:
-    """Probe seeds of one run count once when runs are compared."""
-    if len(rows) == 1:
-        return rows[0]
-    cell = _cell(rows, paired=False)
-    return replace(rows[0], value=cell.value, low=cell.low, high=cell.high)
-
-
-def _cell(rows: list[Measure], paired: bool) -> Cell:
-    values = [row.value for row in rows]
-    several = len(rows) > 1
-    known = all(row.low is not None and row.high is not None for row in rows)
-    low = min(row.value if row.low is None else row.low for row in rows)
-    high = max(row.value if row.high is None else row.high for row in rows)
-    by_seed: Mapping[int, float] = {row.seed: row.value for row in rows} if paired else {}
-    return Cell(
-        value=mean(values) or 0.0,
-        low=low if known or several else None,
-        high=high if known or several else None,
-        by_seed=by_seed,
-        std=std(values),
-        seeds=len(rows),
-        count=min(row.count for row in rows),
-    )
-
-
 def _baselines(models: Sequence[Model]) -> list[str]:
-    present = {m.baseline for model in models for run in model.runs for m in model.rows(run) if _is_shown(m)}
+    present = {m.baseline for model in models for run in model.runs for m in model.rows(run) if is_shown(m)}
     return [kind for kind in BASELINES if kind in present]
 
 

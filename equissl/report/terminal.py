@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from equissl.report import display_names as names
-from equissl.report.table import Cell, Line, Table
+from equissl.report.cells import Cell
+from equissl.report.table import Line, Table
 from equissl.text import printable
 
 if TYPE_CHECKING:
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
 GAP = 2  # characters between columns
 WINNER = "*"  # readable without colour
+WORDS = ("lost", "partly lost", "not readable")  # of the verdicts; the others would widen every column
 
 
 def text(table: Table, width: int | None = None) -> rich.table.Table:
@@ -54,7 +56,9 @@ def _cell(table: Table, line: Line, column: int, short: bool, stacked: bool) -> 
         return "-"
     if short and table.columns[column].kind == "baseline":
         return names.decimal(cell.value, line.digits)
-    return _text(cell, line.digits, stacked) + (f" {WINNER}" if column == line.winner else "")
+    marks = [WINNER] if column == line.winner else []
+    marks += [cell.word] if cell.word in WORDS else []
+    return " ".join([_text(cell, line.digits, stacked), *marks])
 
 
 def _text(cell: Cell, digits: int, stacked: bool) -> str:
@@ -81,7 +85,11 @@ def _caption(table: Table) -> str:
     if not table.groups:
         return "No scores yet."
     winners = any(line.winner is not None for group in table.groups for line in group.lines)
-    seeds = any(c and c.seeds > 1 for g in table.groups for line in g.lines for c in line.cells)
-    rule = "paired t over seeds, 95 %" if seeds else "its 95 % interval overlaps no other model's"
-    marked = f"{WINNER} clearly best: {rule}. " if winners else ""
-    return f"{marked}[low, high]: 95 % interval." + (" ±: standard deviation over n seeds." if seeds else "")
+    cells = [c for g in table.groups for line in g.lines for c in line.cells if c]
+    seeds = any(c.std is not None for c in cells)
+    rule = "paired t over seeds, 95 %" if seeds else "intervals apart"
+    parts = [f"{WINNER} clearly best, untrained included: {rule}."] if winners else []
+    parts += ["[low, high]: 95 % interval."]
+    parts += ["±: standard deviation over n seeds."] if seeds else []
+    parts += ["(a to b): of a baseline beside several models."] if any(c.between for c in cells) else []
+    return " ".join(parts)

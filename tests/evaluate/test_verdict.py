@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
 
 from equissl.evaluate.audit.readouts.interval import Resampled
 from equissl.evaluate.audit.verdict import Evidence, difference, verdicts
+from equissl.evaluate.base import Score
+from equissl.evaluate.factors.verdicts import with_verdicts
+from equissl.evaluate.titles import FACTORS
 
 COMMON = torch.randn(1000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
@@ -97,3 +102,37 @@ def test_few_initialisations_are_enough_if_there_are_several_factors() -> None:
     lucky = Evidence(score(0.36), [[score(0.3, seed=k) for k in (20, 21)]], score(0.2, seed=3))
     assert verdicts({"0": lucky})["0"].word == "kept"
     assert verdicts({**pairs, "0": lucky})["0"].word != "kept"
+
+
+def of_factor(name: str, value: float, half: float = 0.03, **more: Any) -> Score:
+    kinds: dict[str, Any] = {"unit": "R2", "group": FACTORS, "higher_is_better": True}
+    return Score(f"factor/{name}", value, value - half, value + half, **{**kinds, **more})
+
+
+def test_factors_of_single_images_are_judged_alike() -> None:
+    values = {
+        "kept": (0.60, 0.40, 0.03),
+        "lost": (0.20, 0.40, 0.03),
+        "as untrained": (0.400, 0.405, 0.01),
+        "undecided": (0.45, 0.40, 0.06),
+        "not readable": (-0.22, -0.02, 0.05),
+    }
+    own = [of_factor(word, v, half) for word, (v, _, half) in values.items()]
+    untrained = [of_factor(word, v, half) for word, (_, v, half) in values.items()]
+    constants = [of_factor(word, 0.0, 0.0, baseline="constant") for word in values]
+    others = [of_factor("x", 0.5, group="Accuracy"), of_factor("kept", 0.9, part="equi")]
+    judged = with_verdicts([*own, *constants, *others], untrained)
+    assert [s.extra.get("verdict") for s in judged] == [*values, *[None] * (len(values) + 2)]
+    low, high = judged[0].extra["to_untrained"][1:]  # type: ignore[index]
+    assert (low, high) == (pytest.approx(0.2 - 0.03 * 2**0.5), pytest.approx(0.2 + 0.03 * 2**0.5))
+
+
+def test_many_factors_of_noise_are_hardly_ever_judged() -> None:
+    """20 factors that an untrained network reads as well: "kept" in about one set of 20 (Holm)."""
+    generator = torch.Generator().manual_seed(0)
+    draws = 0.3 + 0.03 / 1.96 * torch.randn(60, 2, 20, generator=generator)
+    wrong = 0
+    for mine, other in draws.tolist():
+        own, untrained = ([of_factor(str(k), v) for k, v in enumerate(row)] for row in (mine, other))
+        wrong += "kept" in {s.extra["verdict"] for s in with_verdicts(own, untrained)}
+    assert wrong <= 6

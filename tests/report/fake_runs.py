@@ -83,13 +83,23 @@ def score_rows(model: str, scores: Scores, seed: int = 0) -> list[dict[str, obje
     rows = []
     for name, (value, half) in scores.items():
         interval = (value - half, value + half) if half else (None, None)
-        rows.append(row(model, name, value, *interval, seed=seed))
+        low = {"linear/top1": 0.125, "knn/top1": 0.125, "audit/flip": 0.5}.get(name, 0.0)
+        guess = low + 0.3 + 0.1 * math.sin(len(name)) + 0.01 * (seed % 3)
+        known = name.startswith(("factor", "audit")) and half
+        extra = {"verdict": _verdict(value, half, low, guess)} if known else {}
+        rows.append(row(model, name, value, *interval, seed=seed, extra=extra))
         if name.startswith(("factor", "audit", "linear", "knn")):
-            low = {"linear/top1": 0.125, "knn/top1": 0.125, "audit/flip": 0.5}.get(name, 0.0)
             rows.append(row(model, name, low, None, None, seed=seed, baseline="constant"))
-            guess = low + 0.3 + 0.1 * math.sin(len(name)) + 0.01 * (seed % 3)
             rows.append(row(model, name, guess, guess - 0.03, guess + 0.03, seed=seed, baseline="random"))
     return rows
+
+
+def _verdict(value: float, half: float, low: float, guess: float) -> str:
+    if value - half > guess + 0.03:
+        return "kept"
+    if value + half < guess - 0.03:
+        return "lost" if guess - 0.03 > low else "not readable"
+    return "undecided"
 
 
 def row(

@@ -9,7 +9,7 @@ import pytest
 from report.fake_runs import EQUIVARIANT, INVARIANT, Scores, build_run, lines, recipe, row
 from rich.console import Console
 
-from equissl.report import Table, comparison, headline, text
+from equissl.report import Table, comparison, finding, text
 from equissl.report import display_names as words
 from equissl.report.groups import ACCURACY, READ
 
@@ -25,7 +25,7 @@ GOLDEN = """
  Collapse indicators
    RankMe               38.2               61.7                 -                  -
 
-* clearly best: its 95 % interval overlaps no other model's. [low, high]: 95 % interval.
+* clearly best, untrained included: intervals apart. [low, high]: 95 % interval.
 """
 FACTORS, AUDIT = READ[:2]
 CHOSEN = ("knn/top1", "factor/floor_hue", "collapse/rank_me")
@@ -180,21 +180,28 @@ def test_parts_and_datasets_are_rows_of_their_own(tmp_path: Path) -> None:
     ]
 
 
-def test_the_headline_says_what_is_kept(pair: tuple[Path, Path]) -> None:
-    assert headline(comparison(pair)) == (
-        "The equivariant model keeps floor hue (R² 0.91 vs 0.32), light hue (0.68 vs 0.29) and "
-        "rotation (0.55 vs 0.40) better than the invariant one, "
-        "with no clear difference in accuracy (0.78 vs 0.77)."
+def claim(table: Table) -> str:
+    return finding(table).claim
+
+
+def test_the_headline_is_a_dozen_words_on_what_is_kept(pair: tuple[Path, Path]) -> None:
+    found = finding(comparison(pair))
+    assert found.claim == "equivariant keeps hue, floor hue, brightness and 4 more better than invariant."
+    assert found.evidence[0].startswith(
+        "equivariant keeps hue (R² 0.87 vs 0.18, untrained 0.34), floor hue ("
     )
+    assert "There is no clear difference in accuracy (0.78 vs 0.77, untrained 0.33)." in found.evidence
+    assert not found.conditions
 
 
 @pytest.mark.parametrize(
     ("first", "second", "expected"),
     [
-        ((0.5, 0.1), (0.6, 0.1), "There is no clear difference between the a model and the b model"),
-        ((0.2, 0.1), (0.6, 0.1), "The b model keeps hue (R² 0.60 vs 0.20) better than the a one."),
+        ((0.5, 0.1), (0.6, 0.1), "There is no clear difference between a and b."),
+        ((0.2, 0.1), (0.6, 0.1), "b keeps hue better than a."),
         ((-0.9, 0.1), (-0.2, 0.1), "There is no clear difference"),  # both are worse than a constant
         ((0.2, 0.0), (0.6, 0.0), "There is no clear difference"),  # no intervals
+        ((0.1, 0.02), (0.25, 0.02), "There is no clear difference"),  # both below untrained weights
     ],
 )
 def test_the_headline_names_clear_differences_only(
@@ -202,29 +209,96 @@ def test_the_headline_names_clear_differences_only(
 ) -> None:
     scores = {"a": first, "b": second}
     runs = [build_run(tmp_path / n, n, {"factor/hue": s}, modules=False) for n, s in scores.items()]
-    assert headline(comparison(runs)).startswith(expected)
+    assert claim(comparison(runs)).startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("value", "word", "mark"),
+    [
+        (0.9, "kept", 1),
+        (0.6, "partly kept", 1),
+        (0.3, "undecided", None),
+        (0.1, "lost", None),
+        (-0.22, "lost", None),
+    ],
+)
+def test_what_does_not_beat_untrained_weights_is_never_kept_nor_marked(
+    tmp_path: Path, value: float, word: str, mark: int | None
+) -> None:
+    """However clearly it beats the other model; an untrained encoder reads 0.25 here."""
+    scores = {"a": {"factor/hue": (-0.5, 0.02)}, "b": {"factor/hue": (value, 0.08)}}
+    table = comparison([build_run(tmp_path / n, n, s, modules=False) for n, s in scores.items()])
+    (line,) = table.lines(FACTORS)
+    assert line.cells[1] is not None and (line.cells[1].word, line.winner) == (word, mark)
+    found = finding(table)
+    assert ("keeps" in found.claim) == (mark is not None)
+    assert ("reads hue" in " ".join(found.evidence)) == (mark is None)
+    assert ("b has lost hue" in " ".join(found.evidence)) == (word == "lost") or "a and b" in found.claim
+    shown = printed(table, 120)
+    assert ("lost" in shown.splitlines()[-3]) and ("*" in shown.splitlines()[-3]) == (mark is not None)
+
+
+def test_scores_without_verdicts_are_not_called_kept(tmp_path: Path) -> None:
+    """As of folders that were scored before there were verdicts."""
+    rows = [row(m, "factor/hue", v, v - 0.02, v + 0.02) for m, v in (("a", -0.22), ("b", 0.8))]
+    rows += [row(m, "factor/hue", 0.0, baseline="constant") for m in "ab"]
+    (tmp_path / "scores.jsonl").write_text(lines(rows))
+    table = comparison([tmp_path])
+    found = finding(table)
+    assert "keeps" not in found.claim and "none can be called kept or lost" in " ".join(found.conditions)
+    assert "b reads hue better than a" in " ".join(found.evidence)
+    assert "-0.22 [-0.24, -0.20] not readable" in printed(table, 120)
+
+
+def test_few_images_and_different_sizes_stand_beside_the_claim(tmp_path: Path) -> None:
+    scores = {"a": {"factor/hue": (0.5, 0.02)}, "b": {"factor/hue": (0.9, 0.02)}}
+    runs = [build_run(tmp_path / n, n, s, modules=False) for n, s in scores.items()]
+    for run, size in zip(runs, (32, 64), strict=True):
+        plain = json.loads((run / "recipe.json").read_text())
+        plain["encoder"]["size"] = size
+        (run / "recipe.json").write_text(json.dumps(plain))
+        written = (run / "scores.jsonl").read_text()
+        (run / "scores.jsonl").write_text(written.replace('"count": 2000', '"count": 120'))
+    few, sizes = finding(comparison(runs)).conditions
+    assert few.startswith("Only 120 test images: below 200") and "a 32 px and b 64 px" in sizes
 
 
 @pytest.mark.parametrize(
     ("accuracy", "expected"),
     [
-        (0.9, "better than the a one, and is more accurate too (0.90 vs 0.77)."),
-        (0.5, "better than the a one, at lower accuracy (0.50 vs 0.77)."),
-        (0.78, "better than the a one, with no clear difference in accuracy (0.78 vs 0.77)."),
+        (0.9, "b is the most accurate (0.90 vs 0.77, untrained 0.33)."),
+        (0.5, "a is the most accurate (0.77 vs 0.50, untrained 0.33)."),
+        (0.78, "There is no clear difference in accuracy (0.78 vs 0.77, untrained 0.33)."),
     ],
 )
-def test_the_headline_tells_the_price(tmp_path: Path, accuracy: float, expected: str) -> None:
+def test_the_evidence_tells_the_price(tmp_path: Path, accuracy: float, expected: str) -> None:
     better = {"factor/hue": (0.8, 0.02), "linear/top1": (accuracy, 0.02)}
     worse = {"factor/hue": (0.3, 0.02), "linear/top1": (0.77, 0.02)}
     runs = [build_run(tmp_path / n, n, s, modules=False) for n, s in (("a", worse), ("b", better))]
-    assert headline(comparison(runs)).endswith(expected)
+    found = finding(comparison(runs))
+    assert found.claim == "b keeps hue better than a." and expected in found.evidence
 
 
-def test_a_single_model_is_held_against_its_random_encoder(tmp_path: Path) -> None:
+def test_a_single_model_is_held_against_its_untrained_network(tmp_path: Path) -> None:
     scores = {"factor/hue": (0.9, 0.02), "linear/top1": (0.8, 0.02)}
-    table = comparison([build_run(tmp_path / "a", "a", scores, modules=False)])
-    assert headline(table).startswith("The a model keeps hue (R² 0.90 vs ")
-    assert "better than a random encoder" in headline(table)
+    found = finding(comparison([build_run(tmp_path / "a", "a", scores, modules=False)]))
+    assert found.claim == "a keeps hue."
+    assert found.evidence == ("a keeps hue (R² 0.90, untrained 0.25).",)
+
+
+def test_models_are_never_seeds(tmp_path: Path) -> None:
+    """A baseline beside two models has a range, and folders of one name without recipes stay apart."""
+    scores = {"factor/hue": (0.9, 0.02)}
+    runs = [build_run(tmp_path / n, n, scores, modules=n == "b", seed=s) for s, n in enumerate("ab")]
+    (line,) = comparison(runs).lines(FACTORS)
+    random = line.cells[2]
+    assert random is not None and random.std is None and random.margin(2) == "(0.25 to 0.26)"
+    assert "deviation" not in printed(comparison(runs), 120)
+    for k in range(2):
+        (tmp_path / f"audit{k}").mkdir()
+        (tmp_path / f"audit{k}" / "scores.jsonl").write_text(lines([row("net", "audit/hue", 0.5, seed=k)]))
+    titles = [c.title for c in comparison([tmp_path / "audit0", tmp_path / "audit1"]).columns]
+    assert titles == ["net (audit0)", "net (audit1)"]
 
 
 def test_names_and_numbers_are_for_people() -> None:

@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 
 from equissl.evaluate.audit.readouts.interval import Resampled
-from equissl.evaluate.statistics import Estimate
+from equissl.evaluate.statistics import Z95, Estimate
 
 Word = Literal["kept", "as untrained", "as image statistics", "lost", "not readable", "undecided"]
 ALPHA = 0.05
@@ -35,6 +35,21 @@ class Evidence:
     statistics: Resampled
     others: Sequence[Resampled] = ()
     chance: float = 0.0
+
+
+@dataclass(frozen=True)
+class Estimates:
+    """One factor read from the same images twice, as scores with 95 % intervals.
+
+    Args:
+        untrained: from the features of one network of the model's kind with random weights.
+        regress: R2 rather than an accuracy.
+    """
+
+    model: Estimate
+    untrained: Estimate
+    chance: float = 0.0
+    regress: bool = True
 
 
 @dataclass(frozen=True)
@@ -152,7 +167,19 @@ def verdicts(factors: Mapping[str, Evidence], margin: float = MARGIN) -> dict[st
     """
     kinds = {kind: [e for e in factors.values() if e.model.regress == kind] for kind in (True, False)}
     common = {kind: common_spread(of) for kind, of in kinds.items()}
-    found = {n: _verdict_parts(e, margin, common[e.model.regress]) for n, e in factors.items()}
+    return _words({n: _parts(e, margin, common[e.model.regress]) for n, e in factors.items()})
+
+
+def estimated_verdicts(factors: Mapping[str, Estimates], margin: float = MARGIN) -> dict[str, Verdict]:
+    """``verdicts`` from scores with intervals instead of resamples.
+
+    What the scores of one image share is not taken off, so that more is undecided; without image statistics
+    nothing is "as image statistics".
+    """
+    return _words({n: _estimated_parts(e, margin) for n, e in factors.items()})
+
+
+def _words(found: Mapping[str, _Parts]) -> dict[str, Verdict]:
     kept = holm({n: max(f.p_better, f.to_statistics.p_above()) for n, f in found.items()})
     lost = holm({n: f.p_worse for n, f in found.items()})
     alike = holm({n: f.p_alike for n, f in found.items()})
@@ -186,7 +213,7 @@ class _Parts:
     p_chance: float
 
 
-def _verdict_parts(evidence: Evidence, margin: float, common: tuple[float, int]) -> _Parts:
+def _parts(evidence: Evidence, margin: float, common: tuple[float, int]) -> _Parts:
     m = margin if evidence.model.regress else margin / 2
     families, tested = (to_untrained(evidence, common, one_of_them) for one_of_them in (False, True))
     to_statistics = difference(evidence.model, [evidence.statistics])
@@ -204,6 +231,27 @@ def _verdict_parts(evidence: Evidence, margin: float, common: tuple[float, int])
         max(not_below, to_statistics.p_below(m)),
         min(1.0, min(above) * len(above)),
     )
+
+
+def _estimated_parts(scores: Estimates, margin: float) -> _Parts:
+    m = margin if scores.regress else margin / 2
+    model, untrained = _deviation(scores.model), _deviation(scores.untrained)
+    apart = Difference(scores.model.value - scores.untrained.value, math.hypot(model, untrained))
+    above = Difference(scores.model.value - scores.chance, model)
+    rows = [above, Difference(scores.untrained.value - scores.chance, untrained)]
+    return _Parts(
+        apart,
+        above,
+        max(apart.p_above(), above.p_above()),
+        apart.p_below(),
+        max(apart.p_above(-m), apart.p_below(m)),
+        1.0,
+        min(1.0, min(r.p_above() for r in rows) * len(rows)),
+    )
+
+
+def _deviation(estimate: Estimate) -> float:
+    return (estimate.high - estimate.low) / (2 * Z95)
 
 
 def holm(p_values: Mapping[str, float], alpha: float = ALPHA) -> dict[str, bool]:

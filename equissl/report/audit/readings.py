@@ -103,13 +103,12 @@ class Reading:
     @property
     def top(self) -> float:
         """The score that counts as all: the ceiling where it is known and above chance, otherwise 1."""
-        low = self.chance + LEAST_CEILING * (1 - self.chance)
-        return self.ceiling if self.ceiling is not None and self.ceiling > low else 1.0
+        return top(self.chance, self.ceiling)
 
     @property
     def share(self) -> float:
         """The score between chance (0) and the ceiling (1)."""
-        return (self.score.value - self.chance) / (self.top - self.chance)
+        return share(self.score.value, self.chance, self.ceiling)
 
 
 @dataclass(frozen=True)
@@ -144,6 +143,17 @@ class Audit:
     @property
     def images(self) -> int:
         return self.count if self.distinct is None else self.distinct
+
+
+def top(chance: float, ceiling: float | None) -> float:
+    """The score that counts as all: the ceiling where it is known and above chance, otherwise 1."""
+    low = chance + LEAST_CEILING * (1 - chance)
+    return ceiling if ceiling is not None and ceiling > low else 1.0
+
+
+def share(value: float, chance: float, ceiling: float | None) -> float:
+    """A score between chance (0) and the ceiling (1)."""
+    return (value - chance) / (top(chance, ceiling) - chance)
 
 
 def audits(models: Sequence[Model]) -> tuple[Audit, ...]:

@@ -104,13 +104,20 @@ def degree(reading: Reading) -> str:
     if not reading.verdict:
         low = reading.score.value if reading.score.low is None else reading.score.low
         return "read" if low > reading.chance else "not surely read"
-    if reading.verdict == "kept":
-        return (
-            "kept" if reading.share >= MOST else "partly kept" if reading.share >= SOME else "slightly kept"
-        )
-    if reading.verdict == "lost":
-        return "partly lost" if reading.share >= SOME else "lost"
-    return reading.verdict
+    return extent(reading.verdict, reading.share)
+
+
+def extent(verdict: str, share: float) -> str:
+    """A verdict with its extent.
+
+    Args:
+        share: the score between chance (0) and the ceiling (1).
+    """
+    if verdict == "kept":
+        return "kept" if share >= MOST else "partly kept" if share >= SOME else "slightly kept"
+    if verdict == "lost":
+        return "partly lost" if share >= SOME else "lost"
+    return verdict
 
 
 def _kind(reading: Reading) -> str:
