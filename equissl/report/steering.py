@@ -103,7 +103,7 @@ def steering_of(runs: Sequence[Path], out: Path) -> str | None:
 
 
 def summaries(explorer: Data) -> list[Summary]:
-    """Scores of every factor with a truth, in the order of the page."""
+    """Scores of every factor with a truth, those where the prediction gains most first."""
     columns: dict[str, list[tuple[float, float, int]]] = {}
     for source in explorer["sources"]:
         for sweep in source["sweeps"]:
@@ -114,7 +114,7 @@ def summaries(explorer: Data) -> list[Summary]:
             )
             changed = [(s, i, r) for value, s, i, r in rows if value != sweep["neutral_value"]]
             columns.setdefault(sweep["label"], []).extend(changed)
-    return [
+    found = [
         Summary(
             label,
             statistics.fmean(s for s, _, _ in rows),
@@ -125,6 +125,7 @@ def summaries(explorer: Data) -> list[Summary]:
         for label, rows in columns.items()
         if rows
     ]
+    return sorted(found, key=lambda s: s.identity - s.prediction)
 
 
 def _sentence(rows: Sequence[Summary]) -> str:
@@ -136,7 +137,7 @@ def _sentence(rows: Sequence[Summary]) -> str:
         factors.setdefault(verdict, []).append(row.factor.lower())
     parts = [f"{verdict} for {names.listed(factors[verdict])}" for verdict in VERDICTS if verdict in factors]
     return (
-        "Compared with the identity baseline, the mean similarity of the prediction to the truth is "
+        "Compared with no prediction, the mean similarity of the prediction to the truth is "
         f"{'; '.join(parts)}."
     )
 
@@ -148,11 +149,15 @@ def _explorer(data: object, run: str) -> Data:
     size = image["count"]
     labels = [_text(label) for label in _list(bank.get("labels"), size)]
     name = _text(row.get("name"))
-    return {
+    explorer: Data = {
         "title": f"{run} · {name}",
         "bank": {"sprite": image, "labels": labels, "groups": _integers(bank.get("groups"), size)},
         "sources": [_source(s, size) for s in _list(row.get("sources"))],
     }
+    order = [summary.factor for summary in summaries(explorer)]
+    for source in explorer["sources"]:
+        source["sweeps"].sort(key=lambda s: order.index(s["label"]) if s["label"] in order else len(order))
+    return explorer
 
 
 def _source(data: object, size: int) -> Data:
