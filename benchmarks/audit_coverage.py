@@ -87,9 +87,7 @@ def pool(name: str, dataset: Dataset, audits: set[str], draws: int, progress: Pr
     torch.manual_seed(0)
     encoder = Encoder(ENCODERS[name](), mean=(0.0,) * 3, std=(1.0,) * 3, probe=(3, SIDE, SIDE))
     if any(p.requires_grad for p in encoder.parameters()):
-        encoder = untrained_copy(
-            encoder, dataset.batch(torch.arange(256)).images["image"].float() / 255
-        ).encoder
+        encoder = untrained_copy(encoder, dataset.batch(torch.arange(256)).images["image"].float() / 255)
     table = lambda **more: extract(encoder, dataset, dataset_params=False, progress=progress, **more)  # noqa: E731
     items = {a: audited(a) for a in sorted(audits)}
     changed = {a: [table(augment=i.augment, view_index=k) for k in range(draws)] for a, i in items.items()}

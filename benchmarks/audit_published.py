@@ -36,7 +36,7 @@ from equissl.distributed import limit_threads
 from equissl.encoder.backbone import EncoderConfig
 from equissl.encoder.encoder import Encoder
 from equissl.encoder.modes import eval_mode
-from equissl.encoder.untrained import untrained_copies
+from equissl.encoder.untrained import calibrated, untrained_copy
 from equissl.encoder.weight_files import read_tensors
 from equissl.errors import UserError
 from equissl.evaluate.audit.options import AuditOptions
@@ -228,9 +228,9 @@ def with_part(scores: Sequence[Score], part: str) -> list[Score]:
 def movements(subject: Subject, images: Tensor) -> Iterator[str]:
     """How far features move, in mean distances between two images: of an encoder and of untrained copies."""
     encoder, count = subject.loaded.encoder, len(images)
-    copies = untrained_copies(encoder, images, 2)
     networks = {"trained": encoder} | {
-        "statistics of the images" if c.calibrated else "as built": c.encoder for c in copies
+        "statistics of the images" if of_images else "as built": untrained_copy(encoder, images, k, of_images)
+        for k, of_images in enumerate(calibrated(encoder, 2))
     }
     for kind, network in networks.items():
         with torch.inference_mode(), eval_mode(network):

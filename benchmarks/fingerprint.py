@@ -128,7 +128,7 @@ def whole_run(folder: Path) -> Mapping[str, Any]:
     images = torch.rand(
         16, 3, loaded.config.size, loaded.config.size, generator=torch.Generator().manual_seed(0)
     )
-    found["untrained"] = list(untrained_copy(loaded.encoder, images, 1).encoder.state_dict().values())
+    found["untrained"] = list(untrained_copy(loaded.encoder, images, 1).state_dict().values())
     return found
 
 

@@ -210,7 +210,7 @@ def score_run(
     scores = protocol.run_evaluations(evaluations, context, strict=[n for n in strict if n in evaluations])
     dataset, rows = context.datasets["train"], context.rows["train"]
     calibration = plain_images(dataset, rows[:CALIBRATION_IMAGES], context.image, context.device)
-    encoder = untrained_copy(loaded.encoder, calibration, context.seed).encoder
+    encoder = untrained_copy(loaded.encoder, calibration, context.seed)
     untrained = protocol.run_evaluations(
         evaluations, replace(context, encoder=encoder, modules={}, model="the untrained baseline")
     )

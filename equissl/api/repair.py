@@ -187,7 +187,7 @@ def _score(
     original.encoder.to(device)
     calibration = plain_images(planned.train, rows[0][:CALIBRATION_IMAGES], "image", device)
     before, after = tables(original.encoder), tables(repaired.encoder)
-    untrained = {"random": tables(untrained_copy(original.encoder, calibration, options.seed).encoder)}
+    untrained = {"random": tables(untrained_copy(original.encoder, calibration, options.seed))}
     found = [*audited(repaired, REPAIRED), *_probed(after), *retention(before, after, untrained)]
     record_scores(repaired, found, "repair", planned.recipe.data, "test", planned.source)
     found = [*audited(original, ORIGINAL), *_probed(before)]

@@ -131,7 +131,7 @@ def run(module: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_baseline_of_a_run_is_the_same_module_untrained(run: Path, module: nn.Module) -> None:
     loaded = load_run(open_run(run), backbone=module)
-    baseline = untrained_copy(loaded.encoder, torch.rand(8, 3, 32, 32)).encoder
+    baseline = untrained_copy(loaded.encoder, torch.rand(8, 3, 32, 32))
     trained = loaded.encoder.backbone.state_dict()
     untrained = baseline.backbone.state_dict()
     assert {k: t.shape for k, t in trained.items()} == {k: t.shape for k, t in untrained.items()}

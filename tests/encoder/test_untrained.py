@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from equissl.encoder.encoder import Encoder
 from equissl.encoder.layers import with_layers
-from equissl.encoder.untrained import untrained_copy
+from equissl.encoder.untrained import kept_names, untrained_copy
 from equissl.errors import UserError
 
 IMAGES = torch.rand(24, 3, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -43,20 +43,20 @@ def test_every_parameter_is_drawn_anew(name: str) -> None:
             parameter.add_(0.5 * torch.rand(parameter.shape, generator=torch.Generator().manual_seed(2)))
     before = {n: p.clone() for n, p in trained.named_parameters()}
     found = untrained_copy(trained, IMAGES)
-    assert not found.kept
-    for parameter_name, parameter in found.encoder.named_parameters():
+    assert not kept_names(trained)
+    for parameter_name, parameter in found.named_parameters():
         assert not torch.equal(parameter, before[parameter_name]), parameter_name
         assert torch.equal(trained.get_parameter(parameter_name), before[parameter_name])
-    features = found.encoder(IMAGES).vector.detach()
+    features = found(IMAGES).vector.detach()
     assert features.isfinite().all() and float(features.std(0).mean()) > 1e-3 * float(features.abs().mean())
 
 
 def test_a_module_of_bare_parameters_does_not_equal_its_baseline() -> None:
     module = encoder(Bare())
     found = untrained_copy(module, IMAGES)
-    assert found.kept == ("backbone.scale",)
-    assert not torch.allclose(found.encoder(IMAGES).vector.detach(), module(IMAGES).vector.detach(), atol=0.1)
-    bare, trained = found.encoder.backbone, module.backbone
+    assert kept_names(module) == ("backbone.scale",)
+    assert not torch.allclose(found(IMAGES).vector.detach(), module(IMAGES).vector.detach(), atol=0.1)
+    bare, trained = found.backbone, module.backbone
     assert isinstance(bare, Bare) and isinstance(trained, Bare)
     assert float(bare.offset.mean()) == pytest.approx(float(trained.offset.mean()), abs=0.3)
 
@@ -64,9 +64,7 @@ def test_a_module_of_bare_parameters_does_not_equal_its_baseline() -> None:
 def test_the_weights_depend_on_the_seed_and_not_on_where_the_module_came_from() -> None:
     module = encoder(timm.create_model("test_resnet", num_classes=0))
     again = encoder(timm.create_model("test_resnet", num_classes=0))
-    first, second, third = (
-        untrained_copy(m, IMAGES, s).encoder for m, s in ((module, 0), (again, 0), (module, 1))
-    )
+    first, second, third = (untrained_copy(m, IMAGES, s) for m, s in ((module, 0), (again, 0), (module, 1)))
     for (name, a), b, c in zip(
         first.named_parameters(), second.parameters(), third.parameters(), strict=True
     ):
@@ -75,7 +73,7 @@ def test_the_weights_depend_on_the_seed_and_not_on_where_the_module_came_from() 
 
 
 def test_statistics_of_batch_normalisation_are_those_of_the_images() -> None:
-    found = untrained_copy(encoder(nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8))), IMAGES).encoder
+    found = untrained_copy(encoder(nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8))), IMAGES)
     maps = found(IMAGES).grid
     assert maps is not None
     torch.testing.assert_close(maps.mean((0, 2, 3)), torch.zeros(8), atol=1e-4, rtol=0)
@@ -85,7 +83,7 @@ def test_statistics_of_batch_normalisation_are_those_of_the_images() -> None:
 def test_a_deep_network_without_normalisation_stays_alive() -> None:
     layers = [layer for _ in range(20) for layer in (nn.Linear(64, 64), nn.ReLU())]
     module = encoder(nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 64), nn.ReLU(), *layers))
-    features = untrained_copy(module, IMAGES).encoder(IMAGES).vector
+    features = untrained_copy(module, IMAGES)(IMAGES).vector
     assert float(features.std(0).mean()) > 1e-3 * float(features.abs().mean()) > 0
 
 
@@ -105,6 +103,15 @@ def test_a_dead_baseline_is_refused() -> None:
 
 def test_weights_are_the_same_with_layers_beside_the_output() -> None:
     found = encoder(nn.Sequential(nn.Flatten(), nn.Linear(3072, 5), nn.ReLU(), nn.Linear(5, 3)))
-    beside = untrained_copy(with_layers(found, ("1",), (3, 32, 32)), IMAGES).encoder
-    alone = untrained_copy(found, IMAGES).encoder
+    beside = untrained_copy(with_layers(found, ("1",), (3, 32, 32)), IMAGES)
+    alone = untrained_copy(found, IMAGES)
     torch.testing.assert_close(alone(IMAGES).vector, beside(IMAGES).part("all"))
+
+
+def test_what_is_kept_has_the_same_name_with_layers_beside_the_output() -> None:
+    module = nn.Sequential(Bare(), nn.Linear(20, 3))
+    module.register_buffer("table", torch.ones(2))
+    module.register_buffer("made", torch.ones(2), persistent=False)
+    found = encoder(module)
+    for one in (found, with_layers(found, ("1",), (3, 32, 32))):
+        assert kept_names(one) == ("backbone.0.scale", "backbone.table")

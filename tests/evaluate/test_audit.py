@@ -13,6 +13,7 @@ import equissl
 from equissl.augment.filters.gaussian_blur import GaussianBlur
 from equissl.data.base import InMemoryDataset
 from equissl.encoder.encoder import Encoder
+from equissl.encoder.untrained import untrained_copy
 from equissl.errors import UserError
 from equissl.evaluate.audit.audit import audit
 from equissl.evaluate.audit.factors import AUDITS, audited, factors_of
@@ -190,6 +191,29 @@ def test_an_interrupted_audit_goes_on_where_it_was(tmp_path: Path) -> None:
     assert {s.partition(": ")[2] for s in seen} == {"plain images", "hue"}  # what cannot be read is made anew
     other = replace(options, seed=1)
     assert audit(untrained_network(), make_images(), other, store=tmp_path)[0].value != straight[0].value
+
+
+def test_untrained_copies_are_built_only_where_a_readout_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built: list[int] = []
+
+    def count(encoder: Encoder, images: Tensor, seed: int, calibrate: bool) -> Encoder:
+        built.append(seed)
+        return untrained_copy(encoder, images, seed, calibrate)
+
+    monkeypatch.setattr("equissl.evaluate.audit.audit.untrained_copy", count)
+    options = replace(QUICK, count=48, untrained=2, draws=1, factors=("brightness", "hue"), minutes=0.0)
+    network, calls = untrained_network(), []
+    network.register_forward_hook(lambda *_: calls.append(1))
+    first = audit(network, make_images(), options, store=tmp_path)
+    assert built == [0, 1] and calls
+    built.clear(), calls.clear()
+    assert audit(network, make_images(), options, store=tmp_path) == first
+    assert not built and not calls  # nor does an image pass the encoder
+    (tmp_path / "hue.safetensors").unlink()
+    assert audit(network, make_images(), options, store=tmp_path) == first
+    assert built == [0, 1] and calls
 
 
 def test_a_factor_is_read_from_one_image_and_from_fewer_images_too() -> None:

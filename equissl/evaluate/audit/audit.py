@@ -12,7 +12,13 @@ from torch import Tensor
 from equissl.data.base import Dataset
 from equissl.encoder.encoder import Encoder
 from equissl.encoder.modes import eval_mode
-from equissl.encoder.untrained import CALIBRATION_IMAGES, untrained_copies, untrained_reason
+from equissl.encoder.untrained import (
+    CALIBRATION_IMAGES,
+    calibrated,
+    kept_names,
+    untrained_copy,
+    untrained_reason,
+)
 from equissl.errors import UserError
 from equissl.evaluate.audit.asked import Asked, asked
 from equissl.evaluate.audit.duplicates import distinct_images
@@ -100,23 +106,26 @@ def audit(
         say(f"audit: {name} is left out, as {reason}")
     if not what.audits and not params.space.names:
         raise UserError([f"factors: {name} cannot be read, as {reason}" for name, reason in left_out.items()])
-    calibration = plain_images(dataset, index[:CALIBRATION_IMAGES], image, device)
-    _check_repeats(encoder, calibration[:REPEATED], model)
-    networks, trained = _networks(encoder, calibration, options)
-    joint = JointEncoder(networks | references.by_name())
+    copies = {row_of_untrained(k, c): c for k, c in enumerate(calibrated(encoder, options.untrained or 0))}
+
+    def networks() -> JointEncoder:
+        images = plain_images(dataset, index[:CALIBRATION_IMAGES], image, device)
+        _check_repeats(encoder, images[:REPEATED], model)
+        untrained = {row: untrained_copy(encoder, images, k, c) for k, (row, c) in enumerate(copies.items())}
+        return JointEncoder({MODEL: encoder} | untrained | references.by_name())
+
     weights = resample_weights(dataset.groups[index], seed=options.seed)
-    reading = Reading(joint, passes, index, options, weights)
+    reading = Reading(networks, passes, index, options, weights)
     measured = dataset.fingerprint(index), params.space  # equal numbers may be of other kinds or periods
     key = fingerprint(weights_fingerprint(encoder), *measured, replace(options, minutes=0.0))
-    kept = ReadoutStore(
-        store, f"{key} {image} {device}", frozenset(joint.names), len(index), options.draws or 1
-    )
+    rows = frozenset((MODEL, *copies, *references.names))
+    kept = ReadoutStore(store, f"{key} {image} {device}", rows, len(index), options.draws or 1)
     passes.progress = progress
     readouts = _read_all(reading, kept, what, params)
     if keep is not None:
         keep({n: f.readout for r in readouts for n, f in r.get((MODEL, "all"), {}).items()}, index)
     counts = Counts(len(index), groups, len(wanted) - len(index))
-    return list(audit_scores(readouts, options, counts, trained))
+    return list(audit_scores(readouts, options, counts, kept_names(encoder) if copies else ()))
 
 
 def _read_all(reading: Reading, kept: ReadoutStore, what: Asked, params: Params) -> list[Readouts]:
@@ -173,15 +182,6 @@ def _check_repeats(encoder: Encoder, images: Tensor, model: str) -> None:
 def _references(dataset: Dataset, index: Tensor, image: str, device: torch.device | str) -> JointEncoder:
     shape = _shape(dataset, index, image)
     return JointEncoder({name: reference(name, shape).to(device) for name in REFERENCES})
-
-
-def _networks(
-    encoder: Encoder, calibration: Tensor, options: AuditOptions
-) -> tuple[dict[str, Encoder], tuple[str, ...]]:
-    """The encoder and its untrained copies by their rows, and parameters that no copy could draw."""
-    copies = untrained_copies(encoder, calibration, options.untrained or 0)
-    named = {row_of_untrained(k, copied.calibrated): copied.encoder for k, copied in enumerate(copies)}
-    return {MODEL: encoder} | named, copies[0].kept if copies else ()
 
 
 def _speed(passes: Passes, encoder: Encoder, references: JointEncoder, what: Asked, index: Tensor) -> Speed:

@@ -79,4 +79,4 @@ def _copies(context: EvaluationContext, index: Tensor, count: int) -> list[Encod
         return []  # all copies would be itself
     dataset = context.datasets["test"]
     images = plain_images(dataset, index[:CALIBRATION_IMAGES], context.image, context.device)
-    return [untrained_copy(encoder, images, seed).encoder for seed in range(count)]
+    return [untrained_copy(encoder, images, seed) for seed in range(count)]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from torch import Tensor
 
@@ -32,14 +33,23 @@ _SOURCE_VIEW = 1_000_000  # the view of the plain images where they are cropped:
 
 @dataclass
 class Reading:
-    """What is read from all encoders' features of the same images."""
+    """What is read from all encoders' features of the same images.
 
-    network: JointEncoder
+    Args:
+        build: makes the encoders, once features of one are needed.
+    """
+
+    build: Callable[[], JointEncoder]
     passes: Passes
     index: Tensor
     options: AuditOptions
     weights: Tensor
     plain: dict[Augmentation | None, FeatureTable] = field(default_factory=dict)
+
+    @cached_property
+    def network(self) -> JointEncoder:
+        """All encoders side by side."""
+        return self.build()
 
     def images(self, audits: Sequence[Audited], recorded: bool = False) -> int:
         """How many images all passes have."""
