@@ -1,7 +1,7 @@
 """How fast views are made, against what people use today.
 
-    uv run --group peers python benchmarks/augment.py [--rounds 5] [--only cifar|imagenet|instruction-sets]
-        [--compile]
+    uv run --group peers python benchmarks/augment.py [--rounds 5] [--compile]
+        [--only cifar|imagenet|instruction-sets|cores]
 
 Every candidate makes the same kind of view from the same 8-bit images, in turns within one process, on one
 thread; a rate is images per second of processor time (equal to wall time on a quiet machine), the median of
@@ -306,7 +306,9 @@ def _spread(values: list[float]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds (default 5)")
-    parser.add_argument("--only", choices=["cifar", "imagenet", "instruction-sets"], help="one table")
+    parser.add_argument(
+        "--only", choices=["cifar", "imagenet", "instruction-sets", "cores"], help="one table"
+    )
     parser.add_argument("--compile", action="store_true", help="also torch.compile (minutes)")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -319,6 +321,7 @@ def main() -> None:
     if options.only is None:
         print(recording(options.rounds), flush=True)
         print(memory(), flush=True)
+    if options.only in (None, "cores"):
         print(scaling(options.rounds), flush=True)
     if options.compile:
         print(compiled())

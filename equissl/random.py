@@ -53,7 +53,7 @@ class Stream:
     def units(self, **columns: int) -> dict[str, Tensor]:
         """``uniform(name, columns)`` for several names at once, which takes as many operations as for one."""
         names, owner, counter = _layout(tuple(columns.items()), self.keys.device)
-        bits = _mix(_mix(self.keys[:, None] ^ names)[:, owner] + counter)
+        bits = _mix(_mix(self.keys[:, None] ^ names).index_select(1, owner) + counter)
         unit = _shift(bits, 40).to(torch.float32).mul_(2.0**-24)
         return dict(zip(columns, torch.split(unit, list(columns.values()), 1), strict=True))
 

@@ -420,15 +420,27 @@ static void store(const image_t *p, void *target, int kind, int channels_last) {
 /* Images [from, to) of a batch, each through all steps. Returns 0, or 1 if there was no memory. */
 int equissl_apply(const void *sources, int32_t source_kind, int64_t channels, int64_t height, int64_t width,
                   const step_t *steps, int32_t count, void *targets, int32_t target_kind, int32_t channels_last,
-                  int64_t pixels, int64_t side, int64_t taps, int64_t from, int64_t to) {
-    /* pixels: the most that an image has on its way; side: its longest side; taps: of the widest filter. */
+                  int64_t pixels, int64_t side, int64_t taps, int64_t images, int64_t block, int32_t parts, int32_t own, int64_t *next) {
+    /* pixels: the most that an image has on its way; side: its longest side; taps: of the widest filter;
+     * block: images taken at a time; next: the first of each part of the images that no thread has taken.
+     * A thread begins with a part of its own, since two that write to the same page of a new target both
+     * clear it, and goes on with what is left of the others'. */
     scratch_t empty = {0};
     float *first = malloc(pixels * sizeof(float)), *second = malloc(pixels * sizeof(float));
     float *row = malloc((8 * side + 2 * taps + 64) * sizeof(float));
     float *weight = malloc((2 * side * taps + taps + 64) * sizeof(float));
     int32_t *index = malloc((2 * side + 2 * taps + 64) * sizeof(int32_t));
     int out_of_memory = !(first && second && row && weight && index);
-    for (int64_t i = from; i < to && !out_of_memory; i++) {
+    int64_t i = 0, end = 0;
+    for (int32_t finished = 0; !out_of_memory;) {
+        while (i == end && finished < parts) {
+            int32_t part = (own + finished) % parts;
+            int64_t last = images * (part + 1) / parts;
+            i = __atomic_fetch_add(next + part, block, __ATOMIC_RELAXED);
+            end = i + block < last ? i + block : last;
+            if (i >= last) i = end = 0, finished++;
+        }
+        if (i == end) break;
         int64_t bytes = channels * height * width * (source_kind == UINT8 ? 1 : 4);
         const char *source = (const char *)sources + i * bytes;
         image_t p = {channels, height, width, first};
@@ -457,6 +469,7 @@ int equissl_apply(const void *sources, int32_t source_kind, int64_t channels, in
         }
         int64_t numel = p.channels * p.height * p.width;
         store(&p, (char *)targets + i * numel * (target_kind == BFLOAT16 ? 2 : 4), target_kind, channels_last);
+        i++;
     }
     free(first), free(second), free(row), free(weight), free(index);
     return out_of_memory;

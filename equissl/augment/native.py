@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import itertools
 import math
 import os
 from collections.abc import Sequence
@@ -39,7 +38,7 @@ KINDS = (  # in the order of the enum in native.c
 _NEEDS_RGB = ("jitter", "grayscale", "normalize")
 _DTYPES = {torch.uint8: 0, torch.float32: 1, torch.bfloat16: 2}
 _MIN_IMAGES_PER_THREAD = 8
-_CHUNKS_PER_THREAD = 4
+_BLOCK_PIXELS = 1 << 16  # that a thread takes at a time
 
 
 class _Step(ctypes.Structure):
@@ -110,24 +109,21 @@ def run(images: Tensor, steps: Sequence[NativeStep], dtype: torch.dtype, channel
     pixels = channels * max(h * w for h, w in sizes)
     side = max(map(max, sizes))
 
-    def apply_steps(first: int, last: int) -> int:
+    threads = max(1, min(torch.get_num_threads(), count // _MIN_IMAGES_PER_THREAD))
+    # Images cost differently, and cores may be busy with something else: who is free takes the next ones.
+    block = max(1, min(_BLOCK_PIXELS // max(1, pixels), count // threads))
+    untaken = (ctypes.c_int64 * threads)(*(count * k // threads for k in range(threads)))
+
+    def apply_steps(thread: int) -> int:
         failed: int = library(
             images.data_ptr(), _DTYPES[images.dtype], channels, height, width, table, len(steps),
-            out.data_ptr(), _DTYPES[dtype], int(channels_last), pixels, side, taps, first, last,
+            out.data_ptr(), _DTYPES[dtype], int(channels_last), pixels, side, taps,
+            count, block, threads, thread, untaken,
         )  # fmt: skip
         return failed
 
-    threads = max(1, min(torch.get_num_threads(), count // _MIN_IMAGES_PER_THREAD))
-    # Images cost differently, and cores may be busy with something else: whoever is free takes the next ones.
-    chunks = 1 if threads == 1 else min(threads * _CHUNKS_PER_THREAD, count // _MIN_IMAGES_PER_THREAD)
-    bounds = [count * k // chunks for k in range(chunks + 1)]
-    parts = iter(list(itertools.pairwise(bounds)))  # that of a list may be shared by threads
-
-    def apply_parts() -> bool:
-        return any(apply_steps(*part) for part in parts)
-
-    others = [_pool(threads - 1).submit(apply_parts) for _ in range(threads - 1)]
-    if any([apply_parts(), *(other.result() for other in others)]):
+    others = [_pool(threads - 1).submit(apply_steps, k) for k in range(1, threads)]
+    if any([apply_steps(0), *(other.result() for other in others)]):
         raise UserError(f"not enough memory to augment {count} images; lower batch_size")
     return out
 
@@ -185,6 +181,9 @@ def _load(instruction_set: str) -> ctypes._NamedFuncPointer | str:
         int32,
         int32,
         *(int64,) * 5,
+        int32,
+        int32,
+        pointer,
     )
     function.restype = ctypes.c_int
     return function
