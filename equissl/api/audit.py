@@ -120,9 +120,8 @@ def audit(
         shared: Any = {"device": device, "progress": show, "model": loaded.name}
         scores = readability.audit(encoder, dataset, options, say=say, store=store, keep=record, **shared)
         if options.equivariance:
-            say("equivariance: linear maps, curves, and predictors if there are any")
-            predictors = _predictors(loaded, device)
-            scores += audit_equivariance(loaded.encoder, dataset, scores, modules=predictors, **shared)
+            more: Any = {"modules": _predictors(loaded, device), "say": say}
+            scores += audit_equivariance(loaded.encoder, dataset, scores, **more, **shared)
     inputs = inputs_and_weights(loaded)
     own = [s if s.baseline else replace(s, extra={**s.extra, "inputs": inputs}) for s in scores]
     return Scores(own, {"model": loaded.name, **inputs})

@@ -30,7 +30,6 @@ from equissl.evaluate.audit.options import MOST_IMAGES, AuditOptions
 from equissl.evaluate.audit.profile import profile
 from equissl.evaluate.audit.record import AuditRecord
 from equissl.evaluate.base import Score
-from equissl.evaluate.equivariance.words import map_sentences
 from equissl.progress import Display
 from equissl.runs.folder import open_run
 from equissl.runs.load import Loaded, LoadedRun, inputs_and_weights
@@ -98,9 +97,7 @@ def audit(args: Arguments) -> int:
             folder, scores = _audit_one(name, model, args, options, display, out, folders)
             folders.append(folder)
             options = _as_audited(options, scores)  # what is compared is measured alike
-            words = [*(f"depth: {line}" for line in profile(scores))]
-            words += [f"equivariance: {line}" for line in map_sentences(scores)]
-            found.append((_used(model, scores), words))
+            found.append((_used(model, scores), [f"depth: {line}" for line in profile(scores)]))
         display.finish()
         console = Console()
         print(report.audit_text(folders, console.width, paired_rows(folders)))

@@ -45,13 +45,19 @@ class Cyclic(Factor):
     """An element of the cyclic group of ``order`` elements, such as quarter turns.
 
     Also one of ``order`` levels, where a change is the difference of their indices modulo ``order``.
+
+    Args:
+        levels: what the elements are called, by index; empty if they have no names.
     """
 
     order: int = 4
+    levels: tuple[str, ...] = ()
     discrete: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_bounds(self, "order", low=1, high=MAX_WIDTH)
+        if self.levels and len(self.levels) != self.order:
+            raise ValueError(f"levels has {len(self.levels)} names, but order is {self.order}")
 
     @property
     def encoded_size(self) -> int:

@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from equissl.report import figures
 from equissl.report.audit import compared, section, words
+from equissl.report.audit.equivariance import KINDS
 from equissl.report.audit.files import write_files
 from equissl.report.audit.readings import Audit, audits
 from equissl.report.audit.terminal import as_text
@@ -156,7 +157,9 @@ def _context(compared: Sequence[Model], paired: Sequence[Row] = ()) -> dict[str,
     return {
         **shown,
         "audit_only": audit_only,
-        "more_than_audits": bool(others.groups),
+        "more_than_audits": any(
+            line.name.partition("/")[0] not in KINDS for g in others.groups for line in g.lines
+        ),
         "finding": finding(table) if not audit_only else audit_finding(audited, shown, table),
         "table": table,
         "baselines": {c.baseline for c in table.columns if c.baseline},

@@ -96,3 +96,4 @@ def test_recorded_values_are_said_in_words() -> None:
     assert value_in_words(Real("size", unit="m"), torch.tensor([0.31])) == "0.31 m"
     assert value_in_words(Binary("ripe"), torch.tensor(1)) == "yes"
     assert value_in_words(Cyclic("variety", order=5), torch.tensor(3)) == "3"
+    assert value_in_words(Cyclic("variety", order=2, levels=("green", "red")), torch.tensor(1)) == "red"

@@ -10,7 +10,7 @@ from report.fake_audits import PIXEL, build_audit, factor
 from report.test_page import Page
 
 from equissl.report import audit_text, run_folders, write, write_audits
-from equissl.report.audit import words
+from equissl.report.audit import equivariance_words, words
 from equissl.report.audit.readings import Audit, audits
 from equissl.report.models import models
 from equissl.report.rows import read
@@ -122,6 +122,42 @@ def test_the_page_shows_what_the_rows_hold(tmp_path: Path) -> None:
     assert "No neighbours were recorded" not in text and "Nothing was logged" not in text
     assert html.count(PIXEL) == 4 * 6
     assert all(target.startswith(("data:image/png", "#")) for _, _, target in parsed.links)
+
+
+def test_equivariance_has_a_section_and_a_place_in_each_file(tmp_path: Path) -> None:
+    folder = build_audit(tmp_path / "one", FACTORS, equivariance=True)
+    (audit,) = audits(models([read(folder)]))
+    said = {e.factor: equivariance_words.sentence(e) for e in audit.equivariance}
+    assert said == {
+        "quarter_turns": "quarter turns: features move by 0.70 of the way to another image; a linear map "
+        "leaves 0.50 to 0.60 of the change (0.80 without a fit), less than untrained networks "
+        "(0.80 to 0.90); one map after another is 0.20 [0.18, 0.22] from that of both",
+        "horizontal_flip": "horizontal flip: features do not move",
+        "crop": "crop: from 0.95 to 0.5 (area) features move by 0.10 to 0.60 in cosine distance",
+        "hue": "hue: predicted by equimod: a step and back ends 0.30 [0.27, 0.33] from the start "
+        "(1 is the change itself)",
+    }
+    claim = "Features change partly linearly with quarter turns; they do not move under horizontal flip."
+    html = write([folder], tmp_path / "page.html").read_text()
+    data, card = write_audits([folder], tmp_path)
+    found = json.loads(data.read_text())["models"][0]["equivariance"]
+    assert claim in html and claim in card.read_text() and claim in audit_text([folder], 200)
+    for sentence in said.values():
+        rest = sentence.partition(": ")[2]
+        assert rest[1:] in html and rest in audit_text([folder], 300)
+    assert {n: f["degree"] for n, f in found.items()} == {
+        "quarter_turns": "partly linear",
+        "horizontal_flip": "invariant",
+        "crop": None,
+        "hue": None,
+    }
+    change = found["quarter_turns"]["changes"]["rotate_90"]
+    assert change["error"]["value"] == 0.6 and change["untrained"] == [0.8, 0.9]
+    assert found["quarter_turns"]["products"][0]["product"] == "rotate_180"
+    assert found["crop"]["curve"]["points"][1] == {"strength": 0.5, "value": 0.6, "low": 0.5, "high": 0.7}
+    assert found["hue"]["predictions"][0]["baselines"] == {"shuffled": 0.9}
+    without = build_audit(tmp_path / "two", FACTORS)
+    assert "How features change" not in write([without], tmp_path / "other.html").read_text()
 
 
 def test_names_of_models_and_folders_are_shown_and_not_obeyed(tmp_path: Path) -> None:

@@ -35,14 +35,17 @@ class MeasuredFactor(Checked):
     Args:
         factor: its kind; of a real number with the mean and the standard deviation of the table.
         columns: names of its columns, four of a quaternion.
-        levels: the values of a category, by index.
         start: the time that counts as day 0, as ISO 8601; of times only.
     """
 
     factor: Real | Circular | Binary | Cyclic | Rotation
     columns: tuple[str, ...]
-    levels: tuple[str, ...] = ()
     start: str = ""
+
+    @property
+    def levels(self) -> tuple[str, ...]:
+        """The values of a category, by index; empty of another kind."""
+        return self.factor.levels if isinstance(self.factor, Cyclic) else ()
 
 
 def measured_factor(choice: Choice, cells: Cells) -> MeasuredFactor:
@@ -111,8 +114,8 @@ def _settle_category(choice: Choice, cells: Cells) -> MeasuredFactor:
             f"such as {levels[0][:60]!r} and {levels[1][:60]!r}; a category may have {MAX_LEVELS:,}. Call "
             "numbers real, and name the column that tells objects apart as data.group"
         )
-    factor = Cyclic(choice.name, order=len(levels))
-    return MeasuredFactor(factor=factor, columns=choice.columns, levels=tuple(levels))
+    factor = Cyclic(choice.name, order=len(levels), levels=tuple(levels))
+    return MeasuredFactor(factor=factor, columns=choice.columns)
 
 
 def _settle_quaternion(choice: Choice, cells: Cells) -> MeasuredFactor:

@@ -49,14 +49,14 @@ class _Fixed(Augmentation):
         return self.augmentation.output_size(size)
 
 
-def fixed(augmentation: Augmentation, **values: float) -> Augmentation:
+def fixed(augmentation: Augmentation, **values: float) -> _Fixed:
     """An augmentation that gives every image these parameters; factors without a value are neutral."""
     return _Fixed(augmentation, tuple(values), tuple(values.values()))
 
 
 _COLOR = ColorJitter(1.0, 1.0, 1.0, 0.5, p=1)
 
-CHANGES: Mapping[str, Augmentation] = {
+CHANGES: Mapping[str, _Fixed] = {
     "rotate_90": fixed(QuarterTurn(), quarter_turns=1),
     "rotate_180": fixed(QuarterTurn(), quarter_turns=2),
     "rotate_270": fixed(QuarterTurn(), quarter_turns=3),
@@ -104,6 +104,11 @@ def suitable_changes(names: tuple[str, ...], shape: tuple[int, ...]) -> tuple[st
     if problems := [f"changes: {n!r} needs {reasons[n]}" for n in names if n in reasons]:
         raise UserError(problems)
     return names or tuple(n for n in CHANGES if n not in reasons)
+
+
+def factor_of(change: str) -> str:
+    """The factor that a change is one value of: "rotate_90" -> "quarter_turns"."""
+    return CHANGES[change].names[0]
 
 
 def check_changes(names: tuple[str, ...]) -> None:

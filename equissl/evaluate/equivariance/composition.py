@@ -79,18 +79,32 @@ class Composition(EncoderEvaluation):
     def run(self, context: EvaluationContext) -> Iterator[Score]:
         if self.unavailable_reason(context):
             return
-        movers = _movers(context)
-        names = suitable_audits(self.augmentations, context.image_shape())
+        movers, total = _movers(context), self.images(context)
+        done = 0
         for name, module in movers.items():
-            read = set(module.space.names)
-            augmented = [n for n in names if set(factors_of(n)) & read]
             modules = [m for m in (module, context.encoder) if isinstance(m, nn.Module)]
-            with eval_mode(*modules), torch.inference_mode():
-                found = {n: self._augmented(module, context, AUDITS[n]) for n in augmented}
-                found[RECORDED] = self._recorded(module, context)
             suffix = f"/{name}" if len(movers) > 1 else ""
-            for change, (row, groups) in found.items():
+            for change in self._changes(module, context):
+                with eval_mode(*modules), torch.inference_mode():
+                    if change == RECORDED:
+                        row, groups = self._recorded(module, context)
+                    else:
+                        row, groups = self._augmented(module, context, AUDITS[change])
                 yield from _scores(row, groups, change, name, suffix, context.seed)
+                done += len(context.rows["test"])
+                context.progress(self.name, done, total)
+
+    def images(self, context: EvaluationContext) -> int:
+        """How many images it looks at, those of each change of each module counted once."""
+        changes = sum(len(self._changes(m, context)) for m in _movers(context).values())
+        return changes * len(context.rows["test"])
+
+    def _changes(self, module: Moves, context: EvaluationContext) -> list[str]:
+        """Audits whose factors the module reads, and what the dataset records."""
+        read, recorded = set(module.space.names), context.datasets["test"].spaces[context.image].names
+        names = suitable_audits(self.augmentations, context.image_shape())
+        augmented = [n for n in names if set(factors_of(n)) & read]
+        return [*augmented, RECORDED] if read & set(recorded) else augmented
 
     def _augmented(
         self, module: Moves, context: EvaluationContext, augment: Augmentation
@@ -109,8 +123,6 @@ class Composition(EncoderEvaluation):
     def _recorded(self, module: Moves, context: EvaluationContext) -> tuple[_Row, Tensor]:
         """Three images of one object, which the dataset's own factors tell apart."""
         dataset, index = context.datasets["test"], context.rows["test"]
-        if not set(dataset.spaces[context.image].names) & set(module.space.names):
-            return {}, index
         triples = _triples(dataset.groups[index])
         rows, groups = [], []
         for part in torch.split(triples, self.batch_size):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -13,8 +12,15 @@ from equissl.encoder.encoder import Encoder
 from equissl.evaluate.audit.references import reference
 from equissl.evaluate.base import Score
 from equissl.evaluate.context import EncoderEvaluation, EvaluationContext
-from equissl.evaluate.equivariance.changes import CHANGES, PRODUCTS, check_changes, suitable_changes
-from equissl.evaluate.equivariance.fitted_maps import FittedMaps, Ratio, interval_of
+from equissl.evaluate.equivariance.against_untrained import Against, against_untrained, geometric_mean
+from equissl.evaluate.equivariance.changes import (
+    CHANGES,
+    PRODUCTS,
+    check_changes,
+    factor_of,
+    suitable_changes,
+)
+from equissl.evaluate.equivariance.fitted_maps import FittedMaps, Ratio
 from equissl.evaluate.probes.pair_kernels import PRECISION
 from equissl.evaluate.statistics import Estimate
 from equissl.evaluate.titles import LINEAR_MAPS, SENSITIVITY, title
@@ -74,17 +80,24 @@ class LinearMaps(EncoderEvaluation):
         if not self.unavailable_reason(context):
             yield from self.compare(context)
 
-    def compare(self, context: EvaluationContext, untrained: Sequence[Encoder] = ()) -> Iterator[Score]:
+    def compare(
+        self, context: EvaluationContext, untrained: Sequence[Sequence[Encoder]] = ()
+    ) -> Iterator[Score]:
         """As ``run``, with copies of the encoder that have random weights as the baseline "random".
 
         Then ``extra["to_untrained"]`` of an error is [its ratio to theirs, low, high], on the same images and
-        folds, and ``extra["verdict"]`` says "below untrained", "above untrained" or "as untrained".
+        folds, and ``extra["verdict"]`` says "below untrained", "above untrained" or "undecided"
+        (``against_untrained``).
+
+        Args:
+            untrained: copies in families that were initialised in one way each.
         """
         measured = self.measure(context)
-        called = [replace(context, encoder=e, modules={}, model="an untrained copy") for e in untrained]
-        copies = [self.measure(c)["all"] for c in called]
-        yield from own_scores(measured, self, [ratios for _, ratios in copies])
-        yield from random_scores(measured["all"][1], copies, self.seed)
+        called = replace(context, modules={}, model="an untrained copy")
+        copies = [[self.measure(replace(called, encoder=e))["all"] for e in f] for f in untrained]
+        against = against_untrained(measured["all"][1], [[r for _, r in family] for family in copies])
+        yield from own_scores(measured, self, against)
+        yield from random_scores(measured["all"][1], [copy for f in copies for copy in f], self.seed)
         shape = context.image_shape()
         for name in REFERENCES:
             encoder = reference(name, shape)
@@ -92,6 +105,10 @@ class LinearMaps(EncoderEvaluation):
             for score in ratio_scores({"all": self.measure(with_it)["all"]}, self.seed, name):
                 if score.name in measured["all"][1]:
                     yield score
+
+    def passes(self, shape: tuple[int, ...], untrained: int = 0) -> int:
+        """How often all images (C, H, W) go through an encoder or a reference."""
+        return (1 + untrained + len(REFERENCES)) * (1 + len(suitable_changes(self.changes, shape)))
 
     def measure(self, context: EvaluationContext) -> Measured:
         """Maps and ratios of every part of the features."""
@@ -121,9 +138,7 @@ def product_name(first: str, second: str, product: str) -> str:
     return f"product/{first}+{second}"
 
 
-def own_scores(
-    measured: Measured, evaluation: LinearMaps, copies: Sequence[Mapping[str, Ratio]]
-) -> Iterator[Score]:
+def own_scores(measured: Measured, evaluation: LinearMaps, against: Mapping[str, Against]) -> Iterator[Score]:
     """The rows of the encoder itself, with the baselines "identity", "shift" and "constant"."""
     seed = evaluation.seed
     for part, (maps, ratios) in measured.items():
@@ -136,11 +151,11 @@ def own_scores(
                 count=len(maps.plain),
                 part=part,
                 seed=seed,
-                extra={"moves": moves, "precision": evaluation.precision},
+                extra={"factor": factor_of(change), "moves": moves, "precision": evaluation.precision},
                 title=title(change, "moved" if moves else "does not move"),
                 group=SENSITIVITY,
             )
-    yield from ratio_scores(measured, seed, copies=copies)
+    yield from ratio_scores(measured, seed, against=against)
     maps, ratios = measured["all"]
     for change in maps.fits:
         if f"map/{change}" in ratios:
@@ -158,22 +173,20 @@ def own_scores(
 
 
 def ratio_scores(
-    measured: Measured, seed: int, baseline: str = "", copies: Sequence[Mapping[str, Ratio]] = ()
+    measured: Measured, seed: int, baseline: str = "", against: Mapping[str, Against] = {}
 ) -> Iterator[Score]:
     """A row for each ratio.
 
     Args:
-        copies: ratios of untrained copies.
+        against: of the whole features, how they compare with untrained networks.
     """
     for part, (maps, ratios) in measured.items():
         for name, ratio in ratios.items():
             extra = {"live": maps.live, "width": maps.width, **_details(name, maps)}
-            others = [c[name] for c in copies if name in c]
-            if len(others) > 1 and name.startswith("map/"):
-                against = to_untrained(ratio, others)
-                extra["to_untrained"] = [against.value, against.low, against.high]
-                side = "below" if against.high < 1 else "above" if against.low > 1 else "as"
-                extra["verdict"] = f"{side} untrained"
+            if part == "all" and name in against:
+                found = against[name]
+                extra["to_untrained"] = [found.ratio.value, found.ratio.low, found.ratio.high]
+                extra["verdict"] = found.word
             yield _score(name, ratio.interval(), maps, part, baseline, seed, extra)
 
 
@@ -182,33 +195,19 @@ def random_scores(
 ) -> Iterator[Score]:
     """The geometric mean over untrained copies, of the ratios that the encoder has."""
     for name in own:
-        found = [(maps, ratios[name]) for maps, ratios in copies if name in ratios]
-        if not found:
-            continue
-        logs = torch.tensor([r.value for _, r in found], dtype=torch.float64).clamp(min=1e-12).log()
-        images = torch.stack([r.logs() for _, r in found]).mean(0).var()
-        spread = math.sqrt(float(images + (logs.var() / len(logs) if len(logs) > 1 else 0)))
-        result = interval_of(math.exp(float(logs.mean())), spread)
-        each = {"each": [r.value for _, r in found]}
-        yield _score(name, result, found[0][0], "all", "random", seed, each)
-
-
-def to_untrained(own: Ratio, others: Sequence[Ratio]) -> Estimate:
-    """A ratio over the geometric mean of untrained copies', resample by resample."""
-    logs = torch.tensor([r.value for r in others], dtype=torch.float64).clamp(min=1e-12).log()
-    images = (own.logs() - torch.stack([r.logs() for r in others]).mean(0)).var()
-    spread = math.sqrt(float(images + logs.var() / len(logs)))
-    return interval_of(math.exp(math.log(max(own.value, 1e-12)) - float(logs.mean())), spread)
+        if found := [(maps, ratios[name]) for maps, ratios in copies if name in ratios]:
+            each = {"each": [r.value for _, r in found]}
+            mean = geometric_mean([r for _, r in found])
+            yield _score(name, mean, found[0][0], "all", "random", seed, each)
 
 
 def _details(name: str, maps: FittedMaps) -> dict[str, object]:
     kind, _, which = name.partition("/")
     if kind == "map":
-        return {"penalties": [fold.penalty for fold in maps.fits[which]]}
-    for product in PRODUCTS:
-        if product_name(*product) == name and product[2]:
-            return {"product": product[2], "composed": maps.composed_error(*product)}
-    return {"product": "unchanged"}
+        return {"factor": factor_of(which), "penalties": [fold.penalty for fold in maps.fits[which]]}
+    first, second, whole = next(p for p in PRODUCTS if product_name(*p) == name)
+    facts: dict[str, object] = {"factor": factor_of(first), "product": whole or "unchanged"}
+    return facts | ({"composed": maps.composed_error(first, second, whole)} if whole else {})
 
 
 def _score(

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from equissl.report import display_names as names
-from equissl.report.audit.readings import Interval
+from equissl.report.audit.intervals import Interval
 from equissl.report.audit.words import interval, lower, signed
 from equissl.report.rows import text
 

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from equissl.report import display_names as names
-from equissl.report.audit import words
-from equissl.report.audit.readings import Audit, Interval, Reading
+from equissl.report.audit import equivariance_words, words
+from equissl.report.audit.equivariance import Equivariance
+from equissl.report.audit.intervals import Interval
+from equissl.report.audit.readings import Audit, Reading
 from equissl.report.audit.section import comparisons, measured
 from equissl.report.rows import Row, text
 from equissl.storage import write_json, write_text
@@ -67,6 +69,7 @@ def _model(audit: Audit) -> dict[str, Any]:
         "to_decide": words.to_decide(audit) or None,
         "repair": words.repair(audit)[1] or None,
         "factors": {r.factor: _factor(r) for r in audit.readings},
+        "equivariance": {e.factor: _equivariance(e) for e in audit.equivariance} or None,
         "parts": {part: dict(values) for part, values in audit.layers.items()},
     }
 
@@ -102,6 +105,47 @@ def _factor(r: Reading) -> dict[str, Any]:
     }
 
 
+def _equivariance(found: Equivariance) -> dict[str, Any]:
+    return {
+        "title": found.title,
+        "sentence": equivariance_words.sentence(found),
+        "degree": equivariance_words.degree(found) or None,
+        "changes": {
+            c.name: {
+                "moved": _interval(c.moved),
+                "error": _interval(c.error),
+                "without_fit": dict(c.trivial),
+                "untrained": list(c.untrained),
+                "to_untrained": _interval(c.to_untrained),
+                "verdict": c.verdict or None,
+                "references": {n: _interval(i) for n, i in c.references.items()},
+            }
+            for c in found.changes
+        },
+        "products": [
+            {
+                "first": p.first,
+                "second": p.second,
+                "product": p.whole,
+                **_interval(p.error),
+                "shift": p.shift,
+                "untrained": list(p.untrained),
+                "composed": p.composed,
+            }
+            for p in found.products
+        ],
+        "curve": found.curve
+        and {
+            "unit": found.curve.unit,
+            "points": [{"strength": s, **_interval(i)} for s, i in found.curve.points],
+        },
+        "predictions": [
+            {"module": p.module, "law": p.law, **_interval(p.error), "baselines": dict(p.baselines)}
+            for p in found.predictions
+        ],
+    }
+
+
 def _interval(found: Interval | None) -> Any:
     return None if found is None else {"value": found.value, "low": found.low, "high": found.high}
 
@@ -133,6 +177,13 @@ def _card(audit: Audit) -> Iterator[str]:
         said = " ".join(s for s in (f"{words.sentence(r)}.", words.downstream(r)) if s)
         yield f"- {escaped(said[:1].upper() + said[1:])}"
     yield ""
+    if audit.equivariance:
+        said = equivariance_words.claim(audit.equivariance)
+        yield from ("### How its features change with the images", "", escaped(said), "")
+        for found in audit.equivariance:
+            line = f"{equivariance_words.sentence(found)}."
+            yield f"- {escaped(line[:1].upper() + line[1:])}"
+        yield ""
     shown = ("Images", "Number of images", "Different images", "Weights", "Size", "Normalisation", "Versions")
     facts: Mapping[str, str] = dict(measured(audit))
     facts_line = "; ".join(f"{n.lower()}: {facts[n]}" for n in shown if n in facts)

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from equissl.report import display_names as names
+from equissl.report.audit.equivariance import Equivariance, equivariances
+from equissl.report.audit.intervals import Interval, interval_of, numbers, numbers_by_name, triple
 from equissl.report.models import Model
 from equissl.report.rows import IMAGE, Measure, Row, Run, number, text
 
@@ -13,15 +15,6 @@ PREFIX = "audit/"
 LEAST_CEILING = 0.05  # of the way from chance to 1; below it nothing is read, and no bar may look full
 ANGLES = ("radians", "turns", "degrees")
 REFERENCES = {"pixels": "thumbnail", "statistics": "image statistics", "luminance": "luminance"}
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A number with its 95 % interval, if there is one."""
-
-    value: float
-    low: float | None = None
-    high: float | None = None
 
 
 @dataclass(frozen=True)
@@ -122,6 +115,7 @@ class Audit:
         groups: of images that belong together, such as those of one object; None if unknown.
         layers: part or layer -> factor -> score, from the first to the last; "output" is all of the features.
         series: number of its colour.
+        equivariance: how features change with the images, by factor, if that was measured.
     """
 
     name: str
@@ -134,6 +128,7 @@ class Audit:
     groups: int | None = None
     layers: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     series: int = 0
+    equivariance: tuple[Equivariance, ...] = ()
 
     @property
     def random(self) -> bool:
@@ -163,11 +158,12 @@ def audits(models: Sequence[Model]) -> tuple[Audit, ...]:
 
 
 def _audit(model: Model, run: Run, series: int) -> Audit | None:
-    rows = [m for m in model.rows(run) if m.name.startswith(PREFIX)]
-    if not (own := [m for m in rows if not m.baseline]):
+    every = model.rows(run)
+    if not (own := [m for m in every if m.name.startswith(PREFIX) and not m.baseline]):
         return None
     last = own[-1]
-    rows = [m for m in rows if (m.data, m.split, m.step) == (last.data, last.split, last.step)]
+    every = [m for m in every if (m.data, m.split, m.step) == (last.data, last.split, last.step)]
+    rows = [m for m in every if m.name.startswith(PREFIX)]
     by_name: dict[str, list[Measure]] = {}
     layers: dict[str, dict[str, float]] = {}
     for row in rows:
@@ -192,6 +188,7 @@ def _audit(model: Model, run: Run, series: int) -> Audit | None:
         groups=None if (groups := number(last.extra.get("groups"))) is None else int(groups),
         layers=layers,
         series=series,
+        equivariance=equivariances(every),
     )
 
 
@@ -218,17 +215,17 @@ def _reading(rows: Sequence[Measure], examples: Row) -> Reading | None:
         chance=min(chance, 0.99),
         verdict=text(extra.get("verdict")),
         count=own.count,
-        untrained=_numbers(beside["random"].extra.get("each")) if "random" in beside else (),
-        references={n: _interval(beside[n]) for n in REFERENCES if n in beside},
-        shuffled=_interval(beside["shuffled"]) if "shuffled" in beside else None,
-        to_untrained=_triple(extra.get("to_untrained")),
-        to_statistics=_triple(extra.get("to_statistics")),
+        untrained=numbers(beside["random"].extra.get("each")) if "random" in beside else (),
+        references={n: interval_of(beside[n]) for n in REFERENCES if n in beside},
+        shuffled=interval_of(beside["shuffled"]) if "shuffled" in beside else None,
+        to_untrained=triple(extra.get("to_untrained")),
+        to_statistics=triple(extra.get("to_statistics")),
         probe=text(extra.get("probe")),
-        probes=_by_name(extra.get("probes")),
+        probes=numbers_by_name(extra.get("probes")),
         amplitude=number(extra.get("amplitude")),
         bits=number(extra.get("bits")),
         ceiling=number(extra.get("ceiling")),
-        absolute=_triple(extra.get("absolute")),
+        absolute=triple(extra.get("absolute")),
         degrees=number(extra.get("degrees")),
         sign=number(extra.get("sign")),
         curve=_curve(extra.get("learning_curve"), own),
@@ -238,13 +235,13 @@ def _reading(rows: Sequence[Measure], examples: Row) -> Reading | None:
         worst=tuple(_examples(worst)) if isinstance(worst, list) else (),
         is_angle=text(extra.get("unit")) in ANGLES,
         recorded=extra.get("recorded") is True,
-        **{n: _triple(extra.get(n)) for n in ("from_class", "within_class", "from_others", "partial")},
+        **{n: triple(extra.get(n)) for n in ("from_class", "within_class", "from_others", "partial")},
     )
 
 
 def _curve(values: object, own: Measure) -> dict[int, float]:
     """Number of images -> score, with that of all images at the end."""
-    points = {int(k): v for k, v in _by_name(values).items() if k.isdecimal()}
+    points = {int(k): v for k, v in numbers_by_name(values).items() if k.isdecimal()}
     return dict(sorted({**points, own.count: own.value}.items())) if points else {}
 
 
@@ -257,22 +254,3 @@ def _examples(rows: Sequence[object]) -> Iterator[Example]:
                 change = text(row.get("change", row.get("true")))
                 words = (change, text(row.get("read")), text(row.get("first")))
                 yield Example(text(row.get("image")), original, changed, *words)
-
-
-def _interval(row: Measure) -> Interval:
-    return Interval(row.value, row.low, row.high)
-
-
-def _triple(values: object) -> Interval | None:
-    clean = _numbers(values)
-    return Interval(*clean) if len(clean) == 3 else None
-
-
-def _numbers(values: object) -> tuple[float, ...]:
-    clean = [number(v) for v in values] if isinstance(values, list) else []
-    return tuple(v for v in clean if v is not None) if None not in clean else ()
-
-
-def _by_name(values: object) -> dict[str, float]:
-    pairs = values.items() if isinstance(values, Mapping) else ()
-    return {str(n): v for n, value in pairs if (v := number(value)) is not None}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from equissl.report import display_names as names
-from equissl.report.audit import compared, words
+from equissl.report.audit import compared, equivariance_section, words
 from equissl.report.audit import figures as drawn
 from equissl.report.audit.readings import REFERENCES, Audit, Example, Reading
 from equissl.report.figures import SHAPES
@@ -79,14 +79,14 @@ def context(audits: Sequence[Audit], paired: Sequence[Row]) -> dict[str, Any]:
         "cards": list(_cards(audits)),
         "repairs": [(a, *words.repair(a)) for a in audits if words.to_repair(a)],
         "comparisons": list(comparisons(audits, paired)),
-        "profiles": [drawn.profiles(audits, shape) for shape in SHAPES],
-        "layer_names": list(dict.fromkeys((a.name, tuple(a.layers)) for a in audits if len(a.layers) > 1)),
+        "profiles": list(zip(*(drawn.profiles(audits, shape) for shape in SHAPES), strict=True)),
         "learning": [drawn.learning_curves(audits, shape) for shape in SHAPES],
         "measured": [(a, measured(a)) for a in audits],
         "references": [n for n in REFERENCES if any(n in r.references for a in audits for r in a.readings)],
         "has_band": any(r.untrained for a in audits for r in a.readings),
         "has_ceiling": any(r.ceiling is not None for a in audits for r in a.readings),
         "reference_names": REFERENCES,
+        **equivariance_section.context(audits),
     }
 
 

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 
 from equissl.report import display_names as names
-from equissl.report.audit import words
+from equissl.report.audit import equivariance_words, words
 from equissl.report.audit.readings import Audit, Reading
 from equissl.report.audit.section import comparisons
 from equissl.report.rows import Row
@@ -38,6 +38,11 @@ def _audit(audit: Audit, width: int) -> Iterator[str]:
         yield ""
     for reading in audit.readings:
         yield from _item(words.sentence(reading), width)
+    if audit.equivariance:
+        yield ""
+        yield from _wrapped(equivariance_words.claim(audit.equivariance), width)
+        for found in audit.equivariance:
+            yield from _item(equivariance_words.sentence(found), width)
     if decide := words.to_decide(audit):
         yield ""
         yield from _wrapped(decide, width)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from equissl.report import display_names as names
-from equissl.report.audit.readings import Audit, Interval, Reading
+from equissl.report.audit.intervals import Interval
+from equissl.report.audit.readings import Audit, Reading
 from equissl.text import printable
 
 FEW_GROUPS = 40

@@ -17,7 +17,7 @@ from equissl.evaluate.audit.readouts.predictions import image_names
 from equissl.evaluate.audit.readouts.readout import Readout
 from equissl.evaluate.explorer.neighbors import data_uri
 from equissl.evaluate.features import plain_images, sample_params, whole_batch
-from equissl.params import Binary, Circular, Factor
+from equissl.params import Binary, Circular, Cyclic, Factor
 from equissl.storage import write_json
 
 FILE = "audit_examples.json"
@@ -123,6 +123,8 @@ def value_in_words(factor: Factor, encoded: Tensor) -> str:
     """A recorded value for people, "120°", "0.31 m", "yes"; of encoded numbers (c,), or of a class."""
     if factor.discrete:
         found = int(encoded)
+        if isinstance(factor, Cyclic) and factor.levels:
+            return factor.levels[found]
         return ("yes" if found else "no") if isinstance(factor, Binary) else f"{found}"
     values = factor.decode(encoded.double()[None])[0].tolist()
     if isinstance(factor, Circular):

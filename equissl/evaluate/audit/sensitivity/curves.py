@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -70,8 +70,8 @@ class SensitivityCurves(EncoderEvaluation):
     def run(self, context: EvaluationContext) -> Iterator[Score]:
         if self.unavailable_reason(context):
             return
-        plain, grey = context.features("test"), context.image_shape()[0] != 3
-        for name in self.changes or [n for n in CURVES if not (grey and n in NEEDS_COLOR)]:
+        plain = context.features("test")
+        for name in self._names(context.image_shape()):
             unit, strengths = CURVES[name]
             views = [context.features("test", augment) for augment in strengths.values()]
             for part, x in plain.by_part().items():
@@ -100,6 +100,14 @@ class SensitivityCurves(EncoderEvaluation):
                     title=title(name, f"at {points[-1][0]:g} {unit}"),
                     group=SENSITIVITY,
                 )
+
+    def passes(self, shape: tuple[int, ...]) -> int:
+        """How often all images (C, H, W) go through the encoder, changed."""
+        return sum(len(CURVES[name][1]) for name in self._names(shape))
+
+    def _names(self, shape: tuple[int, ...]) -> Sequence[str]:
+        grey = shape[0] != 3
+        return self.changes or [n for n in CURVES if not (grey and n in NEEDS_COLOR)]
 
     @classmethod
     def example(cls) -> SensitivityCurves:
