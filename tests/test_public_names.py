@@ -65,6 +65,11 @@ def test_an_unknown_name_lists_the_valid_ones() -> None:
     assert "VICReg" in dir(equissl.invariance)
 
 
+def test_files_of_a_package_are_attributes() -> None:
+    for package, name in (("equissl.augment", "presets"), ("equissl.recipes", "equimod")):
+        assert lazy_exports(package)[0](name).__name__ == f"{package}.{name}"
+
+
 def test_a_renamed_component_is_still_read(monkeypatch: pytest.MonkeyPatch) -> None:
     stored = to_dict(LARS(lr=0.3)) | {"is": "equissl.training:OldLARS"}
     with pytest.raises(UserError, match="OldLARS"):

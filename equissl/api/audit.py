@@ -9,11 +9,13 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+from equissl.api.given import load_with_images
 from equissl.api.scores import Scores
 from equissl.augment.base import Augmentation
 from equissl.data.base import Data, Dataset
 from equissl.data.folder import open_data
-from equissl.data.given_images import Images, image_shape, is_resized, open_images
+from equissl.data.given_images import Images, image_shape
+from equissl.data.items.sample import has_items
 from equissl.distributed import limit_threads, resolve_device
 from equissl.encoder.layers import with_layers
 from equissl.errors import UserError, nearest
@@ -25,9 +27,9 @@ from equissl.evaluate.audit.readouts.readout import Readout
 from equissl.evaluate.audit.record import AuditRecord
 from equissl.objective import Predictive
 from equissl.params import Space
-from equissl.progress import Progress, ShowProgress, say_nothing, shown
-from equissl.runs.given import Given, load_given
-from equissl.runs.load import Loaded, LoadedRun, inputs_and_weights
+from equissl.progress import ShowProgress, say_nothing, shown
+from equissl.runs.given import Given
+from equissl.runs.load import LoadedRun, inputs_and_weights
 from equissl.runs.scores import record_scores
 
 
@@ -56,8 +58,9 @@ def audit(
     Args:
         model: a module or a function (B, C, H, W) -> features, or a name as on the command line.
         images: (N, C, H, W) uint8 or float in [0, 1], as a tensor, an array or a list; a list of images of
-            Pillow or of paths; a folder; or a dataset. What has no fixed size becomes squares as those that
-            the model was trained on.
+            Pillow or of paths; a folder; a torch ``Dataset`` of images, (image, label), (image, label,
+            factors) or mappings. What has no fixed size becomes squares as those that the model was
+            trained on.
         layer: names of the backbone's modules, "tokens" (its feature map at 4 x 4 places), or "all", four to
             six depths. Each has rows of its own, by ``part`` of the scores; "all" there is the output.
         size: side at which images are read; 0 for the model's own, or 224 for a module that states none.
@@ -90,12 +93,13 @@ def audit(
     """
     limit_threads()
     options = with_settings(options, settings)
-    check_asked(options.factors, _recorded(images))
+    if not has_items(images):  # whose factors are known when they are read
+        check_asked(options.factors, _recorded(images))
     layers = tuple(_several(layer))
     if not all(isinstance(name, str) for name in layers):
         raise UserError(f"layer={layer!r}: expected names of modules, such as 'layer4'")
     with shown(progress) as show:
-        loaded, dataset = _loaded_with_images(
+        loaded, dataset = load_with_images(
             model,
             images,
             size,
@@ -191,32 +195,3 @@ def with_settings(options: AuditOptions, settings: Mapping[str, Any]) -> AuditOp
     if "factors" in settings:
         settings = {**settings, "factors": tuple(_several(settings["factors"]))}
     return replace(options, **settings)
-
-
-def _loaded_with_images(
-    model: Given,
-    images: Images,
-    size: int,
-    progress: Progress,
-    limit: int,
-    **given: Any,
-) -> tuple[Loaded, Dataset]:
-    """The model, built for the size of images that have one, and the images, otherwise in its size.
-
-    Raises:
-        UserError: ``size`` is not that of images that are not resized.
-    """
-    if is_resized(images):
-        loaded = load_given(model, size=size, **given)
-        side = size or loaded.config.size
-        return loaded, open_images(images, side, loaded.fit, loaded.intensity, progress, limit)
-    dataset = open_images(images, size, progress=progress)
-    if not len(dataset):
-        raise UserError("images: there are none")
-    shape = image_shape(dataset)
-    if size and set(shape[1:]) != {size}:
-        raise UserError(
-            f"size={size}: the images are of {shape[1]} x {shape[2]} px and stay as they are; resize them, "
-            "or pass images of Pillow, paths or a folder"
-        )
-    return load_given(model, shape=shape, size=shape[2] if shape[1] == shape[2] else 0, **given), dataset

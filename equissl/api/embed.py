@@ -1,4 +1,4 @@
-"""Features of every image in a folder, or of a table."""
+"""Features of every image in a folder, of a table, or passed in Python."""
 
 from __future__ import annotations
 
@@ -12,8 +12,11 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from equissl.api.given import load_with_images
 from equissl.data.base import BadImage
 from equissl.data.folder import image_files
+from equissl.data.given_images import Images
+from equissl.data.image_folder import ImageFolder
 from equissl.data.image_table import ImageTable
 from equissl.data.tables.schema import TableSchema
 from equissl.distributed import limit_threads, resolve_device
@@ -21,18 +24,18 @@ from equissl.errors import UserError
 from equissl.evaluate.features import extract
 from equissl.progress import ShowProgress, shown
 from equissl.runs.given import Given, load_given
-from equissl.runs.load import inputs_and_weights
+from equissl.runs.load import Loaded, inputs_and_weights
 from equissl.storage import atomic_open, write_json
-from equissl.tables import write_csv
+from equissl.tables import data_frame, write_csv
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Embeddings:
-    """Features of the images in a folder.
+    """Features of images.
 
     Args:
         files: N paths relative to the folder, or to that of the table, as Python names files (``os.fsencode``
-            gives their bytes).
+            gives their bytes); numbers of images that are no files.
         features: (N, D), row by row those of ``files``.
         skipped: files that cannot be read, with the reason.
         model: its name, where its weights come from, and the normalisation and size of the images.
@@ -43,10 +46,24 @@ class Embeddings:
     skipped: tuple[BadImage, ...]
     model: Mapping[str, Any] = field(default_factory=dict)
 
+    def to_pandas(self) -> Any:
+        """A ``pandas.DataFrame``: "feature_0", ..., a row per file.
+
+        Raises:
+            UserError: pandas is not installed.
+        """
+        columns = {f"feature_{k}": column for k, column in enumerate(self.features.numpy().T)}
+        return data_frame(columns).set_index(np.array(self.files))
+
+    def __repr__(self) -> str:
+        count, width = self.features.shape
+        skipped = f", {len(self.skipped)} images skipped" if self.skipped else ""
+        return f"Embeddings of {count:,} images, {width} features each, by {self.model.get('name')}{skipped}"
+
 
 def embed(
     model: Given,
-    data: Path | str,
+    data: Images,
     out: Path | str | None = None,
     *,
     size: int = 0,
@@ -58,7 +75,7 @@ def embed(
     device: str = "cpu",
     progress: ShowProgress = False,
 ) -> Embeddings:
-    """Features of every image in a folder, or of a table, that can be read; split folders or not.
+    """Features of every image that can be read, of a folder (split folders or not), a table or a ``Dataset``.
 
     Images become squares as those that the model was trained on, if that is known, and those with more than
     8 bits are read with the same intensity range.
@@ -66,6 +83,7 @@ def embed(
     Args:
         model: a name as of ``load_encoder``, such as a run folder or ``timm/NAME@pretrained``; what it
             returned; or a module or a function of images.
+        data: a folder, a table, a torch ``Dataset``, or other images as of ``audit``.
         out: also write them, to a ``.npz`` file (``files``, ``features``, ``skipped``, and ``model``, JSON
             with the weights and the normalisation) or a ``.csv`` file, with that JSON beside it.
         size, mean, std, preprocess, trusted: as of ``audit``.
@@ -93,28 +111,34 @@ def embed(
     path = None if out is None else Path(out)
     check_suffix(path)
     limit_threads()
-    loaded = load_given(
-        model, size=size, mean=mean, std=std, preprocess=preprocess, seed=seed, trusted=trusted
-    )
-    images = image_files(
-        data, loaded.config.size, fit=loaded.fit, max_bad_fraction=1.0, intensity=loaded.intensity
-    )
-    if isinstance(images, ImageTable):
-        images = replace(images, schema=TableSchema())  # its factors and pairs are not asked for
+    given: Any = {"mean": mean, "std": std, "preprocess": preprocess, "seed": seed, "trusted": trusted}
     device = resolve_device(device)
-    loaded.encoder.to(device)
     with shown(progress) as show:
-        dataset = images.open_all(show)
+        if isinstance(data, Path | str):
+            loaded = load_given(model, size=size, **given)
+            dataset = _every_image(data, loaded).open_all(show)
+        else:
+            loaded, dataset = load_with_images(model, data, size, show, **given)
+        loaded.encoder.to(device)
         table = extract(
             loaded.encoder, dataset, device=device, progress=show, model=loaded.name, drop_unreadable=True
         )
     facts = {"name": loaded.name, **inputs_and_weights(loaded)}
     rows = range(len(dataset)) if table.rows is None else table.rows.tolist()
-    files = dataset.files
+    files = dataset.files or tuple(map(str, range(len(dataset))))
     embeddings = Embeddings(tuple(files[row] for row in rows), table.vectors, dataset.bad_images, facts)
     if path is not None:
         (_write_csv if path.suffix == ".csv" else _write_npz)(path, embeddings)
     return embeddings
+
+
+def _every_image(path: Path | str, loaded: Loaded) -> ImageFolder | ImageTable:
+    """The images of a folder or a table, none of which is refused."""
+    images = image_files(
+        path, loaded.config.size, fit=loaded.fit, max_bad_fraction=1.0, intensity=loaded.intensity
+    )
+    # Factors and pairs of a table are not asked for.
+    return replace(images, schema=TableSchema()) if isinstance(images, ImageTable) else images
 
 
 def check_suffix(out: Path | None) -> None:

@@ -11,9 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from equissl.api.scores import Scores
 from equissl.config.validation import Checked, check_bounds
 from equissl.data.base import Data, Dataset, Split
 from equissl.data.folder import data_settings, open_data, split_of_tests
+from equissl.data.given_images import Images
 from equissl.distributed import limit_threads, resolve_device
 from equissl.encoder.untrained import CALIBRATION_IMAGES, untrained_copy
 from equissl.errors import UserError
@@ -29,10 +31,10 @@ from equissl.evaluate.factors.verdicts import with_verdicts
 from equissl.evaluate.features import plain_images, whole_batch
 from equissl.evaluate.remarks import remarks
 from equissl.objective import Predictive, Reconstructs
-from equissl.progress import Progress, no_progress, say_nothing
+from equissl.progress import Progress, ShowProgress, no_progress, say_nothing, shown
 from equissl.random import shuffled
 from equissl.runs.folder import open_run
-from equissl.runs.load import LoadedRun, load_run
+from equissl.runs.load import LoadedRun, inputs_and_weights, load_run
 from equissl.runs.scores import describe_data, record_scores
 from equissl.storage import write_json
 from equissl.views import make_views
@@ -81,30 +83,35 @@ class EvaluationOptions(Checked):
 
 def evaluate_run(
     run: Path | str,
-    data: Data | Path | str | None = None,
+    data: Images | None = None,
     options: EvaluationOptions = EvaluationOptions(),
     *,
-    test: Data | Path | str | None = None,
+    test: Images | None = None,
     labels: str = "none",
     limit: int | None = None,
-    progress: Progress = no_progress,
+    progress: ShowProgress = False,
     trusted: Sequence[str] = (),
     backbone: nn.Module | None = None,
     say: Callable[[str], object] = say_nothing,
-) -> list[Score]:
+) -> Scores:
     """Score a run, and write its scores and explorers into its folder.
 
     Features are kept in the folder ``features`` of the run and read again as long as weights, images and
     code are the same.
 
     Args:
-        data: images, or a folder of them; the recipe's own data if absent.
+        data: a folder, a table, a torch ``Dataset`` of (image, label) or other images; the recipe's own data
+            if absent.
         test: where the test images come from, if from elsewhere; classes are matched by name.
         labels: of folders: "none", "folders" or a ``.csv`` file with columns ``file`` and ``label``.
         limit: images of each split of a folder, always the same ones; ``None`` for all.
+        progress: True for a live bar, or a function (what, done, total).
         backbone: a module like the one the run was trained with, if that was your own.
         say: called with a line about images in both splits, features that are collapsed, classes without
             training images, and factors that do not vary.
+
+    Returns:
+        The scores, which print as a table and have ``to_pandas()`` and ``plot()``.
 
     Raises:
         UserError: an unknown name or setting, or an evaluation asked for by name that is impossible here.
@@ -115,49 +122,57 @@ def evaluate_run(
     if threads := limit_threads():
         say(threads)
     loaded = load_run(open_run(Path(run)), trusted, backbone=backbone)
+    how: Any = {"labels": labels, "limit": limit, "settings": of_data}
+    with shown(progress) as show:
+        data, train_set, test_data, test_set = _opened(loaded, data, test, show, **how)
+        if shared := len(_files(data, train_set) & _files(test_data, test_set)):
+            say(
+                f"warning: {shared:,} of {len(test_set):,} test images are training images too, so scores "
+                "are of images that probes were fitted on; name other images as test=, or leave it out to "
+                "hold some of data= out"
+            )
+        if test is not None and test_set.classes != train_set.classes:
+            test_set = RelabeledDataset(test_set, train_set.classes)
+        context = evaluation_context(loaded, train_set, test_set, options, show)
+        if left_out := _left_out(context):
+            say(left_out)
+        strict = protocol.named_evaluations(options.evaluations) if options.strict else ()
+        scores = score_run(loaded, context, evaluations, strict)
+        if any(isinstance(e, Evaluation) for e in evaluations.values()):  # the features are there
+            for sentence in remarks(context.features("train"), context.features("test")):
+                say(f"warning: {sentence}")
+        write_explorers(loaded, context, options.steer)
+    source = describe_data(data, None if test is None else test_data)
+    record_scores(loaded, scores, "evaluate", data, source=source)
+    return Scores(scores, {"model": loaded.name, "data": source, **inputs_and_weights(loaded)})
+
+
+def _opened(
+    loaded: LoadedRun, data: Any, test: Any, progress: Progress, **how: Any
+) -> tuple[Data, Dataset, Data, Dataset]:
+    """The data of training and test images, each with its opened split.
+
+    Args:
+        how: "labels", "limit" and "settings" of ``open_data``.
+    """
+    how |= {"fit": loaded.fit, "intensity": loaded.intensity}
     size = loaded.config.size
-    as_trained: Any = {"fit": loaded.fit, "intensity": loaded.intensity, "settings": of_data}
-    if isinstance(data, Path | str):  # nothing needs to be held out where test images come from elsewhere
-        data = open_data(
-            data,
-            size,
-            labels,
-            test_fraction=0.1 if test is None else 0.0,
-            limit=limit,
-            **as_trained,
-        )
+    split: Split = "test"
+    if data is not None and not isinstance(data, Data):
+        # Nothing needs to be held out where test images come from elsewhere.
+        data = open_data(data, size, test_fraction=0.1 if test is None else 0.0, **how)
     data = (data or loaded.data).like(loaded.data)
     train_set = data.open("train", progress)
-    test_split: Split = "test"
-    if isinstance(test, Path | str):
-        test = open_data(test, size, labels, test_fraction=0.0, limit=limit, **as_trained)
-        test = test.like(data)
-        test_split = split_of_tests(test)
-    test_set = (test or data).open(test_split, progress)
-    if shared := len(_files(data, train_set) & _files(test or data, test_set)):
-        say(
-            f"warning: {shared:,} of {len(test_set):,} test images are training images too, so scores are "
-            "of images that probes were fitted on; name other images as test=, or leave it out to hold "
-            "some of data= out"
-        )
-    if test is not None and test_set.classes != train_set.classes:
-        test_set = RelabeledDataset(test_set, train_set.classes)
-    context = evaluation_context(loaded, train_set, test_set, options, progress)
-    if left_out := _left_out(context):
-        say(left_out)
-    strict = protocol.named_evaluations(options.evaluations) if options.strict else ()
-    scores = score_run(loaded, context, evaluations, strict)
-    if any(isinstance(e, Evaluation) for e in evaluations.values()):  # the features are there
-        for sentence in remarks(context.features("train"), context.features("test")):
-            say(f"warning: {sentence}")
-    write_explorers(loaded, context, options.steer)
-    record_scores(loaded, scores, "evaluate", data, source=describe_data(data, test))
-    return scores
+    if test is not None and not isinstance(test, Data):
+        test = open_data(test, size, test_fraction=0.0, **how).like(data)
+        split = split_of_tests(test)
+    test_data = test or data
+    return data, train_set, test_data, test_data.open(split, progress)
 
 
 def check_data_settings(settings: Mapping[str, str], data: object) -> None:
-    """Raises UserError if there are settings of data, but no path of a folder or table."""
-    if settings and not isinstance(data, Path | str):
+    """Raises UserError if there are settings of data, but neither a folder, a table nor passed images."""
+    if settings and (data is None or isinstance(data, Data)):
         raise UserError(
             f"data.{next(iter(settings))}=... is about data=DIR, which is missing: a run's own data stay as "
             "they are"

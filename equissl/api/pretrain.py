@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from torch import nn
 
 from equissl.config import overrides
 from equissl.config.serialize import from_dict
+from equissl.data.folder import open_data
+from equissl.data.given_data import passed_again
+from equissl.data.given_images import Images
 from equissl.progress import say_nothing
 from equissl.recipe import Recipe
 from equissl.runs.changes import check_resumable, check_unedited, version_changes
@@ -26,14 +30,19 @@ def pretrain(
     out: Path | str,
     options: Options = Options(),
     *,
+    data: Images | None = None,
     backbone: nn.Module | None = None,
     name: str = "",
+    progress: bool = False,
 ) -> Run:
     """Train a recipe into a new run folder.
 
     Args:
+        data: instead of the recipe's: a folder, a table, a torch ``Dataset``, or other images; a run with
+            images that are in no file is resumed and evaluated with the same passed again.
         backbone: a module of your own, (B, C, H, W) -> (B, D) or (B, D, h, w), instead of the recipe's.
         name: the recipe's name in tables.
+        progress: show a live bar, as ``Options(silent=False)``.
 
     Raises:
         UserError: with every mistake found.
@@ -49,6 +58,9 @@ def pretrain(
         >>> sorted(p.name for p in run.path.iterdir() if p.suffix == ".json")
         ['components.json', 'environment.json', 'recipe.json']
     """
+    if data is not None:
+        recipe = replace(recipe, data=open_data(data, recipe.data.size))
+    options = replace(options, silent=False) if progress else options
     return train(recipe, Path(out), options, encoder=wrap_backbone(recipe.encoder, backbone), name=name)
 
 
@@ -57,6 +69,7 @@ def resume(
     settings: Mapping[str, str] | None = None,
     options: Options | None = None,
     *,
+    data: Images | None = None,
     backbone: nn.Module | None = None,
     trusted: Sequence[str] = (),
     say: Callable[[str], object] = say_nothing,
@@ -66,6 +79,7 @@ def resume(
     Args:
         settings: of the recipe, as text. More ``epochs`` prolong the run; ``data.path`` names the folder that
             the same images lie in now; any other change is refused.
+        data: the images, where they were passed in Python.
         options: ``run_options(run)`` if absent: those the run was started with.
         say: called with a line about a run that is finished, or about what changes.
 
@@ -90,6 +104,7 @@ def resume(
             f"epochs {recipe.epochs} -> {prolonged.epochs}: the learning rate now follows a schedule that "
             f"ends at epoch {prolonged.epochs}, so it jumps up where the old one had already fallen"
         )
+    prolonged = replace(prolonged, data=passed_again(prolonged.data, data))
     encoder = wrap_backbone(recipe.encoder, backbone)
     kept = run_options(folder) if options is None else options
     return train(prolonged, folder.path, kept, encoder=encoder, resume=True)

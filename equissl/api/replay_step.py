@@ -8,8 +8,10 @@ from pathlib import Path
 
 from torch import nn
 
+from equissl.data.given_data import passed_again
+from equissl.data.given_images import Images
 from equissl.distributed import resolve_device
-from equissl.progress import Progress, no_progress
+from equissl.progress import ShowProgress, shown
 from equissl.runs.folder import open_run
 from equissl.runs.load import wrap_backbone
 from equissl.storage import read_object
@@ -24,7 +26,8 @@ def replay_step(
     step: int,
     *,
     device: str = "cpu",
-    progress: Progress = no_progress,
+    progress: ShowProgress = False,
+    data: Images | None = None,
     trusted: Sequence[str] = (),
     backbone: nn.Module | None = None,
 ) -> StepReplay:
@@ -35,6 +38,7 @@ def replay_step(
 
     Args:
         step: from 1, as in the log and in messages.
+        data: the images, where they were passed in Python.
         backbone: a module like the one the run was trained with, if that was your own.
 
     Raises:
@@ -42,11 +46,13 @@ def replay_step(
     """
     folder = open_run(Path(run))
     recipe = replace(folder.read_recipe(trusted), compile=False)
+    recipe = replace(recipe, data=passed_again(recipe.data, data))
     per_epoch = read_object(folder.path / "environment.json").get("steps_per_epoch")
     if isinstance(per_epoch, int):  # before the images are read
         check_step(step, per_epoch * recipe.epochs)
     options = Options(accelerator=resolve_device(device), loggers=())
     fabric = open_fabric(recipe.precision, accelerator=options.accelerator, devices=1)
-    plan = resolve(recipe, options, fabric, progress)
+    with shown(progress) as show:
+        plan = resolve(recipe, options, fabric, show)
     learner = build(plan, fabric, wrap_backbone(recipe.encoder, backbone))
     return replay(folder, step, plan, learner)

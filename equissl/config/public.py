@@ -35,7 +35,8 @@ def lazy_exports(
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """``__getattr__`` and ``__dir__`` of a package that offers every public class of its files.
 
-    A class is imported when it is first used, so importing the package imports nothing else.
+    A class is imported when it is first used, so importing the package imports nothing else. Its files and
+    folders are attributes too.
 
     Args:
         package: the package's ``__name__``.
@@ -47,6 +48,8 @@ def lazy_exports(
 
     def get(name: str) -> Any:
         names = {**public_classes(package), **{n: f"{package}.{m}" for n, m in (also or {}).items()}}
+        if not name.startswith("_") and name not in names and find_spec(f"{package}.{name}") is not None:
+            return importlib.import_module(f"{package}.{name}")  # a file or folder, as augment.presets
         if name.startswith("__") or name not in names:
             raise AttributeError(f"{package} has no {name!r}; it offers {', '.join(sorted(names))}")
         return getattr(importlib.import_module(names[name]), name)

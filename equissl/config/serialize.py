@@ -18,11 +18,14 @@ _ADDRESS = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w
 def to_dict(value: object) -> Any:
     """JSON-ready data; a dataclass becomes ``{"is": "package:Class", field: ...}``.
 
+    Fields with ``metadata={"stored": False}`` hold what no file can, and are left out.
+
     Raises:
         TypeError: a value is neither plain data nor a dataclass.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {f.name: to_dict(getattr(value, f.name)) for f in dataclasses.fields(value) if f.init}
+        stored = [f.name for f in dataclasses.fields(value) if f.init and f.metadata.get("stored", True)]
+        fields = {name: to_dict(getattr(value, name)) for name in stored}
         return {"is": address(type(value)), **fields}
     if isinstance(value, Mapping):
         return {str(k): to_dict(v) for k, v in value.items()}

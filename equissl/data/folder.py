@@ -23,7 +23,7 @@ _PREFIX = "data."
 
 
 def open_data(
-    path: Path | str,
+    path: Any,
     size: int,
     labels: str = "none",
     *,
@@ -33,13 +33,15 @@ def open_data(
     intensity: IntensityRange = IntensityRange(),
     settings: Mapping[str, str] | None = None,
 ) -> Data:
-    """Images in a folder or of a table.
+    """Images in a folder, of a table, or passed in Python.
 
     A path that ends in ``.csv``, ``.jsonl`` or ``.parquet`` is an ``ImageTable``, a folder of its layout
     ``ThreeDIEBench``, any other an ``ImageFolder``. 3DIEBench has its own factors, split and labels. Nothing
     is read until ``.open(split)``; the path is made absolute, so that a run can be resumed from any folder.
 
     Args:
+        path: of a folder or a table; or images, a torch ``Dataset`` or a list, as of ``GivenImages``, whose
+            samples bring their labels.
         size: side in pixels of the stored square.
         labels: "none", "folders" or the path of a ``.csv`` file with columns ``file`` and ``label``; of a
             table the name of its column, "none" for ``label`` if it has one.
@@ -60,6 +62,8 @@ def open_data(
         >>> open_data("photos/angles.csv", size=64, settings={"group": "object"}).group
         'object'
     """
+    if not isinstance(path, Path | str):
+        return _passed(path, size, labels, settings or {}, test_fraction=test_fraction, limit=limit, fit=fit)
     folder = Path(path)
     data: Data
     if not is_table(path) and Source.recognises(folder):
@@ -74,6 +78,17 @@ def open_data(
         return overrides.override(data, settings or {})
     except UserError as error:
         raise UserError([f"{_PREFIX}{p.removeprefix(_PREFIX)}" for p in error.problems]) from None
+
+
+def _passed(images: Any, size: int, labels: str, settings: Mapping[str, str], **fields: Any) -> Data:
+    from equissl.data.given_data import GivenImages, given_data  # which read folders with this file
+
+    if labels != "none":
+        raise UserError(
+            f"labels={labels}: samples that are passed in Python bring their labels; leave it out"
+        )
+    data = given_data(images, size, **fields)
+    return overrides.override(data, settings) if isinstance(data, GivenImages) else data
 
 
 def image_files(
@@ -127,6 +142,6 @@ def data_settings(settings: Mapping[str, str]) -> tuple[dict[str, str], dict[str
 def split_of_tests(data: Data) -> Split:
     """The split of test images that were named apart: "train", which is all, where there are no splits."""
     if not isinstance(data, ImageFolder | ImageTable):
-        return "test"
+        return "test" if getattr(data, "test_fraction", 1.0) else "train"
     by_group = isinstance(data, ImageTable) and data.settled().split_by == "group"
     return "test" if not by_group and split_folders(Path(data.root)) else "train"

@@ -40,6 +40,7 @@ class Cells:
         kinds: name -> what follows its name in the header, "circular(360)" in "yaw:circular(360)".
         lines: of every row: its line in the file, or its number from 1 where there are no lines.
         word: "line" or "row".
+        label: what messages call it; its path if empty.
     """
 
     path: Path
@@ -47,6 +48,7 @@ class Cells:
     kinds: Mapping[str, str]
     lines: Sequence[int]
     word: str = "line"
+    label: str = ""
 
     def __len__(self) -> int:
         return len(self.lines)
@@ -64,7 +66,8 @@ class Cells:
     def error(self, problem: str, row: int | None = None) -> UserError:
         """An error that names the table, and the row if there is one."""
         where = "" if row is None else f" {self.word} {self.lines[row]}:"
-        return UserError(printable(f"data.path: {str(self.path)!r}:{where} {problem}"))
+        label = self.label or f"data.path: {str(self.path)!r}"
+        return UserError(printable(f"{label}:{where} {problem}"))
 
 
 def is_table(path: Path | str) -> bool:
