@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from equissl.augment.factor_names import named_factors
 from equissl.data.folder import open_data
 from equissl.distributed import limit_threads, resolve_device
 from equissl.errors import UserError
@@ -64,7 +65,7 @@ def subspace(
     """
     path = None if out is None else Path(out)
     check_file(path)
-    check_asked((factor, *factors))
+    factor, factors = check_factors(factor, factors)
     limit_threads()
     loaded = model if isinstance(model, LoadedEncoder | LoadedRun) else load_encoder(str(model), seed=seed)
     as_trained: dict[str, Any] = {"fit": loaded.fit, "intensity": loaded.intensity, "limit": count}
@@ -101,6 +102,19 @@ def subspace(
                 model=np.array(facts),
             )
     return found, scores
+
+
+def check_factors(factor: str, factors: Sequence[str] = ()) -> tuple[str, tuple[str, ...]]:
+    """The names of a factor and of others as an audit has them.
+
+    Raises:
+        UserError: one is unknown, or the first stands for several.
+    """
+    check_asked((factor, *factors))
+    own = named_factors((factor,))
+    if len(own) > 1:
+        raise UserError(f"factor={factor} stands for {', '.join(own)}; name one of them")
+    return own[0], named_factors(factors)
 
 
 def check_file(out: Path | None) -> None:

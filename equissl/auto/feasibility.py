@@ -8,6 +8,7 @@ from dataclasses import fields, replace
 from torch import Tensor
 
 from equissl.augment.base import Augmentation
+from equissl.augment.factor_names import CROP
 from equissl.auto import identifiability
 from equissl.data.base import Data
 from equissl.equivariance._parameter_targets import (
@@ -22,7 +23,6 @@ from equissl.evaluate.features import make_view
 from equissl.random import shuffled
 from equissl.recipe import Recipe
 
-CROP = ("crop_top", "crop_left", "crop_height", "crop_width")
 MIN_IMAGES = 40
 MAX_IMAGES = 512
 MIN_RELATIVE_EFFECT = 0.03  # of the distance between two images

@@ -12,13 +12,14 @@ from equissl.augment.color.color_jitter import ColorJitter
 from equissl.augment.color.grayscale import Grayscale
 from equissl.augment.color.invert import Invert
 from equissl.augment.color.solarize import Solarize
+from equissl.augment.factor_names import ALIASES, CROP, GROUPS, named_factors
 from equissl.augment.filters.gaussian_blur import GaussianBlur
 from equissl.augment.geometry.flip import HorizontalFlip, VerticalFlip
 from equissl.augment.geometry.quarter_turn import QuarterTurn
 from equissl.augment.geometry.random_resized_crop import RandomResizedCrop
 from equissl.augment.geometry.rotate import Rotate
 from equissl.auto.default import choose_recipe
-from equissl.auto.feasibility import CROP, feasibility_warnings
+from equissl.auto.feasibility import feasibility_warnings
 from equissl.data.folder import image_files
 from equissl.equivariance._parameter_targets import AnyParameterTarget, FactorDifference, ParameterDifference
 from equissl.equivariance.augself import AugSelf
@@ -44,11 +45,7 @@ FACTORS: Mapping[str, str] = {
     "invert": "all pixels inverted or not",
     "blur": "a Gaussian of 0.1 to 2 pixels",
 }
-GROUPS: Mapping[str, tuple[str, ...]] = {
-    "flip": ("horizontal_flip",),
-    "color": tuple(JITTER),
-    "colour": tuple(JITTER),
-}
+_MEASURED = "; what is measured of images (columns of a table) is learned with recipe=sie.sie_measured"
 DEFAULT_IGNORE = ("horizontal_flip", "crop", "brightness", "contrast", "saturation", "hue", "grayscale")
 # (kept, ignored): why the ignored one destroys the kept one.
 CONFLICTS: Mapping[tuple[str, str], str] = {
@@ -91,7 +88,8 @@ def recipe_for(
 
     Args:
         folder: of images, or a table. For other data, ``build_recipe(recipe, resolve(keep, ignore))``.
-        keep, ignore: names in ``FACTORS`` or ``GROUPS``, or of single numbers ("crop_left" means "crop").
+        keep, ignore: names in ``FACTORS``, of several ("color") or of single numbers ("crop_left" means
+            "crop"), as everywhere (``augment.factor_names``).
             Without ``ignore``: what SimCLR ignores (``DEFAULT_IGNORE``), without what is kept.
 
     Raises:
@@ -232,17 +230,14 @@ def _conflicts(kept: Collection[str]) -> list[str]:
 
 
 def _expand(names: Sequence[str], key: str, problems: list[str]) -> set[str]:
-    """Names in ``FACTORS``, with groups and recorded names replaced by the factors they stand for."""
-    recorded = {r: n for n in FACTORS for r in _recorded(n)}
-    factors: set[str] = set()
+    """Names in ``FACTORS``."""
     for name in names:
-        if name in GROUPS:
-            factors.update(GROUPS[name])
-        elif name in FACTORS or name in recorded:
-            factors.add(recorded.get(name, name))
-        else:
-            problems.append(f"{key}={name}: no such factor; {nearest(name, {*FACTORS, *GROUPS})}")
-    return factors
+        if name not in FACTORS and name not in ALIASES:
+            hint = nearest(name, {*FACTORS, *GROUPS})
+            problems.append(
+                f"{key}={name}: no such factor; {hint}{'' if hint.startswith('did you') else _MEASURED}"
+            )
+    return {n for n in named_factors(names) if n in FACTORS}
 
 
 def _in_order(names: set[str]) -> tuple[str, ...]:

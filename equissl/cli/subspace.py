@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from equissl.api.subspace import check_file, subspace
+from equissl.api.subspace import check_factors, check_file, subspace
 from equissl.cli import shared
 from equissl.cli.grammar.arguments import Arguments
 from equissl.data.files.scan import existing_folder
-from equissl.evaluate.audit.asked import check_asked
 from equissl.evaluate.base import Score
 from equissl.progress import Display
 
@@ -19,7 +18,7 @@ def run(args: Arguments) -> None:
     out: Path | None = args["out"]
     args.check(
         lambda: check_file(out),
-        lambda: check_asked((args["factor"], *args["factors"])),
+        lambda: args["factor"] and check_factors(args["factor"], args["factors"]),
         lambda: existing_folder(str(args["data"])),
         lambda: shared.device(args),
     )

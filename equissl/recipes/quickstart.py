@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from equissl.augment.base import Pipeline
 from equissl.augment.color.color_jitter import ColorJitter
+from equissl.augment.factor_names import CROP
 from equissl.augment.geometry.random_resized_crop import RandomResizedCrop
 from equissl.data.solids import Solids
 from equissl.encoder.backbone import EncoderConfig
@@ -24,7 +25,6 @@ from equissl.training.optim import AdamW, WarmupCosine
 from equissl.views import ViewSpec
 
 SIZE = 32
-CROP = ("crop_top", "crop_left", "crop_height", "crop_width")
 
 
 def invariant() -> Recipe:

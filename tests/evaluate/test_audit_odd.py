@@ -12,13 +12,18 @@ import torch
 from torch import Tensor, nn
 
 import equissl
+from equissl.api.subspace import check_factors
 from equissl.augment.base import Pipeline
 from equissl.augment.color.color_jitter import ColorJitter
+from equissl.augment.factor_names import ALIASES
 from equissl.augment.filters.gaussian_noise import GaussianNoise
 from equissl.augment.geometry.random_resized_crop import RandomResizedCrop
 from equissl.augment.masking.patch_mask import PatchMask
+from equissl.auto.requirements import FACTORS, kept_factors
 from equissl.errors import UserError
+from equissl.evaluate.audit.asked import check_asked
 from equissl.evaluate.audit.factors import AUDITS
+from equissl.evaluate.audit.options import AuditOptions
 from equissl.evaluate.audit.readouts.store import ReadoutStore
 from equissl.evaluate.base import Score
 from equissl.evaluate.checked_file import read_checked, write_checked
@@ -97,7 +102,6 @@ def test_equal_images_count_once_however_many_they_are() -> None:
             "'ColorJitter' would be read from",
         ),
         (("brightness", ColorJitter(0.4, 0.4, 0, 0, p=1)), "'brightness' would be read from brightness and"),
-        (("hue", "hue"), "'hue' would be read from hue and from hue"),
         ((Pipeline(()),), "Pipeline has no parameter that could be read"),
         ((Pipeline((PatchMask(grid_size=9), ColorJitter())),), "Pipeline cannot be applied to .* 8 x 8 px"),
         ((RandomResizedCrop(24),), "makes images of 24 x 24 px, but they are of 8 x 8"),
@@ -115,6 +119,45 @@ def test_factors_may_be_one_name() -> None:
     assert audit(factors="brightness") == audit()
     with pytest.raises(UserError, match="factors"):
         audit(factors=None)
+
+
+def test_names_of_several_factors_and_of_parameters_stand_for_the_factors() -> None:
+    colors = ("brightness", "contrast", "saturation", "hue")
+    for name in ("color", "colour"):
+        assert AuditOptions(factors=(name, "hue", "crop_left")).factors == (*colors, "crop")
+    assert {s.name for s in audit(factors=("flip", "vertical_flip", "invert"))} == {
+        "audit/horizontal_flip",
+        "audit/vertical_flip",
+        "audit/invert",
+    }
+
+
+@pytest.mark.parametrize("name", [*FACTORS, *ALIASES])
+def test_what_can_be_kept_can_be_audited(name: str) -> None:
+    check_asked((name,))
+    assert kept_factors([name])[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [("colr", "color"), ("colours", "colour"), ("greyscale", "grayscale"), ("flips", "flip")],
+)
+def test_names_that_are_none_are_corrected_alike_everywhere(name: str, near: str) -> None:
+    for ask in (lambda: kept_factors([name]), lambda: check_asked((name,)), lambda: check_factors(name)):
+        with pytest.raises(UserError, match=f"did you mean '{near}'"):
+            ask()
+
+
+def test_what_a_table_measures_is_not_kept_but_learned_otherwise() -> None:
+    with pytest.raises(
+        UserError, match=r"keep=yaw: no such factor; .* is learned with recipe=sie\.sie_measured"
+    ):
+        kept_factors(["yaw"])
+    with pytest.raises(
+        UserError, match="factor=colour stands for brightness, contrast, saturation, hue; name"
+    ):
+        check_factors("colour")
+    assert check_factors("crop_left", ["flip"]) == ("crop", ("horizontal_flip",))
 
 
 def test_parameters_that_are_only_replayed_are_not_read() -> None:

@@ -9,12 +9,20 @@ from dataclasses import dataclass
 import torch
 
 from equissl.augment.base import Augmentation
+from equissl.augment.factor_names import ALIASES, GROUPS, named_factors
 from equissl.errors import UserError, nearest
-from equissl.evaluate.audit.factors import AUDITS, NEEDS_COLOR, NEEDS_SQUARE, Audited, audited_once
+from equissl.evaluate.audit.factors import (
+    AUDITS,
+    NEEDS_COLOR,
+    NEEDS_SQUARE,
+    ON_REQUEST,
+    Audited,
+    audited_once,
+)
 from equissl.params import Space
 from equissl.random import Stream
 
-_TAKEN = frozenset(AUDITS) | {name for audit in AUDITS.values() for name in audit.space.names}
+_TAKEN = {*AUDITS, *ALIASES} | {name for audit in AUDITS.values() for name in audit.space.names}
 _PREFIXES = re.compile("^(recorded_)+")
 
 
@@ -75,13 +83,13 @@ def recorded_name(name: str) -> str:
 
 def check_asked(factors: Sequence[str | Augmentation], space: Space = Space()) -> None:
     """Raise UserError with every name that is neither an audit nor a factor that the dataset records."""
-    known = [*AUDITS, *(recorded_name(f.name) for f in space if f.encoded_size)]
-    if unknown := [n for n in factors if isinstance(n, str) and n not in known]:
+    known = [*AUDITS, *GROUPS, *(recorded_name(f.name) for f in space if f.encoded_size)]
+    if unknown := [n for n in factors if isinstance(n, str) and n not in known and n not in ALIASES]:
         raise UserError([f"factors: no audit is called {n!r}; {nearest(n, known)}" for n in unknown])
 
 
 def suitable_audits(factors: Sequence[str], shape: tuple[int, ...], cropped: bool = False) -> Sequence[str]:
-    """The audits ``factors``, or all that images (C, H, W) allow.
+    """The audits ``factors``, or all usual ones that images (C, H, W) allow.
 
     Args:
         cropped: the images become square first, as in the audit of discrete factors.
@@ -91,13 +99,14 @@ def suitable_audits(factors: Sequence[str], shape: tuple[int, ...], cropped: boo
             are not square.
     """
     check_asked(factors)
+    factors = named_factors(factors)
     channels, height, width = shape
     reasons = {f: f"colour images, but these have {channels} channels" for f in NEEDS_COLOR if channels != 3}
     if height != width and not cropped:
         reasons |= dict.fromkeys(NEEDS_SQUARE, f"square images, but these are {height} x {width}")
     if problems := [f"factors: {f!r} needs {reasons[f]}" for f in factors if f in reasons]:
         raise UserError(problems)
-    return factors or tuple(f for f in AUDITS if f not in reasons)
+    return factors or tuple(f for f in AUDITS if f not in reasons and f not in ON_REQUEST)
 
 
 def _check_apart(audits: Sequence[Audited], recorded: Sequence[str]) -> None:

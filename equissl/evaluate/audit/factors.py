@@ -11,8 +11,10 @@ from torch import Tensor
 from equissl.augment.base import Augmentation, Pipeline
 from equissl.augment.color.color_jitter import ColorJitter
 from equissl.augment.color.grayscale import Grayscale
+from equissl.augment.color.invert import Invert
+from equissl.augment.color.solarize import Solarize
 from equissl.augment.filters.gaussian_blur import GaussianBlur
-from equissl.augment.geometry.flip import HorizontalFlip
+from equissl.augment.geometry.flip import HorizontalFlip, VerticalFlip
 from equissl.augment.geometry.quarter_turn import QuarterTurn
 from equissl.augment.geometry.random_resized_crop import RandomResizedCrop
 from equissl.augment.geometry.rotate import Rotate
@@ -63,7 +65,11 @@ AUDITS: Mapping[str, Augmentation] = {
     "contrast": ColorJitter(0, contrast=0.6, saturation=0, hue=0, p=1),
     "blur": GaussianBlur(sigma=(0.1, 2.0), p=1),
     "grayscale": Grayscale(p=0.5),
+    "vertical_flip": VerticalFlip(p=0.5),
+    "solarize": Solarize(p=0.5),
+    "invert": Invert(p=0.5),
 }
+ON_REQUEST = frozenset({"vertical_flip", "solarize", "invert"})  # only where an audit asks for them by name
 NEEDS_COLOR = frozenset({"hue", "saturation", "contrast", "grayscale"})  # need three channels
 NEEDS_SQUARE = frozenset({"quarter_turns"})
 

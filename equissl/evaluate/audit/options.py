@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from equissl.augment.base import Augmentation
+from equissl.augment.factor_names import named_factors
 from equissl.config.validation import Checked, check_bounds
 from equissl.evaluate.probes.pair_kernels import PRECISION
 
@@ -23,8 +24,8 @@ class AuditOptions(Checked):
         draws: repeats, each with new parameters of the augmentations and other folds. If None, 2, or 1.
         untrained: copies of the encoder with random weights, for the baseline "random" and the verdicts;
             below two there are no verdicts. If None, 4, or 3.
-        factors: names in ``AUDITS`` or of factors that the dataset records, or augmentations of your own; if
-            empty, all of ``AUDITS`` and all that is recorded.
+        factors: names in ``AUDITS``, of several of them ("color") or of factors that the dataset records, or
+            augmentations of your own; if empty, all but ``ON_REQUEST`` and all that is recorded.
         precision: to which features are read: the deviation of the noise that is added to every column, in
             units of the column's deviation between images.
         minutes: that what is not given is chosen for; 0 for as long as it takes.
@@ -46,6 +47,7 @@ class AuditOptions(Checked):
     seed: int = 0
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "factors", named_factors(self.factors))
         for name, low in (("count", MIN_IMAGES), ("draws", 1), ("untrained", 0)):
             if getattr(self, name) is not None:
                 check_bounds(self, name, low=low)

@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from equissl.data.base import Dataset
-from equissl.evaluate.audit.factors import AUDITS, audited
+from equissl.evaluate.audit.factors import AUDITS, ON_REQUEST, audited
 from equissl.evaluate.audit.options import AuditOptions
 from equissl.evaluate.audit.readouts import examples, predictions
 from equissl.evaluate.audit.readouts.readout import Readout
@@ -33,7 +33,7 @@ class AuditRecord:
     def write(self, folder: Path) -> None:
         """Write both files (``predictions.FILE``, ``examples.FILE``), each whole or not at all."""
         seed = self.options.seed
-        asked = self.options.factors or AUDITS
+        asked = self.options.factors or [n for n in AUDITS if n not in ON_REQUEST]
         audits = [audited(f) for f in asked if not isinstance(f, str) or f in AUDITS]  # not what is recorded
         kept = predictions.Predictions.of(self.readouts, self.dataset, self.index, seed)
         kept.write(folder / predictions.FILE)

@@ -31,6 +31,9 @@ MATTERS_FOR: Mapping[str, str] = {
     "contrast": "haze, density and the quality of scans",
     "blur": "focus, grain and small defects",
     "grayscale": "whether an image has colour",
+    "vertical_flip": "which side is up",
+    "solarize": "exposure",
+    "invert": "whether dark means much or little, in scans and negatives",
 }
 DOWNSTREAM: Mapping[str, str] = {
     "kept": "frozen features will do",
