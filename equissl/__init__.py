@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from equissl.api.embed import embed
     from equissl.api.evaluate import EvaluationOptions, evaluate_run
     from equissl.api.export import export
+    from equissl.api.feature_dataset import FeatureDataset
     from equissl.api.pretrain import pretrain, resume
     from equissl.api.preview import preview_views
     from equissl.api.quickstart import quickstart
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 _FUNCTIONS = {
     "EvaluationOptions": "api.evaluate",
+    "FeatureDataset": "api.feature_dataset",
     "Options": "training.options",
     "Scores": "api.scores",
     "audit": "api.audit",
@@ -67,6 +69,7 @@ __all__ = [
     "Between",
     "Equivariance",
     "EvaluationOptions",
+    "FeatureDataset",
     "Fresh",
     "Options",
     "Recipe",

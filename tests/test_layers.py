@@ -35,7 +35,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("runs", "training.monitor", "testing"),
     ("training", "recipes", "auto"),
     ("api",),
-    ("study",),
+    ("study", "sklearn"),
     ("photonics",),
     ("cli",),
     ("__init__", "__main__"),
