@@ -111,8 +111,12 @@ def plain_images(dataset: Dataset, index: Tensor, image: str, device: torch.devi
     return as_float(whole_batch(dataset, index).images[image].to(device))
 
 
-def whole_batch(dataset: Dataset, index: Tensor) -> Batch:
+def whole_batch(dataset: Dataset, index: Tensor, augment: Augmentation | None = None) -> Batch:
     """The samples ``index`` (B,), each with its own image.
+
+    Args:
+        augment: what is recorded under the names of its factors is left out: what a table calls "hue" is no
+            change of hue.
 
     Raises:
         UserError: one cannot be decoded, although it could before (``Dataset.readable``).
@@ -123,7 +127,13 @@ def whole_batch(dataset: Dataset, index: Tensor) -> Batch:
             f"{int(batch.replaced.sum())} images became unreadable or changed while they were evaluated: "
             f"{_reason(dataset)}. Restore them, or start again without them"
         )
-    return batch
+    if augment is None:
+        return batch
+    return replace(batch, params={k: _without(p, augment) for k, p in batch.params.items()})
+
+
+def _without(params: Params, augment: Augmentation) -> Params:
+    return params.select([n for n in params.space.names if n not in augment.space.names])
 
 
 def _reason(dataset: Dataset) -> str:
@@ -143,7 +153,7 @@ def make_view(
     if augment is None:
         return View(images, recorded)
     params = sample_params(batch, augment, image, view_index, seed, batch.index)
-    return View(augment.apply(images, params), recorded | params)
+    return View(augment.apply(images, params), _without(recorded, augment) | params)
 
 
 def sample_params(

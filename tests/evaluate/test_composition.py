@@ -14,8 +14,10 @@ from equissl.equivariance import SIE, EquiMod
 from equissl.evaluate.audit.factors import AUDITS
 from equissl.evaluate.context import EvaluationContext
 from equissl.evaluate.equivariance.composition import Composition, _triples
+from equissl.evaluate.equivariance.equivariance import Equivariance
+from equissl.evaluate.features import make_view
 from equissl.nn.predictors import Hypernetwork, ResidualMLP
-from equissl.params import Circular, Params, Space
+from equissl.params import Circular, Params, Real, Space
 from equissl.random import Stream
 
 ANGLE = Space((Circular("angle", period=1.0),))
@@ -105,3 +107,24 @@ def test_the_modules_of_the_package_compose(config: EquiMod.Config | SIE.Config)
         assert neutral.value < 1e-6
     assert not list(Composition().run(replace(found, modules={})))
     assert "module" in Composition().unavailable_reason(replace(found, modules={}))
+
+
+def test_what_a_table_calls_hue_is_no_change_of_hue() -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        encoder = Encoder(nn.Conv2d(3, 6, 3, 2), probe=(3, 8, 8))
+        config = EquiMod.Config(
+            pairs=(("a", "b"),), projector=(8, 8), predictor=ResidualMLP(parameter_width=4)
+        )
+        module = config.build(encoder, dict.fromkeys("ab", AUDITS["hue"].space)).eval()
+    stream = Stream.of(torch.arange(12), "images")
+    images, none = stream.uniform("x", 192).view(12, 3, 8, 8), torch.full((12,), -1)
+    measured = Params.of(Space((Real("hue"), Real("size"))), {n: stream.uniform(n) for n in ("hue", "size")})
+    found = []
+    for params in (measured, measured.select(["size"])):
+        data = InMemoryDataset(images, params, none)
+        made = EvaluationContext(encoder, {"test": data}, {"test": torch.arange(12)}, {"module": module})
+        view = make_view(data.batch(torch.arange(12)), AUDITS["hue"])
+        assert view.params.space["hue"] == AUDITS["hue"].space["hue"] and "size" in view.params.space.names
+        found.append([*Composition(("hue",)).run(made), *Equivariance(("hue",)).run(made)])
+    assert found[0] == found[1] and len(found[0]) > 4

@@ -111,7 +111,7 @@ class Composition(EncoderEvaluation):
     ) -> tuple[_Row, Tensor]:
         dataset, rows, groups = context.datasets["test"], [], []
         for index in torch.split(context.rows["test"], self.batch_size):
-            batch = whole_batch(dataset, index).to(context.device)
+            batch = whole_batch(dataset, index, augment).to(context.device)
             views = [make_view(batch, None, context.image)]
             views += [make_view(batch, augment, context.image, k, context.seed) for k in (0, 1)]
             kept = applied_rows(augment, views[1].params) | applied_rows(augment, views[2].params)

@@ -122,7 +122,7 @@ def embed(
     modules = [m for m in (module, encoder) if isinstance(m, nn.Module)]
     with eval_mode(*modules), torch.inference_mode():
         for rows in torch.split(index, max(1, batch_size // per_object)):
-            batch = whole_batch(dataset, rows).to(device)
+            batch = whole_batch(dataset, rows, augment).to(device)
             made = [make_view(batch)] + [
                 make_view(batch, augment, view_index=k, seed=seed) for k in range(1, per_object)
             ]

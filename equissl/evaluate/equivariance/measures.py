@@ -110,7 +110,7 @@ def equivariance_scores(
         with eval_mode(*modules), torch.inference_mode():
             pairs = zip(*(torch.split(i, batch_size) for i in (index, index.roll(1))), strict=True)
             for rows, others in pairs:
-                batch = whole_batch(dataset, rows).to(device)
+                batch = whole_batch(dataset, rows, augment).to(device)
                 plain = make_view(batch, image=image)
                 for view_index in range(num_views):
                     view = make_view(batch, augment, image, view_index, seed)
