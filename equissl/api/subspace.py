@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ def subspace(
     *,
     factors: Sequence[str] = (),
     labels: str = "none",
+    settings: Mapping[str, str] | None = None,
     count: int = MOST_IMAGES,
     seed: int = 0,
     device: str = "cpu",
@@ -42,12 +43,12 @@ def subspace(
 
     Args:
         model: a name as of ``load_encoder``, or what it returned.
-        data: a folder of images.
+        data: a folder of images, or a table.
         factor: an audit, such as "hue".
         out: also write ``basis`` (D, k), ``readers`` (D, k), ``mean`` (D,), ``factor`` and ``model`` (JSON
             with the weights and the normalisation) to this ``.npz`` file.
         factors: other audits, to see what they lose.
-        labels: as of ``open_data``; with labels the accuracy of nearest neighbours is scored too.
+        labels, settings: as of ``open_data``; with labels the accuracy of nearest neighbours is scored too.
         count: images at most, the same as those of an audit.
 
     Raises:
@@ -69,7 +70,7 @@ def subspace(
     limit_threads()
     loaded = model if isinstance(model, LoadedEncoder | LoadedRun) else load_encoder(str(model), seed=seed)
     as_trained: dict[str, Any] = {"fit": loaded.fit, "intensity": loaded.intensity, "limit": count}
-    opened = open_data(data, loaded.config.size, labels, **as_trained)
+    opened = open_data(data, loaded.config.size, labels, settings=settings, **as_trained)
     # A folder that is opened as a whole has no labels.
     dataset = opened.open_all(progress) if labels == "none" else opened.open("train", progress)
     index = dataset.readable(shuffled(len(dataset), seed, "audit")[:count].sort().values)

@@ -19,6 +19,7 @@ from equissl.cli import shared
 from equissl.cli.grammar.arguments import Arguments
 from equissl.data.base import Data
 from equissl.data.folder import data_settings, existing_data, open_data
+from equissl.data.tables.cells import is_table
 from equissl.encoder.layers import with_layers
 from equissl.encoder.named import describe_inputs
 from equissl.encoder.untrained import untrained_reason
@@ -81,6 +82,7 @@ def audit(args: Arguments) -> int:
     args.check(
         lambda: path and existing_data(path),
         lambda: shared.device(args),
+        lambda: _check_table(args),
         lambda: _check_factors(args),
     )
     with tempfile.TemporaryDirectory() as scratch, Display() as display:
@@ -107,6 +109,14 @@ def audit(args: Arguments) -> int:
             for path in write_audit_report(folders, out):
                 print(f"{path.stem}: {path}")
     return 0
+
+
+def _check_table(args: Arguments) -> None:
+    if args["labels"] != "none" and args["data"] is not None and not is_table(args["data"]):
+        raise UserError(
+            f"labels={args['labels']} names a column of a table, but data={args['data']} is a folder; "
+            "an audit of a folder reads no labels, so leave it out"
+        )
 
 
 def _check_factors(args: Arguments) -> None:
@@ -161,7 +171,8 @@ def _audit_one(
 
 def _data(args: Arguments, size: int, **more: Any) -> Data:
     """What ``data=`` names, with settings of it; nothing but the head of a table is read."""
-    return open_data(args["data"], size, settings=data_settings(args.settings)[0], **more)
+    settings = data_settings(args.settings)[0]
+    return open_data(args["data"], size, args["labels"], settings=settings, **more)
 
 
 def _as_audited(options: AuditOptions, scores: Sequence[Score]) -> AuditOptions:

@@ -8,7 +8,7 @@ from pathlib import Path
 from equissl.api.subspace import check_factors, check_file, subspace
 from equissl.cli import shared
 from equissl.cli.grammar.arguments import Arguments
-from equissl.data.files.scan import existing_folder
+from equissl.data.folder import data_settings, existing_data
 from equissl.evaluate.base import Score
 from equissl.progress import Display
 
@@ -19,7 +19,7 @@ def run(args: Arguments) -> None:
     args.check(
         lambda: check_file(out),
         lambda: args["factor"] and check_factors(args["factor"], args["factors"]),
-        lambda: existing_folder(str(args["data"])),
+        lambda: args["data"] and existing_data(args["data"]),
         lambda: shared.device(args),
     )
     with Display() as display:
@@ -31,6 +31,7 @@ def run(args: Arguments) -> None:
             out,
             device=shared.device(args),
             progress=display,
+            settings=data_settings(args.settings)[0],
             **{name: args[name] for name in ("factors", "labels", "count", "seed")},
         )
     width, directions = found.basis.shape

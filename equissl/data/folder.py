@@ -72,6 +72,8 @@ def open_data(
         data = image_files(
             path, size, labels, test_fraction=test_fraction, limit=limit, fit=fit, intensity=intensity
         )
+    if labels != "none" and (column := (settings or {}).get("label")):
+        raise UserError(f"labels={labels} and {_PREFIX}label={column} name the class twice; keep one")
     if fixed := [name for name in ("path", "size", "schema") if name in (settings or {})]:
         raise UserError(f"{_PREFIX}{fixed[0]} cannot be set: data= names the images, the model their size")
     try:

@@ -87,3 +87,26 @@ def test_check_and_refusals(table: ImageTable, capsys: pytest.CaptureFixture[str
     ]:
         assert main(words) != 0
         assert message in capsys.readouterr().err
+
+
+def test_the_class_of_a_table_is_named_by_labels(
+    table: ImageTable, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    network = ["timm/test_resnet", table.path]
+    for words, message in [
+        (["audit", *network, "label=plant"], "did you mean 'data.label'"),
+        (["audit", *network, "group=plant"], "did you mean 'data.group'"),
+        (["audit", *network, "labels=plant", "data.label=plant"], "name the class twice; keep one"),
+        (
+            ["audit", "timm/test_resnet", str(tmp_path), "labels=folders"],
+            "an audit of a folder reads no labels",
+        ),
+        (["audit", *network, "labels=palnt"], "palnt"),
+        (["subspace", *network, "factor=hue", "out=a.npz", "data.grup=plant"], "no setting 'grup'"),
+        (
+            ["subspace", *network, "factor=hue", "out=a.npz", "data.group=plant"],
+            "at least 40 different images",
+        ),
+    ]:
+        assert main(words) != 0
+        assert message in capsys.readouterr().err

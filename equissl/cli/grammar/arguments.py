@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from equissl.cli.grammar import outline
 from equissl.config.parse import parse
 from equissl.errors import UserError, nearest
 
@@ -195,7 +196,8 @@ def read(
         elif verb.settings and (verb.settings != "data" or name.startswith("data.")):
             settings[name] = repeated[-1]
         else:
-            hint = nearest(name, keys)
+            fields = outline.settings("data") if verb.settings == "data" else ()
+            hint = nearest(name, (*keys, *fields))
             problems.append(f"{name}={repeated[-1]}: `equissl {verb.name}` has no key {name!r}; {hint}")
     positionals = _positionals(verb, list(words), values, "data" in texts, problems)
     problems += [

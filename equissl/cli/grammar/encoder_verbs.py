@@ -32,6 +32,7 @@ AUDIT = Verb(
             (),
             choices="audits",
         ),
+        Key("labels=COLUMN", "of a table: the class of the images, which may tell a factor", "none"),
         Key("layer=NAME,...", "layers to read besides the output; all: four to six depths", ()),
         SIZE,
         *INPUTS,
@@ -133,6 +134,7 @@ SUBSPACE = Verb(
         "equissl subspace runs/first photos factor=hue out=hue.npz",
         "equissl subspace timm/resnet50@pretrained photos factor=hue out=hue.npz",
     ),
+    settings="data",
 )
 
 EXPORT = Verb(
