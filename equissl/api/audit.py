@@ -18,6 +18,7 @@ from equissl.data.given_images import Images, image_shape
 from equissl.data.items.sample import has_items
 from equissl.distributed import limit_threads, resolve_device
 from equissl.encoder.layers import with_layers
+from equissl.encoder.named import describe_inputs
 from equissl.errors import UserError, nearest
 from equissl.evaluate.audit import audit as readability
 from equissl.evaluate.audit.asked import check_asked
@@ -29,7 +30,7 @@ from equissl.objective import Predictive
 from equissl.params import Space
 from equissl.progress import ShowProgress, say_nothing, shown
 from equissl.runs.given import Given
-from equissl.runs.load import LoadedRun, inputs_and_weights
+from equissl.runs.load import LoadedEncoder, LoadedRun, inputs_and_weights
 from equissl.runs.scores import record_scores
 
 
@@ -69,7 +70,7 @@ def audit(
             Face, torchvision's ``weights.transforms()``, or timm's data configuration.
         trusted: packages whose code a stored file may run, as ``trust=``.
         progress: True for a live bar on a terminal or in a notebook; or a function (what, done, total).
-        say: gets one line that says what will be done and how long it takes.
+        say: gets a line on how images are made, and one on what will be done and how long it takes.
         store: a folder that keeps what was read, so that the same audit goes on after an interruption.
         keep: called with predictions and images, for ``write_audit``.
         settings: fields of ``AuditOptions`` by name, instead of ``options``.
@@ -112,6 +113,8 @@ def audit(
             trusted=trusted,
         )
         encoder = loaded.encoder
+        if not isinstance(model, LoadedEncoder | LoadedRun):  # of which it was said when they were loaded
+            say(describe_inputs(loaded.name, loaded.config))
         if layers:
             encoder = with_layers(encoder, layers, image_shape(dataset))
         device = resolve_device(device)

@@ -61,6 +61,8 @@ def pretrain(
     if data is not None:
         recipe = replace(recipe, data=open_data(data, recipe.data.size))
     options = replace(options, silent=False) if progress else options
+    if backbone is None:
+        recipe.encoder.check()
     return train(recipe, Path(out), options, encoder=wrap_backbone(recipe.encoder, backbone), name=name)
 
 

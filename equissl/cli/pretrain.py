@@ -67,6 +67,7 @@ def selected(args: Arguments, data: Path | None, labels: str, *checks: Callable[
         if found:
             recipe = with_settings(found[0].recipe, args.settings, shared.trusted(args), args.values)
             found[0] = replace(found[0], recipe=recipe)
+            recipe.encoder.check()
         elif problems := unknown_settings(args.settings, args.values):
             raise UserError(problems)
 

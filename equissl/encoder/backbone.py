@@ -78,6 +78,13 @@ class BackboneConfig(Checked, ABC):
         """The backbone's name in timm, "" if it has none."""
         return ""
 
+    def check(self) -> None:
+        """Say that there is no such backbone before any image is read.
+
+        Raises:
+            UserError: there is none; it names the nearest.
+        """
+
     @abstractmethod
     def backbone(self) -> nn.Module:
         """A backbone (B, C, H, W) -> (B, D) or (B, D, h, w) with random weights.
@@ -171,6 +178,15 @@ class EncoderConfig(BackboneConfig):
     def timm_name(self) -> str:
         return "" if ":" in self.name else self.name
 
+    def check(self) -> None:
+        if ":" in self.name:
+            import_function(self.name, "encoder.name")
+            return
+        try:
+            check_timm_name(self.name)
+        except UserError as error:
+            raise UserError(f"encoder.name: {error}") from error
+
     def backbone(self) -> nn.Module:
         return _own(self) if ":" in self.name else _timm(self)
 
@@ -187,10 +203,7 @@ def is_timm(config: BackboneConfig) -> TypeGuard[EncoderConfig]:
 def _timm(config: EncoderConfig) -> nn.Module:
     import timm
 
-    try:
-        check_timm_name(config.name)
-    except UserError as error:
-        raise UserError(f"encoder.name: {error}") from error
+    config.check()
     try:
         model: nn.Module = timm.create_model(config.name, num_classes=config.width, **model_arguments(config))
     except Exception as error:  # options reach the model's own code, which raises almost any

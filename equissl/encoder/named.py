@@ -97,8 +97,12 @@ def named_config(
 
 def describe_inputs(name: str, config: BackboneConfig) -> str:
     """How images are made for the model called ``name``, in one line."""
-    mean, std = (", ".join(f"{x:g}" for x in values) for values in (config.mean, config.std))
-    return f"images for {name}: {config.size} px, mean ({mean}), std ({std})"
+    if not any(config.mean) and all(x == 1 for x in config.std):
+        how = "in [0, 1], not normalised: pass mean= and std= if the network was trained with them"
+    else:
+        mean, std = (", ".join(f"{x:g}" for x in values) for values in (config.mean, config.std))
+        how = f"mean ({mean}), std ({std})"
+    return f"images for {name}: {config.size} px, {how}"
 
 
 def _of_file(mean: tuple[float, ...], std: tuple[float, ...]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,12 +16,15 @@ from torchvision import models
 
 import equissl
 from equissl.data.image_folder import write_images
+from equissl.data.solids import Solids
+from equissl.encoder.backbone import EncoderConfig
 from equissl.encoder.encoder import Encoder
 from equissl.encoder.functions import FunctionBackbone
 from equissl.encoder.published import IMAGENET
 from equissl.encoder.stated import StatedInputs, stated_inputs
 from equissl.encoder.untrained import untrained_reason
 from equissl.errors import NonFiniteError, UserError
+from equissl.recipes import quickstart
 from equissl.runs.given import load_given
 from equissl.runs.load import load_encoder
 
@@ -213,3 +217,37 @@ def test_a_dead_network_is_said() -> None:
         UserError, match="Sequential gives the same features for all 45 images: the network is dead"
     ):
         equissl.audit(dead, IMAGES, factors=("brightness",), minutes=0, untrained=0)
+
+
+@pytest.mark.parametrize(
+    ("how", "expected"),
+    [
+        ({}, "16 px, in [0, 1], not normalised: pass mean= and std= if the network was trained with them"),
+        ({"mean": HALF[0], "std": HALF[1]}, "16 px, mean (0.5, 0.5, 0.5), std (0.5, 0.5, 0.5)"),
+    ],
+)
+def test_how_images_are_made_is_said_in_words(how: dict[str, Any], expected: str) -> None:
+    said: list[str] = []
+    quick: dict[str, Any] = {"factors": ("brightness",), "untrained": 0, "draws": 1, "minutes": 0.0}
+    equissl.audit(network(), IMAGES, say=said.append, **quick, **how)
+    assert said[0] == f"images for Sequential: {expected}" and said[1].startswith("audit: ")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("resnet1", "encoder.name: timm has no model 'resnet1'; did you mean 'resnet18'"),
+        ("timm:resnet1", "encoder.name"),
+    ],
+)
+def test_an_encoder_that_does_not_exist_is_said_before_images_are_read(
+    name: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: object) -> None:
+        raise AssertionError("images were read")
+
+    monkeypatch.setattr(Solids, "open", never)
+    recipe = replace(quickstart.invariant(), encoder=EncoderConfig(name=name))
+    with pytest.raises(UserError, match=message):
+        equissl.pretrain(recipe, tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -245,6 +245,8 @@ def measured(audit: Audit) -> list[tuple[str, str]]:
 
 def _normalisation(facts: Row) -> str:
     mean, std = facts.get("mean"), facts.get("std")
+    if isinstance(mean, list) and not any(mean) and isinstance(std, list) and all(x == 1 for x in std):
+        return "none: images in [0, 1]" if mean and std else ""
     return f"mean {_list(mean)}, std {_list(std)}" if mean and std else ""
 
 
