@@ -38,11 +38,10 @@ class Asked:
     audits: Sequence[Audited]
     recorded: Space
 
-    @property
-    def sources(self) -> int:
-        """How many kinds of plain images there are."""
+    def passes(self, draws: int) -> int:
+        """How often all images pass the network: changed, and each kind of plain ones once."""
         plain = {None} if self.recorded.names else set()
-        return len({item.source for item in self.audits} | plain)
+        return len(self.audits) * draws + len({item.source for item in self.audits} | plain)
 
 
 def asked(factors: Sequence[str | Augmentation], space: Space, shape: tuple[int, ...]) -> Asked:

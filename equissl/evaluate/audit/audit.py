@@ -35,7 +35,7 @@ from equissl.evaluate.audit.scores import MODEL, Counts, audit_scores, row_of_un
 from equissl.evaluate.base import Score
 from equissl.evaluate.cache import fingerprint, weights_fingerprint
 from equissl.evaluate.features import plain_images
-from equissl.params import Params
+from equissl.params import Params, Space
 from equissl.progress import Progress, no_progress, say_nothing
 from equissl.random import shuffled
 
@@ -133,7 +133,9 @@ def _read_all(reading: Reading, kept: ReadoutStore, what: Asked, params: Params)
     found = {item.name: kept.read(item.name, item.augment.space) for item in what.audits}
     recorded = kept.read(_RECORDED, params.space) if params.space.names else {}
     missing = [item for item in what.audits if found[item.name] is None]
-    reading.passes.total, reading.passes.done = reading.images(missing, recorded is None), 0
+    unread = Asked(missing, params.space if recorded is None else Space())
+    passes, draws = reading.passes, reading.options.draws or 1
+    passes.total, passes.done = unread.passes(draws) * len(reading.index), 0
     for item in missing:
         found[item.name] = read = reading.read(item)
         kept.write(item.name, read)
@@ -199,7 +201,7 @@ def _speed(passes: Passes, encoder: Encoder, references: JointEncoder, what: Ask
 
 def _announcement(options: AuditOptions, count: int, what: Asked, seconds: float) -> str:
     draws, untrained = options.draws or 1, options.untrained or 0
-    passes = count * (len(what.audits) * draws + what.sources) * (1 + untrained)
+    passes = count * what.passes(draws) * (1 + untrained)
     parts = [f"{count} images"]
     if recorded := len(what.recorded.names):
         parts.append(_numbered(recorded, "recorded factor"))

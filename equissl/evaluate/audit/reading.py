@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -50,11 +50,6 @@ class Reading:
     def network(self) -> JointEncoder:
         """All encoders side by side."""
         return self.build()
-
-    def images(self, audits: Sequence[Audited], recorded: bool = False) -> int:
-        """How many images all passes have."""
-        sources = len({item.source for item in audits} | ({None} if recorded else set()))
-        return (len(audits) * (self.options.draws or 1) + sources) * len(self.index)
 
     def read_recorded(self, params: Params) -> Readouts:
         """Factors that the dataset records, of ``recorded_params``."""

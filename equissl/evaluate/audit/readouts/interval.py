@@ -38,13 +38,11 @@ class Resampled:
         values: (S,) of each repeat.
         resamples: (R,) means over repeats; fits change with the resample.
         regress: an R2; otherwise a balanced accuracy.
-        floor: where intervals of accuracies end.
     """
 
     values: Tensor
     resamples: Tensor
     regress: bool
-    floor: float = 0.0
 
     @classmethod
     def stored(cls, values: Tensor, resamples: Tensor, regress: bool) -> Resampled:
@@ -70,8 +68,7 @@ class Resampled:
         """95 %: normal on the scale log(1 - R2), or on that of the accuracy."""
         if not self.regress:
             half = Z95 * math.sqrt(self.variance())
-            low = max(self.value - half, min(self.floor, self.value))
-            return Estimate(self.value, low, min(1.0, self.value + half))
+            return Estimate(self.value, max(0.0, self.value - half), min(1.0, self.value + half))
         logs = (1 - self.resamples).clamp(min=_LEAST).log()
         spread = math.sqrt(float(logs.var()) + _split_variance((1 - self.values).clamp(min=_LEAST).log()))
         error = max(1 - self.value, _LEAST)
@@ -106,7 +103,7 @@ def beyond(together: Resampled, alone: Resampled) -> Resampled:
     """The share of the errors of some features, ``alone``, that others beside them take away.
 
     Of R2 it is the partial R2; of accuracies the same share of the wrong answers, below 0 where there are
-    more of them; their intervals end at -1, twice as many.
+    more of them. Intervals are those of an R2, as both are shares of errors.
     """
 
     def share(both: Tensor, one: Tensor) -> Tensor:
@@ -115,8 +112,7 @@ def beyond(together: Resampled, alone: Resampled) -> Resampled:
     return Resampled(
         share(together.values, alone.values),
         share(together.resamples, alone.resamples),
-        together.regress,
-        floor=-1.0,
+        regress=True,
     )
 
 
