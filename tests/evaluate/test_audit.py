@@ -216,6 +216,21 @@ def test_untrained_copies_are_built_only_where_a_readout_is_missing(
     assert built == [0, 1] and calls
 
 
+def test_an_audit_goes_on_with_the_numbers_it_was_begun_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However busy the machine is by then: what was read would have to be read again."""
+    options = replace(QUICK, count=None, draws=None, untrained=0, factors=("brightness",), minutes=1.0)
+    for slow, draws in ((1e-9, 2), (1e9, 2)):
+        speed = Speed(slow, slow, slow, 0.0)
+        monkeypatch.setattr("equissl.evaluate.audit.audit.measure", lambda *_, speed=speed: speed)
+        found = audit(untrained_network(), make_images(), options, store=tmp_path)
+        assert found[0].extra["draws"] == draws
+    assert audit(untrained_network(), make_images(), options)[0].extra["draws"] == 1
+    (tmp_path / "chosen numbers.safetensors").write_bytes(b"{}")
+    assert audit(untrained_network(), make_images(), options, store=tmp_path)[0].extra["draws"] == 1
+
+
 def test_a_factor_is_read_from_one_image_and_from_fewer_images_too() -> None:
     rows = {
         (s.name, s.baseline): s

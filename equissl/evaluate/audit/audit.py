@@ -26,6 +26,7 @@ from equissl.evaluate.audit.joint import JointEncoder, Passes
 from equissl.evaluate.audit.options import MIN_GROUPS, MIN_IMAGES, AuditOptions
 from equissl.evaluate.audit.plan import TRIAL_IMAGES, Speed, choose, measure
 from equissl.evaluate.audit.reading import Reading
+from equissl.evaluate.audit.readouts.chosen import with_chosen, write_chosen
 from equissl.evaluate.audit.readouts.interval import resample_weights
 from equissl.evaluate.audit.readouts.readout import Readout
 from equissl.evaluate.audit.readouts.recorded import recorded_params
@@ -96,8 +97,13 @@ def audit(
         options = replace(options, untrained=0)
     references = _references(dataset, index, image, device)
     speed = _speed(passes, encoder, references, what, index[:TRIAL_IMAGES]) if options.minutes else None
+    weights_key = weights_fingerprint(encoder)
+    begun = fingerprint(weights_key, options, len(index))
+    options = with_chosen(options, store, begun)
     options, seconds = choose(options, speed, len(what.audits), len(index), len(what.recorded.names))
     say(_announcement(options, min(options.count or 0, len(index)), what, seconds))
+    if store is not None and speed is not None:
+        write_chosen(options, store, begun)
     wanted = index[: options.count].sort().values
     index = distinct_images(dataset, wanted, image, batch_size)
     groups = _check_count(dataset, index)
@@ -117,7 +123,7 @@ def audit(
     weights = resample_weights(dataset.groups[index], seed=options.seed)
     reading = Reading(networks, passes, index, options, weights)
     measured = dataset.fingerprint(index), params.space  # equal numbers may be of other kinds or periods
-    key = fingerprint(weights_fingerprint(encoder), *measured, replace(options, minutes=0.0))
+    key = fingerprint(weights_key, *measured, replace(options, minutes=0.0))
     rows = frozenset((MODEL, *copies, *references.names))
     kept = ReadoutStore(store, f"{key} {image} {device}", rows, len(index), options.draws or 1)
     passes.progress = progress
