@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from equissl.data.folder import open_data
     from equissl.data.packs.download import download
     from equissl.errors import UserError
+    from equissl.loss import SelfSupervisedLoss
     from equissl.objective import Base, Equivariance
     from equissl.recipe import Recipe, Weighted
     from equissl.runs.load import load_backbone
@@ -75,6 +76,7 @@ __all__ = [
     "Recipe",
     "SameAs",
     "Scores",
+    "SelfSupervisedLoss",
     "UserError",
     "ViewSpec",
     "Weighted",

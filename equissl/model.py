@@ -48,7 +48,10 @@ class Model(nn.Module):
 
     def forward(self, views: Mapping[str, View]) -> dict[str, Tensor]:
         """Named terms whose sum is the loss, e.g. "base/contrast", "equimod/contrast"."""
-        encoded = self.encode(views)
+        return self.terms(views, self.encode(views))
+
+    def terms(self, views: Mapping[str, View], encoded: Mapping[str, Encoded]) -> dict[str, Tensor]:
+        """As ``forward``, for views that are encoded already."""
         output = BaseOutput({}, {}) if self.base is None else self.base(views, encoded)
         if not isinstance(output, BaseOutput):
             raise UserError(f"base: forward returned a {type(output).__name__}, expected a BaseOutput")

@@ -31,7 +31,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("nn", "data", "views"),
     ("objective", "training.optim"),
     ("invariance", "equivariance", "model"),
-    ("evaluate", "recipe", "training.checkpoint"),
+    ("evaluate", "recipe", "loss", "training.checkpoint"),
     ("runs", "training.monitor", "testing"),
     ("training", "recipes", "auto"),
     ("api",),
