@@ -1,4 +1,4 @@
-"""Your own torch Dataset with factors of your own: audit an encoder for them, pretrain, and read them again."""
+"""Your own torch Dataset with factors of your own: pretrain on it, and audit what the features say of them."""
 
 import math
 from dataclasses import replace

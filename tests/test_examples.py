@@ -106,7 +106,7 @@ def test_what_is_wrong_with_a_loss_is_said_in_words() -> None:
         loss_of(small())
     with pytest.raises(UserError, match="call from_features"):
         loss_of(8)(IMAGES)
-    with pytest.raises(UserError, match="equimod reads view 'plain'; .*valid: a, b"):
+    with pytest.raises(UserError, match=r"equimod reads view 'plain'; .*valid: a, b"):
         SelfSupervisedLoss(8, {"a": POLICY, "b": POLICY}, modules={"equimod": equivariance.EquiMod.Config()})
     with pytest.raises(UserError, match=r"weights: no module 'equi'; did you mean 'equimod'"):
         loss_of(8, weights={"equi": 1.0})
