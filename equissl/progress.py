@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from importlib.util import find_spec
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, ProgressColumn, Task, TaskID, TextColumn
 from rich.progress import Progress as Bar
+from rich.text import Text
 
 from equissl.errors import UserError
 from equissl.text import printable
@@ -26,6 +21,8 @@ Progress = Callable[[str, int, int], None]  # description, number done, total
 
 ShowProgress = bool | Progress  # what functions take as ``progress=``
 PLAIN_EVERY = 10.0  # seconds between plain lines
+MEASURED = 5.0  # seconds of work before anything is said of the time left
+BAR, LEAST_BAR, LEFT = 24, 10, 12  # columns of the bar and of the time left: "0:00:00 left"
 
 
 def no_progress(description: str, done: int, total: int) -> None:
@@ -39,6 +36,23 @@ def seconds_since(start: float) -> float:
 
 def say_nothing(line: str) -> None:
     """The callback for lines that shows nothing."""
+
+
+def named(progress: Progress, name: str) -> Progress:
+    """The callback with a name before each description, as in "invariant: features"."""
+    return lambda what, done, total: progress(f"{name}: {what}", done, total)
+
+
+def duration(seconds: float) -> str:
+    """``3725`` -> "1 h 2 min"; below a minute and a half in seconds.
+
+    >>> duration(75), duration(200), duration(3725)
+    ('75 s', '3 min', '1 h 2 min')
+    """
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{round(seconds)} s"
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 class Display:
@@ -56,7 +70,7 @@ class Display:
         self._bar: Bar | None = None
         self._task: tuple[str, TaskID] | None = None
         self._last = 0.0
-        self._began = ("", 0.0)
+        self._began = ("", 0.0, 0)
 
     def __enter__(self) -> Display:
         return self
@@ -66,18 +80,20 @@ class Display:
     ) -> None:
         self.finish()
 
-    def __call__(self, what: str, done: int, total: int, note: str = "") -> None:
-        """``done`` of ``total`` steps of ``what``; ``note`` is shown behind it."""
-        what, note = printable(what), printable(note)
+    def __call__(self, what: str, done: int, total: int, notes: Sequence[str] = ()) -> None:
+        """``done`` of ``total`` steps of ``what``, and the first ``notes``, as many as there is room for."""
+        what, notes = printable(what), [printable(n) for n in notes]
         if self.live:
-            self._show(what, done, total, note)
+            self._show(what, done, total, notes)
             return
-        if self._began[0] != what:
-            self._began, self._last = (what, time.monotonic()), 0.0
         now = time.monotonic()
+        if self._began[0] != what:
+            self._began, self._last = (what, now, done), 0.0
         if done >= total or now - self._last >= PLAIN_EVERY:
             self._last = now
-            self.say(f"{what}: {done}/{total}{_left(now - self._began[1], done, total)}  {note}".rstrip())
+            left = seconds_left(now - self._began[1], done - self._began[2], total - done)
+            words = "" if left is None else f", {duration(left)} left"
+            self.say(f"{what}: {done}/{total}{words}  {' · '.join(notes)}".rstrip())
 
     def say(self, line: str) -> None:
         """A line that stays."""
@@ -89,21 +105,50 @@ class Display:
             self._bar.stop()
         self._bar, self._task = None, None
 
-    def _show(self, what: str, done: int, total: int, note: str) -> None:
+    def _show(self, what: str, done: int, total: int, notes: Sequence[str]) -> None:
+        shown, bar, note = fitted(self.console.width, what, f"{total}/{total}", notes)
         if self._bar is None or self._task is None or self._task[0] != what:
             self.finish()
             columns = (
                 TextColumn("{task.description}"),
-                BarColumn(bar_width=24),
-                MofNCompleteColumn(),
-                TimeElapsedColumn(),
-                TimeRemainingColumn(),
+                BarColumn(bar_width=bar),
+                TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+                _TimeLeft(),
                 TextColumn("{task.fields[note]}"),
             )
             self._bar = Bar(*columns, console=self.console, refresh_per_second=4)
             self._bar.start()
-            self._task = (what, self._bar.add_task(what, total=total, note=note))
+            task = self._bar.add_task(shown, total=total, completed=done, first=done, note=note)
+            self._task = (what, task)
         self._bar.update(self._task[1], completed=done, total=total, note=note)
+
+
+class _TimeLeft(ProgressColumn):
+    """From all that was done since the bar began; nothing before that says something."""
+
+    max_refresh = 0.5
+
+    def render(self, task: Task) -> Text:
+        done = round(task.completed) - task.fields["first"]
+        left = seconds_left(task.elapsed or 0.0, done, round(task.remaining or 0))
+        return Text(" " * LEFT if left is None else f"{timedelta(seconds=round(left))} left")
+
+
+def fitted(width: int, what: str, count: str, notes: Sequence[str]) -> tuple[str, int, str]:
+    """What a line of a terminal has room for: the description, columns of the bar, and the notes.
+
+    Bar, count and time left always stay: the bar gets shorter first, then notes go, the last of them first,
+    then letters of the description.
+    """
+    room = width - len(what) - len(count) - LEFT - 4  # gaps of one column
+    kept = list(notes)
+    while kept and len(" · ".join(kept)) > room - LEAST_BAR:
+        kept.pop()
+    note = " · ".join(kept)
+    bar = min(BAR, max(room - len(note), LEAST_BAR))
+    longest = max(width - len(count) - LEFT - 4 - bar, 1)
+    shown = what if len(what) <= longest else f"{what[: longest - 1]}…"
+    return shown, bar, note
 
 
 @contextmanager
@@ -130,8 +175,8 @@ def shown(progress: ShowProgress) -> Iterator[Progress]:
         raise UserError(f"progress={given!r:.60}: expected True, False or a function")
 
 
-def _left(seconds: float, done: int, total: int) -> str:
-    if done <= 0 or done >= total or seconds < 1:
-        return ""
-    rest = seconds / done * (total - done)
-    return f", {int(rest // 60)} min {int(rest % 60)} s left"
+def seconds_left(seconds: float, done: int, rest: int) -> float | None:
+    """How long ``rest`` steps take if ``done`` took ``seconds``; None where that is too little to tell."""
+    if done <= 0 or rest <= 0 or seconds < MEASURED:
+        return None
+    return seconds / done * rest

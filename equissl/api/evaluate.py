@@ -23,20 +23,23 @@ from equissl.evaluate import protocol
 from equissl.evaluate.base import Evaluation, Score
 from equissl.evaluate.cache import FeatureCache
 from equissl.evaluate.classification.relabeled import RelabeledDataset
-from equissl.evaluate.context import EvaluationContext
+from equissl.evaluate.context import SPLITS, EvaluationContext
+from equissl.evaluate.cost import cost
 from equissl.evaluate.explorer.neighbors import nearest_neighbors
 from equissl.evaluate.explorer.reconstructions import reconstructions
 from equissl.evaluate.explorer.steering import ExplorerSize, steering
 from equissl.evaluate.factors.verdicts import with_verdicts
 from equissl.evaluate.features import plain_images, whole_batch
 from equissl.evaluate.remarks import remarks
+from equissl.evaluate.titles import FACTORS
 from equissl.objective import Predictive, Reconstructs
-from equissl.progress import Progress, ShowProgress, no_progress, say_nothing, shown
+from equissl.progress import Progress, ShowProgress, named, no_progress, say_nothing, shown
 from equissl.random import shuffled
-from equissl.runs.folder import open_run
+from equissl.runs.folder import Run, open_run
 from equissl.runs.load import LoadedRun, inputs_and_weights, load_run
 from equissl.runs.scores import describe_data, record_scores
 from equissl.storage import write_json
+from equissl.text import shell_path
 from equissl.views import make_views
 
 MAX_TRAIN_IMAGES = 10_000
@@ -107,8 +110,9 @@ def evaluate_run(
         limit: images of each split of a folder, always the same ones; ``None`` for all.
         progress: True for a live bar, or a function (what, done, total).
         backbone: a module like the one the run was trained with, if that was your own.
-        say: called with a line about images in both splits, features that are collapsed, classes without
-            training images, and factors that do not vary.
+        say: called with a line about what will be measured and how long that takes, what is left out and
+            why, images in both splits, features that are collapsed, classes without training images, and
+            factors that do not vary.
 
     Returns:
         The scores, which print as a table and have ``to_pandas()`` and ``plot()``.
@@ -136,8 +140,11 @@ def evaluate_run(
         context = evaluation_context(loaded, train_set, test_set, options, show)
         if left_out := _left_out(context):
             say(left_out)
+        say(cost(context, evaluations, options.steer))
         strict = protocol.named_evaluations(options.evaluations) if options.strict else ()
-        scores = score_run(loaded, context, evaluations, strict)
+        scores = score_run(loaded, context, evaluations, strict, say)
+        if not any(s.group == FACTORS for s in scores):
+            say(_audit_hint(loaded.run, data))
         if any(isinstance(e, Evaluation) for e in evaluations.values()):  # the features are there
             for sentence in remarks(context.features("train"), context.features("test")):
                 say(f"warning: {sentence}")
@@ -162,12 +169,12 @@ def _opened(
         # Nothing needs to be held out where test images come from elsewhere.
         data = open_data(data, size, test_fraction=0.1 if test is None else 0.0, **how)
     data = (data or loaded.data).like(loaded.data)
-    train_set = data.open("train", progress)
+    train_set = data.open("train", named(progress, SPLITS["train"]))
     if test is not None and not isinstance(test, Data):
         test = open_data(test, size, test_fraction=0.0, **how).like(data)
         split = split_of_tests(test)
     test_data = test or data
-    return data, train_set, test_data, test_data.open(split, progress)
+    return data, train_set, test_data, test_data.open(split, named(progress, SPLITS["test"]))
 
 
 def check_data_settings(settings: Mapping[str, str], data: object) -> None:
@@ -213,16 +220,20 @@ def score_run(
     context: EvaluationContext,
     evaluations: Mapping[str, protocol.EvaluationLike],
     strict: Sequence[str] = (),
+    say: Callable[[str], object] = say_nothing,
 ) -> list[Score]:
     """Scores of a run, those of factors with verdicts, then those of its random-init baseline ("random").
 
     Args:
         strict: names of evaluations that must be available.
+        say: called with a line for each reason why something is left out.
 
     Raises:
         UserError: why any of ``strict`` is not available, before anything long is computed.
     """
-    scores = protocol.run_evaluations(evaluations, context, strict=[n for n in strict if n in evaluations])
+    own = replace(context, progress=named(context.progress, loaded.name))
+    must = [n for n in strict if n in evaluations]
+    scores = protocol.run_evaluations(evaluations, own, strict=must, say=say)
     dataset, rows = context.datasets["train"], context.rows["train"]
     calibration = plain_images(dataset, rows[:CALIBRATION_IMAGES], context.image, context.device)
     encoder = untrained_copy(loaded.encoder, calibration, context.seed)
@@ -230,8 +241,8 @@ def score_run(
         evaluations, replace(context, encoder=encoder, modules={}, model="the untrained baseline")
     )
     # This is itself a baseline: what is compared with it is not repeated.
-    own = [s for s in untrained if not s.baseline and s.part == "all"]
-    return with_verdicts(scores, own) + [replace(s, baseline="random") for s in own]
+    plain = [s for s in untrained if not s.baseline and s.part == "all"]
+    return with_verdicts(scores, plain) + [replace(s, baseline="random") for s in plain]
 
 
 def write_explorers(loaded: LoadedRun, context: EvaluationContext, steer: int = 12) -> None:
@@ -252,7 +263,7 @@ def write_explorers(loaded: LoadedRun, context: EvaluationContext, steer: int = 
             size=ExplorerSize(images=steer),
             seed=context.seed,
             device=str(context.device),
-            progress=context.progress,
+            progress=named(context.progress, loaded.name),
         )
         write_json(folder / "steering.json", factors, indent=None)
     reconstructed = _reconstructions(loaded, context)
@@ -273,11 +284,19 @@ def _eligible(dataset: Dataset) -> Tensor:
     return labelled if bool(labelled.any()) else torch.ones_like(labelled)
 
 
+def _audit_hint(run: Run, data: Data) -> str:
+    """Where no factor could be measured: what can be without labels."""
+    path = getattr(data, "path", None)
+    where = shell_path(Path(path)) if path else "DIR"
+    return (
+        f"for crop, hue and whatever else views differ in: equissl audit {shell_path(run.path)} data={where}"
+    )
+
+
 def _left_out(context: EvaluationContext) -> str:
     """A line about images that a limit leaves out; "" if there are none."""
     parts = []
-    nouns: dict[Split, str] = {"train": "training", "test": "test"}
-    for split, noun in nouns.items():
+    for split, noun in SPLITS.items():
         used, total = len(context.rows[split]), int(_eligible(context.datasets[split]).sum())
         if used < total:
             parts.append(f"{used} of {total} {noun} images")

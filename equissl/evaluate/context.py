@@ -21,6 +21,8 @@ from equissl.objective import Predictive
 from equissl.params import Space
 from equissl.progress import Progress, no_progress
 
+SPLITS: Mapping[Split, str] = {"train": "training", "test": "test"}
+
 
 @dataclass(frozen=True)
 class EvaluationContext:
@@ -82,7 +84,7 @@ class EvaluationContext:
                 view_index=view_index,
                 seed=self.seed,
                 device=self.device,
-                progress=self.progress,
+                progress=lambda what, *counts: self.progress(f"{what} of {SPLITS[split]} images", *counts),
                 model=self.model,
             )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
@@ -26,6 +26,7 @@ from equissl.evaluate.context import EncoderEvaluation, EvaluationContext
 from equissl.evaluate.equivariance.ranking import SIE_PROTOCOL
 from equissl.evaluate.equivariance.retrieval import Retrieval
 from equissl.evaluate.factors.relative import SIE_PAIRS
+from equissl.progress import say_nothing
 
 EvaluationLike = Evaluation | EncoderEvaluation
 # A few seconds each, given features.
@@ -110,12 +111,16 @@ def named_evaluations(names: Sequence[str]) -> list[str]:
 
 
 def run_evaluations(
-    evaluations: Mapping[str, EvaluationLike], context: EvaluationContext, strict: Sequence[str] = ()
+    evaluations: Mapping[str, EvaluationLike],
+    context: EvaluationContext,
+    strict: Sequence[str] = (),
+    say: Callable[[str], object] = say_nothing,
 ) -> list[Score]:
     """All scores of the evaluations that are available here.
 
     Args:
         strict: names of evaluations that must be available.
+        say: called with a line for each reason why something is left out.
 
     Raises:
         UserError: why any of ``strict`` is not available, before anything long is computed.
@@ -124,6 +129,8 @@ def run_evaluations(
     problems = [f"{name} cannot be measured: {reasons[name]}" for name in strict if reasons.get(name)]
     if problems:
         raise UserError(problems)
+    for line in left_out({name: reason for name, reason in reasons.items() if reason}):
+        say(line)
     scores: list[Score] = []
     for name, evaluation in evaluations.items():
         if reasons[name]:
@@ -134,6 +141,18 @@ def run_evaluations(
             results = evaluation.run(context)
         scores += [s if s.paper else replace(s, paper=evaluation.paper) for s in results]
     return scores
+
+
+def left_out(reasons: Mapping[str, str]) -> list[str]:
+    """A line for each reason why evaluations are not measured.
+
+    >>> left_out({"knn": "it needs labels", "linearprobe": "it needs labels"})
+    ['left out: knn, linearprobe: it needs labels']
+    """
+    by_reason: dict[str, list[str]] = {}
+    for name, reason in reasons.items():
+        by_reason.setdefault(reason, []).append(name)
+    return [f"left out: {', '.join(named)}: {reason}" for reason, named in by_reason.items()]
 
 
 def _unavailable_reason(evaluation: EvaluationLike, context: EvaluationContext) -> str:

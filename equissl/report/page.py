@@ -21,7 +21,7 @@ from equissl.report.html import save, template
 from equissl.report.models import Model, models
 from equissl.report.papers import papers
 from equissl.report.rows import LabelledImage, Query, Row, read
-from equissl.report.run_summary import notes, summary, warnings
+from equissl.report.run_summary import notes, summary, unmeasured, warnings
 from equissl.report.steering import Steering, page_beside, read_steering, write_steering
 from equissl.report.table import Table, build, without_audits
 
@@ -64,7 +64,8 @@ def comparison(runs: Sequence[Path]) -> Table:
 
 def warnings_of(runs: Sequence[Path]) -> list[str]:
     """Reasons to read the numbers of some run folders with care, as the page lists them."""
-    return [line for model in _models(runs) for line in warnings(model)]
+    compared = _models(runs)
+    return [line for model in compared for line in warnings(model)] + unmeasured(compared)
 
 
 def run_folders(paths: Sequence[Path]) -> list[Path]:
@@ -179,7 +180,7 @@ def _context(compared: Sequence[Model], paired: Sequence[Row] = ()) -> dict[str,
         "search_notes": list(dict.fromkeys(run.neighbours_note for run in runs if run.neighbours_note)),
         "summaries": [summary(model) for model in compared],
         "json": [(r.folder.name, _json(r.recipe), _json(r.environment)) for r in runs],
-        "warnings": [w for m in compared for w in warnings(m)],
+        "warnings": [*(w for m in compared for w in warnings(m)), *unmeasured(compared)],
         "notes": [n for m in compared for n in notes(m)],
         "bad_images": [
             (run.folder.name, run.bad_images[:MAX_BAD_IMAGES], len(run.bad_images)) for run in runs

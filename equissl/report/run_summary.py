@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import shlex
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from equissl.report import display_names as names
 from equissl.report.models import Model, seed
@@ -10,6 +11,7 @@ from equissl.report.rows import Row, Run, number, text
 
 MIN_STD = 0.05  # of the logged std, which is about 1 for healthy features of any width
 MIN_RANK = 2.0
+AUDIT = "audit/"  # what the names of its scores begin with
 MAX_SETTINGS = 4  # of a component, named beside it
 HARDWARE = ("device", "cuda", "processor", "threads", "platform")
 
@@ -58,6 +60,42 @@ def warnings(model: Model) -> Iterator[str]:
     for run in model.runs:
         where = f"{model.name}, {run.folder.name}" if len(model.runs) > 1 else model.name
         yield from (f"{where}: {sentence}" for sentence in _warnings(run))
+
+
+def unmeasured(models: Sequence[Model]) -> list[str]:
+    """What some models were measured for and others not, with the command that measures it."""
+    found: dict[str, list[Model]] = {"audit": [], "evaluate": []}
+    for model in models:
+        rows = [m for run in model.runs for m in model.rows(run) if not m.baseline]
+        audits = sum(m.name.startswith(AUDIT) for m in rows)
+        if audits:
+            found["audit"].append(model)
+        if len(rows) > audits:
+            found["evaluate"].append(model)
+    lines = []
+    for verb, having in found.items():
+        lacking = [m for m in models if m not in having and (verb == "audit" or _is_scored_run(m))]
+        data = _data_of(having, verb == "audit") if having else ""
+        for model in lacking if having else ():
+            past = "audited" if verb == "audit" else "evaluated"
+            folders = [shlex.quote(str(run.folder)) for run in model.runs]
+            commands = " and ".join(f"`equissl {verb} {folder}{data}`" for folder in folders)
+            lines.append(f"{model.name} was not {past} as {having[0].name} was: {commands} fills its column.")
+    return lines
+
+
+def _is_scored_run(model: Model) -> bool:
+    """Whether it can be evaluated and was only audited; `_warnings` tells of runs without any score."""
+    return any(run.recipe and run.scores for run in model.runs)
+
+
+def _data_of(models: Sequence[Model], audit: bool) -> str:
+    """`` data=DIR`` of what a model's rows were measured on; nothing for data of the recipe."""
+    rows = [m for run in models[0].runs for m in models[0].rows(run) if m.name.startswith(AUDIT) == audit]
+    where = rows[-1].data.partition(" -> ")[0].partition(" ")[2] or rows[-1].data if rows else ""
+    if "/" in where:
+        return f" data={shlex.quote(where)}"
+    return " data=DIR" if audit else ""
 
 
 def notes(model: Model) -> Iterator[str]:

@@ -12,6 +12,7 @@ from equissl.text import printable
 if TYPE_CHECKING:
     import rich.table
 
+ABSENT = "not measured"
 GAP = 2  # characters between columns
 WINNER = "*"  # readable without colour
 WORDS = ("lost", "partly lost", "not readable")  # of the verdicts; the others would widen every column
@@ -36,8 +37,11 @@ def text(table: Table, width: int | None = None) -> rich.table.Table:
     for group in table.groups:
         view.add_section()
         view.add_row(Text(printable(group.title), style="bold"))
-        for line in group.lines:
+        absent = {i for i in table.models() if not any(line.cells[i] for line in group.lines)}
+        for number, line in enumerate(group.lines):
             cells = [_cell(table, line, i, short, stacked) for i in range(len(table.columns))]
+            for i in absent:  # once for all its lines, not a column of dashes
+                cells[i] = "" if number else ABSENT
             styles = ["bold green" if i == line.winner else "" for i in range(len(cells))]
             texts = [Text(c, style=s) for c, s in zip(cells, styles, strict=True)]
             view.add_row(Text(f"  {_label(line)}"), *texts)

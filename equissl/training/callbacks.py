@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from equissl.distributed import any_rank, rank, world_size
 from equissl.errors import NonFiniteError
 from equissl.evaluate.collapse import collapse_warning
 from equissl.model import Model
-from equissl.progress import Display
+from equissl.progress import Display, duration, seconds_left
 from equissl.training import checkpoint
 from equissl.training.checkpoint import Snapshot, TrainState
 from equissl.training.loggers import Logger
@@ -22,6 +23,8 @@ from equissl.training.meters import Meters
 from equissl.training.monitor import monitor, target_scores
 from equissl.training.options import Options
 from equissl.training.setup import Plan
+
+LONG = 60.0  # seconds of training from which its cost is worth a line
 
 
 class Callback:
@@ -65,16 +68,29 @@ class LoggingCallback(Callback):
     ):
         self.plan, self.meters, self.loggers = plan, meters, loggers
         self.display, self.log_every = display, log_every
+        self._first: tuple[float, int] | None = None  # when it was and which step, until the cost is said
 
     def after_step(self, state: TrainState, terms: Mapping[str, Tensor]) -> None:
         self.meters.update(terms)
+        self._say_cost(state.step)
         if state.step % self.log_every and state.step != self.plan.total_steps:
             return
         row = self.meters.flush(state.step)
         row |= {"step": state.step, "epoch": state.step / self.plan.steps_per_epoch, "lr": state.lr}
         for logger in self.loggers:
             logger.log(row)
-        self.display("training", state.step, self.plan.total_steps, progress_note(row))
+        self.display("training", state.step, self.plan.total_steps, progress_notes(row))
+
+    def _say_cost(self, step: int) -> None:
+        """Once, as soon as it is known: how long training takes, if that is long, and what makes it less."""
+        if self._first is None:
+            self._first = (time.monotonic(), step) if step < self.plan.total_steps else (math.inf, step)
+        began, first = self._first
+        left = seconds_left(time.monotonic() - began, step - first, self.plan.total_steps - step)
+        if left is not None:
+            self._first = (math.inf, step)
+            if left >= LONG:
+                self.display.say(cost_line(left, self.plan.total_steps - step))
 
     def after_epoch(self, state: TrainState) -> None:
         self.meters.means(state.step)  # raises if a term is not finite
@@ -84,11 +100,19 @@ class LoggingCallback(Callback):
             logger.close()
 
 
-def progress_note(row: Mapping[str, float]) -> str:
-    """Loss and speed of a logged row, short enough for a line of 80 columns."""
+def cost_line(seconds: float, steps: int) -> str:
+    """How long the rest of a training takes, and what makes it shorter."""
+    return (
+        f"about {duration(seconds)} for {steps:,} more steps at this speed; epochs=N, encoder.size=N or a "
+        "smaller encoder.name=NAME take less"
+    )
+
+
+def progress_notes(row: Mapping[str, float]) -> tuple[str, ...]:
+    """Speed, waiting and loss of a logged row; where a line is short, the last is left out first."""
     data, augment = round(100 * row["data_wait"]), round(100 * row["augment_fraction"])
-    speed = f"{row['images_per_second']:.0f} img/s"
-    return f"loss {row['loss']:.3f} · {speed} · data {data} % · aug {augment} %"
+    waiting = f"data {data} % · aug {augment} %"
+    return f"{row['images_per_second']:.0f} img/s", waiting, f"loss {row['loss']:.3f}"
 
 
 class MonitoringCallback(Callback):

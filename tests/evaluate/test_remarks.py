@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -139,7 +141,9 @@ def test_a_collapsed_run_says_so(
     assert "std 0.014" in said[0] and "RankMe 1.7 of" in said[0]
 
 
-def test_evaluate_says_it_on_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_evaluate_says_it_on_the_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One image per class: the test images are of classes that nothing was fitted on."""
     photos = tmp_path / "photos"
     write_images(photos, {f"class{k}": 1 for k in range(12)})
@@ -148,7 +152,19 @@ def test_evaluate_says_it_on_the_terminal(tmp_path: Path, capsys: pytest.Capture
     assert main([*words, "device=cpu"]) == 0
     assert "of a class without training images" in capsys.readouterr().err
     said: list[str] = []
-    evaluate_run(
-        run.path, options=EvaluationOptions(evaluations=("finetune",), strict=False), say=said.append
-    )
-    assert not said
+    passes: list[str] = []
+    options = EvaluationOptions(evaluations=("collapse", "retrieval"), strict=False, count=20, steer=0)
+    how: Any = {"say": said.append, "progress": lambda what, done, total: passes.append(what)}
+    evaluate_run(run.path, options=options, **how)
+    cost, left_out, hint = [x for x in said if not x.startswith(("evaluated on", "warning: "))]
+    assert cost.startswith("evaluating: collapse, retrieval; ")
+    assert cost.endswith(" 20 test images, by the model and by an untrained network")
+    assert left_out.startswith("left out: retrieval: it needs ")
+    assert hint.startswith("for crop, hue") and f"equissl audit {run.path} data=DIR" in hint
+    for encoder in ("run", "untrained network"):
+        for split in ("training", "test"):
+            assert f"{encoder}: features of {split} images" in passes
+    monkeypatch.setattr("equissl.evaluate.cost.MANY_IMAGES", 10)
+    said.clear()
+    evaluate_run(run.path, options=options, **how)
+    assert any(re.search(r": about \d+ s for features, then probes; count=N and tra", x) for x in said)

@@ -217,3 +217,24 @@ def test_importing_the_report_is_light() -> None:
 def test_a_report_without_factors_says_so(tmp_path: Path) -> None:
     (tmp_path / "scores.jsonl").write_text(lines([row("m", "linear/top1", 0.5)]))
     assert "No factor was measured." in page([tmp_path], tmp_path / "report.html")
+
+
+def test_a_run_without_an_audit_names_the_missing_command(
+    pair: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Beside one that was audited, instead of a column of dashes."""
+    first, second = pair
+    rows = [json.loads(x) for x in (first / "scores.jsonl").read_text().splitlines()]
+    kept = [r for r in rows if not r["name"].startswith("audit/")]
+    (first / "scores.jsonl").write_text(lines(kept))
+    found = [
+        {**json.loads(x), "data": "photos/all"} for x in (second / "scores.jsonl").read_text().splitlines()
+    ]
+    (second / "scores.jsonl").write_text(lines(found))
+    assert main(["report", str(first), str(second)]) == 0
+    said = capsys.readouterr()
+    command = f"`equissl audit {first} data=photos/all`"
+    assert f"invariant was not audited as equivariant was: {command} fills its column." in said.out
+    audited = said.out.partition("factors (audit)")[2].partition("Equivariance")[0]
+    assert audited.count("not measured") == 1 and re.search(r"Rotation \(R²\) +0\.85 ", audited)
+    assert "was not audited as" in (first / "report.html").read_text()

@@ -218,7 +218,7 @@ def _announcement(options: AuditOptions, count: int, what: Asked, seconds: float
     ]
     if seconds:
         amount, unit = (seconds / 60, "minute") if seconds >= 90 else (seconds, "second")
-        parts.append(f"about {_numbered(round(amount), unit)}")
+        parts.append(f"about {_numbered(round(amount), unit)} (count=N, draws=1 or fewer factors= take less)")
     return f"audit: {', '.join(parts)}" + ("; then equivariance" if options.equivariance else "")
 
 

@@ -80,7 +80,8 @@ class Passes:
 
         def report(_: str, done: int, of: int) -> None:
             if self.total:
-                self.progress(f"audit: {what}", self.done + done, self.total)
+                of_model = f" of {self.model}" if self.model else ""
+                self.progress(f"audit{of_model}: {what}", self.done + done, self.total)
 
         table = extract(
             network,
