@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from importlib.util import find_spec
 from types import TracebackType
@@ -38,9 +39,18 @@ def say_nothing(line: str) -> None:
     """The callback for lines that shows nothing."""
 
 
+@dataclass(frozen=True)
+class _Named:
+    progress: Progress
+    name: str
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        self.progress(f"{self.name}: {what}", done, total)
+
+
 def named(progress: Progress, name: str) -> Progress:
-    """The callback with a name before each description, as in "invariant: features"."""
-    return lambda what, done, total: progress(f"{name}: {what}", done, total)
+    """The callback with a name before each description ("run: features"), in place of one it has."""
+    return _Named(progress.progress if isinstance(progress, _Named) else progress, name)
 
 
 def duration(seconds: float) -> str:

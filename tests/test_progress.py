@@ -80,7 +80,8 @@ def test_plain_lines_count_from_where_a_run_went_on(
 
 def test_names_and_durations() -> None:
     seen: list[str] = []
-    named(lambda what, done, total: seen.append(what), "the untrained network")("features", 1, 2)
+    by_name = named(lambda what, done, total: seen.append(what), "run")
+    named(by_name, "the untrained network")("features", 1, 2)
     assert seen == ["the untrained network: features"]
     assert [duration(s) for s in (3, 89, 90, 3600, 7322)] == [
         "3 s",

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from equissl.api.explorers import write_explorers
 from equissl.api.scores import Scores
 from equissl.config.validation import Checked, check_bounds
 from equissl.data.base import Data, Dataset, Split
@@ -25,25 +26,19 @@ from equissl.evaluate.cache import FeatureCache
 from equissl.evaluate.classification.relabeled import RelabeledDataset
 from equissl.evaluate.context import SPLITS, EvaluationContext
 from equissl.evaluate.cost import cost
-from equissl.evaluate.explorer.neighbors import nearest_neighbors
-from equissl.evaluate.explorer.reconstructions import reconstructions
-from equissl.evaluate.explorer.steering import ExplorerSize, steering
 from equissl.evaluate.factors.verdicts import with_verdicts
-from equissl.evaluate.features import plain_images, whole_batch
+from equissl.evaluate.features import plain_images
 from equissl.evaluate.remarks import remarks
 from equissl.evaluate.titles import FACTORS
-from equissl.objective import Predictive, Reconstructs
+from equissl.objective import Predictive
 from equissl.progress import Progress, ShowProgress, named, no_progress, say_nothing, shown
 from equissl.random import shuffled
 from equissl.runs.folder import Run, open_run
 from equissl.runs.load import LoadedRun, inputs_and_weights, load_run
 from equissl.runs.scores import describe_data, record_scores
-from equissl.storage import write_json
 from equissl.text import shell_path
-from equissl.views import make_views
 
 MAX_TRAIN_IMAGES = 10_000
-RECONSTRUCTED_IMAGES = 6  # whose reconstructions the report shows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,7 +205,7 @@ def evaluation_context(
         FeatureCache(loaded.run.path / "features"),
         options.seed,
         options.device,
-        progress,
+        named(progress, loaded.name),
         model=loaded.name,
     )
 
@@ -231,44 +226,17 @@ def score_run(
     Raises:
         UserError: why any of ``strict`` is not available, before anything long is computed.
     """
-    own = replace(context, progress=named(context.progress, loaded.name))
     must = [n for n in strict if n in evaluations]
-    scores = protocol.run_evaluations(evaluations, own, strict=must, say=say)
+    scores = protocol.run_evaluations(evaluations, context, strict=must, say=say)
     dataset, rows = context.datasets["train"], context.rows["train"]
     calibration = plain_images(dataset, rows[:CALIBRATION_IMAGES], context.image, context.device)
     encoder = untrained_copy(loaded.encoder, calibration, context.seed)
-    untrained = protocol.run_evaluations(
-        evaluations, replace(context, encoder=encoder, modules={}, model="the untrained baseline")
-    )
+    show = named(context.progress, "untrained network")
+    baseline = replace(context, encoder=encoder, modules={}, model="the untrained baseline", progress=show)
+    untrained = protocol.run_evaluations(evaluations, baseline)
     # This is itself a baseline: what is compared with it is not repeated.
     plain = [s for s in untrained if not s.baseline and s.part == "all"]
     return with_verdicts(scores, plain) + [replace(s, baseline="random") for s in plain]
-
-
-def write_explorers(loaded: LoadedRun, context: EvaluationContext, steer: int = 12) -> None:
-    """Write the data of the report's explorers into a run's folder.
-
-    These are ``neighbours.json``; ``steering.json``, of ``steer`` images if there are any; and
-    ``reconstructions.json``, if a module reconstructs images.
-    """
-    folder, dataset, rows = loaded.run.path, context.datasets["test"], context.rows["test"]
-    nearest = nearest_neighbors(context.features("test"), dataset, rows)
-    write_json(folder / "neighbours.json", nearest, indent=None)
-    if steer:
-        factors = steering(
-            context.modules,
-            context.encoder,
-            dataset,
-            rows,
-            size=ExplorerSize(images=steer),
-            seed=context.seed,
-            device=str(context.device),
-            progress=named(context.progress, loaded.name),
-        )
-        write_json(folder / "steering.json", factors, indent=None)
-    reconstructed = _reconstructions(loaded, context)
-    if reconstructed:
-        write_json(folder / "reconstructions.json", reconstructed, indent=None)
 
 
 def _sample(dataset: Dataset, count: int, seed: int) -> Tensor:
@@ -301,18 +269,3 @@ def _left_out(context: EvaluationContext) -> str:
         if used < total:
             parts.append(f"{used} of {total} {noun} images")
     return f"evaluated on {' and '.join(parts)}; count=0 takes all of both splits" if parts else ""
-
-
-@torch.no_grad()
-def _reconstructions(loaded: LoadedRun, context: EvaluationContext) -> dict[str, object]:
-    """Reconstructions of some test images by the run's modules.
-
-    Empty if no module reconstructs, or if the data lacks the images that the run's views are made of.
-    """
-    modules = {n: m for n, m in loaded.model.modules_by_name.items() if isinstance(m, Reconstructs)}
-    specs, dataset = loaded.recipe.views, context.datasets["test"]
-    if not modules or not {s.image for s in specs.values()} <= set(dataset.spaces):
-        return {}
-    rows = context.rows["test"][:RECONSTRUCTED_IMAGES]
-    views = make_views(whole_batch(dataset, rows).to(context.device), specs, context.seed)
-    return reconstructions(modules, views, loaded.model.encode(views))

@@ -146,25 +146,26 @@ def test_evaluate_says_it_on_the_terminal(
 ) -> None:
     """One image per class: the test images are of classes that nothing was fitted on."""
     photos = tmp_path / "photos"
-    write_images(photos, {f"class{k}": 1 for k in range(12)})
+    write_images(photos, {f"class{k}": 1 for k in range(24)})
     run = train(tiny(epochs=1, monitor_every=0, optimizer=SGD(lr=0.0)), tmp_path / "run", QUIET)
     words = ["evaluate", str(run.path), str(photos), "labels=folders", "evaluations=knn", "steer=0"]
     assert main([*words, "device=cpu"]) == 0
     assert "of a class without training images" in capsys.readouterr().err
     said: list[str] = []
     passes: list[str] = []
-    options = EvaluationOptions(evaluations=("collapse", "retrieval"), strict=False, count=20, steer=0)
+    options = EvaluationOptions(evaluations=("knn", "factors", "collapse"), strict=False, steer=0)
     how: Any = {"say": said.append, "progress": lambda what, done, total: passes.append(what)}
-    evaluate_run(run.path, options=options, **how)
-    cost, left_out, hint = [x for x in said if not x.startswith(("evaluated on", "warning: "))]
-    assert cost.startswith("evaluating: collapse, retrieval; ")
-    assert cost.endswith(" 20 test images, by the model and by an untrained network")
-    assert left_out.startswith("left out: retrieval: it needs ")
-    assert hint.startswith("for crop, hue") and f"equissl audit {run.path} data=DIR" in hint
+    evaluate_run(run.path, photos, options, **how)
+    cost, labels, factors, hint = said
+    assert cost.startswith("evaluating: knn, factors, collapse; ")
+    assert cost.endswith(" test images, by the model and by an untrained network")
+    assert labels.startswith("left out: knn: it needs labels")
+    assert factors == "left out: factors: it needs factors, but the dataset records none"
+    assert hint.startswith("for crop, hue") and f"equissl audit {run.path} data={photos}" in hint
     for encoder in ("run", "untrained network"):
         for split in ("training", "test"):
             assert f"{encoder}: features of {split} images" in passes
     monkeypatch.setattr("equissl.evaluate.cost.MANY_IMAGES", 10)
     said.clear()
-    evaluate_run(run.path, options=options, **how)
+    evaluate_run(run.path, photos, options, **how)
     assert any(re.search(r": about \d+ s for features, then probes; count=N and tra", x) for x in said)
