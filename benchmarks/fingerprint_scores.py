@@ -19,6 +19,7 @@ from equissl.auto import identifiability
 from equissl.data.base import Split
 from equissl.encoder.encoder import Encoder
 from equissl.evaluate.audit.audit import audit
+from equissl.evaluate.audit.options import AuditOptions
 from equissl.evaluate.audit.sensitivity.sensitivity import Sensitivity
 from equissl.evaluate.base import FeatureTable, Score
 from equissl.evaluate.classification.fewshot import FewShot
@@ -171,7 +172,7 @@ def _steering() -> Any:
 
 def _audit() -> Any:
     photos = recipes.photos(32, 60)
-    return audit(tiny_encoder(), photos, random=tiny_encoder(seed=1), count=50, seed=3)
+    return audit(tiny_encoder(), photos, AuditOptions(count=50, untrained=2, seed=3))
 
 
 def _identifiable() -> list[Any]:

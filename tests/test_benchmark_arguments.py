@@ -16,9 +16,9 @@ BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
     ("words", "said"),
     [
         ("step.py --ways foo", "error: ways=foo: no 'foo'; valid: bare"),
-        ("step.py --device mps", "error: device=mps: expected auto"),
-        ("step.py --seconds nan", "expected seconds above 0"),
-        ("inference.py --images 1", "expected 2 or more, got 1"),
+        pytest.param(*("step.py --device mps", "error: device=mps: expected auto"), marks=pytest.mark.slow),
+        pytest.param(*("step.py --seconds nan", "expected seconds above 0"), marks=pytest.mark.slow),
+        pytest.param(*("inference.py --images 1", "expected 2 or more, got 1"), marks=pytest.mark.slow),
         ("inference.py nonsense", "error: no model 'nonsense'"),
         ("threads.py --rounds 0", "expected 1 or more, got 0"),
     ],

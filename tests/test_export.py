@@ -27,7 +27,12 @@ def loaded(stem: str = "timm", name: str = "test_resnet") -> LoadedEncoder:
 
 
 @pytest.mark.parametrize(
-    ("stem", "name"), [("timm", "test_resnet"), ("small", "resnet10t"), ("timm", "test_vit")]
+    ("stem", "name"),
+    [
+        ("timm", "test_resnet"),
+        pytest.param("small", "resnet10t", marks=pytest.mark.slow),
+        pytest.param("timm", "test_vit", marks=pytest.mark.slow),
+    ],
 )
 def test_the_readme_snippet_loads_without_equissl(tmp_path: Path, stem: str, name: str) -> None:
     model = loaded(stem, name)

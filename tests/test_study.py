@@ -183,6 +183,7 @@ def row(run: str, value: float, base: str, module: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_measure_of_one_part_has_a_column_of_its_own(tmp_path: Path) -> None:
     recipe = tiny(monitor_every=0, epochs=1)
     split = replace(recipe.encoder, parts={"inv": 8, "equi": recipe.encoder.build().width() - 8})
@@ -266,6 +267,7 @@ def failed(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     return capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["study"]) == 0
     assert "grid: " in capsys.readouterr().out
