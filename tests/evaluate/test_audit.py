@@ -209,8 +209,10 @@ def test_untrained_copies_are_built_only_where_a_readout_is_missing(
     first = audit(network, make_images(), options, store=tmp_path)
     assert built == [0, 1] and calls
     built.clear(), calls.clear()
-    assert audit(network, make_images(), options, store=tmp_path) == first
+    said: list[str] = []
+    assert audit(network, make_images(), options, store=tmp_path, say=said.append) == first
     assert not built and not calls  # nor does an image pass the encoder
+    assert said[1] == "audit: 2 of 2 readouts are kept from before"
     (tmp_path / "hue.safetensors").unlink()
     assert audit(network, make_images(), options, store=tmp_path) == first
     assert built == [0, 1] and calls

@@ -127,18 +127,22 @@ def audit(
     rows = frozenset((MODEL, *copies, *references.names))
     kept = ReadoutStore(store, f"{key} {image} {device}", rows, len(index), options.draws or 1)
     passes.progress = progress
-    readouts = _read_all(reading, kept, what, params)
+    readouts = _read_all(reading, kept, what, params, say)
     if keep is not None:
         keep({n: f.readout for r in readouts for n, f in r.get((MODEL, "all"), {}).items()}, index)
     counts = Counts(len(index), groups, len(wanted) - len(index))
     return list(audit_scores(readouts, options, counts, kept_names(encoder) if copies else ()))
 
 
-def _read_all(reading: Reading, kept: ReadoutStore, what: Asked, params: Params) -> list[Readouts]:
+def _read_all(
+    reading: Reading, kept: ReadoutStore, what: Asked, params: Params, say: Callable[[str], None]
+) -> list[Readouts]:
     """What was read of each audit: before, as far as it is kept, or now."""
     found = {item.name: kept.read(item.name, item.augment.space) for item in what.audits}
     recorded = kept.read(_RECORDED, params.space) if params.space.names else {}
     missing = [item for item in what.audits if found[item.name] is None]
+    if before := len(what.audits) - len(missing) + bool(recorded):
+        say(f"audit: {before} of {len(what.audits) + bool(params.space.names)} readouts are kept from before")
     unread = Asked(missing, params.space if recorded is None else Space())
     passes, draws = reading.passes, reading.options.draws or 1
     passes.total, passes.done = unread.passes(draws) * len(reading.index), 0
