@@ -1,4 +1,4 @@
-"""Your own torch Dataset with factors of your own: pretrain on it, and audit what the features say of them."""
+"""Your own torch Dataset with factors of your own: pretrain on it, and audit what the features say of it."""
 
 import math
 from dataclasses import replace

@@ -63,6 +63,21 @@ def test_hugging_face() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("notebooks/*.ipynb")), ids=lambda p: p.stem)
+def test_notebooks_run(path: Path, tmp_path: Path) -> None:
+    nbformat = pytest.importorskip("nbformat", reason="nbformat is not installed")
+    nbclient = pytest.importorskip("nbclient", reason="nbclient is not installed")
+    pytest.importorskip("ipykernel", reason="ipykernel is not installed")
+    notebook = nbformat.read(path, as_version=4)
+    assert not any(cell.get("outputs") for cell in notebook.cells), "stored outputs: clear them"
+    client = nbclient.NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}})
+    client.execute()
+    results = [o for cell in notebook.cells for o in cell.get("outputs", [])]
+    assert any("text/html" in o.get("data", {}) for o in results)
+    assert any("image/png" in o.get("data", {}) for o in results) or path.stem == "pretrain"
+
+
+@pytest.mark.slow
 def test_own_dataset(tmp_path: Path) -> None:
     scores = example("own_dataset").main(tmp_path / "run", count=80, epochs=1)
     assert scores["audit/angle_degrees"].count == 80
