@@ -202,7 +202,9 @@ WRITTEN = {"mine.py", "mine.md", "table.md"}  # by the reader or by a command
 @pytest.mark.parametrize("page", [p for p in PAGES if p != RENAMES], ids=name_of)
 def test_files_and_modules_exist(page: Path) -> None:
     text = page.read_text("utf-8")
-    paths = [p for top in ("equissl", "tests", "benchmarks", "docs") for p in (ROOT / top).rglob("*")]
+    paths = [
+        p for top in ("equissl", "tests", "benchmarks", "docs", "examples") for p in (ROOT / top).rglob("*")
+    ]
     there = [f"/{p.relative_to(ROOT)}" for p in (*paths, *ROOT.glob("*"))]
     wrong = [
         name
