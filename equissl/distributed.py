@@ -101,6 +101,24 @@ def limit_threads(processes: int = 1) -> str:
     return f"threads={torch.get_num_threads()}: {there} here{shared}"
 
 
+def use_free_cores() -> str:
+    """Let torch and BLAS use no more threads than there are cores that others leave free.
+
+    The load average of the last minute counts as what others use, where the system tells it.
+
+    Returns:
+        Their number and why, one line, where this lowers it; else "".
+    """
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    cores = available_cores()
+    free = max(1, min(cores, round((os.cpu_count() or cores) - load)))
+    if torch.get_num_threads() <= free:
+        return ""
+    torch.set_num_threads(free)
+    threadpool_limits(free, "blas")
+    return f"threads={free}: others use the rest of {cores} cores (load {load:.1f})"
+
+
 def check_devices(count: int, device: str) -> None:
     """Raises UserError if ``count`` processes are more than the cores, or GPUs, that there are for them."""
     device = resolve_device(device)

@@ -274,3 +274,21 @@ def test_options_and_defaults_are_those_of_the_configuration(name: str) -> None:
     defaults = {f.name: shown(getattr(config, f.name)) for f in dataclasses.fields(config)}
     stated = stated_defaults(page)
     assert {n: stated.get(n, "not on the page") for n in defaults} == defaults
+
+
+def test_every_example_names_its_weights() -> None:
+    """``timm/NAME`` alone has random weights: examples add ``@pretrained`` or ``@FILE``, or say "random"."""
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "equissl" / "cli").rglob("*.py")]
+    bare = re.compile(
+        r"equissl (?:audit|embed|export|repair|subspace) [^`\n]*\btimm/(?!NAME)[\w.]+(?![\w.@])"
+    )
+    found = [
+        f"{page.name}: {line.strip()}"
+        for page in pages
+        for line in page.read_text(encoding="utf-8").splitlines()
+        if bare.search(line) and "random" not in line
+    ]
+    assert bare.search("equissl audit timm/resnet50 data=photos")
+    assert not bare.search("equissl audit timm/resnet50@pretrained photos")
+    assert not found, "\n".join(found)
+    assert "docs/models.md" in (ROOT / "README.md").read_text(encoding="utf-8")  # where weights come from

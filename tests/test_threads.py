@@ -14,8 +14,9 @@ from test_train import QUIET, tiny
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from equissl import distributed
+from equissl.api import quickstart
 from equissl.augment import HorizontalFlip, Pipeline
-from equissl.distributed import available_cores, limit_threads
+from equissl.distributed import available_cores, limit_threads, use_free_cores
 from equissl.params import Params
 from equissl.random import Stream
 from equissl.training.loop import train
@@ -51,6 +52,31 @@ def test_threads_are_bounded_by_the_cores(
     assert torch.get_num_threads() == threads
     blas = [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
     assert blas and max(blas) <= threads
+
+
+@pytest.mark.parametrize(
+    ("load", "threads", "said"),
+    [
+        (0.2, 4, "threads=4: others use the rest of 4 cores (load 0.2)"),
+        (2.9, 1, "threads=1: others use the rest of 4 cores (load 2.9)"),
+        (30.0, 1, "threads=1: others use the rest of 4 cores (load 30.0)"),
+    ],
+)
+def test_the_quickstart_leaves_cores_to_others(
+    monkeypatch: pytest.MonkeyPatch, load: float, threads: int, said: str
+) -> None:
+    monkeypatch.setattr(distributed, "cpu_count", lambda: 4)
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(os, "getloadavg", lambda: (load, 0.0, 0.0))
+    assert use_free_cores() == said and torch.get_num_threads() == threads
+    assert use_free_cores() == ""  # nothing is lowered twice
+
+
+def test_the_quickstart_tells_how_long_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quickstart, "_step_seconds", lambda recipe: 0.12)
+    recipes = quickstart.quickstart_recipes()
+    torch.set_num_threads(1)
+    assert quickstart.estimate(recipes.values()).startswith("about 5 to 7 minutes with 1 thread; ")
 
 
 def test_parameters_are_drawn_on_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+
+import torch
 
 from equissl import report
 from equissl.api.audit import audit_run
 from equissl.api.evaluate import EvaluationOptions, evaluate_run
 from equissl.api.pretrain import pretrain, resume
+from equissl.data.solids import Solids
+from equissl.distributed import use_free_cores
 from equissl.errors import UserError
 from equissl.evaluate.audit.options import AuditOptions
 from equissl.locks import folder_lock
@@ -21,6 +26,8 @@ from equissl.runs.folder import Run, check_free, open_run
 from equissl.runs.load import load_run
 from equissl.training.options import Options
 
+# Of steps of the encoder alone: heads, views, evaluations and audits take the rest of the time.
+AROUND = (2.0, 3.0)
 AUDIT = AuditOptions(
     count=300, draws=1, untrained=3, minutes=0, factors=("crop", "hue", "rotation", "brightness")
 )
@@ -44,6 +51,9 @@ def quickstart(
     recipes = quickstart_recipes(seed)
     check_out(out, recipes)
     with folder_lock(out), Display(silent=silent) as display:
+        if threads := use_free_cores():
+            display.say(threads)
+        display.say(estimate(recipes.values()))
         for step, (name, recipe) in enumerate(recipes.items()):
             display.say(f"{step + 1}/4 pretraining the {name} encoder: {recipe.about}")
             _train(recipe, out / name, name, device, display, silent)
@@ -53,6 +63,30 @@ def quickstart(
     folders = [out / name for name in recipes]
     report.write(folders, out / "report.html")
     return folders
+
+
+def estimate(recipes: Iterable[Recipe]) -> str:
+    """How long the quickstart takes with the threads that torch has now, from two steps of its encoder."""
+    recipes = list(recipes)
+    seconds = min(_step_seconds(recipes[0]) for _ in range(2))
+    data = recipes[0].data
+    images = data.objects * data.views if isinstance(data, Solids) else 0
+    steps = sum(recipe.epochs * (images // recipe.batch_size) for recipe in recipes)
+    low, high = (max(1, round(factor * seconds * steps / 60)) for factor in AROUND)
+    count = torch.get_num_threads()
+    return (
+        f"about {low} to {high} minutes with {count} thread{'s' * (count > 1)}; "
+        "interrupted, the same command goes on where it stopped"
+    )
+
+
+def _step_seconds(recipe: Recipe) -> float:
+    """Both views of a batch once forward and backward."""
+    encoder = recipe.encoder.build()
+    images = torch.rand(2 * recipe.batch_size, 3, recipe.encoder.size, recipe.encoder.size)
+    start = time.perf_counter()
+    encoder(images).vector.sum().backward()
+    return time.perf_counter() - start
 
 
 def quickstart_recipes(seed: int = 0) -> dict[str, Recipe]:

@@ -68,9 +68,9 @@ def _devices() -> None:
 def _augmentations() -> None:
     """What ``engine=auto`` is on the CPU, and why."""
     try:
-        from equissl.augment import native
+        from equissl.augment import engine, native
     except Exception:  # one of the packages named above
         return
     reason, origin = native.unavailable_reason(), "of the wheel" if native.is_packaged() else "compiled here"
     native_code = f"native code {origin}, instruction set {native.instruction_set()}"
-    print("augmentations on the CPU:", f"torch ({reason})" if reason else native_code)
+    print("augmentations on the CPU:", f"torch ({reason}). {engine.COST}" if reason else native_code)

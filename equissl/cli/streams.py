@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import logging
 import os
 import sys
 import warnings
@@ -21,6 +22,8 @@ def prepare_streams() -> None:
     A closed one is replaced by the null device, which also keeps files from getting its descriptor.
     """
     codecs.register_error(_ERRORS, _escape)
+    # Without a home that can be written to it makes a folder of its own, and tells of that in two long lines.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
