@@ -16,7 +16,8 @@ from equissl.api.pretrain import pretrain, resume
 from equissl.auto.repair import Repair, plan_repair
 from equissl.auto.requirements import change_targets, kept_factors
 from equissl.config.serialize import to_dict, trust_needs
-from equissl.data.base import Data, Dataset
+from equissl.data.base import Dataset
+from equissl.data.given_images import Images
 from equissl.distributed import limit_threads, resolve_device
 from equissl.encoder.backbone import is_timm
 from equissl.encoder.encoder import Encoder
@@ -29,7 +30,7 @@ from equissl.evaluate.classification.linear_probe import LinearProbe
 from equissl.evaluate.features import extract, plain_images
 from equissl.evaluate.retention import Tables, retention
 from equissl.locks import folder_lock
-from equissl.progress import Progress, no_progress, say_nothing
+from equissl.progress import Progress, ShowProgress, no_progress, say_nothing, shown
 from equissl.random import shuffled
 from equissl.recipe import Recipe
 from equissl.runs.changes import run_differences
@@ -47,19 +48,19 @@ MAX_PROBED = 2000  # images of each split that retention is measured on
 
 def repair(
     model: Loaded | Path | str,
-    data: Data | Path | str,
+    data: Images,
     out: Path | str,
     keep: Sequence[str],
     audit_options: AuditOptions = AUDIT,
     options: Options = Options(loggers=()),
     *,
-    test: Data | Path | str | None = None,
+    test: Images | None = None,
     labels: str = "none",
     limit: int | None = None,
     settings: Mapping[str, str] | None = None,
     seed: int = 0,
     trusted: Sequence[str] = (),
-    progress: Progress = no_progress,
+    progress: ShowProgress = False,
     say: Callable[[str], object] = say_nothing,
 ) -> Run:
     """Fine-tune an encoder so that factors can be read from its features, audited before and after.
@@ -69,7 +70,7 @@ def repair(
 
     Args:
         model: what ``load_encoder`` returned, or a name as it takes; with trained weights.
-        data: images, or a folder of them; labels are used for accuracies alone.
+        data: a folder, a table, a torch ``Dataset`` or other images; labels are used for accuracies alone.
         keep: factors, as of ``auto.resolve``.
         audit_options: of both audits; ``minutes`` counts for nothing, so that they are alike.
         test: where held-out images come from, if from elsewhere; else the test split of ``data`` (a fifth).
@@ -77,6 +78,7 @@ def repair(
         limit: images of each split of a folder, always the same ones; ``None`` for all.
         settings: of the recipe, as text: "epochs" -> "5", "modules.kept.weight" -> "0.5".
         seed: of the fine-tuning.
+        progress: True for a live bar, or a function (what, done, total).
         say: called with lines on what is done.
 
     Returns:
@@ -87,19 +89,20 @@ def repair(
             too few images; ``out`` holds something else.
     """
     out = Path(out)
-    planned = plan_repair(
-        model,
-        data,
-        keep,
-        test=test,
-        labels=labels,
-        limit=limit,
-        settings=settings,
-        seed=seed,
-        trusted=trusted,
-        progress=progress,
-    )
-    return carry_out(planned, out, audit_options, options, progress=progress, say=say)
+    with shown(progress) as show:
+        planned = plan_repair(
+            model,
+            data,
+            keep,
+            test=test,
+            labels=labels,
+            limit=limit,
+            settings=settings,
+            seed=seed,
+            trusted=trusted,
+            progress=show,
+        )
+        return carry_out(planned, out, audit_options, options, progress=show, say=say)
 
 
 def carry_out(

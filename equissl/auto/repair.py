@@ -12,6 +12,7 @@ from equissl.auto.requirements import change_targets, kept_factors, policy
 from equissl.auto.selection import with_settings
 from equissl.data.base import Data, Dataset
 from equissl.data.folder import data_settings, open_data, split_of_tests
+from equissl.data.given_images import Images
 from equissl.encoder.backbone import BackboneConfig
 from equissl.equivariance.augself import AugSelf
 from equissl.errors import UserError
@@ -53,10 +54,10 @@ class Repair:
 
 def plan_repair(
     model: Loaded | Path | str,
-    data: Data | Path | str,
+    data: Images,
     keep: Sequence[str],
     *,
-    test: Data | Path | str | None = None,
+    test: Images | None = None,
     labels: str = "none",
     limit: int | None = None,
     settings: Mapping[str, str] | None = None,
@@ -143,8 +144,8 @@ def _begin(loaded: Loaded) -> BackboneConfig:
 
 def _open(
     loaded: Loaded,
-    data: Data | Path | str,
-    test: Data | Path | str | None,
+    data: Images,
+    test: Images | None,
     labels: str,
     limit: int | None,
     progress: Progress,
@@ -173,7 +174,7 @@ def _open(
 
 def _data(
     loaded: Loaded,
-    data: Data | Path | str,
+    data: Images,
     labels: str,
     test_fraction: float,
     limit: int | None,
