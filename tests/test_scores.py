@@ -118,17 +118,16 @@ def test_tables_for_notebooks_are_cut_and_escaped() -> None:
 def test_progress_is_silent_by_default_and_shown_on_request(capsys: pytest.CaptureFixture[str]) -> None:
     images = torch.rand(60, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 16))
-    options = {"factors": ("brightness",), "count": 60, "untrained": 0, "draws": 1}
-    equissl.audit(network, images, **options)
+    equissl.embed(network, images)
     assert capsys.readouterr() == ("", "")
-    equissl.audit(network, images, progress=True, **options)
+    equissl.embed(network, images, progress=True)
     out, err = capsys.readouterr()
-    assert not out and "120/120" in err
+    assert not out and "features: 60/60" in err
     calls: list[tuple[str, int, int]] = []
-    equissl.audit(network, images, progress=lambda *call: calls.append(call), **options)
-    assert calls[-1][1] == calls[-1][2]
+    equissl.embed(network, images, progress=lambda *call: calls.append(call))
+    assert calls == [("features", 60, 60)]
     with pytest.raises(UserError, match="progress='yes': expected True, False or a function"):
-        equissl.audit(network, images, progress="yes", **options)
+        equissl.embed(network, images, progress="yes")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("widgets", "live"), [(True, True), (False, False)])
