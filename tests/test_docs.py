@@ -7,12 +7,13 @@ import importlib
 import re
 import shlex
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from pages import ROOT, commands, snippets
 
 from equissl.auto.requirements import resolve
 from equissl.auto.selection import select_recipe, with_settings
@@ -31,7 +32,6 @@ from equissl.recipes import sie
 from equissl.study.build import build_study
 from equissl.study.plan import Study
 
-ROOT = Path(__file__).parents[1]
 RENAMES = ROOT / "docs" / "renames.md"
 PAGES = [
     ROOT / "README.md",
@@ -41,38 +41,12 @@ PAGES = [
     ROOT / "benchmarks" / "README.md",
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
-COMMAND = re.compile(r"^(?:\$ )?(?:uv run )?(?:\w+=\S* )*equissl +(.*)")
-
-
-@dataclass(frozen=True)
-class Block:
-    """A fenced block of a page."""
-
-    language: str
-    text: str
+# tests/test_tutorials.py runs the others, commands too
+WITH_SNIPPETS = [p for p in PAGES if snippets(p) and p.parent.name != "tutorials"]
 
 
 def name_of(page: Path) -> str:
     return str(page.relative_to(ROOT))
-
-
-def blocks(page: Path) -> Iterator[Block]:
-    for language, text in re.findall(r"^```(\w*)\n(.*?)^```", page.read_text("utf-8"), re.M | re.S):
-        yield Block(language, text)
-
-
-def prose(page: Path) -> str:
-    return re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.M | re.S)
-
-
-def commands(page: Path) -> Iterator[str]:
-    """What follows ``equissl`` in the blocks of a page and in its backticks, without comments."""
-    lines = [line for b in blocks(page) for line in b.text.replace("\\\n", " ").splitlines()]
-    lines = [part for line in lines for part in line.split("&&")]
-    for line in (*lines, *re.findall(r"`([^`]+)`", prose(page))):
-        found = COMMAND.match(re.sub(r"\s+", " ", line.strip()))
-        if found and not found[1].startswith(("COMMAND", "VERB", "--")):
-            yield found[1]
 
 
 def every_verb(verb: Verb = EQUISSL) -> Iterator[Verb]:
@@ -155,11 +129,6 @@ def test_commands_are_found_and_mistakes_noticed(folder: Path) -> None:
         check_names_and_settings(*found)
 
 
-def snippets(page: Path) -> str:
-    """The Python blocks of a page, one after the other, as a reader would type them."""
-    return "\n".join(b.text for b in blocks(page) if b.language == "python")
-
-
 def context(page: Path) -> dict[str, Any]:
     """What a page says it takes as given."""
     if page.name != "3diebench.md":
@@ -169,7 +138,9 @@ def context(page: Path) -> dict[str, Any]:
     return {"module": model.modules_by_name["sie"], "encoder": model.encoder, "data": data}
 
 
-@pytest.mark.parametrize("page", [p for p in PAGES if snippets(p)], ids=name_of)
+@pytest.mark.parametrize(
+    "page", [p for p in PAGES if snippets(p) and p.parent.name != "tutorials"], ids=name_of
+)
 def test_snippets_run(page: Path, folder: Path) -> None:
     for run in (folder / "runs").iterdir():
         (run / "recipe.json").unlink()

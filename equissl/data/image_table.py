@@ -51,8 +51,7 @@ class ImageTable(Data):
         split_by: "group" keeps groups together, so that no test image is of a group trained on; "image" if
             empty.
         schema: what the columns are, settled; read from the table if absent. A run keeps it.
-        fit, max_bad_fraction, test_fraction, memory_gb, decoding_gb, num_workers, limit, integer_range,
-            float_range: as of ``ImageFolder``.
+        fit: how an image becomes a square; this and all that follow are as of ``ImageFolder``.
     """
 
     whole: ClassVar[str] = "all"
