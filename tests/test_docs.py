@@ -118,7 +118,7 @@ def test_commands_are_accepted(page: Path, folder: Path) -> None:
 
 
 def test_commands_are_found_and_mistakes_noticed(folder: Path) -> None:
-    assert len(list(commands(ROOT / "README.md"))) > 20
+    assert len(list(commands(ROOT / "README.md"))) > 15
     found = parsed("embed runs/first data=photos oot=features.npz")
     assert found is not None and any("no key 'oot'" in p for p in found[1].problems)
     with pytest.raises(AssertionError, match="no command 'pretrian'"):
