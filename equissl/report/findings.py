@@ -174,8 +174,8 @@ def _read_only(table: Table, columns: Sequence[int]) -> Iterator[str]:
         words = {_factor(x): cell.word for x in lines if (cell := x.cells[column])}
         named = [f"{f} ({word})" if word else f for f, word in words.items() if f not in kept]
         if named:
-            than = _than(table, column, columns)
-            yield f"{_name(table, column)} reads {names.listed(named)}{than}, but does not surely keep it."
+            read = f"{_name(table, column)} reads {names.listed(named)}{_than(table, column, columns)}"
+            yield f"{read}, without surely keeping much of it."
 
 
 def _lost(table: Table, columns: Sequence[int]) -> Iterator[str]:

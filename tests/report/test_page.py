@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import runpy
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -238,3 +239,15 @@ def test_a_run_without_an_audit_names_the_missing_command(
     audited = said.out.partition("factors (audit)")[2].partition("Equivariance")[0]
     assert audited.count("not measured") == 1 and re.search(r"Rotation \(R²\) +0\.85 ", audited)
     assert "was not audited as" in (first / "report.html").read_text()
+
+
+def test_the_figures_of_the_readme_come_from_one_command(pair: tuple[Path, Path]) -> None:
+    """Its table, text and picture are of the same runs; the page's claim is quoted, not written."""
+    path = Path(__file__).parents[2] / "benchmarks" / "quickstart_figures.py"
+    script = runpy.run_path(str(path))
+    shown = script["figures"]({0: list(pair)})
+    assert "| 0 | equivariant | 0.78 | 0.87 | 0.72 |  | 0.85 | 0.91 |" in shown
+    assert "begins: *equivariant keeps hue, floor hue, brightness and 4 more better" in shown
+    assert "invariant 0.18 to 0.18 and equivariant 0.87 to 0.87" in shown
+    readme = (path.parents[1] / "README.md").read_text(encoding="utf-8")
+    assert readme.count(script["BEGIN"]) == readme.count(script["END"]) == 1
