@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 import equissl
+from equissl.data import Solids
 from equissl.encoder.backbone import EncoderConfig
 from equissl.errors import UserError
+from equissl.recipes import quickstart
 from equissl.runs import export
 from equissl.runs.load import LoadedEncoder
 from equissl.runs.onnx_export import export_onnx
@@ -53,9 +57,22 @@ def test_the_readme_snippet_loads_without_equissl(tmp_path: Path, stem: str, nam
 
 def test_the_card_shows_figures_beside_random_weights(tmp_path: Path) -> None:
     row = {"name": "audit/hue", "part": "all", "unit": "R2", "count": 300, "low": 0.8, "high": 0.9}
-    rows = [{**row, "value": 0.85, "baseline": ""}, {**row, "value": 0.4, "baseline": "random"}]
+    own = {**row, "value": 0.85, "baseline": "", "extra": {"verdict": "kept"}}
+    rows = [own, {**row, "value": 0.4, "baseline": "random"}]
     text = (export.export_timm(loaded(), tmp_path / "e", rows) / "README.md").read_text()
-    assert "| audit/hue | 0.85 | 0.80 to 0.90 | 0.40 | R2 | 300 |" in text
+    assert "| audit/hue | 0.85 | 0.80 to 0.90 | 0.40 | kept | R2 | 300 |" in text
+
+
+def test_the_card_of_a_run_says_how_it_was_trained_and_whom_to_cite(tmp_path: Path) -> None:
+    data = Solids(size=32, objects=12, views=2, paired=True)
+    recipe = replace(quickstart.equivariant(), data=data, epochs=1, batch_size=8, monitor_every=0)
+    run = equissl.pretrain(recipe, tmp_path / "run", equissl.Options(loggers=(), silent=True))
+    text = (equissl.export(run.path) / "README.md").read_text()
+    front = yaml.safe_load(text.split("---\n")[1])
+    assert text.startswith("---\n") and front["library_name"] == "timm"
+    assert "Without labels on Solids: 1 epochs in batches of 8" in text and "EquiMod" in text
+    entries = text.split("```bibtex\n")[1].split("```")[0]
+    assert "2211.01244" in entries and "2002.05709" in entries
 
 
 def test_onnx_equals_the_original(tmp_path: Path) -> None:

@@ -15,9 +15,17 @@ from equissl.digest import digest
 from equissl.encoder.backbone import EncoderConfig, is_timm, model_arguments
 from equissl.errors import UserError
 from equissl.locks import folder_lock
-from equissl.runs.load import Loaded
+from equissl.runs.folder import COMPONENTS
+from equissl.runs.load import Loaded, LoadedRun
 from equissl.storage import atomic_path, move_file, read_json, write_json, write_text
 from equissl.temporary import temporary_sibling
+from equissl.text import printable
+
+# What the Hugging Face Hub reads first; the licence of the weights is the owner's to choose.
+FRONT_MATTER = (
+    *("---", "library_name: timm", "pipeline_tag: image-feature-extraction", "tags:", "- timm"),
+    *("- self-supervised-learning", "- equissl", "license: other", "---", ""),
+)
 
 
 def export_timm(loaded: Loaded, out: Path, scores: Sequence[Mapping[str, Any]] = ()) -> Path:
@@ -126,6 +134,7 @@ def readme(loaded: Loaded, folder: Path, scores: Sequence[Mapping[str, Any]]) ->
     config = timm_encoder(loaded)
     return "\n".join(
         [
+            *FRONT_MATTER,
             f"# {loaded.name}",
             "",
             f"A `{config.name}`{_origin(loaded)}. "
@@ -141,8 +150,35 @@ def readme(loaded: Loaded, folder: Path, scores: Sequence[Mapping[str, Any]]) ->
             "## Equivariance card",
             "",
             *card(scores),
+            *training_card(loaded),
         ]
     )
+
+
+def training_card(loaded: Loaded) -> list[str]:
+    """How a run was trained, and the papers to cite, in Markdown; nothing for any other model."""
+    if not isinstance(loaded, LoadedRun):
+        return []
+    recipe, path = loaded.recipe, loaded.run.path / COMPONENTS
+    stored = read_json(path) if path.is_file() else []
+    used = [row for row in stored if isinstance(row, dict)] if isinstance(stored, list) else []
+    titles = [printable(str(row["title"])) for row in used if row.get("title") and row.get("bibtex")]
+    entries = [
+        "\n".join(printable(line).replace("`", "'") for line in str(row["bibtex"]).strip().splitlines())
+        for row in used
+        if row.get("bibtex")
+    ]
+    lines = [
+        "## Training",
+        "",
+        f"Without labels on {type(recipe.data).__name__}: {recipe.epochs} epochs in batches of "
+        f"{recipe.batch_size}, {loaded.step} steps, seed {recipe.seed}. "
+        f"Made of: {', '.join(dict.fromkeys(titles)) or 'components of its own'}.",
+        "",
+    ]
+    if not entries:
+        return lines
+    return [*lines, "## Citation", "", "```bibtex", *dict.fromkeys(entries), "```", ""]
 
 
 def _origin(loaded: Loaded) -> str:
@@ -160,11 +196,12 @@ def card(scores: Sequence[Mapping[str, Any]]) -> list[str]:
     tested = [s for s in own if s["name"].startswith(("factor/", "audit/"))]
     if not tested:
         return ["Not measured yet: run `equissl evaluate` or `equissl audit`, then export again.", ""]
-    lines = ["| factor | readable | 95 % interval | random weights | measure | images |"]
-    lines.append("|---|---|---|---|---|---|")
+    lines = ["| factor | readable | 95 % interval | random weights | verdict | measure | images |"]
+    lines.append("|---|---|---|---|---|---|---|")
     for s in sorted(tested, key=lambda s: str(s["name"])):
         interval = f"{s['low']:.2f} to {s['high']:.2f}" if s["low"] is not None else ""
         untrained = f"{random[s['name']]['value']:.2f}" if s["name"] in random else ""
-        cells = (s["name"], f"{s['value']:.2f}", interval, untrained, s["unit"], str(s["count"]))
+        verdict = printable(str((s.get("extra") or {}).get("verdict", "")))
+        cells = (s["name"], f"{s['value']:.2f}", interval, untrained, verdict, s["unit"], str(s["count"]))
         lines.append(f"| {' | '.join(cells)} |")
     return [*lines, ""]
