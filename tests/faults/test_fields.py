@@ -28,6 +28,7 @@ from equissl.config.serialize import configs, from_dict, to_dict
 from equissl.config.validation import MAX_SEED, Checked
 from equissl.data import Cifar100, Flowers102, ImageFolder, ThreeDIEBench
 from equissl.data.base import Data
+from equissl.data.given_data import GivenImages
 from equissl.equivariance import (
     ESSL,
     AugSelf,
@@ -97,7 +98,13 @@ def instances() -> dict[type, Any]:
             except (TypeError, AttributeError):
                 continue
     trees += [e.value() for e in (*registry.recipes(), *registry.studies())]
-    trees += [ImageFolder("photos"), ThreeDIEBench(path="renders"), Cifar100("photos"), Flowers102("photos")]
+    trees += [
+        ImageFolder("photos"),
+        ThreeDIEBench(path="renders"),
+        Cifar100("photos"),
+        Flowers102("photos"),
+        GivenImages(size=16),
+    ]
     trees += [cls("name") for cls in classes() if issubclass(cls, Factor)]
     cost = {"views": 2, "images_per_step": 8, "pixels": 2.0}
     trees += [PlannedRun(run="a-seed0", labels={"base": "a"}, seed=0, epochs=1, cost=cost)]
