@@ -57,8 +57,6 @@ class SelfSupervisedLoss(nn.Module):
         (torch.Size([]), ['base/contrast', 'equimod/contrast'])
     """
 
-    calls: Tensor
-
     def __init__(
         self,
         network: nn.Module | int,
@@ -91,7 +89,7 @@ class SelfSupervisedLoss(nn.Module):
         self.model = Model(encoder, own, built, factors, encoded, batch_norm)
         self.takes_features = isinstance(network, int)
         self.seed, self.engine = seed, engine
-        self.register_buffer("calls", torch.zeros((), dtype=torch.int64))
+        self.calls = 0  # no buffer: reading one back would wait for the device in every step
 
     @property
     def encoder(self) -> Encoder:
@@ -125,7 +123,7 @@ class SelfSupervisedLoss(nn.Module):
         count = len(images)
         rows = torch.arange(count) if index is None else index.cpu()
         if epoch is None:
-            epoch = int(self.calls)
+            epoch = self.calls
             self.calls += int(self.training)
         known = {spec.image: Space().neutral(count) for spec in self.specs.values()}
         batch = Batch(dict.fromkeys(known, images), known, torch.full((count,), -1), rows)
@@ -154,6 +152,14 @@ class SelfSupervisedLoss(nn.Module):
                 raise UserError(f"features: those of view {name!r} are {shape}, expected (B, {width})")
         encoded = {name: Encoded(features[name], None, self.encoder.parts) for name in needed}
         return torch.stack(list(self.model.terms(views, encoded).values())).sum()
+
+    def get_extra_state(self) -> Tensor:
+        """The number of calls, so that a loop that goes on from a ``state_dict`` draws new views."""
+        return torch.tensor(self.calls)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Go on after so many calls."""
+        self.calls = int(state)
 
     def after_step(self, progress: float = 1.0) -> None:
         """Call after each optimizer step with BYOL, MoCo or DINO, whose teachers are no gradients' work.
