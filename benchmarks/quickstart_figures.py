@@ -1,8 +1,8 @@
-"""The README's table, text and picture of the quickstart, all from the same runs.
+"""The README's table, text and figure of the quickstart, all from the same runs.
 
 uv run python benchmarks/quickstart_figures.py --out figures     # seeds 0, 1 and 2; goes on where it stopped
 
-The picture needs ``chromium`` on the path. Rounding differs between machines, and training with it.
+The figure needs ``chromium`` on the path. Rounding differs between machines, and training with it.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def main() -> None:
     before, _, rest = readme.read_text(encoding="utf-8").partition(BEGIN)
     after = rest.partition(END)[2]
     readme.write_text(f"{before}{BEGIN}\n{figures(runs)}\n{END}{after}", encoding="utf-8")
-    picture(given.out / f"seed{given.seeds[0]}" / "report.html", ROOT / "docs" / "report.png")
+    figure(given.out / f"seed{given.seeds[0]}" / "report.html", ROOT / "docs" / "report.png")
 
 
 def figures(runs: Mapping[int, list[Path]]) -> str:
@@ -73,10 +73,10 @@ def cells(found: Mapping[str, float]) -> Iterator[str]:
     return (decimal(found[name], 2) if name in found else "" for name in COLUMNS)
 
 
-def picture(page: Path, out: Path) -> None:
+def figure(page: Path, out: Path) -> None:
     """A screenshot of the top of a page."""
     if (browser := shutil.which("chromium")) is None:
-        print(f"no picture: there is no chromium to show {page}")
+        print(f"no figure: there is no chromium to show {page}")
         return
     flags = ["--headless", "--no-sandbox", "--hide-scrollbars", "--window-size=1440,2000"]
     subprocess.run([browser, *flags, f"--screenshot={out}", page.resolve().as_uri()], check=True)

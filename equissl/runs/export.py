@@ -28,11 +28,12 @@ FRONT_MATTER = (
 )
 
 
-def export_timm(loaded: Loaded, out: Path, scores: Sequence[Mapping[str, Any]] = ()) -> Path:
+def export_timm(loaded: Loaded, out: Path, scores: Sequence[Mapping[str, Any]] = (), hub: str = "") -> Path:
     """Write ``model.safetensors``, ``config.json`` and ``README.md`` into ``out``.
 
     Args:
         scores: rows of ``scores.jsonl`` for the equivariance card.
+        hub: USER/NAME on the Hugging Face Hub that the card loads it from; ``out`` if absent.
 
     Raises:
         UserError: the encoder is not a timm model, or ``out`` holds something else.
@@ -52,7 +53,7 @@ def export_timm(loaded: Loaded, out: Path, scores: Sequence[Mapping[str, Any]] =
         facts = timm_config(loaded, config)
         facts["equissl"]["digest"] = digest(dict(sorted(state.items())))
         write_json(partial / "config.json", facts)
-        write_text(partial / "README.md", readme(loaded, out, scores))
+        write_text(partial / "README.md", readme(loaded, out, scores, hub))
         for name in files:  # one by one: nothing else in the folder is touched
             move_file(partial / name, out / name)
     return out
@@ -112,24 +113,28 @@ def timm_config(loaded: Loaded, config: EncoderConfig) -> dict[str, Any]:
     }
 
 
-def snippet(loaded: Loaded, folder: Path) -> str:
-    """Code that loads the export in a process without equissl."""
+def snippet(loaded: Loaded, folder: Path, hub: str = "") -> str:
+    """Code that loads the export, from its folder or from the Hub, in a process without equissl."""
     path = folder.resolve().as_posix()
+    source = f"hf-hub:{hub}" if hub else f"local-dir:{path}"
     if timm_encoder(loaded).stem == "timm":
-        return f'import timm\n\nmodel = timm.create_model("local-dir:{path}", pretrained=True).eval()\n'
+        return f'import timm\n\nmodel = timm.create_model("{source}", pretrained=True).eval()\n'
+    here = f'"{path}/model.safetensors"'
+    weights = f'huggingface_hub.hf_hub_download("{hub}", "model.safetensors")' if hub else here
+    imports = "import huggingface_hub\n" if hub else ""
     first = next(m for m in loaded.encoder.backbone.modules() if isinstance(m, nn.Conv2d))
     return (
-        "import timm\nimport torch\n\n"
+        f"{imports}import timm\nimport torch\n\n"
         "# The small-image stem is not one of timm's options, so it is put in before the weights.\n"
-        f'model = timm.create_model("local-dir:{path}", pretrained=False)\n'
+        f'model = timm.create_model("{source}", pretrained=False)\n'
         f"model.conv1 = torch.nn.Conv2d({first.in_channels}, {first.out_channels}, 3, 1, 1, bias=False)\n"
         "model.maxpool = torch.nn.Identity()\n"
-        f'timm.models.load_checkpoint(model, "{path}/model.safetensors")\n'
+        f"timm.models.load_checkpoint(model, {weights})\n"
         "model = model.eval()\n"
     )
 
 
-def readme(loaded: Loaded, folder: Path, scores: Sequence[Mapping[str, Any]]) -> str:
+def readme(loaded: Loaded, folder: Path, scores: Sequence[Mapping[str, Any]], hub: str = "") -> str:
     """The model card in Markdown: how to load the model, and how well factors are predicted from features."""
     config = timm_encoder(loaded)
     return "\n".join(
@@ -141,7 +146,7 @@ def readme(loaded: Loaded, folder: Path, scores: Sequence[Mapping[str, Any]]) ->
             f"It maps images of {config.size} pixels to {loaded.encoder.width()} features.",
             "",
             "```python",
-            snippet(loaded, folder).rstrip(),
+            snippet(loaded, folder, hub).rstrip(),
             "",
             f"# images: float (B, {len(config.mean)}, {config.size}, {config.size}), normalised with",
             f"# mean {config.mean} and standard deviation {config.std}",

@@ -242,7 +242,7 @@ def test_a_run_without_an_audit_names_the_missing_command(
 
 
 def test_the_figures_of_the_readme_come_from_one_command(pair: tuple[Path, Path]) -> None:
-    """Its table, text and picture are of the same runs; the page's claim is quoted, not written."""
+    """Its table, text and image are of the same runs; the page's claim is quoted, not written."""
     path = Path(__file__).parents[2] / "benchmarks" / "quickstart_figures.py"
     script = runpy.run_path(str(path))
     shown = script["figures"]({0: list(pair)})

@@ -146,6 +146,8 @@ EXPORT = Verb(
         Key("out=DIR", "folder to write; RUN/export if absent"),
         Key("format=timm|onnx", "safetensors, or ONNX (the extra `onnx`)", "timm"),
         Key("opset=N", "version of ONNX's operators; 0: torch's default", 0),
+        Key("hub=USER/NAME", "also upload it to the Hugging Face Hub (`hf auth login` first)", ""),
+        Key("private=true|false", "whether a new repository there is", False),
         WEIGHTS,
         SIZE,
         *INPUTS,
@@ -155,6 +157,7 @@ EXPORT = Verb(
     examples=(
         "equissl export runs/first",
         "equissl export runs/first format=onnx",
+        "equissl export runs/first hub=USER/NAME",
         "equissl export timm/resnet50@pretrained out=resnet50",
     ),
 )
