@@ -98,14 +98,14 @@ def test_a_table_can_be_trained_on() -> None:
     assert weight.grad is not None and table.vectors.dtype == torch.float32
 
 
-def test_known_factors_can_be_left_out() -> None:
-    space = Space((Real("glow"),))
-    data = dataset()
-    clash = replace(data, params=Params.of(space, {"glow": torch.ones(50, 1)}))
-    with pytest.raises(ValueError, match="glow"):
-        extract(encoder(), clash, augment=Brighten())
-    table = extract(encoder(), clash, augment=Brighten(), dataset_params=False)
+@pytest.mark.parametrize("kept", [True, False])
+def test_what_the_augmentation_draws_replaces_a_known_factor_of_its_name(kept: bool) -> None:
+    space = Space((Real("glow"), Real("weight")))
+    ones = {name: torch.ones(50, 1) for name in space.names}
+    data = replace(dataset(), params=Params.of(space, ones))
+    table = extract(encoder(), data, augment=Brighten(), dataset_params=kept)
     assert table.params.values["glow"].max() < 0.5
+    assert ("weight" in table.params.values) is kept
 
 
 def test_progress_counts_every_image_and_none_is_an_error() -> None:

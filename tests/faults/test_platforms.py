@@ -40,6 +40,7 @@ def test_everything_is_imported_without_the_modules_of_unix() -> None:
 
 def test_decoding_threads_without_an_affinity(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setitem(sys.modules, "psutil", None)  # joblib asks it for the affinity, if it is there
     monkeypatch.setattr(os, "cpu_count", lambda: 7)
     assert ImageReader(8, "crop").threads == 7
 

@@ -161,6 +161,7 @@ def _train_unused(out: Path, devices: int) -> None:
     train(RECIPE, out, options, encoder=RECIPE.encoder.wrap(Unused()))
 
 
+@pytest.mark.slow
 def test_an_own_module_with_parameters_that_are_not_used(tmp_path: Path) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
