@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from equissl.evaluate.audit.differences import Evidence, difference
 from equissl.evaluate.audit.readouts.interval import Resampled
-from equissl.evaluate.audit.verdict import Evidence, difference, verdicts
+from equissl.evaluate.audit.verdict import deciding, verdicts
 from equissl.evaluate.base import Score
 from equissl.evaluate.factors.verdicts import with_verdicts
 from equissl.evaluate.titles import FACTORS
@@ -136,3 +137,14 @@ def test_many_factors_of_noise_are_hardly_ever_judged() -> None:
         own, untrained = ([of_factor(str(k), v) for k, v in enumerate(row)] for row in (mine, other))
         wrong += "kept" in {s.extra["verdict"] for s in with_verdicts(own, untrained)}
     assert wrong <= 6
+
+
+def test_what_would_decide_is_what_is_uncertain() -> None:
+    """Images where the score is uncertain, nothing where the model lies among networks that differ much."""
+    few_images = evidence(0.52, 0.4, 0.3, own=0.08, spread=0.0)
+    assert verdicts({"x": few_images})["x"].word == "undecided"
+    times = deciding({"x": few_images})["x"]
+    assert times.images > 1 and times.networks == 1
+    scattered = evidence(0.5, 0.4, 0.3, own=0.001, spread=0.2)
+    assert verdicts({"x": scattered})["x"].word == "undecided" and deciding({"x": scattered}) == {}
+    assert deciding({"x": evidence(0.8, 0.4, 0.5)}) == {}

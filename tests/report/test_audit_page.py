@@ -222,3 +222,20 @@ def test_the_terminal_fits_80_columns(tmp_path: Path) -> None:
         re.match(r"Hue +█{5}·{7}  0\.41 \[0\.36, 0\.46\] +0\.18\.\.0\.23 +partly kept", x) for x in lines
     )
     assert max(map(len, audit_text([folder], 40).split("\n")[:12])) <= 40
+
+
+def test_it_says_what_would_decide_what_is_open(tmp_path: Path) -> None:
+    more = {"decided_by": {"images": 2.0, "networks": 2.0}}
+    found = {
+        "hue": factor(0.41, "undecided", **more),
+        "rotation": factor(0.3, "undecided", decided_by={"images": 4.0, "networks": 1.0}),
+        "brightness": factor(0.5, "not readable", decided_by=None),
+    }
+    folder = build_audit(tmp_path / "one", found)
+    said = (
+        "If scores stay as they are, nothing that can be foreseen decides brightness; count=800 and "
+        "untrained=6 would decide hue; count=1600 would decide rotation (now 400 images and 3 untrained "
+        "networks)."
+    )
+    assert words.to_decide(opened(folder)) == said
+    assert said in write([folder], tmp_path / "page.html").read_text()

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from equissl.evaluate.audit.differences import Difference, difference, holm
 from equissl.evaluate.audit.readouts.predictions import FILE, Predictions, read_predictions, same_images
-from equissl.evaluate.audit.verdict import MARGIN, Difference, difference, holm
+from equissl.evaluate.audit.verdict import MARGIN
 
 Word = Literal["more", "less", "alike", "undecided"]
 
@@ -29,7 +30,7 @@ class Comparison:
 
 
 def compare(model: Predictions, other: Predictions, margin: float = MARGIN) -> dict[str, Comparison]:
-    """Each factor that both audits read, by the rule of the verdicts (``verdict.difference``).
+    """Each factor that both audits read, by the rule of the verdicts (``differences.difference``).
 
     Raises:
         ValueError: they are of other images or of another seed (``predictions.same_images``).

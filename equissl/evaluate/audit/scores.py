@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import torch
 
+from equissl.evaluate.audit.differences import Evidence, Times, difference
 from equissl.evaluate.audit.options import AuditOptions
 from equissl.evaluate.audit.readouts.interval import Resampled, beyond
 from equissl.evaluate.audit.readouts.readout import Readout
 from equissl.evaluate.audit.readouts.store import Finding, Readouts
 from equissl.evaluate.audit.references import REFERENCES
-from equissl.evaluate.audit.verdict import Evidence, Verdict, difference, verdicts
+from equissl.evaluate.audit.verdict import Verdict, deciding, verdicts
 from equissl.evaluate.base import Score
 from equissl.evaluate.metrics import angular_error, balanced_accuracy, component_r2
 from equissl.evaluate.statistics import Estimate
@@ -58,7 +59,8 @@ def _part_scores(
     rows: Rows, part: str, options: AuditOptions, counts: Counts, trained: Sequence[str]
 ) -> Iterator[Score]:
     random = {row: found for row, found in rows.items() if row.startswith(RANDOM)}
-    found = _verdicts(rows)
+    evidence = _evidence(rows)
+    found, decided_by = verdicts(evidence), deciding(evidence) if part == "all" else {}
     for factor, finding in rows[MODEL].items():
         readout = finding.readout
 
@@ -98,7 +100,7 @@ def _part_scores(
             statistics = rows["statistics"][factor].readout.score
             extra["added"] = _numbers(difference(finding.together, [statistics]).interval())
         if factor in found:
-            extra |= _verdict_facts(found[factor])
+            extra |= _verdict_facts(found[factor], decided_by.get(factor))
         yield score(readout.score.interval(), "", extra)
         yield score(Estimate(readout.chance, readout.chance, readout.chance), "constant")
         if readout.shuffled is not None:
@@ -156,11 +158,12 @@ def _beyond(together: Resampled, alone: Resampled) -> list[float] | None:
     return None if 1 - alone.value < LEFT else _numbers(beyond(together, alone).interval())
 
 
-def _verdict_facts(verdict: Verdict) -> dict[str, object]:
+def _verdict_facts(verdict: Verdict, decided_by: Times | None) -> dict[str, object]:
     return {
         "verdict": verdict.word,
         "to_untrained": _numbers(verdict.to_untrained.interval()),
         "to_statistics": _numbers(verdict.to_statistics.interval()),
+        "decided_by": decided_by and asdict(decided_by),
     }
 
 
@@ -169,26 +172,25 @@ def row_of_untrained(number: int, calibrated: bool) -> str:
     return f"{RANDOM} {number}" + ("" if calibrated else f" {AS_BUILT}")
 
 
-def _verdicts(rows: Rows) -> Mapping[str, Verdict]:
+def _evidence(rows: Rows) -> Mapping[str, Evidence]:
+    """Of each factor that every row has; empty where fewer than two untrained networks show no spread."""
     families: dict[bool, list[Mapping[str, Finding]]] = {}
     for row, found in rows.items():
         if row.startswith(RANDOM):
             families.setdefault(row.endswith(AS_BUILT), []).append(found)
-    if sum(map(len, families.values())) < 2:  # no spread over initialisations
+    if sum(map(len, families.values())) < 2:
         return {}
-    return verdicts(
-        {
-            factor: Evidence(
-                finding.readout.score,
-                [[found[factor].readout.score for found in family] for family in families.values()],
-                rows["statistics"][factor].readout.score,
-                [rows["pixels"][factor].readout.score],
-                finding.readout.chance,
-            )
-            for factor, finding in rows[MODEL].items()
-            if all(factor in found for found in rows.values())
-        }
-    )
+    return {
+        factor: Evidence(
+            finding.readout.score,
+            [[found[factor].readout.score for found in family] for family in families.values()],
+            rows["statistics"][factor].readout.score,
+            [rows["pixels"][factor].readout.score],
+            finding.readout.chance,
+        )
+        for factor, finding in rows[MODEL].items()
+        if all(factor in found for found in rows.values())
+    }
 
 
 def bits(readout: Readout) -> float:

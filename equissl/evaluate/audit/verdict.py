@@ -3,38 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
-
-from equissl.evaluate.audit.readouts.interval import Resampled
+from equissl.evaluate.audit.differences import (
+    Difference,
+    Evidence,
+    Times,
+    common_spread,
+    difference,
+    holm,
+    to_untrained,
+)
 from equissl.evaluate.statistics import Z95, Estimate
 
 Word = Literal["kept", "as untrained", "as image statistics", "lost", "not readable", "undecided"]
-ALPHA = 0.05
 MARGIN = 0.05  # of R2; half of it for accuracies, which span half as much between chance and 1
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """One factor read from the same images in several ways, with the same resamples.
-
-    Args:
-        model: from the encoder's features.
-        untrained: from those of networks of its kind with random weights, in families that were initialised
-            in one way each.
-        statistics: from statistics of the images.
-        others: from anything else that may show that the factor can be read at all.
-        chance: the score of a constant.
-    """
-
-    model: Resampled
-    untrained: Sequence[Sequence[Resampled]]
-    statistics: Resampled
-    others: Sequence[Resampled] = ()
-    chance: float = 0.0
+OPEN: tuple[Word, ...] = ("not readable", "undecided")
+# What may decide a factor, from what costs least.
+DECIDING = (Times(2), Times(2, 2), Times(4), Times(4, 2), Times(8), Times(8, 2), Times(16, 4))
 
 
 @dataclass(frozen=True)
@@ -53,31 +41,6 @@ class Estimates:
 
 
 @dataclass(frozen=True)
-class Difference:
-    """A paired difference of scores on the same images.
-
-    Args:
-        freedom: degrees of freedom of its t distribution.
-    """
-
-    value: float
-    deviation: float
-    freedom: float = math.inf
-
-    def interval(self, level: float = 0.95) -> Estimate:
-        half = _quantile(0.5 + level / 2, self.freedom) * self.deviation
-        return Estimate(self.value, self.value - half, self.value + half)
-
-    def p_above(self, bound: float = 0.0) -> float:
-        """The p value of the hypothesis that the difference is at most ``bound``."""
-        return _tail((self.value - bound) / max(self.deviation, 1e-12), self.freedom)
-
-    def p_below(self, bound: float = 0.0) -> float:
-        """The p value of the hypothesis that the difference is at least ``bound``."""
-        return _tail((bound - self.value) / max(self.deviation, 1e-12), self.freedom)
-
-
-@dataclass(frozen=True)
 class Verdict:
     """What the audit says of one factor.
 
@@ -89,68 +52,6 @@ class Verdict:
     word: Word
     to_untrained: Difference
     to_statistics: Difference
-
-
-def difference(
-    model: Resampled,
-    others: Sequence[Resampled],
-    spread: tuple[float, int] | None = None,
-    one_of_them: bool = False,
-) -> Difference:
-    """A score minus the mean of others, resample by resample.
-
-    Where there are several others their spread counts too, as they are a sample of all initialisations; its
-    degrees of freedom follow Welch and Satterthwaite.
-
-    Args:
-        spread: variance over initialisations and its degrees of freedom, if not those of ``others``.
-        one_of_them: the hypothesis is that the model is one more of the others, which differs from their mean
-            as each of them does.
-    """
-    resamples = model.resamples - torch.stack([o.resamples for o in others]).mean(0)
-    repeats = model.values - torch.stack([o.values for o in others]).mean(0)
-    images = float(resamples.var()) + (float(repeats.var()) / len(repeats) if len(repeats) > 1 else 0.0)
-    variance, own_freedom = spread or pooled_variance([others])
-    variance *= 1 / len(others) + one_of_them
-    freedom = (images + variance) ** 2 / (variance**2 / own_freedom) if variance > 0 else math.inf
-    return Difference(float(repeats.mean()), math.sqrt(images + variance), freedom)
-
-
-def pooled_variance(families: Sequence[Sequence[Resampled]]) -> tuple[float, int]:
-    """The variance of scores within families, and its degrees of freedom."""
-    values = [torch.tensor([o.value for o in family], dtype=torch.float64) for family in families]
-    freedom = sum(len(v) - 1 for v in values)
-    squares = sum(float((v - v.mean()).square().sum()) for v in values)
-    return (squares / freedom if freedom else 0.0), freedom
-
-
-def common_spread(evidence: Sequence[Evidence]) -> tuple[float, int]:
-    """The variance over initialisations that factors have on average, and its degrees of freedom.
-
-    Two networks of a family say little about how much the score of one factor differs between networks; what
-    all factors say together is taken where it is larger.
-    """
-    found = [pooled_variance([f for f in e.untrained if f]) for e in evidence]
-    freedom = sum(f for _, f in found)
-    return (sum(v * f for v, f in found) / freedom if freedom else 0.0), freedom
-
-
-def to_untrained(
-    evidence: Evidence, common: tuple[float, int] = (0.0, 0), one_of_them: bool = False
-) -> list[Difference]:
-    """Differences to each family; to all as one where no family has two networks.
-
-    Args:
-        common: variance over initialisations and its degrees of freedom, of several factors.
-        one_of_them: as in ``difference``.
-    """
-    families = [family for family in evidence.untrained if family]
-    own = pooled_variance(families)
-    spread = max(own[0], common[0]), max(own[1], common[1])
-    if not spread[1]:
-        every = [o for family in families for o in family]
-        return [difference(evidence.model, every, None, one_of_them)]
-    return [difference(evidence.model, family, spread, one_of_them) for family in families]
 
 
 def verdicts(factors: Mapping[str, Evidence], margin: float = MARGIN) -> dict[str, Verdict]:
@@ -165,9 +66,26 @@ def verdicts(factors: Mapping[str, Evidence], margin: float = MARGIN) -> dict[st
       margin.
     - "undecided": the images are too few to say.
     """
+    return _verdicts(factors, margin, Times())
+
+
+def deciding(factors: Mapping[str, Evidence], margin: float = MARGIN) -> dict[str, Times]:
+    """Of each open factor the least of ``DECIDING`` that would decide it if all scores stayed as they are.
+
+    Factors that none of them would decide are left out, as are those that are decided.
+    """
+    still = {n for n, v in verdicts(factors, margin).items() if v.word in OPEN}
+    found: dict[str, Times] = {}
+    for times in DECIDING if still else ():
+        later = _verdicts(factors, margin, times)
+        found |= {n: times for n in still - set(found) if later[n].word not in OPEN}
+    return found
+
+
+def _verdicts(factors: Mapping[str, Evidence], margin: float, times: Times) -> dict[str, Verdict]:
     kinds = {kind: [e for e in factors.values() if e.model.regress == kind] for kind in (True, False)}
     common = {kind: common_spread(of) for kind, of in kinds.items()}
-    return _words({n: _parts(e, margin, common[e.model.regress]) for n, e in factors.items()})
+    return _words({n: _parts(e, margin, common[e.model.regress], times) for n, e in factors.items()})
 
 
 def estimated_verdicts(factors: Mapping[str, Estimates], margin: float = MARGIN) -> dict[str, Verdict]:
@@ -213,15 +131,16 @@ class _Parts:
     p_chance: float
 
 
-def _parts(evidence: Evidence, margin: float, common: tuple[float, int]) -> _Parts:
+def _parts(evidence: Evidence, margin: float, common: tuple[float, int], times: Times) -> _Parts:
     m = margin if evidence.model.regress else margin / 2
-    families, tested = (to_untrained(evidence, common, one_of_them) for one_of_them in (False, True))
-    to_statistics = difference(evidence.model, [evidence.statistics])
+    families, tested = (to_untrained(evidence, common, one, times) for one in (False, True))
+    to_statistics = difference(evidence.model, [evidence.statistics], times=times)
     not_below = min(d.p_above(-m) for d in families)
     not_above = min(d.p_below(m) for d in families)
     networks = [o for family in evidence.untrained for o in family]
     rows = [evidence.model, *networks, evidence.statistics, *evidence.others]
-    above = [Difference(r.value, math.sqrt(r.variance())).p_above(evidence.chance) for r in rows]
+    deviations = [math.sqrt(r.variance() / times.images) for r in rows]
+    above = [Difference(r.value, d).p_above(evidence.chance) for r, d in zip(rows, deviations, strict=True)]
     return _Parts(
         min(families, key=lambda d: abs(d.value)),
         to_statistics,
@@ -252,31 +171,3 @@ def _estimated_parts(scores: Estimates, margin: float) -> _Parts:
 
 def _deviation(estimate: Estimate) -> float:
     return (estimate.high - estimate.low) / (2 * Z95)
-
-
-def holm(p_values: Mapping[str, float], alpha: float = ALPHA) -> dict[str, bool]:
-    """Which hypotheses are rejected at a family-wise level (Holm, Scand. J. Stat. 6, 1979)."""
-    rejected = dict.fromkeys(p_values, False)
-    for k, name in enumerate(sorted(p_values, key=p_values.__getitem__)):
-        if p_values[name] > alpha / (len(p_values) - k):
-            break
-        rejected[name] = True
-    return rejected
-
-
-def _tail(t: float, freedom: float) -> float:
-    return float(_distribution("sf")(t, freedom))
-
-
-def _quantile(level: float, freedom: float) -> float:
-    return float(_distribution("ppf")(level, freedom))
-
-
-def _distribution(method: str) -> Callable[[float, float], float]:
-    from scipy.stats import norm, t
-
-    def value(x: float, freedom: float) -> float:
-        found: float = getattr(norm, method)(x) if math.isinf(freedom) else getattr(t, method)(x, freedom)
-        return found
-
-    return value

@@ -9,8 +9,8 @@ from typing import Literal
 
 import torch
 
+from equissl.evaluate.audit.differences import Evidence, common_spread, holm, to_untrained
 from equissl.evaluate.audit.readouts.interval import Resampled
-from equissl.evaluate.audit.verdict import Evidence, common_spread, holm, to_untrained
 from equissl.evaluate.equivariance.fitted_maps import Ratio, interval_of
 from equissl.evaluate.statistics import Estimate
 

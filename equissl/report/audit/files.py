@@ -88,6 +88,7 @@ def _factor(r: Reading) -> dict[str, Any]:
         "untrained": list(r.untrained),
         "to_untrained": _interval(r.to_untrained),
         "to_statistics": _interval(r.to_statistics),
+        "decided_by": r.decided_by and dict(zip(("images", "networks"), r.decided_by, strict=True)),
         "references": {n: _interval(i) for n, i in r.references.items()},
         "shuffled": _interval(r.shuffled),
         "absolute": _interval(r.absolute),

@@ -49,6 +49,8 @@ class Reading:
         references: what else was read from the same images, "pixels", "statistics", "luminance".
         probes: probe -> score; ``probe`` is the one that was chosen.
         curve: number of images -> score.
+        decided_by: of an open factor, how many times as many images and untrained networks would decide it,
+            if scores stay; None if it is decided, or nothing that was tried would.
         is_angle: it is a cosine and a sine, of an angle or a hue.
         recorded: the dataset records it, and it is read from single images.
         from_class, from_others: what the class alone tells of it, and all other recorded factors.
@@ -82,6 +84,7 @@ class Reading:
     example: Example | None = None
     worst: tuple[Example, ...] = ()
     is_angle: bool = False
+    decided_by: tuple[float, float] | None = None
     recorded: bool = False
     from_class: Interval | None = None
     within_class: Interval | None = None
@@ -233,10 +236,18 @@ def _reading(rows: Sequence[Measure], examples: Row) -> Reading | None:
         width=int(number(extra.get("width")) or 0),
         example=next(_examples([shown]), None),
         worst=tuple(_examples(worst)) if isinstance(worst, list) else (),
+        decided_by=_times(extra.get("decided_by")),
         is_angle=text(extra.get("unit")) in ANGLES,
         recorded=extra.get("recorded") is True,
         **{n: triple(extra.get(n)) for n in ("from_class", "within_class", "from_others", "partial")},
     )
+
+
+def _times(found: object) -> tuple[float, float] | None:
+    if not isinstance(found, Mapping):
+        return None
+    images, networks = number(found.get("images")), number(found.get("networks"))
+    return (images, networks) if images and networks and images >= 1 and networks >= 1 else None
 
 
 def _curve(values: object, own: Measure) -> dict[int, float]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any
 
 from equissl.report import display_names as names
@@ -77,6 +79,7 @@ def context(audits: Sequence[Audit], paired: Sequence[Row]) -> dict[str, Any]:
         "claims": [(a, words.claim(a)) for a in audits],
         "audit_warnings": list(dict.fromkeys(w for a in audits for w in words.warnings(a))),
         "cards": list(_cards(audits)),
+        "deciding": [(a, said) for a in audits if (said := words.to_decide(a))],
         "repairs": [(a, *words.repair(a)) for a in audits if words.to_repair(a)],
         "comparisons": list(comparisons(audits, paired)),
         "profiles": list(zip(*(drawn.profiles(audits, shape) for shape in SHAPES), strict=True)),
@@ -238,9 +241,16 @@ def measured(audit: Audit) -> list[tuple[str, str]]:
         "Seed": text(facts.get("seed")),
         "Versions": ", ".join(named),
         "Platform": text(environment.get("platform")),
-        "Command": " ".join(map(str, command)) if isinstance(command, list) else "",
+        "Date": text(environment.get("started")).replace("T", " ")[:16],
+        "Command": _command(command) if isinstance(command, list) else "",
     }
     return [(n, v) for n, v in pairs.items() if v]
+
+
+def _command(given: Sequence[object]) -> str:
+    """A command as it is typed; the program without the folder that it lies in."""
+    program, *rest = [str(word) for word in given] or [""]
+    return shlex.join([PurePath(program).name, *rest])
 
 
 def _normalisation(facts: Row) -> str:

@@ -181,7 +181,7 @@ def _compared(found: Interval, what: str) -> str:
 
 
 def _probe(reading: Reading) -> str:
-    """What kind of head reads it. A linear one cannot read the angle between two images (docs/audit.md)."""
+    """What kind of head reads it. A linear one cannot read the angle between two images."""
     if not reading.probes or reading.share < 0.1 or reading.measure != "R2":
         return ""
     if degree(reading) == "not surely read":
@@ -215,11 +215,21 @@ def to_decide(audit: Audit) -> str:
     open_ones = [r for r in audit.readings if r.verdict in ("undecided", "not readable")]
     if audit.random or not open_ones:
         return ""
-    few = f"count={max(2 * audit.count, 400)} (now {audit.count})"
-    networks = max(len(r.untrained) for r in open_ones)
-    return (
-        f"More images may decide what is open: {few}, and more untrained networks: untrained={2 * networks}."
-    )
+    by_need: dict[tuple[float, float], list[Reading]] = {}
+    for reading in open_ones:
+        by_need.setdefault(reading.decided_by or (0, 0), []).append(reading)
+    said = []
+    for (images, networks), of_one in sorted(by_need.items(), reverse=True):
+        which = listed(of_one, audit.readings)
+        if not images:
+            said.append(f"nothing that can be foreseen decides {which}")
+            continue
+        need = f"count={round(images * audit.count)}"
+        if networks > 1:
+            need += f" and untrained={round(networks * max(len(r.untrained) for r in of_one))}"
+        said.append(f"{need} would decide {which}")
+    now = f"now {audit.count} images and {max(len(r.untrained) for r in open_ones)} untrained networks"
+    return f"If scores stay as they are, {'; '.join(reversed(said))} ({now})."
 
 
 def repair(audit: Audit) -> tuple[str, str]:
