@@ -15,6 +15,7 @@ from equissl.data.base import Data
 from equissl.evaluate.base import Named
 from equissl.objective import Base, Equivariance
 from equissl.recipes import equimod, sie
+from equissl.recipes.quickstart import invariant
 from equissl.training.optim import LARS, Adam, AdamW
 
 ENTRY = re.compile(r"@(\w+)\{(\w+),\n((?:  \w+ = \{[^\n]*(?:\n    [^\n]*)*\},\n)+)\}")
@@ -92,3 +93,10 @@ def test_rows_are_merged_without_repetition() -> None:
     assert cited({"arXiv:0000.00000": "none", "": "nothing"}) == [
         Component("none", "", "arXiv:0000.00000", "")
     ]
+
+
+def test_what_has_no_paper_cites_none() -> None:
+    """Neither a class without a source nor an augmentation whose title is a property gets another's entry."""
+    found = components(invariant())
+    assert not [c.title for c in found if "flowers2008" in c.bibtex or "property" in c.title]
+    assert all(c.paper or c.bibtex for c in found) and "SimCLR" in {c.title for c in found}

@@ -62,9 +62,15 @@ def bibtex_of(paper: str) -> str:
 
 
 def _component(cls: type) -> Component:
-    title, paper = (str(getattr(cls, n, "")) for n in ("title", "paper"))
-    text = inspect.cleandoc(str(getattr(cls, "bibtex", ""))) or bibtex_of(paper)
+    title, paper, own = (_word(cls, name) for name in ("title", "paper", "bibtex"))
+    text = inspect.cleandoc(own) or (bibtex_of(paper) if paper else "")
     return Component(title or cls.__name__, address(cls), paper, text)
+
+
+def _word(cls: type, name: str) -> str:
+    """A text that stands on the class itself; a property speaks of an instance."""
+    value = getattr(cls, name, "")
+    return value if isinstance(value, str) else ""
 
 
 def _method(cls: type) -> type:
