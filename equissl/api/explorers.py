@@ -1,10 +1,11 @@
-"""The data of the report's explorers: neighbours, steering, reconstructions."""
+"""The data of the report's explorers: examples, neighbours, steering, reconstructions."""
 
 from __future__ import annotations
 
 import torch
 
 from equissl.evaluate.context import EvaluationContext
+from equissl.evaluate.explorer.examples import example_images
 from equissl.evaluate.explorer.neighbors import nearest_neighbors
 from equissl.evaluate.explorer.reconstructions import reconstructions
 from equissl.evaluate.explorer.steering import ExplorerSize, steering
@@ -20,10 +21,12 @@ RECONSTRUCTED_IMAGES = 6  # whose reconstructions the report shows
 def write_explorers(loaded: LoadedRun, context: EvaluationContext, steer: int = 12) -> None:
     """Write the data of the report's explorers into a run's folder.
 
-    These are ``neighbours.json``; ``steering.json``, of ``steer`` images if there are any; and
-    ``reconstructions.json``, if a module reconstructs images.
+    These are ``examples.json``; ``neighbours.json``; ``steering.json``, of ``steer`` images if there are
+    any; and ``reconstructions.json``, if a module reconstructs images.
     """
     folder, dataset, rows = loaded.run.path, context.datasets["test"], context.rows["test"]
+    examples = example_images(loaded.data, loaded.recipe.views, dataset, rows, context.image)
+    write_json(folder / "examples.json", examples, indent=None)
     nearest = nearest_neighbors(context.features("test"), dataset, rows)
     write_json(folder / "neighbours.json", nearest, indent=None)
     if steer:

@@ -1,10 +1,9 @@
-"""Inline SVG figures in the colours of the page: bars per factor and training curves."""
+"""Inline SVG figures in the colours of the page: training curves, and what other figures are made with."""
 
 from __future__ import annotations
 
 import io
 import re
-import textwrap
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,11 +12,8 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from equissl.report import display_names as names
-from equissl.report.cells import Cell
-from equissl.report.groups import FACTORS
 from equissl.report.models import Model
 from equissl.report.rows import Run
-from equissl.report.table import Line, Table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -55,7 +51,7 @@ SETTINGS: Any = {
 MAX_POINTS = 9000  # in all panels together
 MAX_PANELS = 60  # of curves: each takes half a second
 SKIPPED = ("lr", "data_wait", "augment_fraction", "images_per_second", "epoch", "step", "seconds")
-BAR = 0.15  # inches
+MIN_POINTS = 3  # of a curve; fewer are no curve
 
 
 @dataclass(frozen=True)
@@ -74,26 +70,6 @@ def color(index: int) -> str:
     return f"#0000a{index % SERIES}"
 
 
-def factor_bars(table: Table, shape: Shape) -> str:
-    """Horizontal bars with confidence intervals, grouped by factor, and ticks at the baselines.
-
-    Returns "" if no factor was measured.
-    """
-    panels = [(t, lines) for t, lines in _panels(table) if lines]
-    if not panels:
-        return ""
-    models = table.models()
-    heights = [len(lines) * (len(models) + 1.2) * BAR for _, lines in panels]
-    with matplotlib_style(SETTINGS):
-        figure = new_figure(shape.width, sum(heights) + 0.6 * len(panels))
-        axes = figure.subplots(len(panels), 1, squeeze=False, height_ratios=heights)[:, 0]
-        for ax, (title, lines) in zip(axes, panels, strict=True):
-            _bars(ax, table, lines)
-            heading = names.short(title)
-            ax.set_title(textwrap.fill(heading, 30) if shape.columns == 1 else heading)
-        return to_svg(figure, f"bars-{shape.name}", _bars_description(table, panels))
-
-
 def curves(models: Sequence[Model], shape: Shape) -> str:
     """Logged losses and collapse indicators over training, raw (faint) and smoothed.
 
@@ -108,8 +84,13 @@ def curves(models: Sequence[Model], shape: Shape) -> str:
     with matplotlib_style(SETTINGS):
         figure = new_figure(shape.width, 1.75 * rows)
         axes = figure.subplots(rows, shape.columns, squeeze=False).ravel()
+        panels: dict[str, list[Axes]] = {}
         for ax, key in zip(axes, keys, strict=False):
             _curve(ax, models, key, points)
+            panels.setdefault(_scale(key), []).append(ax)
+        for alike in panels.values():
+            _share(alike, "y")
+        _share(list(axes[: len(keys)]), "x")
         for ax in axes[len(keys) :]:
             ax.set_axis_off()
         return to_svg(
@@ -127,61 +108,23 @@ def _keys(models: Sequence[Model]) -> list[str]:
     return sorted(keys, key=lambda k: (k != "loss", "/" not in k, k.startswith("probe/")))
 
 
-def _panels(table: Table) -> Iterator[tuple[str, list[Line]]]:
-    for group in table.groups:
-        if group.title in FACTORS:
-            for unit in dict.fromkeys(line.unit for line in group.lines):
-                symbol = names.unit(unit)
-                title = f"{group.title}, {symbol}" if symbol else group.title
-                yield title, [line for line in group.lines if line.unit == unit]
+def _scale(key: str) -> str:
+    """What is drawn on one scale: loss terms, probes; anything else has one of its own."""
+    if key.startswith("probe/"):
+        return "probe"
+    return "loss" if key == "loss" or "/" in key else key
 
 
-def _bars(ax: Axes, table: Table, lines: list[Line]) -> None:
-    models = table.models()
-    measured = [c for line in lines for c in line.cells if c]
-    lowest = min(c.value for c in measured)
-    left = max(1.1 * lowest, -0.5) if lowest < -0.05 else 0.0  # how far below 0 does not matter
-    right = max([1.0, *(c.high or c.value for c in measured)])
-    size = len(models) + 1.2
-    for row, line in enumerate(lines):
-        top = row * size
-        for index, (column, cell) in enumerate(zip(table.columns, line.cells, strict=True)):
-            if cell and column.kind == "model":
-                _bar(ax, top + index, cell, color(column.index), line.digits)
-            elif cell and cell.value >= left:
-                _tick(ax, cell.value, top - 0.55, top + len(models) - 0.45, column.baseline)
-    ax.set_yticks(
-        [row * size + (len(models) - 1) / 2 for row in range(len(lines))],
-        [names.short(line.label) for line in lines],
-    )
-    ax.set_ylim(len(lines) * size - 0.9, -0.9)
-    ax.set_xlim(left, right * 1.1)
-    ax.tick_params(length=0)
-    ax.grid(axis="x")
-    ax.axvline(0, color=MUTED, linewidth=0.8)
-    ax.spines[["left", "bottom"]].set_visible(False)
-
-
-def _bar(ax: Axes, y: float, cell: Cell, tint: str, digits: int) -> None:
-    ax.barh(y, cell.value, height=0.86, color=tint, linewidth=0)
-    end = max(cell.value, 0.0)
-    if cell.low is not None and cell.high is not None:
-        ax.plot([cell.low, cell.high], [y, y], color=INK, linewidth=1.1, solid_capstyle="butt")
-        end = max(end, cell.high)
-    label = names.typeset(names.decimal(cell.value, digits))
-    note = ax.annotate(label, (end, y), (4, 0), textcoords="offset points", va="center", fontsize=7.5)
-    note.set(color=MUTED, zorder=5, bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 0.6})
-
-
-def _tick(ax: Axes, x: float, low: float, high: float, baseline: str) -> None:
-    dotted = baseline == "constant"
-    style = (0, (1, 1)) if dotted else "solid"
-    ax.plot([x, x], [low, high], color=INK, linewidth=1.6, linestyle=style, solid_capstyle="butt")
+def _share(axes: Sequence[Axes], which: str) -> None:
+    """Give some panels the same limits, which hold all of theirs."""
+    limits = [getattr(ax, f"get_{which}lim")() for ax in axes]
+    for ax in axes:
+        getattr(ax, f"set_{which}lim")(min(low for low, _ in limits), max(high for _, high in limits))
 
 
 def _logged(run: Run) -> list[str]:
     keys = dict.fromkeys(k for row in run.log for k in row if k not in SKIPPED)
-    return [k for k in keys if len(run.series(k)) > 1]
+    return [k for k in keys if len(run.series(k)) >= MIN_POINTS]
 
 
 def _curve(ax: Axes, models: Sequence[Model], key: str, points: int) -> None:
@@ -190,7 +133,7 @@ def _curve(ax: Axes, models: Sequence[Model], key: str, points: int) -> None:
     for index, model in enumerate(models):
         for run in model.runs:
             series = run.series(key)
-            if len(series) < 2:
+            if len(series) < MIN_POINTS:
                 continue
             axis = run.axis()
             smooth = thinned(smoothed(series), points)
@@ -229,12 +172,6 @@ def thinned(series: list[tuple[float, float]], points: int) -> list[tuple[float,
         return series
     last = len(series) - 1
     return [series[round(i * last / (points - 1))] for i in range(points)]
-
-
-def _bars_description(table: Table, panels: list[tuple[str, list[Line]]]) -> str:
-    count = sum(len(lines) for _, lines in panels)
-    titles = names.listed([table.columns[i].title for i in table.models()])
-    return f"Bars of {count} factors for {titles}; the same numbers are in the table above."
 
 
 @contextmanager

@@ -16,16 +16,19 @@ from equissl.report.audit.equivariance import KINDS
 from equissl.report.audit.files import write_files
 from equissl.report.audit.readings import Audit, audits
 from equissl.report.audit.terminal import as_text
+from equissl.report.dumbbells import dumbbells, summary_lines
+from equissl.report.examples import examples
 from equissl.report.findings import Finding, different_sizes, finding
 from equissl.report.html import save, template
 from equissl.report.models import Model, models
 from equissl.report.papers import papers
 from equissl.report.rows import LabelledImage, Query, Row, read
-from equissl.report.run_summary import notes, summary, unmeasured, warnings
+from equissl.report.run_summary import notes, provenance, summary, unmeasured, warnings
 from equissl.report.steering import Steering, page_beside, read_steering, write_steering
 from equissl.report.table import Table, build, without_audits
 
 MAX_IMAGE_CHARACTERS = 1_500_000  # on the page, so that it stays below 3 MB
+SHOWN_SEARCHES = 3  # queries with their neighbours that are not folded
 MAX_SAMPLES = 4  # whose reconstructions are shown, per model
 MAX_JSON_CHARACTERS = 20_000  # of one recipe or environment
 MAX_BAD_IMAGES = 50
@@ -93,7 +96,7 @@ def write(runs: Sequence[Path], out: Path, paired: Sequence[Row] = ()) -> Path:
     steered = steerings(compared)
     beside = page_beside(out).name if any(s.explorers for s in steered) else ""
     if beside:
-        write_steering(steered, page_beside(out))
+        write_steering(steered, page_beside(out), made_of(compared))
     return save(render(compared, steered, beside, paired), out)
 
 
@@ -128,8 +131,8 @@ def render(
         steered: the ``steering.json`` of their folders.
         beside: file name of the steering explorer, "" if there is none.
     """
-    steering_notes = [f"{s.run}: {s.note}." for s in steered if s.note]
-    context = _context(compared, paired) | {"steering": quote(beside), "steering_notes": steering_notes}
+    context = _context(compared, paired) | {"steering": quote(beside)}
+    context["notes"] += [f"{s.run}: {s.note}." for s in steered if s.note]
     return template("report.html.j2").render(context)
 
 
@@ -169,24 +172,42 @@ def _context(compared: Sequence[Model], paired: Sequence[Row] = ()) -> dict[str,
         "has_ranges": any(c.between is not None for c in cells),
         "has_winners": any(line.winner is not None for line in lines),
         "models": compared,
-        "scored": [column.index for column in table.columns if column.kind == "model"],
+        "examples": examples(runs),
+        "chart": (chart := dumbbells(table)),
+        "has_lost": any(dot.tone == "bad" for _, rows in chart for row in rows for dot in row.dots),
+        "scored_models": [column.index for column in table.columns if column.kind == "model"],
+        "main_lines": summary_lines(table),
+        "main_columns": [i for i, c in enumerate(table.columns) if c.baseline in ("", "random")],
         "logged": [index for index, m in enumerate(compared) if any(run.log for run in m.runs)],
-        "bars": [figures.factor_bars(others, shape) for shape in figures.SHAPES],
         "curves": [figures.curves(compared, shape) for shape in figures.SHAPES],
         "curves_left_out": figures.curves_left_out(compared),
         "samples": _samples(compared),
         "searches": searches,
+        "shown_searches": SHOWN_SEARCHES,
         "left_out": left_out,
         "search_notes": list(dict.fromkeys(run.neighbours_note for run in runs if run.neighbours_note)),
-        "summaries": [summary(model) for model in compared],
+        "settings": [(k, pairs) for k, m in enumerate(compared) if len(pairs := summary(m)) > 1],
+        "made": made_of(compared),
         "json": [(r.folder.name, _json(r.recipe), _json(r.environment)) for r in runs],
         "warnings": [*(w for m in compared for w in warnings(m)), *unmeasured(compared)],
         "notes": [n for m in compared for n in notes(m)],
         "bad_images": [
-            (run.folder.name, run.bad_images[:MAX_BAD_IMAGES], len(run.bad_images)) for run in runs
+            (run.folder.name, run.bad_images[:MAX_BAD_IMAGES], len(run.bad_images))
+            for run in runs
+            if run.bad_images
         ],
         "papers": papers(runs),
     }
+
+
+def made_of(compared: Sequence[Model]) -> list[tuple[str, list[tuple[str, str]]]]:
+    """What made the numbers, as far as the folders tell: what is common to all models, then each by name."""
+    every = {model.name: provenance(model) for model in compared}
+    common = [pair for pair in next(iter(every.values())) if all(pair in pairs for pairs in every.values())]
+    if len(every) == 1:
+        common = []
+    rest = [(name, [pair for pair in pairs if pair not in common]) for name, pairs in every.items()]
+    return [(name, pairs) for name, pairs in [("", common), *rest] if pairs]
 
 
 def audit_finding(audited: Sequence[Audit], shown: Mapping[str, Any], table: Table) -> Finding:

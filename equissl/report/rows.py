@@ -12,7 +12,6 @@ from equissl.tables import read_csv
 
 Row = Mapping[str, object]
 EVIDENCE = ("recipe.json", "log.jsonl", "scores.jsonl")  # any one of them makes a folder a run
-EXPECTED = (*EVIDENCE, "environment.json", "neighbours.json")
 LARGEST = 1e100  # of a number: means, variances and axes of larger ones overflow
 RECONSTRUCTIONS = "reconstructions.json"
 AUDIT_EXAMPLES = "audit_examples.json"
@@ -88,7 +87,7 @@ class Run:
         log: one row per logged step.
         neighbours_note: what the neighbours were searched in.
         bad_images: (path, reason) of skipped files.
-        problems: sentences on what is missing or unreadable.
+        problems: sentences on what is unreadable.
         components: what the recipe is made of and what scored it, with papers.
         reconstructions: by the decoders of modules that have one.
         views: view name -> its images, which were reconstructed.
@@ -140,9 +139,6 @@ def read(folder: Path) -> Run:
     views = reconstructed.get("views")
     examples = _object(folder / AUDIT_EXAMPLES, problems).get("factors")
     components = tuple(_list_of_objects(folder / "components.json", problems))
-    missing = [name for name in EXPECTED if not (folder / name).is_file()]
-    if missing and not _is_audit(folder):
-        problems.insert(0, f"{', '.join(missing)} not found: the run wrote none, or not yet")
     return Run(
         folder=folder,
         recipe=_object(folder / "recipe.json", problems),
@@ -177,11 +173,6 @@ def number(value: object) -> float | None:
 def text(value: object) -> str:
     """Text as it is, numbers in words, "" for nothing."""
     return "" if value is None else str(value)
-
-
-def _is_audit(folder: Path) -> bool:
-    """Whether an audit alone wrote the folder, which has no training to tell of."""
-    return (folder / AUDIT_EXAMPLES).is_file() and not (folder / "recipe.json").is_file()
 
 
 def _check(folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import PurePath
 
 from equissl.report import display_names as names
 from equissl.report.models import Model, seed
@@ -21,7 +22,6 @@ def summary(model: Model) -> list[tuple[str, str]]:
     run = model.runs[0]
     recipe, titles = run.recipe, _titles(run)
     settings = {
-        "Data": component(recipe.get("data"), titles),
         "Encoder": component(recipe.get("encoder"), titles),
         "Base": component(recipe.get("base"), titles),
         "Modules": "; ".join(_modules(recipe.get("modules"), titles)) or ("none" if recipe else ""),
@@ -34,6 +34,59 @@ def summary(model: Model) -> list[tuple[str, str]]:
         "Hardware": _hardware(run.environment),
     }
     return [(name, value) for name, value in settings.items() if value]
+
+
+def provenance(model: Model) -> list[tuple[str, str]]:
+    """(what, value) pairs of what made a model's numbers, from its data to its command."""
+    run = model.runs[0]
+    recipe, environment = run.recipe, run.environment
+    facts = next((row.facts for row in run.scores if row.facts), {})
+    data = component(recipe.get("data"), _titles(run))
+    pairs = {
+        "Data": data or ", ".join(dict.fromkeys(row.data for row in run.scores if row.data)),
+        "Images": _images(model),
+        "Size": f"{size} px" if (size := text(model.size() or facts.get("size"))) else "",
+        "Weights": _weights(run),
+        "Date": text(environment.get("started")).replace("T", " ").replace("+0000", " UTC"),
+        "Version": _versions(environment),
+        "Command": command(environment.get("command")),
+    }
+    return [(name, value) for name, value in pairs.items() if value]
+
+
+def command(words: object) -> str:
+    """A command as it is typed, the program by its name alone."""
+    if not isinstance(words, list) or not words:
+        return ""
+    program, *arguments = map(str, words)
+    return shlex.join([PurePath(program).name, *arguments])
+
+
+def _images(model: Model) -> str:
+    run = model.runs[0]
+    trained, counts = number(run.environment.get("images")), [m.count for m in model.rows(run) if m.count]
+    parts = [f"{trained:,.0f} to train on"] if trained else []
+    parts += [f"scores of {min(counts):,} to {max(counts):,}"] if counts and min(counts) < max(counts) else []
+    parts += [f"scores of {max(counts):,}"] if counts and min(counts) == max(counts) else []
+    return ", ".join(parts)
+
+
+def _weights(run: Run) -> str:
+    """Where they started and how far they were trained; of an encoder that was only scored, its file."""
+    start = text(run.environment.get("weights"))
+    step = max((s for row in run.log if (s := number(row.get("step"))) is not None), default=None)
+    if step is not None:
+        origin = "random weights" if start == "random" else start
+        return f"trained for {step:,.0f} steps" + (f" from {origin}" if origin else "")
+    return start or next((text(w) for row in run.scores if (w := row.facts.get("weights"))), "")
+
+
+def _versions(environment: Row) -> str:
+    versions = environment.get("versions")
+    named = versions if isinstance(versions, Mapping) else {}
+    parts = [f"{name} {named[name]}" for name in ("equissl", "torch") if named.get(name)]
+    commit = text(environment.get("commit"))
+    return ", ".join(parts) + (f" (commit {commit})" if parts and commit else "")
 
 
 def component(plain: object, titles: Mapping[str, str]) -> str:

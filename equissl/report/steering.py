@@ -76,8 +76,13 @@ def page_beside(out: Path) -> Path:
     return out.with_name(f"{out.stem}-steering.html")
 
 
-def write_steering(steered: Sequence[Steering], out: Path) -> Path:
+def write_steering(
+    steered: Sequence[Steering], out: Path, made: Sequence[tuple[str, Sequence[tuple[str, str]]]] = ()
+) -> Path:
     """Write the page to ``out`` atomically; the same runs give the same bytes.
+
+    Args:
+        made: name of each model and (what, value) pairs of what made its numbers.
 
     Raises:
         ValueError: no run has an explorer.
@@ -89,6 +94,7 @@ def write_steering(steered: Sequence[Steering], out: Path) -> Path:
         "explorers": explorers,
         "title": explorers[0]["title"] if len(explorers) == 1 else "",
         "notes": [f"{s.run}: {s.note}" for s in steered if s.note],
+        "made": made,
         "summaries": [(e["title"], _sentence(rows), rows) for e in explorers if (rows := summaries(e))],
     }
     return save(template("steering.html.j2").render(context), out)

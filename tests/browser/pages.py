@@ -100,4 +100,9 @@ def _audited(folder: Path, name: str) -> Path:
 
 def _pair(folder: Path) -> list[Path]:
     found = [("invariant", INVARIANT), ("equivariant", EQUIVARIANT)]
-    return [build_run(folder / n, n, scores, modules=n == "equivariant") for n, scores in found]
+    runs = [build_run(folder / n, n, scores, modules=n == "equivariant") for n, scores in found]
+    for run, verdict in zip(runs, ("lost", "kept"), strict=True):
+        rows = [json.loads(line) for line in (run / "scores.jsonl").read_text().splitlines()]
+        judged = [r | {"extra": {"verdict": verdict}} if r["name"] == "factor/rotation" else r for r in rows]
+        (run / "scores.jsonl").write_text("".join(json.dumps(r) + "\n" for r in judged))
+    return runs

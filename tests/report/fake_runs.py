@@ -207,18 +207,38 @@ def neighbours(keeps: bool) -> dict[str, object]:
     return {"queries": queries, "note": "Cosine similarity among 2000 test images of other objects."}
 
 
+def examples() -> dict[str, object]:
+    """Four images of the data and one augmentation."""
+    shown = [data_uri(k / 4, k * 0.8) for k in range(4)]
+    jitter = {"title": "Color jitter", "about": "Change brightness and hue.", "original": shown[0]}
+    solids = {"title": "Solids", "about": "Solids in many colours.", "images": shown}
+    return {"data": solids, "augmentations": [{**jitter, "changed": data_uri(0.6, 0)}]}
+
+
 def lines(rows: Sequence[Mapping[str, object]]) -> str:
     return "".join(json.dumps(r) + "\n" for r in rows)
 
 
 def build_run(folder: Path, model: str, scores: Scores, *, modules: bool, seed: int = 0) -> Path:
     folder.mkdir(parents=True)
-    environment = {"python": "3.11.9", "torch": "2.6.0", "cuda": None, "processor": "x86_64", "threads": 2}
+    environment = {
+        "started": "2026-11-30T17:41:46+0000",
+        "command": ["/opt/bin/equissl", "pretrain", f"recipe={model}", "out=my runs"],
+        "python": "3.11.9",
+        "processor": "x86_64",
+        "threads": 2,
+        "cuda": None,
+        "versions": {"equissl": "0.1.0", "torch": "2.6.0"},
+        "commit": "0123456789ab",
+        "images": 3200,
+        "weights": "random",
+    }
     (folder / "recipe.json").write_text(json.dumps(recipe(modules, seed)))
     (folder / "environment.json").write_text(json.dumps(environment))
     (folder / "components.json").write_text(json.dumps(components(modules)))
     (folder / "log.jsonl").write_text(lines(log_rows(modules, seed)))
     (folder / "scores.jsonl").write_text(lines(score_rows(model, scores, seed)))
     (folder / "neighbours.json").write_text(json.dumps(neighbours(modules)))
+    (folder / "examples.json").write_text(json.dumps(examples()))
     (folder / "bad_images.csv").write_text("path,reason\n")
     return folder
