@@ -13,7 +13,7 @@ FILE = "examples.json"
 
 
 @dataclass(frozen=True)
-class Example:
+class ExampleImages:
     """A data set or an augmentation with one sentence, and images as data URIs.
 
     Args:
@@ -25,7 +25,7 @@ class Example:
     images: tuple[str, ...]
 
 
-def examples(runs: Iterable[Run]) -> tuple[Example, ...]:
+def examples(runs: Iterable[Run]) -> tuple[ExampleImages, ...]:
     """The data of some runs, each once, then their augmentations; a damaged file shows nothing."""
     found = [_read(run.folder / FILE) for run in runs]
     data = {e.title: e for of_data, _ in found for e in of_data}
@@ -33,7 +33,7 @@ def examples(runs: Iterable[Run]) -> tuple[Example, ...]:
     return (*data.values(), *augmentations.values())
 
 
-def _read(path: Path) -> tuple[list[Example], list[Example]]:
+def _read(path: Path) -> tuple[list[ExampleImages], list[ExampleImages]]:
     if not path.is_file():
         return [], []
     try:
@@ -50,7 +50,7 @@ def _read(path: Path) -> tuple[list[Example], list[Example]]:
     return [of_data] if of_data else [], [c for c in changes if c and len(c.images) == 2]
 
 
-def _example(row: Mapping[str, object], uris: list[object]) -> Example | None:
+def _example(row: Mapping[str, object], uris: list[object]) -> ExampleImages | None:
     # Anything but an inline raster image could load or run something from elsewhere.
     images = tuple(uri for uri in map(text, uris) if IMAGE.fullmatch(uri))
-    return Example(text(row.get("title")), text(row.get("about")), images) if images else None
+    return ExampleImages(text(row.get("title")), text(row.get("about")), images) if images else None

@@ -29,6 +29,7 @@ def table_of(*runs: Path) -> Table:
 
 
 def test_a_row_holds_each_model_and_untrained_networks(pair: tuple[Path, Path]) -> None:
+    judged(pair[0], "audit/brightness", "not readable")
     table = table_of(judged(pair[0], "factor/floor_hue", "lost"), judged(pair[1], "factor/floor_hue", "kept"))
     (first, truth), (second, audit) = dumbbells(table)
     assert (first, second) == ("Ground-truth factors", "Augmentation factors (audit)")

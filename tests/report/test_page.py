@@ -65,8 +65,10 @@ def test_the_page_holds_everything(pair: tuple[Path, Path], tmp_path: Path) -> N
     assert "resnet18 (stem small)" in shown
     assert re.search(r"Time\s+2 min 5\d s", shown)  # 600 steps of 256 images at about 900 a second
     assert len(re.findall(r'class="curves-(?:wide|narrow)"', html)) == 2
-    assert 'aria-label="Floor hue: invariant 0.32; equivariant 0.91; untrained 0.' in html
-    assert html.count("<img") == 4 * (1 + 6 + 6)
+    assert re.search(
+        'aria-label="Floor hue: invariant 0.32, [a-z ]+; equivariant 0.91, kept; untrained 0', html
+    )
+    assert html.count("<img") == 4 + 2 + 4 * (1 + 6 + 6)  # data, augmentation, neighbours
     assert "@misc{equimod2023" in html and "@misc{simclr2020" in html
     assert '<html lang="en">' in html and "prefers-color-scheme: dark" in html
     assert 1000 < len(html) < 3_000_000

@@ -1,4 +1,4 @@
-"""Pictures of what a run was trained on: some images, and one of them under each augmentation."""
+"""Images of what a run was trained on: some images, and one of them under each augmentation."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ def example_images(
         if changed is not None:
             pair = {"original": data_uri(shown[0]), "changed": data_uri(changed)}
             changes[title] = {"title": title, "about": _about(step), **pair}
-    pictures = [data_uri(picture) for picture in shown]
+    images = [data_uri(one) for one in shown]
     return {
-        "data": {"title": _title(data), "about": _about(data), "images": pictures},
+        "data": {"title": _title(data), "about": _about(data), "images": images},
         "augmentations": list(changes.values()),
     }
 
