@@ -141,6 +141,8 @@ class Stream(torch.utils.data.IterableDataset[Any]):
         (Own(lambda k: 1), "number 0: it holds an image of type int"),
         (Own(lambda k: {"pixels": PILLOW[k]}), "number 0: it holds no image"),
         (Own(lambda k: (PILLOW[k], [0, 1])), "label of number 0 is .* of type list"),
+        (Own(lambda k: (PILLOW[k], 10**12)), "label of number 0 is '1000000000000'.*from 0 .* to 999,999"),
+        (Own(lambda k: (PILLOW[k], "cat" if k else 0)), "labels are texts, but one is 0"),
         (Own(lambda k: (PILLOW[k], 1, 2)), "its third part is of type int, no mapping"),
         (Own(lambda k: PILLOW[k + 60]), "number 0 of Own fails: IndexError"),
         (Own(lambda k: (PILLOW[k], 0, {"a": 1} if k else {})), "number 1 has the factors"),

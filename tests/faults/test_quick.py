@@ -18,7 +18,7 @@ def attack(*words: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize(
-    "words", ["sigkill fraction=0.02", "recipes hostile images command_lines fraction=0.005"]
+    "words", ["sigkill fraction=0.02", "recipes hostile images command_lines fraction=0.008"]
 )
 def test_a_few_attacks_find_nothing(words: str) -> None:
     done = attack(*words.split())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -118,6 +119,10 @@ class LazyItems(Dataset):
     def groups(self) -> Tensor:
         return torch.arange(len(self.targets)) if self.group_ids is None else self.group_ids
 
+    @functools.cached_property
+    def _partners(self) -> PartnerSampler:
+        return PartnerSampler(self.groups)
+
     def batch(self, index: Tensor, epoch: int = 0) -> Batch:
         rows = dict(self._rows(index, epoch))
         images = {name: self._images(r) for name, r in rows.items()}
@@ -142,7 +147,7 @@ class LazyItems(Dataset):
     def _rows(self, index: Tensor, epoch: int) -> Iterator[tuple[str, Tensor]]:
         yield "image", index
         if self.paired:
-            yield "partner", PartnerSampler(self.groups).sample(index, epoch)
+            yield "partner", self._partners.sample(index, epoch)
 
     def _images(self, rows: Tensor) -> Tensor:
         numbers = self.numbers[rows].tolist()

@@ -19,6 +19,7 @@ from equissl.errors import UserError
 
 IMAGE_KEYS = ("image", "img", "pixel_values")  # of samples that are mappings, as Hugging Face's
 LABEL_KEYS = ("label", "labels", "target", "class")
+MOST_CLASSES = 1_000_000  # a larger label is the number of something, and classes up to it fill the memory
 EXPECTED_ITEM = (
     "expected an image, (image, label), (image, label, factors) or a mapping with 'image', 'label' and "
     "factors by name; an image is one of Pillow, a tensor or an array (C, H, W), or a path"
@@ -131,8 +132,8 @@ def known_of(source: Any, items: Sequence[Item], numbers: Sequence[int]) -> Know
     named = sorted({label for label in labels if isinstance(label, str)})
     if named:
         place = {name: k for k, name in enumerate(named)} | {-1: -1}
-        if odd := next((x for x in labels if x not in place), None):
-            raise UserError(f"images: labels are texts, but one is {odd!r}")
+        if odd := [label for label in labels if label not in place]:
+            raise UserError(f"images: labels are texts, but one is {odd[0]!r}")
         return Known(torch.tensor([place[x] for x in labels]), tuple(named), columns)
     targets = torch.tensor([int(x) for x in labels], dtype=torch.int64)
     return Known(targets, _classes(source, int(targets.max()) + 1 if len(targets) else 0), columns)
@@ -148,10 +149,11 @@ def _label(label: Any, number: int) -> int | str:
     plain = _plain(label)
     if plain is None:
         return -1
-    if not isinstance(plain, int | str) or (isinstance(plain, int) and plain < -1):
+    if not isinstance(plain, int | str) or (isinstance(plain, int) and not -1 <= plain < MOST_CLASSES):
         raise UserError(
             f"images: the label of number {number} is {str(label)[:60]!r}, of type {type(label).__name__}; "
-            "expected an integer from 0 (-1 for none) or a text; what was measured belongs among the factors"
+            f"expected an integer from 0 (-1 for none) to {MOST_CLASSES - 1:,} or a text; what was measured "
+            "belongs among the factors"
         )
     return plain
 
