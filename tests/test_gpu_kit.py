@@ -193,6 +193,7 @@ def check_imports(imported: list[str]) -> None:
     packages = metadata.packages_distributions()
     known = {d.lower().replace("_", "-") for d in (*carried.WHEELS.values(), *carried.OPTIONAL.values())}
     known |= needed("torch") | needed("torchvision") | {"equissl"}
+    known |= {"psutil"}  # joblib looks for it and does without
     names = {d.lower().replace("_", "-") for module in imported for d in packages.get(module, ["(none)"])}
     assert not names - known - {"(none)"}
 

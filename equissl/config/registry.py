@@ -16,7 +16,8 @@ from equissl.config.own_code import import_own
 from equissl.config.public import ROOT, address
 from equissl.errors import UserError, nearest
 
-_NEVER_IMPORTED = ("__main__", "render.blender.worker")  # the command, and a script that runs inside Blender
+# The command, a script that runs inside Blender, and what would pull scikit-learn into every training.
+_NEVER_IMPORTED = ("__main__", "render.blender.worker", "sklearn")
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ MAX_PANELS = 30
 LOWEST = -0.1  # how far below 0 does not matter
 MAX_TICKS = 7
 LONGEST = 16  # characters of a tick label
-SLANTED = 4  # characters from which on labels are slanted, so that they do not touch
-_CHARACTER = 0.06  # inches that one takes, slanted
+UPRIGHT = 4  # characters from which on labels stand upright, so that they do not touch
+_CHARACTER = 0.085  # inches that one takes, upright
 
 
 @dataclass
@@ -92,12 +92,12 @@ def _draw(
     columns = 4 if shape.columns > 1 else 2
     rows = math.ceil(len(kept) / columns)
     longest = max((len(label) for _, p in kept for label in p.ticks.values()), default=0)
-    height = 1.7 + (longest * _CHARACTER if longest >= SLANTED else 0.0)
+    height = 1.7 + (longest * _CHARACTER if longest >= UPRIGHT else 0.0)
     with matplotlib_style(SETTINGS):
         figure = new_figure(shape.width, height * rows + 0.3)
         axes = figure.subplots(rows, columns, squeeze=False, sharey=True).ravel()
         for ax, (factor, panel) in zip(axes, kept, strict=False):
-            _panel(ax, panel, limits, slanted=longest >= SLANTED)
+            _panel(ax, panel, limits, upright=longest >= UPRIGHT)
             ax.set_title(names.short(names.label(factor), 22))
         for ax in axes[len(kept) :]:
             ax.set_axis_off()
@@ -105,15 +105,15 @@ def _draw(
         return to_svg(figure, f"{name}-{shape.name}", f"{description}: {factors}.")
 
 
-def _panel(ax: Axes, panel: Panel, limits: tuple[float, float], slanted: bool) -> None:
+def _panel(ax: Axes, panel: Panel, limits: tuple[float, float], upright: bool) -> None:
     for index, x, y in panel.lines:
         shown = [max(v, LOWEST) for v in y]
         ax.plot(x, shown, color=color(index), linewidth=1.6, marker="o", markersize=3.5)
     ticks = sorted(panel.ticks)
     ticks = ticks[:: math.ceil(len(ticks) / MAX_TICKS)] if ticks else []
     ax.set_xticks(ticks, [panel.ticks[t] for t in ticks])
-    for label in ax.get_xticklabels() if slanted else ():
-        label.set(rotation=45, ha="right", rotation_mode="anchor")
+    if upright:
+        ax.tick_params(axis="x", labelrotation=90)
     ax.set_ylim(*limits)
     ax.set_xlabel(panel.axis)
     ax.axhline(0, color=MUTED, linewidth=0.8)
