@@ -38,11 +38,12 @@ def test_a_page_of_views(photos: Path, tmp_path: Path, capsys: pytest.CaptureFix
     assert main(["check", str(photos), *words]) == 0
     said = capsys.readouterr().out
     for view in ("plain", "a", "b"):
-        assert f"View {view}: the replay differs by 0 at most" in said
+        assert f"view {view}: the replay differs by 0 at most" in said
     html = page.read_text(encoding="utf-8")
-    assert "Change from view a to view b" in html and "scale=(0.9, 1.0)" in html
-    assert html.count("<img") == 3 * (3 * 12 + 1) and "DIFFERENT" not in html
-    assert "<small>turns</small>" in html and html.count("are the same") == 3
+    assert "a to b</th>" in html and "scale=(0.9, 1.0)" in html
+    assert html.count("<img") == 3 * 12 + 3 and html.count("source, plain</figcaption>") == 12
+    assert "Every view replays exactly" in html and "Warning</h2>" not in html
+    assert "Hue <small>°</small>" in html and "<h3>a</h3>" in html
 
 
 def test_the_recipe_is_chosen_if_none_is_named(photos: Path, tmp_path: Path) -> None:
@@ -94,10 +95,10 @@ def test_orbits_shared_draws_and_what_is_not_recorded(photos: Path) -> None:
     specs = {"a": turned, "b": ViewSpec(turned.augment, draw=SameAs("a")), "c": ViewSpec(Forgetful())}
     object.__setattr__(recipe, "views", specs)
     dataset = ImageFolder(str(photos), 32, test_fraction=0.0, max_bad_fraction=1.0).open("train")
-    a, b, c, *_ = build_preview(recipe, "mine", dataset, count=8, seed=0).sections
-    assert len(a.views) == 8 and a.captions[0] == a.captions[3] != a.captions[4]
+    a, b, c, *_ = build_preview(recipe, "mine", dataset, count=8, seed=0).views
+    assert len(a.images) == 32 and list(a.positions[:8]) == [0, 0, 0, 0, 1, 1, 1, 1]
     turns = next(p for p in a.parameters if p.name == "quarter_turns")
-    assert turns.values == [0, 1, 2, 3] * 2 and a.difference == b.difference == 0
-    assert a.views[0] == b.views[0] and len(set(a.views)) == 8
+    assert turns.values == [0, 1, 2, 3] * 8 and a.difference == b.difference == 0
+    assert a.images[0] == b.images[0] and len(set(a.images)) == 32
     assert abs(c.difference - 0.5) < 1e-6
     assert torch.tensor(c.differences).count_nonzero() < 8

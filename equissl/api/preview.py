@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import torch
@@ -14,6 +16,7 @@ from equissl.augment.base import Augmentation, Pipeline, replay
 from equissl.augment.batched import as_float
 from equissl.augment.record import recompute
 from equissl.augment.table import cells
+from equissl.config.public import installed_version
 from equissl.data.base import Dataset
 from equissl.data.batch import Batch
 from equissl.data.image_folder import ImageFolder
@@ -23,7 +26,7 @@ from equissl.evaluate.explorer.neighbors import data_uri
 from equissl.params import Params, between
 from equissl.progress import Progress, no_progress
 from equissl.recipe import Recipe, check_views
-from equissl.report import Parameter, Preview, Section, write_preview
+from equissl.report import Change, Parameter, Preview, ViewExamples, write_preview
 from equissl.report.display_names import listed
 from equissl.views import Fresh, View, ViewSpec, check_replays, make_views
 
@@ -66,45 +69,45 @@ def build_preview(recipe: Recipe, name: str, dataset: Dataset, count: int, seed:
     check_replays(recipe.views, batch)
     views = make_views(batch, recipe.views, seed)
     files = [dataset.files[i].rpartition("/")[2] if dataset.files else f"image {i}" for i in batch.index]
-    sections = [_section(n, s, batch, views[n], seed, files) for n, s in recipe.views.items()]
+    shown = [_examples(n, s, batch, views[n], seed) for n, s in recipe.views.items()]
+    used = dict.fromkeys(spec.image for spec in recipe.views.values())
     facts = [
         ("recipe", name),
         ("seed", str(seed)),
         ("epoch", "0"),
         ("source", f"{recipe.data.size} x {recipe.data.size} px"),
-        ("largest difference of a replay", f"{max(s.difference for s in sections):.2g}"),
+        ("date", date.today().isoformat()),
+        ("equissl", installed_version("equissl")),
     ]
-    title = f"Views of {name}: {listed(list(recipe.views))}"
-    return Preview(title, facts, [*sections, *_changes(recipe, views, files)])
+    return Preview(
+        f"Views of {name}: {listed(list(recipe.views))}",
+        facts,
+        files,
+        {n if len(used) > 1 else "source": [data_uri(i) for i in as_float(batch.images[n])] for n in used},
+        shown,
+        list(_changes(recipe, views, len(batch.index))),
+    )
 
 
-def _section(name: str, spec: ViewSpec, batch: Batch, view: View, seed: int, files: Sequence[str]) -> Section:
+def _examples(name: str, spec: ViewSpec, batch: Batch, view: View, seed: int) -> ViewExamples:
     sources = as_float(batch.images[spec.image])
     sampled = view.params[torch.arange(len(sources))].select(spec.augment.space.names)
     replays = replay(spec.augment, sources, sampled.values)
     if spec.orbit is not None:
         replays, _ = spec.orbit.expand(replays, sampled)
-    columns = _columns(len(sources), len(view.images))
+    columns = torch.arange(len(view.images)).view(-1, len(sources)).T.flatten()
     gaps = (replays - view.images).abs().flatten(1).amax(1)
-    return Section(
-        title=f"View {name}",
-        policy=[_short(repr(step)) for step in _steps(spec)],
+    return ViewExamples(
+        name,
+        policy=[(_line(step), _short(repr(step))) for step in _steps(spec)],
         parameters=_rows(view.params[columns], neutral=True),
-        captions=[files[k % len(files)] for k in columns.tolist()],
-        sources=[data_uri(sources[k % len(sources)]) for k in columns.tolist()],
-        views=[data_uri(view.images[k]) for k in columns.tolist()],
+        positions=[k % len(sources) for k in columns.tolist()],
+        images=[data_uri(view.images[k]) for k in columns.tolist()],
         replays=[data_uri(replays[k]) for k in columns.tolist()],
         differences=gaps[columns].tolist(),
         neutral=data_uri(_neutral(spec.augment, sources)[0]),
-        notes=_notes(name, spec, batch, sources, sampled, seed),
+        sampled_again=_sampled_again(name, spec, batch, sources, sampled, seed),
     )
-
-
-def _columns(sources: int, images: int) -> Tensor:
-    """Which images are shown: all, or every element of an orbit for the first images."""
-    order = images // sources
-    kept = max(1, sources // order)
-    return torch.arange(images).view(order, sources)[:, :kept].T.flatten()
 
 
 def _steps(spec: ViewSpec) -> Iterator[object]:
@@ -113,6 +116,11 @@ def _steps(spec: ViewSpec) -> Iterator[object]:
         yield spec.orbit
     if not isinstance(spec.draw, Fresh):
         yield spec.draw
+
+
+def _line(step: object) -> str:
+    """What a step is: the first sentence of its description."""
+    return (inspect.getdoc(type(step)) or type(step).__name__).partition("\n")[0].rstrip(".:")
 
 
 def _short(text: str) -> str:
@@ -134,30 +142,22 @@ def _neutral(augment: Augmentation, sources: Tensor) -> Tensor:
     return augment.apply(sources[:1], augment.space.neutral(1))
 
 
-def _notes(name: str, spec: ViewSpec, batch: Batch, sources: Tensor, sampled: Params, seed: int) -> list[str]:
-    notes = []
-    if isinstance(spec.draw, Fresh):
-        size = (sources.shape[2], sources.shape[3])
-        later = recompute(spec.augment, seed, 0, batch.index, name, size)
-        same = all(torch.equal(later.values[n], sampled.values[n]) for n in later.space.names)
-        numbers = f"(seed {seed}, epoch 0, image, view {name!r})"
-        notes.append(
-            f"Sampled again from {numbers} alone, the parameters are {'the same' if same else 'DIFFERENT'}."
-        )
-    plain = _neutral(spec.augment, sources)
-    if plain.shape[1:] == sources.shape[1:]:
-        gap = float((plain - sources[:1]).abs().max())
-        notes.append(f"The view under neutral parameters differs from the source by {gap:.2g} at most.")
-    return notes
+def _sampled_again(
+    name: str, spec: ViewSpec, batch: Batch, sources: Tensor, sampled: Params, seed: int
+) -> bool:
+    if not isinstance(spec.draw, Fresh):
+        return True
+    size = (sources.shape[2], sources.shape[3])
+    again = recompute(spec.augment, seed, 0, batch.index, name, size)
+    return all(torch.equal(again.values[n], sampled.values[n]) for n in again.space.names)
 
 
-def _changes(recipe: Recipe, views: Mapping[str, View], files: Sequence[str]) -> Iterator[Section]:
+def _changes(recipe: Recipe, views: Mapping[str, View], images: int) -> Iterator[Change]:
     """What takes the first view that has factors to each later one that shares some."""
     first, *others = [n for n, spec in recipe.views.items() if len(views[n].params.space)] or [""]
     for other in others:
         a, b = views[first].params, views[other].params
         pooled = a.space | b.space
         space = pooled.select([n for n in a.space.names if n in b.space.names])
-        if len(space) and len(a) == len(b) == len(files):
-            rows = _rows(between(a, b, space), neutral=False)
-            yield Section(f"Change from view {first} to view {other}", (), rows, files)
+        if len(space) and len(a) == len(b) == images:
+            yield Change(f"{first} to {other}", _rows(between(a, b, space), neutral=False))

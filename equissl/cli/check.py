@@ -51,8 +51,7 @@ def _views(args: Arguments) -> int:
             seed=args["seed"],
             progress=display,
         )
-    for section in preview.sections:
-        if section.views:
-            print(f"{section.title}: the replay differs by {section.difference:.2g} at most")
+    for view in preview.views:
+        print(f"view {view.name}: the replay differs by {view.difference:.2g} at most")
     print(f"page: {out}")
     return 1 if preview.difference else 0

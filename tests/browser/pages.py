@@ -10,7 +10,7 @@ from report.fake_audits import PIXEL, build_audit, factor
 from report.fake_runs import EQUIVARIANT, INVARIANT, build_run, data_uri
 from report.fake_steering import many
 
-from equissl.report import Parameter, Preview, Section, write, write_preview
+from equissl.report import Change, Parameter, Preview, ViewExamples, write, write_preview
 from equissl.report.steering import page_beside
 
 FACTORS = {
@@ -74,16 +74,18 @@ def views(folder: Path) -> Path:
         Parameter("color_order", "", (0, 1, 2, 3), ((3, 1, 0, 2),) * 8, (True,) * 8),
         Parameter("flip", "", False, (True, False) * 4, (True,) * 8),
     )
-    policy = ("RandomResizedCrop(size=96, scale=(0.2, 1.0), ratio=(0.75, 1.333))", "ColorJitter(hue=0.1)")
-    sections = [
-        Section(f"View {n}", policy, rows, files, images, images, images, (0.0,) * 8, images[0], ("A note.",))
-        for n in "ab"
-    ]
-    change = Section("Change from view a to view b", (), rows[:2], files)
-    facts = (("recipe", "simclr"), ("seed", "0"), ("source", "224 x 224 px"))
-    return write_preview(
-        Preview("Views of simclr: a and b", facts, [*sections, change]), folder / "views.html"
+    policy = (
+        ("Crop of random size", "RandomResizedCrop(size=96, scale=(0.2, 1.0), ratio=(0.75, 1.333))"),
+        ("Jitter of color", "ColorJitter(hue=0.1)"),
     )
+    shown = [
+        ViewExamples(n, policy, rows, range(8), images, images, (0.0,) * 6 + (0.25, 0.0), images[0])
+        for n in ("a", "b")
+    ]
+    facts = (("recipe", "simclr"), ("seed", "0"), ("source", "224 x 224 px"))
+    change = Change("a to b", rows[:2])
+    made = Preview("Views of simclr: a and b", facts, files, {"source": images}, shown, [change])
+    return write_preview(made, folder / "views.html")
 
 
 PAGES: Mapping[str, Callable[[Path], Path]] = {
