@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 from pathlib import Path
 
@@ -154,3 +155,14 @@ def test_a_bar_ends_with_the_work_even_if_that_fails(monkeypatch: pytest.MonkeyP
     with pytest.raises(RuntimeError):
         work()
     assert kept[0]._bar is None
+
+
+def test_every_public_function_shows_its_progress_on_request() -> None:
+    found = {}
+    for name in equissl.__all__:
+        value = getattr(equissl, name)
+        if inspect.isfunction(value) and "progress" in inspect.signature(value).parameters:
+            found[name] = inspect.signature(value).parameters["progress"]
+    assert {"audit", "embed", "subspace", "preview_views", "render_solids", "download"} <= set(found)
+    kinds = ("ShowProgress", "bool")  # training has a log for what others do with a function
+    assert all(p.annotation in kinds and p.default is False for p in found.values()), found

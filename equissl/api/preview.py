@@ -24,7 +24,7 @@ from equissl.data.image_table import ImageTable
 from equissl.errors import UserError
 from equissl.evaluate.explorer.neighbors import data_uri
 from equissl.params import Params, between
-from equissl.progress import Progress, no_progress
+from equissl.progress import ShowProgress, shown
 from equissl.recipe import Recipe, check_views
 from equissl.report import Change, Parameter, Preview, ViewExamples, write_preview
 from equissl.report.display_names import listed
@@ -38,7 +38,7 @@ def preview_views(
     name: str = "",
     count: int = 8,
     seed: int = 0,
-    progress: Progress = no_progress,
+    progress: ShowProgress = False,
 ) -> Preview:
     """Write a page of example views: the first images, their views with all parameters, and exact replays.
 
@@ -47,6 +47,7 @@ def preview_views(
         out: page to write.
         name: of the recipe, in the page's title.
         count: images on the page.
+        progress: as of ``audit``.
 
     Raises:
         UserError: ``count`` is below 1, the views need images or factors that the data lacks, or an
@@ -58,7 +59,8 @@ def preview_views(
     data = recipe.data
     if isinstance(data, ImageFolder | ImageTable):
         data = replace(data, limit=count, test_fraction=0.0, max_bad_fraction=1.0)
-    made = build_preview(recipe, name or "a recipe", data.open("train", progress), count, seed)
+    with shown(progress) as show:
+        made = build_preview(recipe, name or "a recipe", data.open("train", show), count, seed)
     write_preview(made, Path(out))
     return made
 

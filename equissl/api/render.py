@@ -12,7 +12,7 @@ from equissl.data.packs.threediebench_layout import write_split
 from equissl.data.solids import Solids
 from equissl.data.threediebench import held_out_objects
 from equissl.errors import UserError
-from equissl.progress import Progress, no_progress
+from equissl.progress import ShowProgress, shown
 from equissl.render.blender.built_in import built_in_meshes
 from equissl.render.blender.contact_sheet import contact_sheet
 from equissl.render.blender.dataset import RenderResult, read_failures, render
@@ -23,7 +23,7 @@ from equissl.runs.folder import check_free
 from equissl.storage import atomic_folder
 
 
-def render_solids(data: Solids, out: Path | str, *, progress: Progress = no_progress) -> Path:
+def render_solids(data: Solids, out: Path | str, *, progress: ShowProgress = False) -> Path:
     """Write PNG files below ``train/CLASS`` and ``test/CLASS``, a table of factors for each; all or nothing.
 
     Raises:
@@ -38,9 +38,9 @@ def render_solids(data: Solids, out: Path | str, *, progress: Progress = no_prog
     """
     folder = Path(out)
     check_free(folder)
-    with atomic_folder(folder) as partial:
-        export_dataset(data.open("train", progress), partial, "train")
-        export_dataset(data.open("test", progress), partial, "test")
+    with shown(progress) as show, atomic_folder(folder) as partial:
+        export_dataset(data.open("train", show), partial, "train")
+        export_dataset(data.open("test", show), partial, "test")
     return folder
 
 
@@ -66,7 +66,7 @@ def render_3diebench(
     settings: RenderSettings = RenderSettings(),
     options: BlenderOptions = BlenderOptions(),
     shard: tuple[int, int] = (0, 1),
-    progress: Progress = no_progress,
+    progress: ShowProgress = False,
 ) -> RenderedFolder:
     """Render what is missing of a folder in 3DIEBench's layout, with the lists of its split.
 
@@ -78,16 +78,17 @@ def render_3diebench(
         UserError: ``out`` was made with other settings, or Blender cannot be started.
     """
     folder = Path(out)
-    made = render(
-        meshes,
-        folder,
-        views,
-        latents=latents,
-        settings=settings,
-        options=options,
-        shard=shard,
-        progress=progress,
-    )
+    with shown(progress) as show:
+        made = render(
+            meshes,
+            folder,
+            views,
+            latents=latents,
+            settings=settings,
+            options=options,
+            shard=shard,
+            progress=show,
+        )
     failed = {owner for owner, _ in read_failures(folder)}
     rendered = [m.owner for m in meshes if m.owner not in failed]
     write_split(folder, rendered, held_out_objects(rendered))

@@ -9,8 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from equissl.api.given import load_with_images
 from equissl.augment.factor_names import named_factors
+from equissl.data.base import Dataset
 from equissl.data.folder import open_data
+from equissl.data.given_images import Images
 from equissl.distributed import limit_threads, resolve_device
 from equissl.errors import UserError
 from equissl.evaluate.audit.asked import check_asked
@@ -19,15 +22,16 @@ from equissl.evaluate.audit.options import MIN_IMAGES, MOST_IMAGES
 from equissl.evaluate.audit.subspace import FactorSubspace, erase_factor
 from equissl.evaluate.base import Score
 from equissl.evaluate.context import EvaluationContext
-from equissl.progress import Progress, no_progress
+from equissl.progress import Progress, ShowProgress, shown
 from equissl.random import shuffled
-from equissl.runs.load import Loaded, LoadedEncoder, LoadedRun, inputs_and_weights, load_encoder
+from equissl.runs.given import Given, load_given
+from equissl.runs.load import Loaded, inputs_and_weights
 from equissl.storage import atomic_open
 
 
 def subspace(
-    model: Loaded | Path | str,
-    data: Path | str,
+    model: Given,
+    data: Images,
     factor: str,
     out: Path | str | None = None,
     *,
@@ -37,23 +41,25 @@ def subspace(
     count: int = MOST_IMAGES,
     seed: int = 0,
     device: str = "cpu",
-    progress: Progress = no_progress,
+    progress: ShowProgress = False,
 ) -> tuple[FactorSubspace, list[Score]]:
     """The directions that carry a factor in half of the images, and what is read in the others without them.
 
     Args:
-        model: a name as of ``load_encoder``, or what it returned.
-        data: a folder of images, or a table.
+        model: as of ``audit``.
+        data: a folder of images or a table, or images as of ``audit``.
         factor: an audit, such as "hue".
         out: also write ``basis`` (D, k), ``readers`` (D, k), ``mean`` (D,), ``factor`` and ``model`` (JSON
             with the weights and the normalisation) to this ``.npz`` file.
         factors: other audits, to see what they lose.
-        labels, settings: as of ``open_data``; with labels the accuracy of nearest neighbours is scored too.
+        labels, settings: as of ``open_data``, for a folder or table; with labels the accuracy of nearest
+            neighbours is scored too.
         count: images at most, the same as those of an audit.
+        progress: as of ``audit``.
 
     Raises:
-        UserError: an unknown factor or one that does not vary, fewer than 40 different images, or ``out`` has
-            another ending.
+        UserError: an unknown factor or one that does not vary, fewer than 40 different images, labels or
+            settings for images that are no folder, or ``out`` has another ending.
 
     Example:
         >>> import tempfile
@@ -68,29 +74,27 @@ def subspace(
     check_file(path)
     factor, factors = check_factors(factor, factors)
     limit_threads()
-    loaded = model if isinstance(model, LoadedEncoder | LoadedRun) else load_encoder(str(model), seed=seed)
-    as_trained: dict[str, Any] = {"fit": loaded.fit, "intensity": loaded.intensity, "limit": count}
-    opened = open_data(data, loaded.config.size, labels, settings=settings, **as_trained)
-    # A folder that is opened as a whole has no labels.
-    dataset = opened.open_all(progress) if labels == "none" else opened.open("train", progress)
-    index = dataset.readable(shuffled(len(dataset), seed, "audit")[:count].sort().values)
-    index = distinct_images(dataset, index)
-    if len(index) < MIN_IMAGES:
-        raise UserError(
-            f"{data}: it needs at least {MIN_IMAGES} different images, but there are {len(index)}"
+    with shown(progress) as show:
+        loaded, dataset = _opened(model, data, labels, settings, count, seed, show)
+        index = dataset.readable(shuffled(len(dataset), seed, "audit")[:count].sort().values)
+        index = distinct_images(dataset, index)
+        if len(index) < MIN_IMAGES:
+            where = f"{data}: it" if isinstance(data, Path | str) else "it"
+            raise UserError(
+                f"{where} needs at least {MIN_IMAGES} different images, but there are {len(index)}"
+            )
+        device = resolve_device(device)
+        loaded.encoder.to(device)
+        context = EvaluationContext(
+            loaded.encoder,
+            {"test": dataset},
+            {"test": index},
+            seed=seed,
+            device=device,
+            progress=show,
+            model=loaded.name,
         )
-    device = resolve_device(device)
-    loaded.encoder.to(device)
-    context = EvaluationContext(
-        loaded.encoder,
-        {"test": dataset},
-        {"test": index},
-        seed=seed,
-        device=device,
-        progress=progress,
-        model=loaded.name,
-    )
-    found, scores = erase_factor(context, factor, factors)
+        found, scores = erase_factor(context, factor, factors)
     if path is not None:
         facts = json.dumps({"name": loaded.name, **inputs_and_weights(loaded)})
         with atomic_open(path, "wb") as file:
@@ -103,6 +107,26 @@ def subspace(
                 model=np.array(facts),
             )
     return found, scores
+
+
+def _opened(
+    model: Given,
+    data: Images,
+    labels: str,
+    settings: Mapping[str, str] | None,
+    count: int,
+    seed: int,
+    progress: Progress,
+) -> tuple[Loaded, Dataset]:
+    if not isinstance(data, Path | str):
+        if labels != "none" or settings:
+            raise UserError("labels and settings are for a folder or a table, not for images")
+        return load_with_images(model, data, 0, progress, limit=count, seed=seed)
+    loaded = load_given(model, seed=seed)
+    as_trained: dict[str, Any] = {"fit": loaded.fit, "intensity": loaded.intensity, "limit": count}
+    opened = open_data(data, loaded.config.size, labels, settings=settings, **as_trained)
+    # A folder that is opened as a whole has no labels.
+    return loaded, opened.open_all(progress) if labels == "none" else opened.open("train", progress)
 
 
 def check_factors(factor: str, factors: Sequence[str] = ()) -> tuple[str, tuple[str, ...]]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import Tensor, nn
 
+from equissl.api.subspace import subspace
 from equissl.data.base import InMemoryDataset
 from equissl.encoder.encoder import Encoder
+from equissl.errors import UserError
 from equissl.evaluate.audit.subspace import FactorSubspace, erase_factor
 from equissl.evaluate.context import EvaluationContext
 from equissl.params import Params, Space
@@ -55,3 +58,11 @@ def test_erasing_brightness_leaves_a_flip() -> None:
     assert own.extra["linear_before"] > 0.8 and own.extra["linear"] < 0.2  # type: ignore[operator]
     assert subspace.basis.shape[1] == own.extra["directions"] == 1
     assert len(rows["erased/knn"].extra["before"]) == 3  # type: ignore[arg-type]
+
+
+def test_of_images_and_a_module_as_they_are() -> None:
+    x = Stream.of(torch.arange(80), "x").uniform("x", 3 * 64).view(80, 3, 8, 8) * 0.6
+    found, (score, *_) = subspace(Split(), x, "brightness")
+    assert found.basis.shape[1] == 1 and score.name == "erased/brightness"
+    with pytest.raises(UserError, match="labels and settings are for a folder"):
+        subspace(Split(), x, "brightness", labels="folders")

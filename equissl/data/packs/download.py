@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from equissl.errors import UserError, nearest
-from equissl.progress import Progress, no_progress
+from equissl.progress import Progress, ShowProgress, no_progress, shown
 from equissl.storage import append, append_open, move_file, write_json
 
 _BLOCK = 1 << 20
@@ -48,7 +48,7 @@ PUBLISHED = {"3diebench": THREEDIEBENCH}  # name -> the archive first, then smal
 
 
 def download(
-    name: str, out: Path | str, *, url: str = "", sha256: str = "", progress: Progress = no_progress
+    name: str, out: Path | str, *, url: str = "", sha256: str = "", progress: ShowProgress = False
 ) -> list[Path]:
     """Download the files of a published dataset into a folder; an interrupted download is resumed.
 
@@ -68,7 +68,8 @@ def download(
     archive, *lists = PUBLISHED[name]
     archive = replace(archive, url=url or archive.url, sha256=sha256)
     # Small files first, so that a wrong address fails early.
-    return [download_file(remote, Path(out), progress=progress) for remote in (*lists, archive)]
+    with shown(progress) as show:
+        return [download_file(remote, Path(out), progress=show) for remote in (*lists, archive)]
 
 
 def download_file(
