@@ -8,6 +8,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path, PurePath
 
 from torch import Tensor, nn
 
@@ -53,6 +54,14 @@ class LoadedWeights:
     inputs: Inputs | None = None
 
     def __str__(self) -> str:
+        return f"weights: {self._words(self.source)}"
+
+    @property
+    def words(self) -> str:
+        """Without the folder of a file, for outputs that are shared."""
+        return self._words(PurePath(self.source).name if Path(self.source).exists() else self.source)
+
+    def _words(self, source: str) -> str:
         notes = [f'prefix "{self.prefix}"'] if self.prefix else []
         notes += [f"also under {self.others[0]!r}"] if self.others else []
         notes += [f"names of {self.layout}"] if self.layout else []
@@ -60,7 +69,7 @@ class LoadedWeights:
         notes += [f"{_listed(self.adapted, 2)} resampled"] if self.adapted else []
         notes += [f"the classifier's {_listed(self.random, 2)} left random"] if self.random else []
         shown = f" ({', '.join(notes)})" if notes else ""
-        return f"weights: {self.loaded} of {self.wanted} tensors from {self.source}{shown}"
+        return f"{self.loaded} of {self.wanted} tensors from {source}{shown}"
 
 
 @dataclass(frozen=True)

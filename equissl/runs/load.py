@@ -271,7 +271,7 @@ def _named(
     named = f"{model}@{source}" if source else model
     tell(f"{describe_inputs(named, config)}{authors}")
     if config.weights:
-        return LoadedEncoder(named, encoder, config, 0, str(encoder.loaded_weights))
+        return LoadedEncoder(named, encoder, config, 0, _words(encoder))
     line = (
         f"{model} has RANDOM weights (seed {seed}); for trained ones write {model}@pretrained or {model}@FILE"
     )
@@ -314,5 +314,9 @@ def _exported(
     if own.get("digest") != digest(dict(sorted(load_file(weights).items()))):
         raise UserError(f"{weights} is damaged or not that of {path} (another digest); export the run again")
     say(describe_inputs(str(folder), config))
-    words = str(encoder.loaded_weights)
-    return LoadedEncoder(folder.name, encoder.eval(), config, step, words, fit=fit, intensity=intensity)
+    encoder.eval()
+    return LoadedEncoder(folder.name, encoder, config, step, _words(encoder), fit=fit, intensity=intensity)
+
+
+def _words(encoder: Encoder) -> str:
+    return encoder.loaded_weights.words if encoder.loaded_weights else ""

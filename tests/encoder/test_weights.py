@@ -97,6 +97,7 @@ def test_layouts_load_and_say_their_prefix(tmp_path: Path, layout: str) -> None:
     assert report.ignored == ("classifier fc.*",)
     said = f'prefix "{prefix}", ' if prefix else ""
     assert f"{report.wanted} of {report.wanted} tensors from {tmp_path / 'w.pth'} ({said}" in str(report)
+    assert report.words.startswith(f"{report.loaded} of {report.wanted} tensors from w.pth (")
     assert "classifier fc.* ignored)" in str(report)
 
 

@@ -160,7 +160,8 @@ def _movement(reading: Reading) -> str:
     if moved is None:
         return ""
     if reading.share < SOME and moved > FAR:
-        return f"; features move ({_plain(moved)} of the way to another image), but not readably"
+        little = "not readably" if degree(reading) == "not surely read" else "say little of it"
+        return f"; features move ({_plain(moved)} of the way to another image), but {little}"
     if reading.share >= SOME and moved < NEAR:
         return f"; features move little ({moved:.2g} of the way to another image), so that noise may hide it"
     return ""
