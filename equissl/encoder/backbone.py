@@ -107,7 +107,7 @@ class BackboneConfig(Checked, ABC):
         encoder = self.wrap(backbone)
         encoder.loaded_weights = report
         if report is not None:
-            say(str(report))
+            say(f"weights: {report}")
             theirs = report.inputs
             if theirs is not None and (theirs.mean, theirs.std) != (tuple(self.mean), tuple(self.std)):
                 say(

@@ -28,7 +28,7 @@ class LoadedWeights:
     """What was loaded into a backbone, and from where.
 
     >>> str(LoadedWeights("w.pt", 122, 122, prefix="module.", ignored=("fc.*",)))
-    'weights: 122 of 122 tensors from w.pt (prefix "module.", fc.* ignored)'
+    '122 of 122 tensors from w.pt (prefix "module.", fc.* ignored)'
 
     Args:
         source: the file, or the published name.
@@ -54,7 +54,7 @@ class LoadedWeights:
     inputs: Inputs | None = None
 
     def __str__(self) -> str:
-        return f"weights: {self._words(self.source)}"
+        return self._words(self.source)
 
     @property
     def words(self) -> str:

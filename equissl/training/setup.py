@@ -232,7 +232,7 @@ def run_facts(plan: Plan, learner: Learner) -> dict[str, Any]:
         "parameters": sum(p.numel() for p in learner.model.encoder.parameters()),
         "device": str(learner.fabric.device),
         "devices": learner.fabric.world_size,
-        "weights": weights.words if (weights := learner.model.encoder.loaded_weights) else "random",
+        "weights": str(learner.model.encoder.loaded_weights or "random"),
         "engine": plan.recipe.engine,
         "instruction_set": native.instruction_set() if plan.recipe.engine == "native" else None,
     }
