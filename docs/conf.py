@@ -20,6 +20,7 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
+    "sphinx_gallery.gen_gallery",
     "repository_links",
     "reference",
 ]
@@ -38,6 +39,15 @@ autodoc_preserve_defaults = True
 autodoc_member_order = "bysource"
 python_use_unqualified_type_names = True
 copybutton_exclude = ".linenos, .gp, .go"
+
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples",
+    "gallery_dirs": "examples",
+    "ignore_pattern": r"notebooks",
+    "plot_gallery": "False",  # tests/test_examples.py runs them
+    "download_all_examples": False,
+    "remove_config_comments": True,
+}
 
 html_theme = "furo"
 html_title = f"equissl {release}"

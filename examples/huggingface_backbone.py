@@ -1,4 +1,8 @@
-"""A backbone of Hugging Face's transformers: trained further with an equivariance module, then audited."""
+"""A backbone of Hugging Face's transformers
+=========================================
+
+Trained further with an equivariance module, then audited.
+"""
 
 import torch
 from torch import Tensor, nn

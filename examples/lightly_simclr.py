@@ -1,4 +1,8 @@
-"""lightly's SimCLR with EquiMod added: lightly keeps its backbone, head and loss."""
+"""lightly's SimCLR with EquiMod added
+===================================
+
+lightly keeps its backbone, head and loss.
+"""
 
 import torch
 import torchvision

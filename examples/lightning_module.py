@@ -1,4 +1,8 @@
-"""Equivariant pretraining with Lightning: the loss module is the whole LightningModule."""
+"""Equivariant pretraining with Lightning
+======================================
+
+The loss module is the whole LightningModule.
+"""
 
 import pytorch_lightning as pl
 import timm

@@ -1,4 +1,8 @@
-"""Your own torch Dataset with factors of your own: pretrain on it, and audit what the features say of it."""
+"""Your own dataset with factors of your own
+=========================================
+
+Pretrain on a torch ``Dataset``, and audit what the features say of its factors.
+"""
 
 import math
 from dataclasses import replace

@@ -1,4 +1,8 @@
-"""Equivariant pretraining in a plain PyTorch loop: your network, your optimizer, your data."""
+"""Equivariant pretraining in a plain PyTorch loop
+===============================================
+
+Your network, your optimizer, your data.
+"""
 
 import torch
 import torchvision

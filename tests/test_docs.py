@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import importlib
 import re
@@ -162,6 +163,17 @@ def test_links_lead_somewhere(page: Path) -> None:
         if "://" not in link and not (page.parent / link.partition("#")[0]).resolve().exists()
     ]
     assert not broken
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.stem)
+def test_tables_have_at_most_eight_columns(page: Path) -> None:
+    """Wider ones are files, one name per column."""
+    text = re.sub(r"`[^`]*`", "", page.read_text(encoding="utf-8")).replace(r"\|", "")
+    widths = {line.strip("|").count("|") + 1 for line in text.split("\n") if re.match(r"\|[ :|-]+\|$", line)}
+    assert max(widths, default=0) <= 8
+    for name in re.findall(r"\((tables/\w+\.csv)\)", text):
+        header, *rows = csv.reader((page.parent / name).read_text(encoding="utf-8").splitlines())
+        assert len(set(header)) == len(header) > 8 and {len(r) for r in rows} == {len(header)}
 
 
 FILE = re.compile(r"`((?:[\w.]+/)*[\w.]+\.(?:py|c|md|j2|toml|cff))`")
