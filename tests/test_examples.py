@@ -41,7 +41,7 @@ def test_plain_pytorch() -> None:
 
 
 def test_lightning() -> None:
-    pytest.importorskip("pytorch_lightning", reason="Lightning is not installed (uv run --group peers)")
+    pytest.importorskip("pytorch_lightning", reason="Lightning is not installed (uv run --group examples)")
     module = example("lightning_module")
     before = module.Pretraining("test_resnet").loss.calls
     options = {"accelerator": "cpu", "enable_progress_bar": False, "enable_model_summary": False}
@@ -50,13 +50,13 @@ def test_lightning() -> None:
 
 
 def test_lightly() -> None:
-    pytest.importorskip("lightly", reason="lightly is not installed (uv run --group peers)")
+    pytest.importorskip("lightly", reason="lightly is not installed (uv run --group examples)")
     losses = example("lightly_simclr").train(IMAGES, 8)
     assert len(losses) == 2 and all(map(math.isfinite, losses))
 
 
 def test_hugging_face() -> None:
-    pytest.importorskip("transformers", reason="transformers is not installed (pip install transformers)")
+    pytest.importorskip("transformers", reason="transformers is not installed (uv run --group examples)")
     backbone, losses = example("huggingface_backbone").train(IMAGES, steps=2)
     assert len(losses) == 2 and all(map(math.isfinite, losses))
     assert backbone(IMAGES[:2]).shape == (2, 32)
