@@ -21,6 +21,7 @@ from equissl.augment.masking.patch_mask import PatchMask
 from equissl.augment.orbits import FullOrbit, QuarterTurns
 from equissl.auto.default import default_recipe
 from equissl.auto.requirements import build_recipe, resolve
+from equissl.config import registry
 from equissl.data.base import Dataset, InMemoryDataset
 from equissl.data.loader import batches, batches_per_epoch
 from equissl.data.solids import Solids
@@ -50,17 +51,13 @@ from equissl.invariance.simsiam import SimSiam
 from equissl.invariance.vicreg import VICReg
 from equissl.nn.predictors import Affine, ConcatenatedMLP, Hypernetwork, ResidualMLP
 from equissl.params import Params, Space
-from equissl.photonics import recipes as photonics
 from equissl.photonics.data import Crystals
 from equissl.photonics.dos import Spectrum
 from equissl.photonics.encoder import CrystalNet
 from equissl.photonics.generate import CrystalPlan
 from equissl.recipe import Recipe, Weighted
 from equissl.recipes import (
-    augself,
     baselines,
-    equimod,
-    essl,
     quickstart,
     reconstruction,
     sie,
@@ -112,8 +109,9 @@ def crystals(kind: str, folder: Path) -> Dataset:
 
 def dataset_for(recipe: Recipe, folder: Path) -> Dataset:
     """A tiny dataset that knows what the recipe's own does."""
-    if isinstance(recipe.data, Solids | ThreeDIEBench):
-        return Solids(size=SIDE, objects=COUNT // 2, views=2, paired=recipe.data.paired).open("train")
+    paired = any(spec.image == "partner" for spec in recipe.views.values())
+    if paired or isinstance(recipe.data, Solids | ThreeDIEBench):
+        return Solids(size=SIDE, objects=COUNT // 2, views=2, paired=paired).open("train")
     if isinstance(recipe.data, Crystals):
         return crystals("blob" if "blob" in recipe.data.path else "gpm", folder)
     return photos()
@@ -312,88 +310,13 @@ _IBOT = SelfDistillationConfig(projector=(24, 16), num_prototypes=24, momentum=0
 _LOCAL = ("local_1", "local_2", "local_3", "local_4")
 _JITTER = ("brightness", "contrast", "saturation", "hue")
 
-# Every recipe of the package, by the name it had when the first fingerprint was taken.
-SHIPPED: Mapping[str, Make] = {
-    "augself.baseline_simclr_imagenet100": lambda: augself.baseline_simclr_imagenet100(),
-    "augself.baseline_simclr_stl10": lambda: augself.baseline_simclr_stl10(),
-    "augself.simclr_imagenet100": lambda: augself.simclr_imagenet100(),
-    "augself.simclr_stl10": lambda: augself.simclr_stl10(),
-    "baselines.barlow_twins_cifar10": lambda: baselines.barlow_twins_cifar10(),
-    "baselines.barlow_twins_cifar10_small": lambda: baselines.barlow_twins_cifar10_small(),
-    "baselines.barlow_twins_imagenet": lambda: baselines.barlow_twins_imagenet(),
-    "baselines.byol_cifar10_small": lambda: baselines.byol_cifar10_small(),
-    "baselines.dino_cifar10": lambda: baselines.dino_cifar10(),
-    "baselines.dino_cifar10_small": lambda: baselines.dino_cifar10_small(),
-    "baselines.dino_imagenet": lambda: baselines.dino_imagenet(),
-    "baselines.moco_cifar10": lambda: baselines.moco_cifar10(),
-    "baselines.moco_cifar10_small": lambda: baselines.moco_cifar10_small(),
-    "baselines.moco_imagenet": lambda: baselines.moco_imagenet(),
-    "baselines.moco_v3_cifar10": lambda: baselines.moco_v3_cifar10(),
-    "baselines.moco_v3_cifar10_small": lambda: baselines.moco_v3_cifar10_small(),
-    "baselines.moco_v3_imagenet": lambda: baselines.moco_v3_imagenet(),
-    "baselines.simclr_cifar10_small": lambda: baselines.simclr_cifar10_small(),
-    "baselines.simsiam_cifar10": lambda: baselines.simsiam_cifar10(),
-    "baselines.simsiam_cifar10_small": lambda: baselines.simsiam_cifar10_small(),
-    "baselines.simsiam_imagenet": lambda: baselines.simsiam_imagenet(),
-    "baselines.vicreg_cifar10": lambda: baselines.vicreg_cifar10(),
-    "baselines.vicreg_cifar10_small": lambda: baselines.vicreg_cifar10_small(),
-    "baselines.vicreg_imagenet": lambda: baselines.vicreg_imagenet(),
-    "equimod.baseline_byol_cifar10": lambda: equimod.baseline_byol_cifar10(),
-    "equimod.baseline_byol_imagenet": lambda: equimod.baseline_byol_imagenet(),
-    "equimod.baseline_simclr_cifar10": lambda: equimod.baseline_simclr_cifar10(),
-    "equimod.baseline_simclr_imagenet": lambda: equimod.baseline_simclr_imagenet(),
-    "equimod.byol_cifar10": lambda: equimod.byol_cifar10(),
-    "equimod.byol_cifar10_legacy": lambda: equimod.byol_cifar10_legacy(),
-    "equimod.byol_imagenet": lambda: equimod.byol_imagenet(),
-    "equimod.simclr_cifar10": lambda: equimod.simclr_cifar10(),
-    "equimod.simclr_cifar10_legacy": lambda: equimod.simclr_cifar10_legacy(),
-    "equimod.simclr_cifar10_small": lambda: equimod.simclr_cifar10_small(),
-    "equimod.simclr_imagenet": lambda: equimod.simclr_imagenet(),
-    "essl.barlow_twins_imagenet": lambda: essl.barlow_twins_imagenet(),
-    "essl.baseline_barlow_twins_imagenet": lambda: essl.baseline_barlow_twins_imagenet(),
-    "essl.baseline_simclr_cifar10": lambda: essl.baseline_simclr_cifar10(),
-    "essl.baseline_simclr_imagenet": lambda: essl.baseline_simclr_imagenet(),
-    "essl.baseline_simsiam_cifar10": lambda: essl.baseline_simsiam_cifar10(),
-    "essl.baseline_simsiam_imagenet": lambda: essl.baseline_simsiam_imagenet(),
-    "essl.simclr_cifar10": lambda: essl.simclr_cifar10(),
-    "essl.simclr_cifar10_relative": lambda: essl.simclr_cifar10_relative(),
-    "essl.simclr_cifar10_single": lambda: essl.simclr_cifar10_single(),
-    "essl.simclr_imagenet": lambda: essl.simclr_imagenet(),
-    "essl.simsiam_cifar10": lambda: essl.simsiam_cifar10(),
-    "essl.simsiam_imagenet": lambda: essl.simsiam_imagenet(),
-    "photographs.default": lambda: default_recipe(),
-    "photonics.blob_baseline": lambda: photonics.blob_baseline(),
-    "photonics.blob_essl": lambda: photonics.blob_essl(),
-    "photonics.blob_invariant": lambda: photonics.blob_invariant(),
-    "photonics.gpm_baseline": lambda: photonics.gpm_baseline(),
-    "photonics.gpm_essl": lambda: photonics.gpm_essl(),
-    "photonics.gpm_invariant": lambda: photonics.gpm_invariant(),
-    "quickstart.equivariant": lambda: quickstart.equivariant(),
-    "quickstart.invariant": lambda: quickstart.invariant(),
-    "reconstruction.blend_3diebench": lambda: reconstruction.cross_attention_3diebench(),
-    "reconstruction.blend_vicreg_vit_s16": lambda: reconstruction.cross_attention_vicreg_vit_s16(),
-    "reconstruction.dinov2_vit_l16": lambda: reconstruction.dinov2_vit_l16(),
-    "reconstruction.ibot_small": lambda: reconstruction.ibot_small(),
-    "reconstruction.ibot_vit_l16": lambda: reconstruction.ibot_vit_l16(),
-    "reconstruction.ibot_vit_s16": lambda: reconstruction.ibot_vit_s16(),
-    "reconstruction.small": lambda: reconstruction.small(),
-    "reconstruction.vicreg_vit_s16": lambda: reconstruction.vicreg_vit_s16(),
-    "sie.equimod": lambda: sie.equimod(),
-    "sie.equimod_hypernetwork": lambda: sie.equimod_hypernetwork(),
-    "sie.only_equivariance_contrastive": lambda: sie.only_equivariance_contrastive(),
-    "sie.only_equivariance_vicreg": lambda: sie.only_equivariance_vicreg(),
-    "sie.sie": lambda: sie.sie(),
-    "sie.sie_color": lambda: sie.sie_color(),
-    "sie.sie_photographs": lambda: sie.sie_photographs(),
-    "sie.sie_solids": lambda: sie.sie_solids(),
-    "sie.sie_without_predictor_variance": lambda: sie.sie_without_predictor_variance(),
-    "sie.simclr": lambda: sie.simclr(),
-    "sie.simclr_augself": lambda: sie.simclr_augself(),
-    "sie.vicreg": lambda: sie.vicreg(),
-    "sie.vicreg_augself": lambda: sie.vicreg_augself(),
-    "sie.vicreg_equimod": lambda: sie.vicreg_equimod(),
-    "transformations.baseline": lambda: transformations.baseline(),
+# Cases keep the name that a recipe had when the first fingerprint was taken.
+FIRST_NAMES = {
+    "default.default_recipe": "photographs.default",
+    "reconstruction.cross_attention_3diebench": "reconstruction.blend_3diebench",
+    "reconstruction.cross_attention_vicreg_vit_s16": "reconstruction.blend_vicreg_vit_s16",
 }
+SHIPPED: Mapping[str, Make] = {FIRST_NAMES.get(e.name, e.name): e.value for e in registry.recipes()}
 
 # The settings that no shipped recipe takes.
 VARIANTS: Mapping[str, Make] = {
