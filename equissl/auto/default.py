@@ -26,6 +26,7 @@ _STRENGTH = 0.5
 _JITTER = ("brightness", "contrast", "saturation", "hue")
 _JITTER_RANGES = tuple(2 * s * _STRENGTH for s in (0.8, 0.8, 0.8, 0.2))  # maximum - minimum
 _SMALL_RESNET = {"channels": (32, 64, 128, 256), "stem_width": 16}
+FEW_IMAGES = 1_000
 _SUMMARY_SAMPLE = 256
 
 
@@ -55,9 +56,15 @@ def choose_recipe(folder: Path) -> tuple[Recipe, list[str]]:
     epochs = max(100 if cuda else 20, min(400, (4_000_000 if cuda else 400_000) // max(count, 1)))
     reasons = [
         f"{count:,} images, median shorter side {side:.0f} px: {encoder_reason}",
-        "method: SimCLR + AugSelf (crop, flip and colour are predicted, so the features keep them)",
+        "method: SimCLR + AugSelf (predicts crop, flip and colour, so that features keep them; equissl audit "
+        "says how well)",
         "choose otherwise with recipe=... (equissl list recipes) or any path.to.field=value",
     ]
+    if count <= FEW_IMAGES:
+        reasons.append(
+            f"warning: {count:,} images are few; on 1,000 pretraining changed little (docs/choosing.md). "
+            "Start from trained weights (encoder.weights=...), or audit and repair a trained encoder"
+        )
     return simclr_augself(encoder.size, encoder, epochs, batch_size), reasons
 
 

@@ -126,8 +126,15 @@ def resolve(keep: Sequence[str] = (), ignore: Sequence[str] = ()) -> Requirement
             (warnings if ignore else reasons).append(line)
             varied = varied - {i}
     if not varied and not problems:
-        choices = ", ".join(n for n in FACTORS if n not in kept)
-        problems.append(f"ignore: no factor is left in which two views differ. Name some of {choices}")
+        removed = {i: (k, reason) for (k, i), reason in CONFLICTS.items() if k in kept}
+        choices = ", ".join(n for n in FACTORS if n not in kept and n not in removed)
+        why = [
+            f"{i} cannot be ignored where {removed[i][0]} is kept: {removed[i][1]}"
+            for i in ignored
+            if i in removed
+        ]
+        said = "; ".join(["no factor is left in which two views differ", *why])
+        problems.append(f"ignore: {said}. Name some of {choices}")
     if problems:
         raise UserError(problems)
     if "crop" not in varied:

@@ -79,7 +79,8 @@ def _selected(data: Path, keep: Sequence[str], ignore: Sequence[str]) -> Selecti
         return Selection(recipe, "photographs", tuple(reasons))
     requirements = resolve(keep, ignore)
     warnings = (f"warning: {line}" for line in requirements.warnings)
-    reasons = [reasons[0], *requirements.reasons, *warnings]
+    few = [line for line in reasons if line.startswith("warning")]
+    reasons = [reasons[0], *requirements.reasons, *few, *warnings]
     return Selection(build_recipe(recipe, requirements), "keep", tuple(reasons))
 
 

@@ -11,6 +11,7 @@ from equissl.data.folder import data_settings, existing_data, open_data
 from equissl.data.image_table import ImageTable
 from equissl.progress import Display
 from equissl.report import check_page
+from equissl.text import printable
 
 
 def run(args: Arguments) -> int:
@@ -30,6 +31,8 @@ def run(args: Arguments) -> int:
     with Display() as display:
         summary = summarise(str(args["data"]), progress=display)
     print("\n".join(format_summary(summary, table=table)))
+    print(f"next: equissl audit MODEL data={args['data']} says what an encoder reads from these images;")
+    print(f"  equissl pretrain data={args['data']} out=RUN chooses a recipe for them and says why")
     return 0
 
 
@@ -42,6 +45,8 @@ def _views(args: Arguments) -> int:
     if args["data"] is None:
         args.check()
     selection = selected(args, args["data"], "none", lambda: check_page(out))
+    for line in selection.reasons:
+        print(printable(line))
     with Display() as display:
         preview = preview_views(
             selection.recipe,

@@ -16,7 +16,7 @@ from equissl.report.audit.words import FEW_IMAGES, lower
 from equissl.report.cells import Cell
 from equissl.report.groups import ACCURACY, READ
 from equissl.report.table import Line, Table, leader
-from equissl.report.verdicts import KEPT, LOST
+from equissl.report.verdicts import KEPT, LOST, OPEN, SLIGHTLY
 
 MAX_FACTORS = 3  # named before "and N more"
 MAX_WORDS = 12  # of a claim, where names are short
@@ -40,8 +40,13 @@ class Finding:
         return (self.claim, *self.conditions, *self.evidence)
 
 
-def finding(table: Table) -> Finding:
-    """Which factors the models keep and how accurate they are; of one model, what it keeps at all."""
+def finding(table: Table, paired: str = "") -> Finding:
+    """Which factors the models keep and how accurate they are; of one model, what it keeps at all.
+
+    Args:
+        paired: the claim of audits of the same images, which see smaller differences than intervals that do
+            not overlap; for models of which none clearly keeps a factor better.
+    """
     columns = table.models()
     if not columns:
         return Finding("There are no scores yet.")
@@ -52,7 +57,7 @@ def finding(table: Table) -> Finding:
     conditions = tuple(_conditions(table, columns))
     rest = (*_accuracies(table, columns), *_read_only(table, columns), *_lost(table, columns))
     if not order:
-        claim = _without_factors(table, columns)
+        claim = paired or _without_factors(table, columns)
         return Finding(claim, tuple(s for s in rest if s != claim), conditions)
     first, *others = order
     evidence = [_numbers(table, first, wins[first], columns)]
@@ -169,13 +174,22 @@ def _read_only(table: Table, columns: Sequence[int]) -> Iterator[str]:
     if len(columns) < 2:
         return
     for column in columns:
-        lines = [x for x in table.lines(*READ) if _leads(x, column, columns)]
-        kept = {_factor(x) for x in lines if _is_kept(x, column, columns)}
-        words = {_factor(x): cell.word for x in lines if (cell := x.cells[column])}
-        named = [f"{f} ({word})" if word else f for f, word in words.items() if f not in kept]
-        if named:
+        if named := [f"{f} ({word})" if word else f for f, word in _better_read(table, column, columns)]:
             read = f"{_name(table, column)} reads {names.listed(named)}{_than(table, column, columns)}"
             yield f"{read}, without surely keeping much of it."
+
+
+def _better_read(table: Table, column: int, columns: Sequence[int]) -> list[tuple[str, str]]:
+    """Factors that this column reads better than every other without keeping them, with their words."""
+    lines = [x for x in table.lines(*READ) if _leads(x, column, columns)]
+    kept = {_factor(x) for x in lines if _is_kept(x, column, columns)}
+    words = {_factor(x): cell.word for x in lines if (cell := x.cells[column])}
+    return [(f, word) for f, word in words.items() if f not in kept]
+
+
+def _first(factors: list[str]) -> str:
+    left = len(factors) - MAX_FACTORS
+    return names.listed(factors[:MAX_FACTORS] + ([f"{left} more"] if left > 0 else []))
 
 
 def _lost(table: Table, columns: Sequence[int]) -> Iterator[str]:
@@ -188,7 +202,18 @@ def _lost(table: Table, columns: Sequence[int]) -> Iterator[str]:
 def _without_factors(table: Table, columns: Sequence[int]) -> str:
     names_ = [_name(table, c) for c in columns]
     if len(columns) == 1:
+        slightly = [x for x in table.lines(*READ) if (cell := x.cells[columns[0]]) and cell.word == SLIGHTLY]
+        if named := list(dict.fromkeys(map(_factor, slightly))):
+            return f"{names_[0]} keeps {_first(named)} slightly, and surely nothing else."
         return f"{names_[0]} surely keeps no factor better than untrained networks do."
+    reads = {
+        c: named for c in columns if (named := [f for f, w in _better_read(table, c, columns) if w in OPEN])
+    }
+    if len(reads) == 1:
+        ((column, named),) = reads.items()
+        it = "it" if len(named) == 1 else "them"
+        better = f"{_name(table, column)} reads {_first(named)}{_than(table, column, columns)}"
+        return f"{better}, without surely keeping {it}."
     line = _accuracy(table, columns)
     best = leader(line, columns) if line else None
     if line and best is not None:

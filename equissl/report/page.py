@@ -164,7 +164,9 @@ def _context(compared: Sequence[Model], paired: Sequence[Row] = ()) -> dict[str,
         "more_than_audits": any(
             line.name.partition("/")[0] not in KINDS for g in others.groups for line in g.lines
         ),
-        "finding": finding(table) if not audit_only else audit_finding(audited, shown, table),
+        "finding": audit_finding(audited, shown, table)
+        if audit_only
+        else finding(table, _paired_claim(audited, shown)),
         "table": table,
         "baselines": {c.baseline for c in table.columns if c.baseline},
         "counts": sorted({c.count for c in cells if c.count}),
@@ -213,6 +215,12 @@ def made_of(compared: Sequence[Model]) -> list[tuple[str, list[tuple[str, str]]]
 def audit_finding(audited: Sequence[Audit], shown: Mapping[str, Any], table: Table) -> Finding:
     """The finding of a page of audits; warnings of few images and missing verdicts stand above it already."""
     return Finding(audit_headline(audited, shown), conditions=tuple(different_sizes(table)))
+
+
+def _paired_claim(audited: Sequence[Audit], shown: Mapping[str, Any]) -> str:
+    """How audits of the same images differ; "" if they do not clearly."""
+    decided = {row["word"] for pair in shown["comparisons"] for row in pair["rows"]} & {"more", "less"}
+    return audit_headline(audited, shown) if decided else ""
 
 
 def audit_headline(audited: Sequence[Audit], shown: Mapping[str, Any]) -> str:

@@ -233,9 +233,9 @@ def test_it_says_what_would_decide_what_is_open(tmp_path: Path) -> None:
     }
     folder = build_audit(tmp_path / "one", found)
     said = (
-        "If scores stay as they are, nothing that can be foreseen decides brightness; count=800 and "
-        "untrained=6 would decide hue; count=1600 would decide rotation (now 400 images and 3 untrained "
-        "networks)."
+        "If scores stay as they are and there are as many images, nothing that can be foreseen decides "
+        "brightness; count=800 and untrained=6 would decide hue; count=1600 would decide rotation (now 400 "
+        "images and 3 untrained networks)."
     )
     assert words.to_decide(opened(folder)) == said
     assert said in write([folder], tmp_path / "page.html").read_text()

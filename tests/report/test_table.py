@@ -201,7 +201,7 @@ def test_the_headline_is_a_dozen_words_on_what_is_kept(pair: tuple[Path, Path]) 
         ((0.2, 0.1), (0.6, 0.1), "b keeps hue better than a."),
         ((-0.9, 0.1), (-0.2, 0.1), "There is no clear difference"),  # both are worse than a constant
         ((0.2, 0.0), (0.6, 0.0), "There is no clear difference"),  # no intervals
-        ((0.1, 0.02), (0.25, 0.02), "There is no clear difference"),  # both below untrained weights
+        ((0.1, 0.02), (0.25, 0.02), "b reads hue better than a, without surely keeping it."),  # as untrained
     ],
 )
 def test_the_headline_names_clear_differences_only(
@@ -210,6 +210,12 @@ def test_the_headline_names_clear_differences_only(
     scores = {"a": first, "b": second}
     runs = [build_run(tmp_path / n, n, {"factor/hue": s}, modules=False) for n, s in scores.items()]
     assert claim(comparison(runs)).startswith(expected)
+
+
+def test_paired_audits_make_the_claim_where_nothing_is_kept_better(tmp_path: Path) -> None:
+    scores = {"a": (0.5, 0.1), "b": (0.6, 0.1)}
+    runs = [build_run(tmp_path / n, n, {"factor/hue": s}, modules=False) for n, s in scores.items()]
+    assert finding(comparison(runs), "b reads hue better.").claim == "b reads hue better."
 
 
 @pytest.mark.parametrize(

@@ -58,8 +58,8 @@ def comparison_sentence(row: Mapping[str, object], first: str, second: str) -> s
         case "less":
             return f"{name}: {second} reads it better, by {interval(_negated(found))}"
         case "alike":
-            return f"{name}: alike ({signed(found)})"
-    return f"{name}: undecided ({signed(found)})"
+            return f"{name}: alike ({signed(found)}, {first} minus {second})"
+    return f"{name}: undecided ({signed(found)}, {first} minus {second})"
 
 
 def _negated(found: Interval) -> Interval:

@@ -54,9 +54,9 @@ def _audit(audit: Audit, width: int) -> Iterator[str]:
 
 
 def _table(audit: Audit) -> Iterator[str]:
-    """Columns of at most 78 characters: factor, bar from chance to the ceiling, score, untrained, verdict."""
+    """Columns of at most 78 characters: factor, bar from chance to 1, score, untrained, verdict."""
     longest = min(max(len(r.title) for r in audit.readings), 16)
-    yield f"{'':{longest}}  {'chance':{CELLS - 3}}all  {'score [95 %]':21} {'untrained':13} verdict"
+    yield f"{'':{longest}}  {'chance':{CELLS - 1}}1  {'score [95 %]':21} {'untrained':13} verdict"
     for r in audit.readings:
         cut = r.title if len(r.title) <= longest else f"{r.title[: longest - 1]}…"
         ends = [_two(min(r.untrained)), _two(max(r.untrained))] if r.untrained else []
@@ -66,13 +66,16 @@ def _table(audit: Audit) -> Iterator[str]:
 
 
 def _bar(reading: Reading) -> str:
-    share = 0.0 if reading.verdict == "not readable" else reading.share
+    above = (reading.score.value - reading.chance) / (1 - min(reading.chance, 0.99))
+    share = 0.0 if reading.verdict == "not readable" else above
     full = round(CELLS * min(max(share, 0.0), 1.0))
     return "█" * full + "·" * (CELLS - full)
 
 
 def _short(degree: str) -> str:
-    return {"as image statistics": "statistics"}.get(degree, degree)
+    return {"as image statistics": "statistics", "below image statistics": "below statistics"}.get(
+        degree, degree
+    )
 
 
 def _two(value: float) -> str:

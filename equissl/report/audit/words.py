@@ -41,6 +41,7 @@ DOWNSTREAM: Mapping[str, str] = {
     "slightly kept": "frozen features help little",
     "as untrained": "training added nothing",
     "as image statistics": "a dozen image statistics do as well",
+    "below image statistics": "a dozen image statistics do better",
     "partly lost": "frozen features do worse than those of an untrained network",
     "lost": "frozen features will not do; train them further, or repair them",
 }
@@ -93,6 +94,7 @@ _CLAUSES: Mapping[str, str] = {
     "partly lost": "has lost part of {} that untrained networks hold",
     "as untrained": "reads {} no better than untrained networks",
     "as image statistics": "reads {} no better than image statistics do",
+    "below image statistics": "reads {} worse than image statistics do",
     "read": "reads {} (compared with no untrained networks)",
     "undecided": "leaves {} undecided",
     "not surely read": "does not surely read {}",
@@ -108,6 +110,9 @@ def degree(reading: Reading) -> str:
     if not reading.verdict:
         low = reading.score.value if reading.score.low is None else reading.score.low
         return "read" if low > reading.chance else "not surely read"
+    found = reading.to_statistics
+    if reading.verdict == "as image statistics" and found and found.value < 0 and clear(found):
+        return "below image statistics"
     return extent(reading.verdict, reading.share)
 
 
@@ -230,7 +235,7 @@ def to_decide(audit: Audit) -> str:
             need += f" and untrained={round(networks * max(len(r.untrained) for r in of_one))}"
         said.append(f"{need} would decide {which}")
     now = f"now {audit.count} images and {max(len(r.untrained) for r in open_ones)} untrained networks"
-    return f"If scores stay as they are, {'; '.join(reversed(said))} ({now})."
+    return f"If scores stay as they are and there are as many images, {'; '.join(reversed(said))} ({now})."
 
 
 def repair(audit: Audit) -> tuple[str, str]:
