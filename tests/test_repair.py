@@ -128,6 +128,16 @@ def test_the_repaired_encoder_loads_in_timm(repaired: Path) -> None:
     with torch.inference_mode():
         vectors = theirs((images - encoder.mean) / encoder.std)
         torch.testing.assert_close(vectors, encoder(images).vector, atol=1e-5, rtol=1e-5)
+    card = (folder / "export" / "README.md").read_text()
+    assert "trained further without labels by equissl" in card and "tensors from" in card.split("```")[0]
+
+
+def test_a_loss_that_no_probe_measures_is_no_number(tmp_path: Path) -> None:
+    for name, score in (("original", 1.0), ("repaired", -0.9)):
+        (tmp_path / name).mkdir()
+        row = {"name": "retained/features", "value": score, "baseline": "", "part": "all"}
+        (tmp_path / name / "scores.jsonl").write_text(json.dumps(row) + "\n")
+    assert "cannot be measured on so few images" in outcome(tmp_path, ["hue"])[-1]
 
 
 def test_it_begins_with_the_given_weights_and_the_teacher_keeps_them(repaired: Path, model: str) -> None:

@@ -231,7 +231,12 @@ def outcome(out: Path, keep: Sequence[str]) -> list[str]:
     if left_out:
         lines.append(f"not audited: {', '.join(n.partition('/')[2] for n in left_out)}")
     lost = 1 - after["retained/features"]
-    lines.append(f"lost of the original's features: {100 * lost:.1f} % of their variance between images")
+    if lost < 1:
+        lines.append(f"lost of the original's features: {100 * lost:.1f} % of their variance between images")
+    else:
+        lines.append(
+            "lost of the original's features: cannot be measured on so few images (its probe reads nothing)"
+        )
     titles = {"knn/top1": "kNN accuracy", "linear/top1": "linear accuracy"}
     lines += [f"{t}: {before[n]:.3f} before, {after[n]:.3f} after" for n, t in titles.items() if n in after]
     return lines

@@ -39,6 +39,11 @@ def subspace(
     labels: str = "none",
     settings: Mapping[str, str] | None = None,
     count: int = MOST_IMAGES,
+    size: int = 0,
+    mean: Sequence[float] = (),
+    std: Sequence[float] = (),
+    preprocess: object = None,
+    trusted: Sequence[str] = (),
     seed: int = 0,
     device: str = "cpu",
     progress: ShowProgress = False,
@@ -55,7 +60,7 @@ def subspace(
         labels, settings: as of ``open_data``, for a folder or table; with labels the accuracy of nearest
             neighbours is scored too.
         count: images at most, the same as those of an audit.
-        progress: as of ``audit``.
+        size, mean, std, preprocess, trusted, progress: as of ``audit``.
 
     Raises:
         UserError: an unknown factor or one that does not vary, fewer than 40 different images, labels or
@@ -75,7 +80,8 @@ def subspace(
     factor, factors = check_factors(factor, factors)
     limit_threads()
     with shown(progress) as show:
-        loaded, dataset = _opened(model, data, labels, settings, count, seed, show)
+        given: Any = {"mean": mean, "std": std, "preprocess": preprocess, "trusted": trusted, "seed": seed}
+        loaded, dataset = _opened(model, data, labels, settings, count, size, show, given)
         index = dataset.readable(shuffled(len(dataset), seed, "audit")[:count].sort().values)
         index = distinct_images(dataset, index)
         if len(index) < MIN_IMAGES:
@@ -115,14 +121,15 @@ def _opened(
     labels: str,
     settings: Mapping[str, str] | None,
     count: int,
-    seed: int,
+    size: int,
     progress: Progress,
+    given: Mapping[str, Any],
 ) -> tuple[Loaded, Dataset]:
     if not isinstance(data, Path | str):
         if labels != "none" or settings:
             raise UserError("labels and settings are for a folder or a table, not for images")
-        return load_with_images(model, data, 0, progress, limit=count, seed=seed)
-    loaded = load_given(model, seed=seed)
+        return load_with_images(model, data, size, progress, limit=count, **given)
+    loaded = load_given(model, size=size, **given)
     as_trained: dict[str, Any] = {"fit": loaded.fit, "intensity": loaded.intensity, "limit": count}
     opened = open_data(data, loaded.config.size, labels, settings=settings, **as_trained)
     # A folder that is opened as a whole has no labels.

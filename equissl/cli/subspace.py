@@ -50,4 +50,4 @@ def _line(score: Score) -> str:
 def _linear(score: Score) -> str:
     after, before = score.extra.get("linear"), score.extra.get("linear_before")
     numbers = isinstance(after, float) and isinstance(before, float)
-    return f"; by a linear probe {before:.2f} -> {after:.2f}" if numbers else ""
+    return f"; R² of a linear probe {before:.2f} -> {after:.2f}" if numbers and score.unit == "R2" else ""

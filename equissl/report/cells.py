@@ -10,7 +10,7 @@ from equissl.report.models import Model, seed
 from equissl.report.rows import Measure, number
 from equissl.report.statistics import Estimate, mean, std
 
-BASELINES = {"random": "Random encoder", "statistics": "Image statistics", "constant": "Constant"}
+BASELINES = {"random": "Untrained encoder", "statistics": "Image statistics", "constant": "Constant"}
 IMPLIED = ("identity",)  # 0 for an absolute and 1 for a relative measure, by definition
 LEFT_OUT = ("equivariance/relative_of_means/",)  # stays in scores.jsonl; says what the relative one says
 

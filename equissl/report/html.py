@@ -21,7 +21,12 @@ def template(name: str) -> Template:
 
     loader = jinja2.FileSystemLoader(Path(__file__).parent)
     environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"unit": names.unit, "typeset": names.typeset, "breakable": _breakable}
+    environment.filters |= {
+        "unit": names.unit,
+        "typeset": names.typeset,
+        "breakable": _breakable,
+        "code": _code,
+    }
     environment.globals |= {"decimal": names.decimal, "series": figures.SERIES}
     return environment.get_template(name)
 
@@ -46,6 +51,13 @@ def save(page: str, out: Path) -> Path:
     check_page(out)
     write_text(out, page, newline="\n")
     return out
+
+
+def _code(line: str) -> Markup:
+    """A line whose words between backticks are code."""
+    from markupsafe import Markup, escape
+
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(line))))
 
 
 def _breakable(name: str) -> Markup:

@@ -232,7 +232,7 @@ def audit_headline(audited: Sequence[Audit], shown: Mapping[str, Any]) -> str:
         if len(pairs) == math.comb(len(audited), 2) > 1:
             named = [(p["first"].name, p["second"].name, p["rows"]) for p in pairs]
             claim = compared.leaders(named, len(audited))
-        return f"On the same {audited[0].images} images, {claim}."
+        return f"On the same {pairs[0]['first'].images} images, {claim}."
     return f"{len(audited)} audits; they are of different images, so that differences are not paired."
 
 

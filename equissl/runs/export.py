@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import torch
@@ -187,11 +187,21 @@ def training_card(loaded: Loaded) -> list[str]:
 
 
 def _origin(loaded: Loaded) -> str:
-    return (
-        f" pretrained without labels by equissl ({loaded.step} steps)"
-        if loaded.step
-        else f"; {loaded.weights}"
-    )
+    if not loaded.step:
+        return f"; {loaded.weights}"
+    started = started_from(loaded)
+    if started:
+        return f" trained further without labels by equissl ({loaded.step} steps), from {started}"
+    return f" pretrained without labels by equissl ({loaded.step} steps)"
+
+
+def started_from(loaded: Loaded) -> str:
+    """The weights that a run began with, in words; "" for random ones and for what is no run."""
+    if not isinstance(loaded, LoadedRun):
+        return ""
+    found = str(loaded.run.environment.get("weights") or "random")
+    source = loaded.recipe.encoder.weights if found != "random" else ""
+    return printable(found.replace(source, PurePath(source).name) if source else "")
 
 
 def card(scores: Sequence[Mapping[str, Any]]) -> list[str]:

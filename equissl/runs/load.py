@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, get_args
 
 import torch
@@ -268,7 +268,7 @@ def _named(
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         encoder = config.build(tell).eval()
-    named = f"{model}@{source}" if source else model
+    named = f"{model}@{PurePath(source).name if Path(source).exists() else source}" if source else model
     tell(f"{describe_inputs(named, config)}{authors}")
     if config.weights:
         return LoadedEncoder(named, encoder, config, 0, _words(encoder))

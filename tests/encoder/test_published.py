@@ -181,7 +181,7 @@ def test_each_model_its_own_file_and_paths_with_an_at_sign(
     assert split_weights(f"timm/test_resnet@{folder / 'w@1.safetensors'}")[0] == "timm/test_resnet"
     names = ["timm/test_resnet@a@b/w@1.safetensors", "timm/test_vit@v.safetensors"]
     models = load_encoders(names, size=32, say=str)
-    assert [m.name for m in models] == names
+    assert [m.name for m in models] == ["timm/test_resnet@w@1.safetensors", names[1]]  # without the folder
     assert all(isinstance(m, LoadedEncoder) and m.config.weights for m in models)
     with pytest.raises(UserError, match="one file for 2 models; name a file for each: timm/test_resnet@FILE"):
         load_encoders(["timm/test_resnet", "timm/test_vit"], weights="v.safetensors")

@@ -224,6 +224,14 @@ def test_the_terminal_fits_80_columns(tmp_path: Path) -> None:
     assert max(map(len, audit_text([folder], 40).split("\n")[:12])) <= 40
 
 
+def test_worse_than_image_statistics_is_not_called_as_good(tmp_path: Path) -> None:
+    same = factor(0.4, "as image statistics", to_statistics=[-0.02, -0.1, 0.06])
+    found = {"hue": factor(0.3, "as image statistics", to_statistics=[-0.5, -0.6, -0.4]), "rotation": same}
+    readings = opened(build_audit(tmp_path / "one", found)).readings
+    assert [words.degree(r) for r in readings] == ["below image statistics", "as image statistics"]
+    assert "do better" in words.downstream(readings[0]) and "do as well" in words.downstream(readings[1])
+
+
 def test_it_says_what_would_decide_what_is_open(tmp_path: Path) -> None:
     more = {"decided_by": {"images": 2.0, "networks": 2.0}}
     found = {

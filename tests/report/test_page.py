@@ -148,7 +148,10 @@ def test_warnings_come_before_the_numbers(tmp_path: Path) -> None:
     (run / "bad_images.csv").write_text("path,reason\na.jpg,truncated\nb.jpg,empty\n")
     html = page([run], tmp_path / "report.html")
     before = html[: html.index("Comparison</h2>")]
-    assert "byol: unfinished: the log ends at epoch 10 of 30; `equissl resume` continues it." in before
+    assert (
+        "byol: unfinished: the log ends at epoch 10 of 30; <code>equissl resume</code> continues it."
+        in before
+    )
     assert "byol: possible collapse: the last logged embedding std is 0.0001 (threshold 0.05)." in before
     assert "byol: 2 images were skipped (bad_images.csv); the first is a.jpg: truncated." in before
 

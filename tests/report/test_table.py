@@ -14,7 +14,7 @@ from equissl.report import display_names as words
 from equissl.report.groups import ACCURACY, READ
 
 GOLDEN = """
-                      invariant          equivariant          Random encoder     Constant
+                      invariant          equivariant          Untrained encoder  Constant
  ─────────────────────────────────────────────────────────────────────────────────────────
  Accuracy
    kNN accuracy, top-1  0.74 [0.72, 0.76]  0.75 [0.73, 0.77]    0.52 [0.49, 0.55]  0.12
@@ -87,7 +87,7 @@ def test_seeds_become_one_cell_with_mean_spread_and_number(tmp_path: Path) -> No
     table = comparison(runs)
     cell = table.lines(FACTORS)[0].cells[0]
     assert cell is not None
-    assert [c.title for c in table.columns] == ["simclr", "Random encoder", "Constant"]
+    assert [c.title for c in table.columns] == ["simclr", "Untrained encoder", "Constant"]
     assert cell.text(2) == "0.60 ± 0.10 (n=3)"
     assert (cell.low, cell.high) == (pytest.approx(0.49), pytest.approx(0.71))
 
@@ -155,8 +155,8 @@ def test_each_architecture_has_its_own_random_encoder(tmp_path: Path) -> None:
     assert [c.title for c in table.columns] == [
         "resnet18",
         "vit",
-        "Random encoder (resnet18)",
-        "Random encoder (vit)",
+        "Untrained encoder (resnet18)",
+        "Untrained encoder (vit)",
         "Constant",
     ]
     assert [c and c.text(2) for c in table.lines(FACTORS)[0].cells] == [

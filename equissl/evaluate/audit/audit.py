@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +24,7 @@ from equissl.errors import UserError
 from equissl.evaluate.audit.asked import Asked, asked
 from equissl.evaluate.audit.duplicates import distinct_images
 from equissl.evaluate.audit.joint import JointEncoder, Passes
-from equissl.evaluate.audit.options import MIN_GROUPS, MIN_IMAGES, AuditOptions
+from equissl.evaluate.audit.options import FEW_IMAGES, MIN_GROUPS, MIN_IMAGES, AuditOptions
 from equissl.evaluate.audit.plan import TRIAL_IMAGES, Speed, choose, measure
 from equissl.evaluate.audit.reading import Reading
 from equissl.evaluate.audit.readouts.chosen import with_chosen, write_chosen
@@ -223,7 +224,11 @@ def _announcement(options: AuditOptions, count: int, what: Asked, seconds: float
     if seconds:
         amount, unit = (seconds / 60, "minute") if seconds >= 90 else (seconds, "second")
         parts.append(f"about {_numbered(round(amount), unit)} (count=N, draws=1 or fewer factors= take less)")
-    return f"audit: {', '.join(parts)}" + ("; then equivariance" if options.equivariance else "")
+    line = f"audit: {', '.join(parts)}"
+    if seconds and count < FEW_IMAGES:
+        minutes = math.ceil(FEW_IMAGES / count * seconds / 60) + 1
+        line += f"; minutes={minutes} would be enough for {FEW_IMAGES} images, below which scores say little"
+    return line + ("; then equivariance, which takes about as long" if options.equivariance else "")
 
 
 def _numbered(count: int, word: str) -> str:

@@ -12,6 +12,7 @@ from equissl.evaluate.probes.pair_kernels import PRECISION
 MIN_IMAGES, MIN_GROUPS = 40, 10  # groups of them, such as objects, are resampled as wholes
 MOST_NOISE = 1000.0  # of ``precision``: nothing can be read beside it
 MOST_IMAGES = 400  # unless more are asked for
+FEW_IMAGES = 200  # below which scores say little: flips were read significantly below chance
 
 
 @dataclass(frozen=True, kw_only=True)

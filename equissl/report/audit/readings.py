@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from equissl.report import display_names as names
 from equissl.report.audit.equivariance import Equivariance, equivariances
@@ -191,8 +191,16 @@ def _audit(model: Model, run: Run, series: int) -> Audit | None:
         groups=None if (groups := number(last.extra.get("groups"))) is None else int(groups),
         layers=layers,
         series=series,
-        equivariance=equivariances(every),
+        equivariance=_own(equivariances(every), last.facts),
     )
+
+
+def _own(found: Sequence[Equivariance], facts: Row) -> tuple[Equivariance, ...]:
+    """Without comparisons to untrained networks, of an encoder whose own weights are random."""
+    if not text(facts.get("weights")).startswith("random"):
+        return tuple(found)
+    bare = [[replace(c, untrained=(), verdict="") for c in e.changes] for e in found]
+    return tuple(replace(e, changes=tuple(changes)) for e, changes in zip(found, bare, strict=True))
 
 
 def _protocol(row: Measure) -> Row:

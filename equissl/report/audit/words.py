@@ -190,7 +190,7 @@ def _probe(reading: Reading) -> str:
     """What kind of head reads it. A linear one cannot read the angle between two images."""
     if not reading.probes or reading.share < 0.1 or reading.measure != "R2":
         return ""
-    if degree(reading) == "not surely read":
+    if degree(reading) == "not surely read" or (reading.score.low or 0.0) <= reading.chance:
         return ""
     best = max(reading.probes.values())
     linear = max((v for n, v in reading.probes.items() if n in LINEAR), default=best)
