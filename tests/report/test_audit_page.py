@@ -120,8 +120,20 @@ def test_the_page_shows_what_the_rows_hold(tmp_path: Path) -> None:
     for said in ("from the changed image alone", "layer2", "with 200 images", "equissl audit timm/resnet18"):
         assert said in text, said
     assert "No neighbours were recorded" not in text and "Nothing was logged" not in text
+    assert "reads it better than the output" not in text
     assert html.count(PIXEL) == 4 * 6
     assert all(target.startswith(("data:image/png", "#")) for _, _, target in parsed.links)
+
+
+def test_a_layer_that_reads_more_than_the_output_is_named(tmp_path: Path) -> None:
+    folder = build_audit(tmp_path / "one", FACTORS)
+    rows = (folder / "scores.jsonl").read_text()
+    first = json.loads(rows.split("\n")[0])
+    better = {"part": "layer1", "value": first["value"] + 0.3, "low": first["high"] + 0.1, "high": 0.99}
+    (folder / "scores.jsonl").write_text(rows + json.dumps(first | better) + "\n")
+    (said,) = words.earlier_layers(opened(folder))
+    assert said.startswith("hue: layer1 reads it better than the output does, 0.71 [")
+    assert said in audit_text([folder], 400) and said in write([folder], tmp_path / "page.html").read_text()
 
 
 def test_equivariance_has_a_section_and_a_place_in_each_file(tmp_path: Path) -> None:

@@ -48,7 +48,9 @@ def profiles(audits: Sequence[Audit], shape: Shape) -> list[tuple[tuple[Audit, .
         panels: dict[str, Panel] = {}
         for audit in alike:
             for factor in dict.fromkeys(f for of_one in audit.layers.values() for f in of_one):
-                values = {float(k): v[factor] for k, v in enumerate(audit.layers.values()) if factor in v}
+                values = {
+                    float(k): v[factor].value for k, v in enumerate(audit.layers.values()) if factor in v
+                }
                 if len(values) > 1:
                     panel = panels.setdefault(factor, Panel("", ticks=dict(enumerate(map(_end, layers)))))
                     panel.lines.append((audit.series, list(values), list(values.values())))

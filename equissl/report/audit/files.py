@@ -70,7 +70,7 @@ def _model(audit: Audit) -> dict[str, Any]:
         "repair": words.repair(audit)[1] or None,
         "factors": {r.factor: _factor(r) for r in audit.readings},
         "equivariance": {e.factor: _equivariance(e) for e in audit.equivariance} or None,
-        "parts": {part: dict(values) for part, values in audit.layers.items()},
+        "parts": {part: {f: i.value for f, i in values.items()} for part, values in audit.layers.items()},
     }
 
 
@@ -178,6 +178,8 @@ def _card(audit: Audit) -> Iterator[str]:
         said = " ".join(s for s in (f"{words.sentence(r)}.", words.downstream(r)) if s)
         yield f"- {escaped(said[:1].upper() + said[1:])}"
     yield ""
+    if earlier := words.earlier_layers(audit):
+        yield from (*(f"- {escaped(line[:1].upper() + line[1:])}." for line in earlier), "")
     if audit.equivariance:
         said = equivariance_words.claim(audit.equivariance)
         yield from ("### How its features change with the images", "", escaped(said), "")

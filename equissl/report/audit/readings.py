@@ -129,7 +129,7 @@ class Audit:
     distinct: int | None
     copies: int = 0
     groups: int | None = None
-    layers: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    layers: Mapping[str, Mapping[str, Interval]] = field(default_factory=dict)
     series: int = 0
     equivariance: tuple[Equivariance, ...] = ()
 
@@ -168,17 +168,18 @@ def _audit(model: Model, run: Run, series: int) -> Audit | None:
     every = [m for m in every if (m.data, m.split, m.step) == (last.data, last.split, last.step)]
     rows = [m for m in every if m.name.startswith(PREFIX)]
     by_name: dict[str, list[Measure]] = {}
-    layers: dict[str, dict[str, float]] = {}
+    layers: dict[str, dict[str, Interval]] = {}
     for row in rows:
         if row.part == "all":
             by_name.setdefault(row.name, []).append(row)
         elif not row.baseline:
-            layers.setdefault(row.part, {})[row.name.removeprefix(PREFIX)] = row.value
+            found = Interval(row.value, row.low, row.high)
+            layers.setdefault(row.part, {})[row.name.removeprefix(PREFIX)] = found
     readings = [r for of_one in by_name.values() if (r := _reading(of_one, run.examples))]
     if not readings:
         return None
     if layers:
-        layers["output"] = {r.factor: r.score.value for r in readings}
+        layers["output"] = {r.factor: r.score for r in readings}
     distinct = number(last.extra.get("distinct"))
     return Audit(
         name=model.name if len(model.runs) == 1 else f"{model.name}, {run.folder.name}",

@@ -79,6 +79,7 @@ def context(audits: Sequence[Audit], paired: Sequence[Row]) -> dict[str, Any]:
         "claims": [(a, words.claim(a)) for a in audits],
         "audit_warnings": list(dict.fromkeys(w for a in audits for w in words.warnings(a))),
         "cards": list(_cards(audits)),
+        "earlier": [(a, line) for a in audits for line in words.earlier_layers(a)],
         "deciding": [(a, said) for a in audits if (said := words.to_decide(a))],
         "repairs": [(a, *words.repair(a)) for a in audits if words.to_repair(a)],
         "comparisons": list(comparisons(audits, paired)),

@@ -38,6 +38,8 @@ def _audit(audit: Audit, width: int) -> Iterator[str]:
         yield ""
     for reading in audit.readings:
         yield from _item(words.sentence(reading), width)
+    for line in words.earlier_layers(audit):
+        yield from _item(line, width)
     if audit.equivariance:
         yield ""
         yield from _wrapped(equivariance_words.claim(audit.equivariance), width)

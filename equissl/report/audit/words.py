@@ -216,6 +216,26 @@ def to_repair(audit: Audit) -> tuple[str, ...]:
     return () if audit.random else tuple(dict.fromkeys(_augmentation(r) for r in weak))
 
 
+def earlier_layers(audit: Audit) -> list[str]:
+    """Factors that a layer or part reads surely better than the output (intervals apart), a sentence each."""
+    *earlier, last = audit.layers.values() if audit.layers else ({},)
+    parts = list(audit.layers)
+    said = []
+    for factor, at_end in last.items():
+        by_part = {p: of[factor] for p, of in zip(parts, earlier, strict=False) if factor in of}
+        if not by_part:
+            continue
+        best = max(by_part, key=lambda p: by_part[p].value)
+        low, high = by_part[best].low, at_end.high
+        if low is not None and high is not None and low > high:
+            title = next((r.title for r in audit.readings if r.factor == factor), factor)
+            said.append(
+                f"{lower(title)}: {best} reads it better than the output does, {interval(by_part[best])} "
+                f"against {interval(at_end)}; use the features of {best}"
+            )
+    return said
+
+
 def to_decide(audit: Audit) -> str:
     """What may decide the factors that are undecided or not readable; "" if all are decided."""
     open_ones = [r for r in audit.readings if r.verdict in ("undecided", "not readable")]
