@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from equissl.api.preview import build_preview
@@ -49,6 +50,14 @@ def test_a_page_of_views(photos: Path, tmp_path: Path, capsys: pytest.CaptureFix
 def test_the_recipe_is_chosen_if_none_is_named(photos: Path, tmp_path: Path) -> None:
     assert main(["check", str(photos), f"views={tmp_path / 'v.html'}", "count=2"]) == 0
     assert "Views of photographs" in (tmp_path / "v.html").read_text(encoding="utf-8")
+
+
+def test_what_cannot_be_kept_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for k in range(64):
+        Image.fromarray(torch.rand(24, 24).mul(255).byte().numpy()).save(tmp_path / f"{k}.png")
+    assert main(["check", str(tmp_path), f"views={tmp_path / 'v.html'}", "count=2", "keep=hue"]) == 0
+    said = capsys.readouterr().out
+    assert "keep hue" in said and "warning: " in said and "not identifiable" in said
 
 
 @pytest.mark.parametrize(

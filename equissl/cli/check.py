@@ -38,6 +38,7 @@ def run(args: Arguments) -> int:
 
 def _views(args: Arguments) -> int:
     """Write the page; 1 if a replay is not exact."""
+    from equissl.auto.feasibility import feasibility_warnings
     from equissl.cli.pretrain import selected
 
     out: Path = args["views"]
@@ -45,7 +46,8 @@ def _views(args: Arguments) -> int:
     if args["data"] is None:
         args.check()
     selection = selected(args, args["data"], "none", lambda: check_page(out))
-    for line in selection.reasons:
+    feasible = feasibility_warnings(selection.recipe) if args["keep"] else []
+    for line in [*selection.reasons, *(f"warning: {w}" for w in feasible)]:
         print(printable(line))
     with Display() as display:
         preview = preview_views(
