@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from equissl.report import display_names as names
-from equissl.report.audit import words
+from equissl.report.audit import equivariance_words, words
+from equissl.report.audit.equivariance import KINDS
 from equissl.report.audit.readings import PREFIX, Audit, Reading, audits
 from equissl.report.audit.terminal import as_text
 from equissl.report.models import Model, models
@@ -55,7 +56,8 @@ class Shown:
                 for r in audit.readings
             ]
             header = ("factor", "score [95 %]", "untrained", "verdict")
-            notes = [*words.warnings(audit), words.claim(audit)]
+            notes = [*words.warnings(audit), words.claim(audit), *words.earlier_layers(audit)]
+            notes += [equivariance_words.sentence(e) for e in audit.equivariance]
             parts.append(html_table(header, rows, printable("\n".join(notes))))
         if self.table.groups:
             columns = ("", *(c.title for c in self.table.columns))
@@ -112,8 +114,10 @@ class _Line:
 
 def shown(rows: Sequence[Row], name: str) -> Shown:
     """What there is to show of score rows (``Score.row()``) of one model, and its baselines."""
-    others = [row for row in rows if not str(row["name"]).startswith(PREFIX)]
-    return Shown(audits(_models(rows, name)), build(_models(others, name)))
+    found = audits(_models(rows, name))
+    in_words = {PREFIX.rstrip("/"), *(KINDS if found else ())}
+    others = [row for row in rows if str(row["name"]).partition("/")[0] not in in_words]
+    return Shown(found, build(_models(others, name)))
 
 
 def _models(rows: Sequence[Row], name: str) -> tuple[Model, ...]:
