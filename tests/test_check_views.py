@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -10,13 +10,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from equissl.api.preview import build_preview
+from equissl.api.preview import build_preview, preview_views
 from equissl.augment import Augmentation, QuarterTurns
 from equissl.cli.main import main
 from equissl.data.image_folder import ImageFolder, write_images
+from equissl.data.image_table import ImageTable
 from equissl.params import Params, Real, Space
 from equissl.random import Stream
-from equissl.recipes import equimod
+from equissl.recipes import equimod, sie
 from equissl.views import SameAs, ViewSpec
 
 
@@ -50,6 +51,17 @@ def test_a_page_of_views(photos: Path, tmp_path: Path, capsys: pytest.CaptureFix
 def test_the_recipe_is_chosen_if_none_is_named(photos: Path, tmp_path: Path) -> None:
     assert main(["check", str(photos), f"views={tmp_path / 'v.html'}", "count=2"]) == 0
     assert "Views of photographs" in (tmp_path / "v.html").read_text(encoding="utf-8")
+
+
+def test_a_partner_is_another_image_however_few_are_shown(photos: Path, tmp_path: Path) -> None:
+    names = [f"{p.parent.name}/{p.name}" for p in sorted(photos.glob("*/*.png"))]
+    table = photos / "measured.csv"
+    rows = [f"{name},{k % 2},{30 * k}" for k, name in enumerate(names)]
+    table.write_text("\n".join(["file,object,yaw_degrees", *rows]) + "\n")
+    recipe = replace(sie.sie_measured(), data=ImageTable(str(table), size=32, group="object"))
+    shown = preview_views(recipe, tmp_path / "views.html", count=2)
+    assert len(shown.files) == 2
+    assert all(a != b for a, b in zip(shown.sources["image"], shown.sources["partner"], strict=True))
 
 
 def test_what_cannot_be_kept_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

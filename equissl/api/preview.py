@@ -31,6 +31,9 @@ from equissl.report.display_names import listed
 from equissl.views import Fresh, View, ViewSpec, check_replays, make_views
 
 
+PARTNERS = 500  # images among which those of one group are found
+
+
 def preview_views(
     recipe: Recipe,
     out: Path | str,
@@ -58,7 +61,8 @@ def preview_views(
     check_views(recipe, recipe.data.spaces)
     data = recipe.data
     if isinstance(data, ImageFolder | ImageTable):
-        data = replace(data, limit=count, test_fraction=0.0, max_bad_fraction=1.0)
+        limit = max(count, PARTNERS) if "partner" in data.spaces else count
+        data = replace(data, limit=limit, test_fraction=0.0, max_bad_fraction=1.0)
     with shown(progress) as show:
         made = build_preview(recipe, name or "a recipe", data.open("train", show), count, seed)
     write_preview(made, Path(out))
@@ -66,8 +70,9 @@ def preview_views(
 
 
 def build_preview(recipe: Recipe, name: str, dataset: Dataset, count: int, seed: int) -> Preview:
-    """The views of the first ``count`` images in epoch 0, replayed and sampled again, as data of a page."""
-    batch = dataset.batch(torch.arange(min(count, len(dataset))))
+    """The views of ``count`` images in epoch 0, replayed and sampled again, as data of a page."""
+    count = min(count, len(dataset))
+    batch = dataset.batch(torch.arange(count) * len(dataset) // max(count, 1))  # neighbours are alike
     check_replays(recipe.views, batch)
     views = make_views(batch, recipe.views, seed)
     files = [dataset.files[i].rpartition("/")[2] if dataset.files else f"image {i}" for i in batch.index]
