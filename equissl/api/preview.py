@@ -30,7 +30,6 @@ from equissl.report import Change, Parameter, Preview, ViewExamples, write_previ
 from equissl.report.display_names import listed
 from equissl.views import Fresh, View, ViewSpec, check_replays, make_views
 
-
 PARTNERS = 500  # images among which those of one group are found
 
 

@@ -41,7 +41,11 @@ AUDIT = Verb(
         Key("draws=N", "times each factor changes each image; absent: 2 or 1", None, low=1),
         Key("untrained=N", "networks with random weights to compare with; absent: 4 or 3", None, low=0),
         Key("precision=X", "noise added to features, in their deviations between images", 0.01, low=0),
-        Key("equivariance=true|false", "also how features change with images; twice the time", False),
+        Key(
+            "equivariance=true|false",
+            "also how features change with images, for all factors; about twice the time",
+            False,
+        ),
         SEED,
         DEVICE,
         TRUST,
