@@ -19,6 +19,7 @@ from equissl.recipes import quickstart
 from equissl.runs import export
 from equissl.runs.load import LoadedEncoder
 from equissl.runs.onnx_export import export_onnx
+from equissl.storage import read_json, write_json
 
 
 def loaded(stem: str = "timm", name: str = "test_resnet") -> LoadedEncoder:
@@ -73,6 +74,14 @@ def test_the_card_of_a_run_says_how_it_was_trained_and_whom_to_cite(tmp_path: Pa
     assert "Without labels on Solids: 1 epochs in batches of 8" in text and "EquiMod" in text
     entries = text.split("```bibtex\n")[1].split("```")[0]
     assert "2211.01244" in entries and "2002.05709" in entries
+    damaged = {
+        **read_json(run.path / "environment.json"),
+        "weights": "a\n# <script>[x](y) of /secret/w.pth" * 99,
+    }
+    write_json(run.path / "environment.json", damaged)
+    first = (equissl.export(run.path) / "README.md").read_text().split("```")[0]
+    assert "trained further" in first and "\n# \\<" not in first and "<script" not in first.replace("\\<", "")
+    assert "secret" not in first and len(first) < 1000
 
 
 def test_onnx_equals_the_original(tmp_path: Path) -> None:

@@ -76,12 +76,14 @@ def build_preview(recipe: Recipe, name: str, dataset: Dataset, count: int, seed:
     views = make_views(batch, recipe.views, seed)
     files = [dataset.files[i].rpartition("/")[2] if dataset.files else f"image {i}" for i in batch.index]
     shown = [_examples(n, s, batch, views[n], seed) for n, s in recipe.views.items()]
+    unreadable = [("images that cannot be read", f"{len(bad):,}")] if (bad := dataset.bad_images) else []
     used = dict.fromkeys(spec.image for spec in recipe.views.values())
     facts = [
         ("recipe", name),
         ("seed", str(seed)),
         ("epoch", "0"),
         ("source", f"{recipe.data.size} x {recipe.data.size} px"),
+        *unreadable,
         ("date", date.today().isoformat()),
         ("equissl", installed_version("equissl")),
     ]

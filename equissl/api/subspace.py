@@ -77,7 +77,7 @@ def subspace(
     """
     path = None if out is None else Path(out)
     check_file(path)
-    factor, factors = check_factors(factor, factors)
+    factor, factors = check_factors(factor, (factors,) if isinstance(factors, str) else factors)
     limit_threads()
     with shown(progress) as show:
         given: Any = {"mean": mean, "std": std, "preprocess": preprocess, "trusted": trusted, "seed": seed}
@@ -87,7 +87,8 @@ def subspace(
         if len(index) < MIN_IMAGES:
             where = f"{data}: it" if isinstance(data, Path | str) else "it"
             raise UserError(
-                f"{where} needs at least {MIN_IMAGES} different images, but there are {len(index)}"
+                f"{where} needs at least {MIN_IMAGES} different images, but there are {len(index)} among "
+                "those that were read: add images, or raise count="
             )
         device = resolve_device(device)
         loaded.encoder.to(device)

@@ -60,5 +60,8 @@ def _views(args: Arguments) -> int:
         )
     for view in preview.views:
         print(f"view {view.name}: the replay differs by {view.difference:.2g} at most")
+    for what, value in preview.summary:
+        if what == "images that cannot be read":
+            print(f"warning: {what}: {value}")
     print(f"page: {out}")
     return 1 if preview.difference else 0

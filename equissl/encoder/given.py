@@ -66,6 +66,7 @@ def given_encoder(
             f"preprocess={type(preprocess).__name__} states no mean, std or size; expected an image "
             "processor, torchvision's weights.transforms(), or timm's data configuration"
         )
+    mean, std = ([float(v) for v in given] for given in (mean, std))  # arrays and tensors too
     if bool(mean) != bool(std):
         raise UserError(f"{'std' if mean else 'mean'} is missing: give both mean= and std=, or neither")
     channels = shape[0] if shape else 3

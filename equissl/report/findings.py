@@ -205,6 +205,8 @@ def _without_factors(table: Table, columns: Sequence[int]) -> str:
         slightly = [x for x in table.lines(*READ) if (cell := x.cells[columns[0]]) and cell.word == SLIGHTLY]
         if named := list(dict.fromkeys(map(_factor, slightly))):
             return f"{names_[0]} keeps {_first(named)} slightly, and surely nothing else."
+        if not any((cell := x.cells[columns[0]]) and cell.word for x in table.lines(*READ)):
+            return f"No factor of {names_[0]} was compared with untrained networks."
         return f"{names_[0]} surely keeps no factor better than untrained networks do."
     reads = {
         c: named for c in columns if (named := [f for f, w in _better_read(table, c, columns) if w in OPEN])

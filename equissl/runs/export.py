@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,6 +23,7 @@ from equissl.temporary import temporary_sibling
 from equissl.text import printable
 
 # What the Hugging Face Hub reads first; the licence of the weights is the owner's to choose.
+MAX_ORIGIN = 300  # characters
 FRONT_MATTER = (
     *("---", "library_name: timm", "pipeline_tag: image-feature-extraction", "tags:", "- timm"),
     *("- self-supervised-learning", "- equissl", "license: other", "---", ""),
@@ -199,9 +201,12 @@ def started_from(loaded: Loaded) -> str:
     """The weights that a run began with, in words; "" for random ones and for what is no run."""
     if not isinstance(loaded, LoadedRun):
         return ""
-    found = str(loaded.run.environment.get("weights") or "random")
-    source = loaded.recipe.encoder.weights if found != "random" else ""
-    return printable(found.replace(source, PurePath(source).name) if source else "")
+    source = str(getattr(loaded.recipe.encoder, "weights", ""))
+    found = loaded.run.environment.get("weights")
+    found = found if isinstance(found, str) and found != "random" else source
+    # A file that anyone may have changed: on one line, no markup, not the folders of a user's files.
+    bare = re.sub(r"(?<!\S)[~.]?/\S*/", "", found[:MAX_ORIGIN])
+    return re.sub(r"([\\`*_\[\]<>#|!])", r"\\\1", " ".join(printable(bare).split()))
 
 
 def card(scores: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -62,7 +63,9 @@ def test_erasing_brightness_leaves_a_flip() -> None:
 
 def test_of_images_and_a_module_as_they_are() -> None:
     x = Stream.of(torch.arange(80), "x").uniform("x", 3 * 64).view(80, 3, 8, 8) * 0.6
-    found, (score, *_) = subspace(Split(), x, "brightness")
+    named = {"mean": np.zeros(3), "std": torch.ones(3), "factors": "horizontal_flip"}
+    found, (score, other, *_) = subspace(Split(), x, "brightness", **named)  # type: ignore[arg-type]
     assert found.basis.shape[1] == 1 and score.name == "erased/brightness"
+    assert other.name == "erased/horizontal_flip"
     with pytest.raises(UserError, match="labels and settings are for a folder"):
         subspace(Split(), x, "brightness", labels="folders")

@@ -170,7 +170,10 @@ def _check_count(dataset: Dataset, index: Tensor) -> int:
     """The number of groups."""
     groups = len(torch.unique(dataset.groups[index]))
     if len(index) < MIN_IMAGES:
-        raise UserError(f"audit: it needs at least {MIN_IMAGES} different images, but there are {len(index)}")
+        raise UserError(
+            f"audit: it needs at least {MIN_IMAGES} different images, but there are {len(index)}"
+            " among those that were read: add images, or raise count="
+        )
     if groups < MIN_GROUPS:
         raise UserError(
             f"audit: its {len(index)} images are of {groups} groups (objects), but it needs {MIN_GROUPS}, as "

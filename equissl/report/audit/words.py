@@ -95,7 +95,7 @@ _CLAUSES: Mapping[str, str] = {
     "as untrained": "reads {} no better than untrained networks",
     "as image statistics": "reads {} no better than image statistics do",
     "below image statistics": "reads {} worse than image statistics do",
-    "read": "reads {} (compared with no untrained networks)",
+    "read": "reads {} (compared with fewer than two untrained networks)",
     "undecided": "leaves {} undecided",
     "not surely read": "does not surely read {}",
     "not readable": "cannot be judged by {}, which neither it nor any reference reads from these images",
