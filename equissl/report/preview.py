@@ -100,7 +100,7 @@ class Change:
 
 
 @dataclass(frozen=True)
-class Shown:
+class ShownImage:
     """One image, a source or a view; ``replay`` is empty if it equals the image."""
 
     label: str
@@ -124,7 +124,7 @@ class Card:
     """One image, its views, and their parameters."""
 
     caption: str
-    shown: Sequence[Shown]
+    shown: Sequence[ShownImage]
     columns: Sequence[str]
     rows: Sequence[ParameterRow]
 
@@ -170,11 +170,11 @@ class Preview:
         for position, file in enumerate(self.files):
             entries = [(v, label, k) for v in self.views for label, k in v.of(position)]
             shown = [
-                Shown(", ".join([n, *(v.name for v in plain[n])]), s[position], "", 0.0)
+                ShownImage(", ".join([n, *(v.name for v in plain[n])]), s[position], "", 0.0)
                 for n, s in self.sources.items()
             ]
             shown += [
-                Shown(label, v.images[k], v.replays[k] if v.differences[k] else "", v.differences[k])
+                ShownImage(label, v.images[k], v.replays[k] if v.differences[k] else "", v.differences[k])
                 for v, label, k in entries
                 if v.name not in unchanged
             ]
