@@ -26,7 +26,7 @@ from equissl.evaluate.explorer.neighbors import data_uri
 from equissl.params import Params, between
 from equissl.progress import ShowProgress, shown
 from equissl.recipe import Recipe, check_views
-from equissl.report import Change, Parameter, Preview, ViewExamples, write_preview
+from equissl.report import Parameter, ParameterChange, Preview, ViewExamples, write_preview
 from equissl.report.display_names import listed
 from equissl.views import Fresh, View, ViewSpec, check_replays, make_views
 
@@ -160,7 +160,7 @@ def _sampled_again(
     return all(torch.equal(again.values[n], sampled.values[n]) for n in again.space.names)
 
 
-def _changes(recipe: Recipe, views: Mapping[str, View], images: int) -> Iterator[Change]:
+def _changes(recipe: Recipe, views: Mapping[str, View], images: int) -> Iterator[ParameterChange]:
     """What takes the first view that has factors to each later one that shares some."""
     first, *others = [n for n, spec in recipe.views.items() if len(views[n].params.space)] or [""]
     for other in others:
@@ -168,4 +168,4 @@ def _changes(recipe: Recipe, views: Mapping[str, View], images: int) -> Iterator
         pooled = a.space | b.space
         space = pooled.select([n for n in a.space.names if n in b.space.names])
         if len(space) and len(a) == len(b) == images:
-            yield Change(f"{first} to {other}", _rows(between(a, b, space), neutral=False))
+            yield ParameterChange(f"{first} to {other}", _rows(between(a, b, space), neutral=False))

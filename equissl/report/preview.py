@@ -92,7 +92,7 @@ class ViewExamples:
 
 
 @dataclass(frozen=True)
-class Change:
+class ParameterChange:
     """What takes one view of every image to another."""
 
     name: str
@@ -120,7 +120,7 @@ class ParameterRow:
 
 
 @dataclass(frozen=True)
-class Card:
+class ImageCard:
     """One image, its views, and their parameters."""
 
     caption: str
@@ -144,7 +144,7 @@ class Preview:
     files: Sequence[str] = ()
     sources: Mapping[str, Sequence[str]] = field(default_factory=dict)
     views: Sequence[ViewExamples] = ()
-    changes: Sequence[Change] = ()
+    changes: Sequence[ParameterChange] = ()
 
     @property
     def difference(self) -> float:
@@ -163,7 +163,7 @@ class Preview:
             found.setdefault((tuple(view.policy), view.neutral), []).append(view)
         return [(names.listed([v.name for v in alike]), alike[0]) for alike in found.values()]
 
-    def cards(self) -> Iterator[Card]:
+    def cards(self) -> Iterator[ImageCard]:
         """Every image with its views; a view that leaves all images as they are is named with its source."""
         plain = {n: [v for v in self.views if list(v.images) == list(s)] for n, s in self.sources.items()}
         unchanged = [v.name for views in plain.values() for v in views]
@@ -180,7 +180,7 @@ class Preview:
             ]
             columns = [(label, v.parameters, k) for v, label, k in entries if v.parameters]
             columns += [(c.name, c.parameters, position) for c in self.changes]
-            yield Card(file, shown, [c[0] for c in columns], _rows([c[1:] for c in columns]))
+            yield ImageCard(file, shown, [c[0] for c in columns], _rows([c[1:] for c in columns]))
 
 
 def write_preview(preview: Preview, out: Path) -> Path:

@@ -10,7 +10,7 @@ from report.fake_audits import PIXEL, build_audit, factor
 from report.fake_runs import EQUIVARIANT, INVARIANT, build_run, data_uri
 from report.fake_steering import many
 
-from equissl.report import Change, Parameter, Preview, ViewExamples, write, write_preview
+from equissl.report import Parameter, ParameterChange, Preview, ViewExamples, write, write_preview
 from equissl.report.steering import page_beside
 
 FACTORS = {
@@ -83,7 +83,7 @@ def views(folder: Path) -> Path:
         for n in ("a", "b")
     ]
     facts = (("recipe", "simclr"), ("seed", "0"), ("source", "224 x 224 px"))
-    change = Change("a to b", rows[:2])
+    change = ParameterChange("a to b", rows[:2])
     made = Preview("Views of simclr: a and b", facts, files, {"source": images}, shown, [change])
     return write_preview(made, folder / "views.html")
 

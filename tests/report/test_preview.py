@@ -7,7 +7,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from equissl.report import Change, Parameter, Preview, ViewExamples, write_preview
+from equissl.report import Parameter, ParameterChange, Preview, ViewExamples, write_preview
 
 PIXEL = "data:image/png;base64,AAAA"
 ROWS = (
@@ -18,7 +18,7 @@ ROWS = (
 FILES, SHOWN = ("x.png", "y.png"), (PIXEL, PIXEL)
 VIEWS = (PIXEL + "A", PIXEL + "B")
 VIEW = ViewExamples("a", (("Flip", "Flip()"),), ROWS, (0, 1), VIEWS, VIEWS, (0.0, 0.0), PIXEL)
-CHANGE = Change("a to b", ROWS[:1])
+CHANGE = ParameterChange("a to b", ROWS[:1])
 PREVIEW = Preview("Views of r: a", (("seed", "0"),), FILES, {"source": SHOWN}, (VIEW,), (CHANGE,))
 
 
