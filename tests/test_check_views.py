@@ -45,6 +45,7 @@ def test_a_page_of_views(photos: Path, tmp_path: Path, capsys: pytest.CaptureFix
     assert "a to b</th>" in html and "scale=(0.9, 1.0)" in html
     assert html.count("<img") == 3 * 12 + 3 and html.count("source, plain</figcaption>") == 12
     assert "Every view replays exactly" in html and "Warning</h2>" not in html
+    assert html.count("which differ from the source by 0 at most") == 3
     assert "Hue <small>°</small>" in html and "<h3>a</h3>" in html
 
 

@@ -137,7 +137,8 @@ def test_a_loss_that_no_probe_measures_is_no_number(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         row = {"name": "retained/features", "value": score, "baseline": "", "part": "all"}
         (tmp_path / name / "scores.jsonl").write_text(json.dumps(row) + "\n")
-    assert "cannot be measured on so few images" in outcome(tmp_path, ["hue"])[-1]
+    said = outcome(tmp_path, ["hue"])[-1]
+    assert "all that a probe can read (R2 -0.90)" in said and "nothing of them is left" in said
 
 
 def test_it_begins_with_the_given_weights_and_the_teacher_keeps_them(repaired: Path, model: str) -> None:

@@ -104,6 +104,8 @@ def _examples(name: str, spec: ViewSpec, batch: Batch, view: View, seed: int) ->
     if spec.orbit is not None:
         replays, _ = spec.orbit.expand(replays, sampled)
     columns = torch.arange(len(view.images)).view(-1, len(sources)).T.flatten()
+    neutral = _neutral(spec.augment, sources)
+    alike = neutral.shape[1:] == sources.shape[1:]
     gaps = (replays - view.images).abs().flatten(1).amax(1)
     return ViewExamples(
         name,
@@ -113,7 +115,8 @@ def _examples(name: str, spec: ViewSpec, batch: Batch, view: View, seed: int) ->
         images=[data_uri(view.images[k]) for k in columns.tolist()],
         replays=[data_uri(replays[k]) for k in columns.tolist()],
         differences=gaps[columns].tolist(),
-        neutral=data_uri(_neutral(spec.augment, sources)[0]),
+        neutral=data_uri(neutral[0]),
+        neutral_gap=float((neutral - sources[:1]).abs().max()) if alike else None,
         sampled_again=_sampled_again(name, spec, batch, sources, sampled, seed),
     )
 

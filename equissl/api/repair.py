@@ -235,7 +235,8 @@ def outcome(out: Path, keep: Sequence[str]) -> list[str]:
         lines.append(f"lost of the original's features: {100 * lost:.1f} % of their variance between images")
     else:
         lines.append(
-            "lost of the original's features: cannot be measured on so few images (its probe reads nothing)"
+            f"lost of the original's features: all that a probe can read (R2 {1 - lost:.2f}); either nothing "
+            "of them is left, or the images are too few to tell"
         )
     titles = {"knn/top1": "kNN accuracy", "linear/top1": "linear accuracy"}
     lines += [f"{t}: {before[n]:.3f} before, {after[n]:.3f} after" for n, t in titles.items() if n in after]

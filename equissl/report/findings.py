@@ -16,7 +16,7 @@ from equissl.report.audit.words import FEW_IMAGES, lower
 from equissl.report.cells import Cell
 from equissl.report.groups import ACCURACY, READ
 from equissl.report.table import Line, Table, leader
-from equissl.report.verdicts import KEPT, LOST, OPEN, SLIGHTLY
+from equissl.report.verdicts import KEPT, LOST, READ_AT_LEAST, SLIGHTLY
 
 MAX_FACTORS = 3  # named before "and N more"
 MAX_WORDS = 12  # of a claim, where names are short
@@ -209,7 +209,9 @@ def _without_factors(table: Table, columns: Sequence[int]) -> str:
             return f"No factor of {names_[0]} was compared with untrained networks."
         return f"{names_[0]} surely keeps no factor better than untrained networks do."
     reads = {
-        c: named for c in columns if (named := [f for f, w in _better_read(table, c, columns) if w in OPEN])
+        c: named
+        for c in columns
+        if (named := [f for f, w in _better_read(table, c, columns) if w in READ_AT_LEAST])
     }
     if len(reads) == 1:
         ((column, named),) = reads.items()

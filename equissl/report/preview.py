@@ -68,6 +68,7 @@ class ViewExamples:
         images, replays: data URIs, one per image; "neutral" is the first source under neutral
             parameters, "" if there is none.
         differences: largest absolute difference between image and replay, on [0, 1], one per image.
+        neutral_gap: largest difference between "neutral" and its source; None for one of another size.
         sampled_again: whether sampling again from seed, epoch, image and view gives the same parameters.
     """
 
@@ -79,6 +80,7 @@ class ViewExamples:
     replays: Sequence[str]
     differences: Sequence[float]
     neutral: str = ""
+    neutral_gap: float | None = None
     sampled_again: bool = True
 
     @property

@@ -10,7 +10,7 @@ from equissl.report.rows import Measure, number, text
 
 KEPT = ("kept", "partly kept")  # what headlines claim and marks stand for; slightly kept is neither
 SLIGHTLY = "slightly kept"
-OPEN = (SLIGHTLY, "as image statistics", "undecided")  # read, perhaps no better than without training
+READ_AT_LEAST = (SLIGHTLY, "as image statistics")  # not surely more than without training, nor less
 LOST = ("lost", "partly lost")
 READABLE = ("R2", "balanced accuracy")  # units in which a constant's score says that nothing is read
 
